@@ -1,0 +1,204 @@
+"""From a suite to cells: everything is looked up and checked before anything is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lico_bench.bench.suite import Suite
+from lico_bench.bench.work import Work, estimate_work
+from lico_bench.data import DatasetFacts, describe_dataset, load_card, resolve_source
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.metrics import METRICS, PROTOCOLS
+from lico_bench.models import BACKBONES, ENCODERS
+from lico_bench.records import Protocol, Recipe, content_key
+from lico_bench.runtime import versions
+from lico_bench.saliency import SALIENCY
+from lico_bench.training import ARMS, resolve_options
+from lico_bench.training.arms import options_as_dict
+
+# Raised when a change in training or scoring makes stored cells of the same recipe another thing.
+CODE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One model to train and score.
+
+    Attributes:
+        key: readable, and unique by the hash of recipe, options, data and encoder.
+        options: of the objective, complete.
+        encoder: identity of the text encoder where the arm uses one.
+        work: what it costs.
+    """
+
+    key: str
+    recipe: Recipe
+    options: dict[str, Any]
+    encoder: dict[str, str] | None
+    work: Work
+
+    @property
+    def title(self) -> str:
+        """Dataset, arm and seed, for people."""
+        return f"{self.recipe.dataset} {self.recipe.arm} seed {self.recipe.seed}"
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "key": self.key,
+            "pair": self.recipe.pair_key,
+            "recipe": asdict(self.recipe),
+            "options": self.options,
+            "encoder": self.encoder,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a suite, and what they will be made of.
+
+    Attributes:
+        metrics: per dataset, those it has the ground truth for.
+    """
+
+    suite: Suite
+    root: Path | None
+    cells: tuple[PlannedCell, ...]
+    datasets: dict[str, DatasetFacts]
+
+    @property
+    def protocol(self) -> Protocol:
+        """Rules of the perturbation curves."""
+        return PROTOCOLS[self.suite.protocol]
+
+    @property
+    def key(self) -> str:
+        """Identity of suite, recipes, data and code."""
+        return content_key(
+            {
+                "suite": self.suite.facts(),
+                "cells": [cell.key for cell in self.cells],
+                "protocol": self.protocol.id,
+            }
+        )
+
+    @property
+    def name(self) -> str:
+        """Default name of the run folder."""
+        names = self.suite.datasets
+        what = names[0] if len(names) == 1 else f"{len(names)}-datasets"
+        return f"{what}-{self.suite.profile}-{self.key[:8]}"
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that a reader of the rows needs to know."""
+        return {
+            "suite_key": self.key,
+            "suite": {"name": self.name, **self.suite.facts()},
+            "datasets": {name: facts.to_json() for name, facts in self.datasets.items()},
+            "metrics": {name: asdict(METRICS[name].spec) for name in self.suite.metrics},
+            "methods": {
+                name: _without_functions(SALIENCY[name], ("compute",))
+                for name in self.suite.methods
+            },
+            "arms": {
+                name: _without_functions(ARMS[name], ("build", "options"))
+                for name in self.suite.arms
+            },
+            "protocols": {self.protocol.id: asdict(self.protocol)},
+            "cells": [cell.facts() for cell in self.cells],
+            "versions": versions(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Plan:
+    """The plan of `suite`, with every name known and every dataset found.
+
+    Raises:
+        UnknownNameError: for a name that no registry or card knows.
+        MissingDataError: if real pictures are asked for and are not there.
+        InvalidInputError: for an option outside its range.
+    """
+    for name in suite.methods:
+        SALIENCY[name]
+    for name in suite.metrics:
+        METRICS[name]
+    protocol = PROTOCOLS[suite.protocol]
+    _check_objective_options(suite)
+    sources = {name: resolve_source(name, root=root, data=suite.data) for name in suite.datasets}
+    recipes = list(_recipes(suite, sources))
+    datasets = {
+        recipe.dataset: describe_dataset(
+            recipe.dataset, root=root, source=recipe.source, image_size=recipe.image_size
+        )
+        for recipe in recipes
+    }
+    cells = tuple(
+        _plan_cell(recipe, suite, datasets[recipe.dataset], protocol) for recipe in recipes
+    )
+    return Plan(
+        suite=suite, root=None if root is None else Path(root), cells=cells, datasets=datasets
+    )
+
+
+def _recipes(suite: Suite, sources: dict[str, Any]) -> Iterator[Recipe]:
+    for dataset in suite.datasets:
+        card, source = load_card(dataset), sources[dataset]
+        base = card.recipe(suite.profile, source) | dict(suite.changes)
+        BACKBONES[str(base["backbone"])]
+        for seed in range(suite.seeds):
+            for arm in suite.arms:
+                recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
+                yield recipe.with_options(base).with_options(
+                    {"objective": _own_options(arm, suite)}
+                )
+
+
+def _plan_cell(
+    recipe: Recipe, suite: Suite, facts: DatasetFacts, protocol: Protocol
+) -> PlannedCell:
+    options = options_as_dict(resolve_options(recipe.arm, dict(recipe.objective)))
+    encoder = (
+        asdict(ENCODERS[recipe.text_encoder].identify()) if ARMS[recipe.arm].uses_text else None
+    )
+    identity = content_key(
+        {
+            "recipe": asdict(recipe),
+            "options": options,
+            "encoder": encoder,
+            "data": facts.fingerprint,
+            "code": CODE_VERSION,
+        }
+    )
+    return PlannedCell(
+        key=f"{recipe.dataset}-{recipe.backbone}-{recipe.arm}-s{recipe.seed}-{identity[:8]}",
+        recipe=recipe,
+        options=options,
+        encoder=encoder,
+        work=estimate_work(recipe, facts, suite, protocol),
+    )
+
+
+def _own_options(arm: str, suite: Suite) -> dict[str, Any]:
+    own = {field.name for field in fields(ARMS[arm].options)}
+    return {name: value for name, value in suite.objective.items() if name in own}
+
+
+def _check_objective_options(suite: Suite) -> None:
+    known = {field.name for arm in suite.arms for field in fields(ARMS[arm].options)}
+    for name in suite.objective:
+        if name not in known:
+            if not known:
+                raise InvalidInputError(
+                    f"objective.{name}: none of the arms {', '.join(suite.arms)} has options"
+                )
+            raise UnknownNameError.of("objective option", name, known)
+
+
+def _without_functions(entry: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in names}

@@ -1,0 +1,27 @@
+"""What a run tells whoever watches it; how that is shown is the command line's business."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Receives the course of a run."""
+
+    def begin(self, *, cells: int, work: float) -> None:
+        """The run starts: number of cells, and work units in all."""
+
+    def skip(self, cell: str, *, work: float) -> None:
+        """A cell was found finished."""
+
+    def stage(self, cell: str, stage: str, *, work: float) -> None:
+        """A stage of a cell starts: `training`, `scoring`."""
+
+    def advance(self, done: int, total: int) -> None:
+        """Part of the current stage is done."""
+
+    def finish(self, cell: str, message: str) -> None:
+        """A cell is finished and stored."""
+
+    def end(self) -> None:
+        """No more work."""

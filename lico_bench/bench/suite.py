@@ -1,0 +1,80 @@
+"""What one `run` asks for, and what each profile means where nothing else was said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from lico_bench.checks import check_choice, check_count
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.records import Option
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Size of a suite.
+
+    Attributes:
+        seeds: trainings per arm.
+        limit: pictures explained per model; None takes all.
+        methods: saliency methods, one control among them.
+    """
+
+    summary: str
+    seeds: int
+    limit: int | None
+    methods: tuple[str, ...] = ("grad_cam", "random_map")
+    metrics: tuple[str, ...] = ("insertion", "deletion", "overall", "pointing_game")
+
+
+PROFILES = MappingProxyType(
+    {
+        "smoke": Profile("seconds; for continuous integration", seeds=1, limit=16),
+        "quick": Profile("minutes on two CPU cores", seeds=2, limit=500),
+        "paper": Profile("the full recipe of the paper", seeds=5, limit=None),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Everything a run was asked to do. Its identity decides which folder it may write to.
+
+    Attributes:
+        data: `auto` takes real pictures where they are and stand-ins elsewhere.
+        changes: recipe fields set by hand, by name.
+        objective: options of the arms set by hand, by name; each arm takes those it has.
+    """
+
+    datasets: tuple[str, ...]
+    arms: tuple[str, ...] = ("baseline", "lico")
+    seeds: int = 2
+    profile: str = "quick"
+    methods: tuple[str, ...] = ("grad_cam",)
+    metrics: tuple[str, ...] = ("insertion", "deletion", "overall")
+    protocol: str = "lico_bench_1"
+    data: Literal["auto", "real", "standin"] = "auto"
+    limit: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    objective: Mapping[str, Option] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("data", self.data, ("auto", "real", "standin"))
+        check_count("seeds", self.seeds)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        if self.profile not in PROFILES:
+            raise UnknownNameError.of("profile", self.profile, PROFILES)
+        for name in ("datasets", "arms", "methods", "metrics"):
+            values = getattr(self, name)
+            if not values:
+                raise InvalidInputError(f"{name}: expected at least one name, got none")
+            if len(set(values)) < len(values):
+                raise InvalidInputError(f"{name}: a name occurs twice in {', '.join(values)}")
+
+    def facts(self) -> dict[str, Any]:
+        """This suite as plain JSON values."""
+        facts = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

@@ -1,0 +1,101 @@
+"""Guards at the door: each raises a sentence that says what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lico_bench.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RANGE_SLACK = 1e-4  # resampling may overshoot [0, 1] by rounding
+
+
+def check_images(images: Tensor) -> None:
+    """Raise unless `images` is (N, 3, H, W), floating point, finite and in [0, 1]."""
+    shape = tuple(images.shape)
+    if images.ndim == 3 and shape[0] == 3:
+        raise InvalidInputError(
+            f"images: expected (N, 3, H, W), got {shape}; add a batch axis with images[None]"
+        )
+    if images.ndim == 4 and shape[1] != 3 and shape[3] == 3:
+        raise InvalidInputError(
+            f"images: expected (N, 3, H, W), got {shape}; "
+            "move the channels forward with images.permute(0, 3, 1, 2)"
+        )
+    if images.ndim != 4 or shape[1] != 3:
+        raise InvalidInputError(f"images: expected (N, 3, H, W), got {shape}")
+    if shape[0] == 0:
+        raise InvalidInputError("images: expected at least one image, got an empty batch")
+    if not images.is_floating_point():
+        raise InvalidInputError(
+            f"images: expected floats in [0, 1], got {images.dtype}; divide bytes by 255"
+        )
+    low, high = (float(v) for v in images.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InvalidInputError("images: expected finite values, got NaN or infinity")
+    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise InvalidInputError(
+            f"images: expected values in [0, 1], got [{low:.3g}, {high:.3g}]; "
+            "pass pictures as stored, the model normalises inside"
+        )
+
+
+def check_targets(targets: Tensor, *, num_images: int, num_classes: int | None = None) -> None:
+    """Raise unless `targets` is (N,) int64 with every class in [0, num_classes)."""
+    if tuple(targets.shape) != (num_images,):
+        raise InvalidInputError(
+            f"targets: expected ({num_images},), one class per image, got {tuple(targets.shape)}"
+        )
+    if targets.is_floating_point() or targets.is_complex():
+        raise InvalidInputError(f"targets: expected class numbers (int64), got {targets.dtype}")
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        raise InvalidInputError(
+            f"targets: expected classes in [0, {num_classes}), got [{low}, {high}]"
+        )
+
+
+def check_maps(maps: Tensor, *, num_images: int, size: tuple[int, int]) -> None:
+    """Raise unless `maps` is (N, H, W), floating point and finite."""
+    expected = (num_images, *size)
+    if tuple(maps.shape) != expected:
+        hint = "; drop the channel axis with maps.sum(1)" if maps.ndim == 4 else ""
+        raise InvalidInputError(f"maps: expected {expected}, got {tuple(maps.shape)}{hint}")
+    if not maps.is_floating_point():
+        raise InvalidInputError(f"maps: expected floats, got {maps.dtype}")
+    broken = (~maps.isfinite()).flatten(1).any(1)
+    if broken.any():
+        first = int(broken.nonzero()[0])
+        raise InvalidInputError(
+            f"maps: expected finite values, got NaN or infinity in {int(broken.sum())} of "
+            f"{num_images} maps (first: number {first}); mend the method that made them"
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number above zero."""
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidInputError(f"{name}: expected a number above 0, got {value}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number of at least zero."""
+    if not (math.isfinite(value) and value >= 0):
+        raise InvalidInputError(f"{name}: expected a number of at least 0, got {value}")
+
+
+def check_count(name: str, value: int, *, at_least: int = 1) -> None:
+    """Raise unless `value` is a whole number of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise InvalidInputError(
+            f"{name}: expected a whole number of at least {at_least}, got {value!r}"
+        )
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InvalidInputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,5 @@
+"""`python -m lico_bench.cli`."""
+
+from lico_bench.cli import main
+
+main()

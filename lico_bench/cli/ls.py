@@ -1,0 +1,106 @@
+"""`lico-bench ls`: what there is, with direction, needs and source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+
+def ls(
+    what: Annotated[
+        str,
+        typer.Argument(help="datasets, arms, methods, metrics, protocols, backbones, encoders."),
+    ],
+) -> None:
+    """List what can be named in other commands."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lico_bench.errors import UnknownNameError
+
+    if what not in LISTS:
+        raise UnknownNameError.of("list", what, LISTS)
+    headings, rows = LISTS[what]
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows():
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _datasets() -> Iterator[tuple[str, ...]]:
+    from lico_bench.data import card_names, load_card, where
+
+    for name in card_names():
+        card = load_card(name)
+        yield (
+            name,
+            card.title,
+            str(len(card.class_names)),
+            ", ".join(card.ground_truth),
+            where(name),
+        )
+
+
+def _arms() -> Iterator[tuple[str, ...]]:
+    from lico_bench.training import ARMS
+
+    for name in ARMS:
+        yield name, ARMS[name].summary, ARMS[name].source
+
+
+def _methods() -> Iterator[tuple[str, ...]]:
+    from lico_bench.saliency import SALIENCY
+
+    for name in SALIENCY:
+        entry = SALIENCY[name]
+        yield name, entry.title, "control" if entry.is_control else "method", entry.source
+
+
+def _metrics() -> Iterator[tuple[str, ...]]:
+    from lico_bench.metrics import METRICS
+
+    better = {True: "higher is better", False: "lower is better", None: "descriptive"}
+    for name in METRICS:
+        spec = METRICS[name].spec
+        low, high = spec.bounds
+        yield (
+            name, better[spec.higher_is_better], f"[{low:g}, {high:g}] {spec.unit}",
+            ", ".join(spec.needs), spec.source,
+        )  # fmt: skip
+
+
+def _protocols() -> Iterator[tuple[str, ...]]:
+    from lico_bench.metrics import PROTOCOLS
+
+    for protocol in PROTOCOLS.values():
+        yield protocol.id, f"{protocol.steps} steps", protocol.explained_class, protocol.source
+
+
+def _backbones() -> Iterator[tuple[str, ...]]:
+    from lico_bench.models import BACKBONES
+
+    for name in BACKBONES:
+        entry = BACKBONES[name]
+        yield name, entry.title, str(entry.channels), entry.source
+
+
+def _encoders() -> Iterator[tuple[str, ...]]:
+    from lico_bench.models import ENCODERS
+
+    for name in ENCODERS:
+        yield name, ENCODERS[name].title, ENCODERS[name].source
+
+
+LISTS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]] = {
+    "datasets": (("name", "title", "classes", "regions", "found"), _datasets),
+    "arms": (("name", "summary", "source"), _arms),
+    "methods": (("name", "title", "kind", "source"), _methods),
+    "metrics": (("name", "direction", "range", "needs", "source"), _metrics),
+    "protocols": (("id", "steps", "class", "source"), _protocols),
+    "backbones": (("name", "title", "channels", "source"), _backbones),
+    "encoders": (("name", "title", "source"), _encoders),
+}

@@ -1,0 +1,75 @@
+"""Wide residual networks: three groups of pre-activation blocks, 16, 32, 64 maps times the width.
+
+Source: Zagoruyko & Komodakis, BMVC 2016, table 1. `wrn_28_2` has 28 convolutions and width 2.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lico_bench.models.backbones import BACKBONES, Backbone
+
+STEM_CHANNELS = 16
+GROUP_STRIDES = (1, 2, 2)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, each after normalisation and ReLU, around a shortcut.
+
+    Where the shape changes, the shortcut is a 1x1 convolution of the pre-activated input.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = _conv3(channels_in, channels_out, stride)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.conv2 = _conv3(channels_out, channels_out, 1)
+        is_same = channels_in == channels_out and stride == 1
+        self.shortcut = (
+            None if is_same else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, channels_in, h, w) -> (N, channels_out, h / stride, w / stride)."""
+        ready = F.relu(self.norm1(maps))
+        carried = maps if self.shortcut is None else self.shortcut(ready)
+        inner: Tensor = self.conv2(F.relu(self.norm2(self.conv1(ready))))
+        return carried + inner
+
+
+def build_wide_resnet(depth: int, width: int) -> nn.Module:
+    """Feature extractor of WRN-depth-width, up to and with the last normalisation and ReLU."""
+    blocks_per_group = (depth - 4) // 6
+    layers: list[nn.Module] = [_conv3(3, STEM_CHANNELS, 1)]
+    channels = STEM_CHANNELS
+    for group, stride in enumerate(GROUP_STRIDES):
+        wide = STEM_CHANNELS * 2**group * width
+        for index in range(blocks_per_group):
+            layers.append(Block(channels, wide, stride if index == 0 else 1))
+            channels = wide
+    layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+    features = nn.Sequential(*layers)
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return features
+
+
+def _conv3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+
+
+for _depth, _width in ((10, 1), (10, 2), (16, 1), (16, 2), (28, 2), (28, 8), (28, 10)):
+    BACKBONES.add(
+        f"wrn_{_depth}_{_width}",
+        Backbone(
+            title=f"WRN-{_depth}-{_width}",
+            build=partial(build_wide_resnet, _depth, _width),
+            channels=64 * _width,
+            source="Zagoruyko & Komodakis, BMVC 2016",
+        ),
+    )

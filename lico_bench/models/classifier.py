@@ -1,0 +1,124 @@
+"""A classifier of pictures as stored: it normalises inside and shows its last feature maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from lico_bench.checks import check_count
+from lico_bench.errors import BrokenFileError, InvalidInputError
+from lico_bench.models.backbones import BACKBONES
+from lico_bench.records import Output
+from lico_bench.runtime import seeded
+
+
+class Classifier(nn.Module):
+    """Backbone, mean over positions, one linear layer.
+
+    Args:
+        features: from images (N, 3, H, W) to maps (N, C, h, w).
+        channels: C.
+        num_classes: K.
+        mean, std: of the training pictures per channel, in [0, 1].
+        explanation_layer: dotted name of the module that saliency methods look at.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        features: nn.Module,
+        *,
+        channels: int,
+        num_classes: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        explanation_layer: str = "features",
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.head = nn.Linear(channels, num_classes)
+        self.explanation_layer = explanation_layer
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Output:
+        """Logits (N, K) and last feature maps (N, C, h * w) of images in [0, 1]."""
+        maps: Tensor = self.features((images - self.mean) / self.std)
+        return Output(logits=self.head(maps.mean(dim=(2, 3))), features=maps.flatten(2))
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.head.out_features
+
+
+def build_classifier(
+    backbone: str,
+    *,
+    num_classes: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    seed: int,
+) -> Classifier:
+    """A classifier whose random weights depend on `seed` alone, the same for every arm.
+
+    Raises:
+        UnknownNameError: for a backbone that is not registered.
+    """
+    check_count("num_classes", num_classes, at_least=2)
+    entry = BACKBONES[backbone]
+    with seeded(seed, "weights"):
+        return Classifier(
+            entry.build(),
+            channels=entry.channels,
+            num_classes=num_classes,
+            mean=mean,
+            std=std,
+            explanation_layer=entry.explanation_layer,
+        )
+
+
+def dump_weights(classifier: nn.Module) -> bytes:
+    """Parameters and buffers as the bytes of a safetensors file."""
+    state = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
+    content: bytes = safetensors.torch.save(state)
+    return content
+
+
+def load_weights(classifier: nn.Module, path: Path) -> None:
+    """Put the parameters of a safetensors file into `classifier`.
+
+    Raises:
+        BrokenFileError: if the file is torn or belongs to another model.
+    """
+    try:
+        state = safetensors.torch.load_file(path)
+        classifier.load_state_dict(state)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise BrokenFileError(
+            f"{path}: not the weights of this model ({first}); delete the file to train again"
+        ) from error
+
+
+def logits_of(result: Any) -> Tensor:
+    """The logits in what a model returned: a tensor (N, K) or an `Output`.
+
+    Raises:
+        InvalidInputError: if it is neither.
+    """
+    logits = result.logits if isinstance(result, Output) else result
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InvalidInputError(
+            f"model: expected logits (N, K) from images (N, 3, H, W), got {found}; "
+            "wrap it in a function that returns the logits alone"
+        )
+    return logits

@@ -1,0 +1,88 @@
+"""Look at one layer of a model and leave the model as it was found, also after an error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lico_bench.errors import InvalidInputError, UnknownNameError
+
+
+@dataclass
+class Tap:
+    """The output of the watched layer in the last forward, a leaf that gradients are taken to."""
+
+    layer: str
+    _activation: Tensor | None = None
+
+    @property
+    def activation(self) -> Tensor:
+        """(N, C, h, w).
+
+        Raises:
+            InvalidInputError: if no forward has reached the layer or its output is no map.
+        """
+        if self._activation is None:
+            raise InvalidInputError(
+                f"layer '{self.layer}' was not reached by the forward pass; name one that is used"
+            )
+        return self._activation
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode with frozen parameters inside the block; both are put back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
+    """Watch `layer` in the forwards of the block, with the model in evaluation mode.
+
+    The layer's output is cut out of the graph and handed on as a new leaf, so that a gradient
+    towards it runs through the rest of the network only: the cost is one forward and that tail.
+
+    Raises:
+        UnknownNameError: if the model has no such module; near matches are named.
+        InvalidInputError: if the layer's output is not (N, C, h, w).
+    """
+    modules = dict(model.named_modules())
+    if layer not in modules or not layer:
+        nearest = difflib.get_close_matches(
+            layer, [name for name in modules if name], n=3, cutoff=0.3
+        )
+        hint = f"; near: {', '.join(nearest)}" if nearest else ""
+        raise UnknownNameError(f"the model has no layer '{layer}'{hint}")
+    point = Tap(layer)
+
+    def catch(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise InvalidInputError(
+                f"layer '{layer}': expected maps (N, C, h, w), got {found}; "
+                "name a convolutional layer"
+            )
+        point._activation = output.detach().requires_grad_()
+        return point._activation
+
+    with evaluating(model):
+        handle = modules[layer].register_forward_hook(catch)
+        try:
+            yield point
+        finally:
+            handle.remove()

@@ -1,0 +1,55 @@
+"""Maps that know nothing of the model: what a method must beat to say anything."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from lico_bench.runtime import make_generator
+from lico_bench.saliency import SALIENCY, SaliencyMethod
+
+CENTER_SIGMA_FRAC = 0.25  # of the shorter side
+
+
+def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int = 0) -> Tensor:
+    """Uniform noise in [0, 1), the same for a picture whatever its batch and model.
+
+    The draw depends on the picture's bytes, so both arms of a pair get the same map.
+    """
+    height, width = images.shape[2:]
+    maps = []
+    for image in images.detach().cpu().contiguous():
+        content = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        rng = make_generator(seed, f"random_map:{content}")
+        maps.append(torch.rand(height, width, generator=rng))
+    return torch.stack(maps).to(images.device)
+
+
+def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
+    """A Gaussian in the middle of the picture, 1 at its peak."""
+    height, width = images.shape[2:]
+    sigma = CENTER_SIGMA_FRAC * min(height, width)
+    y = (torch.arange(height, device=images.device) - (height - 1) / 2) / sigma
+    x = (torch.arange(width, device=images.device) - (width - 1) / 2) / sigma
+    bump = torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / 2)
+    return bump.expand(len(images), -1, -1).clone()
+
+
+def edge_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
+    """Size of the brightness gradient by central differences, at least 0."""
+    grey = images.mean(dim=1)
+    dy, dx = torch.gradient(grey, dim=(1, 2))
+    return (dy.square() + dx.square()).sqrt()
+
+
+for _name, _title, _compute in (
+    ("random_map", "Random map", random_map),
+    ("center_map", "Centre map", center_map),
+    ("edge_map", "Edge map", edge_map),
+):
+    SALIENCY.add(
+        _name,
+        SaliencyMethod(title=_title, source="control", compute=_compute, is_control=True),
+    )

@@ -1,0 +1,87 @@
+"""Files that appear whole or not at all: written beside their place, synced, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lico_bench.errors import BrokenFileError, MissingDataError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` if the block ends well and vanishes if it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o644)  # mkstemp makes it private; a run folder is shared by a team
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by atomic rename."""
+    with replacing(path) as part:
+        part.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON by atomic rename; NaN is refused."""
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingDataError(f"no such file: {path}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BrokenFileError(
+            f"{path}: not readable as JSON ({error}); delete it and run again"
+        ) from error
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write `frame` as Parquet by atomic rename."""
+    with replacing(path) as part:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), part, compression="zstd")
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """The rows of a Parquet file.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it is no whole Parquet file.
+    """
+    try:
+        frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
+        return frame
+    except FileNotFoundError as error:
+        raise MissingDataError(f"no such file: {path}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BrokenFileError(
+            f"{path}: not a whole Parquet file; delete it and run the same command again"
+        ) from error

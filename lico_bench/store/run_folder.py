@@ -1,0 +1,167 @@
+"""The layout of a run folder (stable): manifest, one folder per cell, the report.
+
+RUN/manifest.json       suite, recipes, data found, class names, versions, metrics, protocols
+RUN/cells/<key>/        recipe.json model.safetensors history.parquet rows.parquet
+                        curves.parquet gallery.parquet done.json (last: the cell is whole)
+RUN/report/             report.html verdicts.json tables/ figures/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
+from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
+from lico_bench.store.files import read_json, read_parquet, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """The files of one trained model and its scores."""
+
+    path: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything of this cell was written."""
+        return (self.path / "done.json").is_file()
+
+    @property
+    def model(self) -> Path:
+        """Weights of the classifier alone, safetensors."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of an unfinished training; gone when the training is done."""
+        return self.path / "checkpoint.pt"
+
+    def table(self, name: str) -> Path:
+        """Path of `rows`, `curves`, `history` or `gallery`."""
+        return self.path / f"{name}.parquet"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One suite's results."""
+
+    path: Path
+
+    def cell(self, key: str) -> CellFolder:
+        """The folder of the cell called `key`."""
+        return CellFolder(self.path / "cells" / key)
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest is; a folder without one is no run."""
+        return self.path / "manifest.json"
+
+    def manifest(self) -> dict[str, Any]:
+        """What this run is.
+
+        Raises:
+            MissingDataError: if the folder holds no run.
+            BrokenFileError: if the manifest is unreadable or of another format.
+        """
+        if not self.manifest_path.is_file():
+            raise MissingDataError(
+                f"{self.path} is not a run folder (no manifest.json); "
+                "name one that `lico-bench run` made"
+            )
+        manifest = read_json(self.manifest_path)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise BrokenFileError(
+                f"{self.manifest_path}: expected a manifest of format {FORMAT}; "
+                "it was written by another version, start a new run with another --out"
+            )
+        return manifest
+
+    def open_for(self, manifest: dict[str, Any]) -> None:
+        """Write `manifest`, or accept the one that is there if it is of the same suite.
+
+        Raises:
+            RunMismatchError: if the folder holds another suite's run or something else.
+        """
+        if self.manifest_path.exists():
+            found = self.manifest()
+            if found["suite_key"] != manifest["suite_key"]:
+                raise RunMismatchError(
+                    f"{self.path} holds another suite ({_difference(found, manifest)}); "
+                    "choose another --out, or repeat the command that made it"
+                )
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunMismatchError(
+                f"{self.path} exists and is not a run folder; choose another --out"
+            )
+        write_json(self.manifest_path, {"format": FORMAT, **manifest})
+
+    def rows(self) -> pd.DataFrame:
+        """Rows of every finished cell, one score of one image each."""
+        return self._gather("rows", ROW_COLUMNS)
+
+    def curves(self) -> pd.DataFrame:
+        """Insertion and deletion curves of every finished cell, one curve of one image each."""
+        return self._gather("curves", CURVE_COLUMNS)
+
+    def history(self) -> pd.DataFrame:
+        """Training history of every finished cell: cell, epoch, quantity, value."""
+        return self._gather("history", ("cell", "epoch", "quantity", "value"))
+
+    def gallery(self) -> pd.DataFrame:
+        """A few pictures with their maps, from every finished cell."""
+        return self._gather("gallery", ("cell", "image_id", "method"))
+
+    def finished(self) -> list[str]:
+        """Keys of the finished cells, in the manifest's order."""
+        return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
+
+    def _gather(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        frames = []
+        for key in self.finished():
+            path = self.cell(key).table(name)
+            frame = read_parquet(path)
+            missing = [column for column in columns if column not in frame.columns]
+            if missing:
+                raise BrokenFileError(
+                    f"{path}: columns missing: {', '.join(missing)}; "
+                    "it was not written by this version, start a new run"
+                )
+            frames.append(frame)
+        if not frames:
+            raise MissingDataError(
+                f"{self.path}: no finished cell yet; repeat `lico-bench run` to finish it"
+            )
+        return pd.concat(frames, ignore_index=True)
+
+
+def read_run(path: str | Path) -> RunFolder:
+    """The run at `path`, checked to be one."""
+    folder = RunFolder(Path(path))
+    folder.manifest()
+    return folder
+
+
+def newest_run(results: Path = Path("results")) -> RunFolder:
+    """The run under `results` whose manifest or cells changed last.
+
+    Raises:
+        MissingDataError: if there is none.
+    """
+    manifests = list(results.glob("*/manifest.json")) if results.is_dir() else []
+    if not manifests:
+        raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
+    newest = max(manifests, key=lambda path: max(p.stat().st_mtime for p in path.parent.rglob("*")))
+    return read_run(newest.parent)
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    here, there = found.get("suite", {}), wanted["suite"]
+    changed = [name for name in there if here.get(name) != there[name]]
+    return f"differs in: {', '.join(changed)}" if changed else "differs in data or code"

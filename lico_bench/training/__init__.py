@@ -1,0 +1,16 @@
+"""Fit a model: one loop, blind to the arm; the arms are objectives."""
+
+from lico_bench.training.arms import ARMS, Arm, Setting, resolve_options
+from lico_bench.training.loop import TrainedModel, train
+from lico_bench.training.objective import Objective, Term
+
+__all__ = [
+    "ARMS",
+    "Arm",
+    "Objective",
+    "Setting",
+    "Term",
+    "TrainedModel",
+    "resolve_options",
+    "train",
+]

@@ -1,0 +1,93 @@
+"""Arms by name: what each one minimises. A file here registers one or a few objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.records import Option
+from lico_bench.registry import Registry
+from lico_bench.training.objective import Objective
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective is built for.
+
+    Attributes:
+        prompt_names: text of each class, in index order.
+        num_channels: C of the feature maps.
+        num_positions: D = h * w of the feature maps.
+        text_encoder: name of the text encoder to use, if any is used.
+        generator: for every draw the objective makes.
+    """
+
+    prompt_names: tuple[str, ...]
+    num_channels: int
+    num_positions: int
+    text_encoder: str
+    generator: torch.Generator
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """An arm without options."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        options: frozen dataclass with every switch of the objective and this arm's value of it.
+        build: from the setting and such options to the objective.
+        uses_text: whether it needs a text encoder.
+    """
+
+    title: str
+    summary: str
+    source: str
+    build: Callable[[Setting, Any], Objective]
+    options: Any = NoOptions()
+    uses_text: bool = False
+
+
+ARMS: Registry[Arm] = Registry("arm", __name__)
+
+
+def resolve_options(arm: str, changes: Mapping[str, Option]) -> Any:
+    """The options of `arm` with `changes` by name.
+
+    Raises:
+        UnknownNameError: for an unknown arm or option.
+        InvalidInputError: for a value of another type than the option's.
+    """
+    options = ARMS[arm].options
+    known = {field.name: getattr(options, field.name) for field in fields(options)}
+    for name, value in changes.items():
+        if name not in known:
+            raise UnknownNameError.of(f"option of arm '{arm}'", name, known)
+        if not _fits(value, known[name]):
+            raise InvalidInputError(
+                f"option '{name}' of arm '{arm}': expected {type(known[name]).__name__} "
+                f"like {known[name]!r}, got {value!r}"
+            )
+    return replace(options, **{n: type(known[n])(v) for n, v in changes.items()})
+
+
+def options_as_dict(options: Any) -> dict[str, Option]:
+    """Every option by name, for the manifest and for a cell's identity."""
+    return asdict(options)
+
+
+def _fits(value: Option, default: Option) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, (int, float))
+    return isinstance(value, type(default))

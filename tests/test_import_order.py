@@ -1,0 +1,122 @@
+"""The rooms of the house: who may look into which (STYLE, section 1)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lico_bench"
+
+# An import points upwards in this list only; rooms on one line never import each other.
+LINES = (
+    ("errors",),
+    ("checks",),
+    ("records", "registry", "runtime"),
+    ("data", "models", "losses"),
+    ("training", "saliency", "metrics"),
+    ("evaluation",),
+    ("store", "stats"),
+    ("bench",),
+    ("gate", "report"),
+    ("cli",),
+)
+LEVEL = {room: level for level, rooms in enumerate(LINES) for room in rooms}
+# These hand names on; they hold no code of a room.
+OUTSIDE = ("__init__", "__main__")
+WITHOUT_TORCH = ("errors", "checks", "records", "registry", "store", "stats", "gate", "report")
+HEAVY = {
+    "quantus": 1,
+    "captum": 1,
+    "matplotlib": 1,
+    "lightning": 1,
+    "jinja2": 1,
+    "ot": 1,
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names that a file imports at run time, `if TYPE_CHECKING` left out."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "lico_bench":
+                names.update(f"lico_bench.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return names
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if room_of(path) not in OUTSIDE)
+
+
+def test_every_room_has_its_place():
+    rooms = {room_of(path) for path in FILES}
+    assert rooms <= set(LEVEL), f"give {rooms - set(LEVEL)} a line in LINES"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_upwards(path: Path):
+    room = room_of(path)
+    for name in imports_of(path):
+        if not name.startswith("lico_bench."):
+            continue
+        other = name.split(".")[1]
+        if other == room:
+            continue
+        assert other in LEVEL, f"{path.name} imports the package itself: {name}"
+        assert LEVEL[other] < LEVEL[room], f"{room} may not look into {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_of_rows_know_no_torch(path: Path):
+    if room_of(path) in WITHOUT_TORCH:
+        assert not {name for name in imports_of(path) if name.split(".")[0] == "torch"}
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_heavy_libraries_stay_in_the_one_file_that_needs_them(library: str):
+    users = [p for p in FILES if any(n.split(".")[0] == library for n in imports_of(p))]
+    assert len(users) <= HEAVY[library], users
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import lico_bench",
+        "import lico_bench.cli",
+        "import lico_bench.store",
+        "import lico_bench.stats",
+        "import lico_bench.gate",
+        "import lico_bench.report",
+        "from lico_bench import paired_differences, check",
+    ],
+)
+def test_no_torch_until_something_needs_it(statement: str):
+    code = f"{statement}; import sys; assert 'torch' not in sys.modules, 'torch was imported'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_is_no_room_for_odds_and_ends():
+    assert not {p.name for p in FILES} & {"utils.py", "helpers.py", "common.py"}
+
+
+def test_data_folders_are_no_packages():
+    for folder in ("datasets", "baselines"):
+        assert not (PACKAGE.parent / folder / "__init__.py").exists()
