@@ -1,0 +1,118 @@
+"""What a dataset is on this machine, without decoding or drawing a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lico_bench.data.cards import DatasetCard, load_card
+from lico_bench.data.listing import digest_of
+from lico_bench.data.loading import load_dataset
+from lico_bench.data.locate import resolve_source
+from lico_bench.data.scenes import VERSION
+from lico_bench.errors import MissingDataError
+from lico_bench.records import Source, content_key
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """The facts of a dataset that a plan and a report need.
+
+    Attributes:
+        found: per split, pictures in use and the publisher's count.
+        class_names: in index order; the name-to-index table of the manifest.
+        prompt_names: what a text encoder is told of each class.
+        notes: sentences that a report must print.
+        fingerprint: hex digits that change when the pictures change.
+    """
+
+    name: str
+    title: str
+    source: Source
+    found: Mapping[str, tuple[int, int]]
+    class_names: tuple[str, ...]
+    prompt_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    has_regions: bool
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    def num_images(self, split: str) -> int:
+        """Pictures in use of a split."""
+        return self.found[split][0]
+
+    def summary(self) -> str:
+        """One line that says which pictures will be used."""
+        train, test = self.found["train"], self.found["test"]
+        if self.source == "standin":
+            return (
+                f"{self.name}: STAND-IN, {train[0]:,} training and {test[0]:,} test scenes drawn "
+                "here, not the dataset's images"
+            )
+        return (
+            f"{self.name}: real images, {train[0]:,} of {train[1]:,} training, "
+            f"{test[0]:,} of {test[1]:,} test"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self) | {"found": {k: list(v) for k, v in self.found.items()}}
+
+
+def describe_dataset(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    source: str = "auto",
+    image_size: int | None = None,
+) -> DatasetFacts:
+    """The facts of the dataset called `name`.
+
+    Raises:
+        UnknownNameError: for a dataset without a card.
+        MissingDataError: if real images are asked for and there are none.
+        BrokenFileError: if index files are damaged or contradict the card.
+    """
+    card = load_card(name, root)
+    if resolve_source(name, root=root, data=source) == "standin":
+        return _describe_standin(card, image_size)
+    splits = {
+        split: load_dataset(name, split, root=root, source="real", image_size=image_size)
+        for split in ("train", "test")
+    }
+    test = splits["test"]
+    notes = dict.fromkeys(note for split in splits.values() for note in split.notes)
+    return DatasetFacts(
+        name=name,
+        title=test.title,
+        source="real",
+        found={split: (len(data), data.official_count) for split, data in splits.items()},
+        class_names=test.class_names,
+        prompt_names=test.prompt_names,
+        image_size=test.image_size,
+        has_regions=test.has_regions,
+        notes=tuple(notes),
+        fingerprint=digest_of([data.fingerprint for data in splits.values()]),
+    )
+
+
+def _describe_standin(card: DatasetCard, image_size: int | None) -> DatasetFacts:
+    facts = card.standin
+    if facts is None:
+        raise MissingDataError(f"{card.title}: its card declares no stand-in; use --data real")
+    size = image_size or facts.image_size
+    drawn = asdict(facts) | {"glyphs": dict(facts.glyphs), "version": VERSION, "size": size}
+    return DatasetFacts(
+        name=card.name,
+        title=f"{card.title} stand-in",
+        source="standin",
+        found={"train": (facts.train, facts.train), "test": (facts.test, facts.test)},
+        class_names=facts.class_names,
+        prompt_names=facts.class_names,
+        image_size=(size, size),
+        has_regions=True,
+        notes=(f"{card.title}: drawn stand-in scenes, not the dataset's images",),
+        fingerprint=content_key(drawn),
+    )

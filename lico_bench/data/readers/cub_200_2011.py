@@ -1,0 +1,105 @@
+"""CUB-200-2011: text files keyed by image number; boxes, and masks where their archive is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lico_bench.data.cards import DatasetCard
+from lico_bench.data.index_files import (
+    check_names,
+    inside,
+    label_of,
+    need_file,
+    need_folder,
+    read_lines,
+    read_pairs,
+)
+from lico_bench.data.listing import Faults, Listing, Reader, digest_of
+from lico_bench.data.readers import READERS
+from lico_bench.data.regions import Boxes, MaskFile, Region
+from lico_bench.errors import BrokenFileError, MissingDataError
+
+INDEX_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
+
+
+def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
+    """Both: one list holds them."""
+    return ("train", "test")
+
+
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+    """The pictures of `split` in the order of images.txt."""
+    base = folder / "CUB_200_2011"
+    names = [name for _, _, name in read_pairs(base / "classes.txt")]
+    check_names(base / "classes.txt", names, card, lambda name: re.sub(r"^\d+\.", "", name))
+    images = need_folder(base / "images")
+    is_train = _column(base / "train_test_split.txt")
+    classes = _column(base / "image_class_labels.txt")
+    boxes = _boxes(base / "bounding_boxes.txt")
+    masks = _mask_folder(base)
+    wanted = "1" if split == "train" else "0"
+    files, labels, ids, regions = [], [], [], []
+    for place, number, name in read_pairs(base / "images.txt"):
+        if number not in is_train or number not in classes:
+            raise BrokenFileError(
+                f"{place}: image {number} is missing from train_test_split.txt or "
+                "image_class_labels.txt; unpack the official archive again"
+            )
+        label = label_of(classes[number], card, place, first=1)
+        file = inside(images, name, place)
+        if is_train[number] != wanted:
+            continue
+        if not file.is_file():
+            faults.report(MissingDataError(
+                f"{file}: listed in images.txt but missing; restore it or pass --skip-broken"
+            ))  # fmt: skip
+            continue
+        region: Region = boxes.get(number, Boxes(()))
+        if masks is not None:
+            region = MaskFile(inside(masks, name, place).with_suffix(".png"), "grey")
+        files.append(file)
+        labels.append(label)
+        ids.append(f"cub/{Path(name).with_suffix('')}")
+        regions.append(region)
+    return Listing(
+        labels=np.array(labels, dtype=np.int64),
+        image_ids=tuple(ids),
+        files=tuple(files),
+        regions=tuple(regions) if boxes or masks is not None else None,
+        digest=digest_of(need_file(base / name).read_bytes() for name in INDEX_FILES),
+        notes=(f"{card.title}: regions are {'boxes' if masks is None else 'masks'}",),
+    )
+
+
+def _column(path: Path) -> dict[str, str]:
+    return {key: value for _, key, value in read_pairs(path)}
+
+
+def _boxes(path: Path) -> dict[str, Boxes]:
+    """Boxes by image number; stored as left, top, width, height."""
+    found = {}
+    for number, line in read_lines(path):
+        words = line.split()
+        try:
+            key, (left, top, width, height) = words[0], (float(v) for v in words[1:])
+        except ValueError as error:
+            raise BrokenFileError(
+                f"{path}, line {number}: expected '<image> <x> <y> <width> <height>', got "
+                f"'{line}'; unpack the official archive again"
+            ) from error
+        found[key] = Boxes(((left, top, left + width, top + height),))
+    return found
+
+
+def _mask_folder(base: Path) -> Path | None:
+    """The masks' archive unpacks beside the pictures' folder or, by hand, into it."""
+    for folder in (base / "segmentations", base.parent / "segmentations"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+READERS.add("cub_200_2011", Reader(splits, read))

@@ -1,0 +1,81 @@
+"""Flowers-102: numbered pictures, two MATLAB lists; masks where their archive is there.
+
+The publisher's trnid and valid together serve as train.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lico_bench.data.cards import DatasetCard
+from lico_bench.data.index_files import check_names, label_of, read_mat
+from lico_bench.data.listing import Faults, Listing, Reader, digest_of
+from lico_bench.data.readers import READERS
+from lico_bench.data.regions import MaskFile
+from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.store import read_json
+
+NUMBERS = {"train": ("trnid", "valid"), "test": ("tstid",)}
+
+
+def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
+    """Both: one file lists them."""
+    return ("train", "test")
+
+
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+    """The pictures of `split`, in the order of their numbers."""
+    base = folder / "flowers-102" if (folder / "flowers-102").is_dir() else folder
+    _check_names(folder, card)
+    stored = read_mat(base / "imagelabels.mat", "labels")
+    masks = base / "segmim"
+    files, labels, ids = [], [], []
+    for number in _numbers(base / "setid.mat", split):
+        if not 1 <= number <= len(stored):
+            raise BrokenFileError(
+                f"{base / 'setid.mat'}: picture {number} has no label, imagelabels.mat holds "
+                f"{len(stored)}; take both files from the official page"
+            )
+        place = f"{base / 'imagelabels.mat'}, image {number}"
+        label = label_of(stored[number - 1], card, place, first=1)
+        file = base / "jpg" / f"image_{number:05d}.jpg"
+        if not file.is_file():
+            faults.report(MissingDataError(
+                f"{file}: listed in setid.mat but missing; restore it or pass --skip-broken"
+            ))  # fmt: skip
+            continue
+        files.append(file)
+        labels.append(label)
+        ids.append(file.stem)
+    regions = tuple(
+        MaskFile(masks / f"{f.stem.replace('image', 'segmim')}.jpg", "blue") for f in files
+    )
+    return Listing(
+        labels=np.array(labels, dtype=np.int64),
+        image_ids=tuple(ids),
+        files=tuple(files),
+        regions=regions if masks.is_dir() else None,
+        digest=digest_of((base / f"{n}.mat").read_bytes() for n in ("imagelabels", "setid")),
+    )
+
+
+def _numbers(path: Path, split: str) -> NDArray[np.int64]:
+    parts = [read_mat(path, name) for name in NUMBERS[split]]
+    if any(not np.issubdtype(part.dtype, np.number) for part in parts):
+        raise BrokenFileError(f"{path}: expected picture numbers; take it from the official page")
+    return np.sort(np.concatenate(parts).astype(np.int64))
+
+
+def _check_names(folder: Path, card: DatasetCard) -> None:
+    """The publisher ships no names; where a copy brings a list, it must be the card's."""
+    path = folder / "cat_to_name.json"
+    if path.is_file():
+        names = read_json(path)
+        listed = [str(names.get(str(k))) for k in range(1, len(card.class_names) + 1)]
+        check_names(path, listed, card)
+
+
+READERS.add("flowers_102", Reader(splits, read))

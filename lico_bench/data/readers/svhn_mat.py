@@ -1,0 +1,51 @@
+"""SVHN's cropped digits as published: one MATLAB file per split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lico_bench.data.cards import DatasetCard
+from lico_bench.data.index_files import label_of, read_mat
+from lico_bench.data.listing import Faults, Listing, Reader
+from lico_bench.data.readers import READERS
+from lico_bench.errors import BrokenFileError
+
+SIDE_PX = 32
+SPLITS = ("train", "test")
+
+
+def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
+    """Those whose file is there."""
+    return tuple(split for split in SPLITS if _file(folder, split).exists())
+
+
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+    """All digits of `split`, in the file's order; the publisher stores the digit 0 as 10."""
+    path = _file(folder, split)
+    pixels, stored = read_mat(path, "X"), read_mat(path, "y")
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]  # one picture: the reader of MATLAB files drops its axis
+    shape = (SIDE_PX, SIDE_PX, 3, len(stored))
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise BrokenFileError(
+            f"{path}: expected X of shape {shape} in bytes, one picture per entry of y, "
+            f"got {pixels.shape} {pixels.dtype}; unpack the official file again"
+        )
+    labels = [
+        label_of(0 if value == 10 else value, card, f"{path}, image {i}", first=0)
+        for i, value in enumerate(stored)
+    ]
+    return Listing(
+        labels=np.array(labels, dtype=np.int64),
+        image_ids=tuple(f"{split}/{i:06d}" for i in range(len(labels))),
+        pixels=np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)),
+    )
+
+
+def _file(folder: Path, split: str) -> Path:
+    return folder / f"{split}_32x32.mat"
+
+
+READERS.add("svhn_mat", Reader(splits, read))

@@ -1,0 +1,137 @@
+"""Where the object is in a stored picture: boxes or a mask, read only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision import tv_tensors
+
+from lico_bench.data.geometry import Fit
+from lico_bench.errors import BrokenFileError, MissingDataError
+
+Corners = tuple[float, float, float, float]  # left, top, right, bottom in px, right and bottom open
+SEGMENTED_AT = 128  # CUB masks hold the share of annotators who marked the pixel, times 255
+BLUE_BACKGROUND = (0, 0, 254)  # what the flower masks put where no flower is
+BLUE_TOLERANCE = 60  # the masks are JPEG files: the blue is not exact
+
+
+class Region(Protocol):
+    """Something that can be laid over a stored picture of a given size."""
+
+    def on(self, height: int, width: int) -> Tensor:
+        """A tv_tensor (boxes or mask) in the picture's own pixels."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Rectangles around the object; none means that nobody marked it."""
+
+    corners: tuple[Corners, ...]
+
+    def on(self, height: int, width: int) -> Tensor:
+        """The boxes on a canvas of the picture's size."""
+        boxes = torch.tensor(self.corners, dtype=torch.float32).reshape(-1, 4)
+        return _bounding_boxes(boxes, height, width)
+
+
+@dataclass(frozen=True)
+class XmlBoxes:
+    """Boxes of one class in an annotation file of the PASCAL form."""
+
+    path: Path
+    class_id: str
+
+    def on(self, height: int, width: int) -> Tensor:
+        """The boxes on a canvas of the picture's size; none if the file does not exist."""
+        # ImageNet annotates every validation picture but only part of the training ones.
+        corners = read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ()
+        return Boxes(corners).on(height, width)
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A picture in which the object is marked: `grey` (bright is object) or `blue` background."""
+
+    path: Path
+    kind: str
+
+    def on(self, height: int, width: int) -> Tensor:
+        """The mask, checked to have the picture's size."""
+        pixels = _mask_pixels(self.path)
+        if pixels.shape[:2] != (height, width):
+            raise BrokenFileError(
+                f"{self.path}: expected a mask of {width} x {height} px like its picture, got "
+                f"{pixels.shape[1]} x {pixels.shape[0]}; unpack both from the official archives"
+            )
+        if self.kind == "grey":
+            inside = pixels.mean(-1) >= SEGMENTED_AT
+        else:
+            distance = np.abs(pixels.astype(np.int16) - np.array(BLUE_BACKGROUND, np.int16))
+            inside = distance.max(-1) > BLUE_TOLERANCE
+        mask: Tensor = tv_tensors.Mask(torch.from_numpy(inside))
+        return mask
+
+
+def fit_region(region: Region, fit: Fit, height: int, width: int) -> Tensor:
+    """(S, S) bool: `region` of a stored picture after the transform that the picture goes through.
+
+    All False where the crop left nothing of the region.
+    """
+    laid = fit.apply(region.on(height, width), height, width)
+    if isinstance(laid, tv_tensors.BoundingBoxes):
+        return _filled(laid.as_subclass(Tensor), fit.size)
+    mask: Tensor = laid.as_subclass(Tensor).bool()
+    return mask
+
+
+def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
+    """Boxes of the objects named `class_id` in the annotation file `path`."""
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+        return tuple(
+            _corners(item) for item in root.iter("object") if item.findtext("name") == class_id
+        )
+    except (ElementTree.ParseError, ValueError) as error:
+        raise BrokenFileError(
+            f"{path}: not an annotation with boxes ({error}); unpack it again"
+        ) from error
+
+
+def _corners(item: ElementTree.Element) -> Corners:
+    left, top, right, bottom = (
+        float(item.findtext(f"bndbox/{side}", "missing"))
+        for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return left, top, right, bottom
+
+
+def _mask_pixels(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise MissingDataError(f"{path}: mask missing; unpack the masks again") from error
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise BrokenFileError(
+            f"{path}: cannot be decoded as a mask ({error}); unpack it again"
+        ) from error
+
+
+def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
+    laid: Tensor = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
+    return laid
+
+
+def _filled(boxes: Tensor, size: int) -> Tensor:
+    """(S, S) bool, True at every pixel whose centre lies in one of `boxes` (B, 4)."""
+    centre = torch.arange(size) + 0.5
+    in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
+    in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
+    return (in_rows[:, :, None] & in_columns[:, None, :]).any(0)
