@@ -1,0 +1,193 @@
+"""Rows as dense arrays, with everything checked that makes a comparison fair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lico_bench.errors import InvalidInputError, NotComparableError
+from lico_bench.records import ROW_COLUMNS
+
+Codes = NDArray[np.int64]
+
+_SETTING = ("dataset", "source", "backbone", "labels")
+
+
+class Column(NamedTuple):
+    """What one column of a grid holds."""
+
+    method: str
+    metric: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All scores of one dataset, backbone and label budget.
+
+    Attributes:
+        setting: dataset, source, backbone and labels.
+        arms: names, in order of first appearance.
+        seeds: training seeds, rising; the seed stands for the pair.
+        columns: method, metric and protocol of each column.
+        values: (A, S, I, C) float64; NaN where nothing was measured or the image was skipped.
+        present: (A, S, I, C) bool, whether there is a row.
+        flagged: (A, S, I, C) bool, whether the row carries a flag.
+        correct: (A, S, I) bool, whether the arm's model is right on the image.
+    """
+
+    setting: dict[str, str]
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    image_ids: tuple[str, ...]
+    columns: tuple[Column, ...]
+    values: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    flagged: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
+
+
+def as_frame(scores: Any) -> pd.DataFrame:
+    """The rows of `scores`: a DataFrame, or anything with `to_frame()` or `rows()`.
+
+    Raises:
+        InvalidInputError: for something else, no rows, missing columns, or a value that is not
+            finite although no flag explains it.
+    """
+    for name in ("to_frame", "rows"):
+        if hasattr(scores, name) and not isinstance(scores, pd.DataFrame):
+            scores = getattr(scores, name)()
+    if not isinstance(scores, pd.DataFrame):
+        raise InvalidInputError(
+            f"scores: expected a DataFrame of rows or Scores, got {type(scores).__name__}"
+        )
+    missing = [name for name in ROW_COLUMNS if name not in scores.columns]
+    if missing:
+        raise InvalidInputError(
+            f"scores: columns missing: {', '.join(missing)}; expected those of rows.parquet"
+        )
+    if scores.empty:
+        raise InvalidInputError("scores: expected at least one row, got none; nothing was scored")
+    values = scores["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    broken = np.isinf(values) | (np.isnan(values) & (scores["flag"] == "").to_numpy())
+    if broken.any():
+        row = scores.iloc[int(broken.argmax())]
+        raise InvalidInputError(
+            f"scores: expected finite values, got {row['value']} in {int(broken.sum())} rows "
+            f"without a flag (first: {row['metric']} of image '{row['image_id']}', "
+            f"arm {row['arm']}); score these images again"
+        )
+    return scores
+
+
+def build_grids(scores: Any) -> Iterator[Grid]:
+    """One grid per dataset, source, backbone and label budget, in order of first appearance.
+
+    Raises:
+        InvalidInputError: for what `as_frame` refuses, and for two rows of the same score.
+        NotComparableError: for two protocols of one metric, two data sources in one pair, or two
+            pairs with the same seed.
+    """
+    frame = as_frame(scores)
+    _check_sources(frame)
+    settings, facts = _encode(frame, _SETTING)
+    order = np.argsort(settings, kind="stable")
+    bounds = np.searchsorted(settings[order], np.arange(len(facts) + 1))
+    whole = len(facts) == 1
+    for number, fact in enumerate(facts):
+        part = frame if whole else frame.iloc[order[bounds[number] : bounds[number + 1]]]
+        yield _build_grid(part, dict(zip(_SETTING, map(str, fact), strict=True)))
+
+
+def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
+    arm_codes, arms = _encode(frame, ("arm",))
+    seed_codes, seeds = _seeds(frame, setting)
+    image_codes, images = _encode(frame, ("image_id",))
+    column_codes, columns = _encode(frame, ("method", "metric", "protocol"))
+    _check_protocols(columns, setting)
+    shape = (len(arms), len(seeds), len(images), len(columns))
+    places = np.ravel_multi_index((arm_codes, seed_codes, image_codes, column_codes), shape)
+    _check_single(frame, places, int(np.prod(shape)))
+    values = np.full(shape, np.nan)
+    values.flat[places] = frame["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    present, flagged = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    present.flat[places] = True
+    flagged.flat[places] = (frame["flag"] != "").to_numpy()
+    correct = np.zeros(shape[:3], dtype=bool)
+    correct[arm_codes, seed_codes, image_codes] = frame["correct"].to_numpy(dtype=bool)
+    return Grid(
+        setting=setting,
+        arms=tuple(str(arm[0]) for arm in arms),
+        seeds=seeds,
+        image_ids=tuple(str(image[0]) for image in images),
+        columns=tuple(Column(*map(str, column)) for column in columns),
+        values=values,
+        present=present,
+        flagged=flagged,
+        correct=correct,
+    )
+
+
+def _encode(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[Codes, list[tuple[Any, ...]]]:
+    """Numbers that stand for the distinct combinations, and the combinations."""
+    codes, uniques = pd.factorize(frame[names[0]])
+    levels: list[tuple[Any, ...]] = [(value,) for value in uniques]
+    for name in names[1:]:
+        more, added = pd.factorize(frame[name])
+        joint, kept = pd.factorize(codes * len(added) + more)
+        codes = joint
+        levels = [(*levels[int(k) // len(added)], added[int(k) % len(added)]) for k in kept]
+    return codes.astype(np.int64), levels
+
+
+def _seeds(frame: pd.DataFrame, setting: dict[str, str]) -> tuple[Codes, tuple[int, ...]]:
+    """Seed numbers by row, rising; a seed and a pair must mean the same thing."""
+    codes, pairs = _encode(frame, ("seed", "pair"))
+    seeds = [int(seed) for seed, _ in pairs]
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise NotComparableError(
+            f"{setting['dataset']}: expected one pair per seed, got two with seed {twice[0]}; "
+            "they were trained with different recipes, compare one recipe at a time"
+        )
+    rank = np.argsort(np.argsort(seeds))
+    return rank[codes], tuple(sorted(seeds))
+
+
+def _check_sources(frame: pd.DataFrame) -> None:
+    _, found = _encode(frame, ("pair", "dataset", "source"))
+    sources: dict[tuple[str, str], str] = {}
+    for pair, dataset, source in found:
+        other = sources.setdefault((pair, dataset), source)
+        if other != source:
+            raise NotComparableError(
+                f"{dataset}: pair {pair} was scored on two data sources, '{other}' and '{source}'; "
+                "score both arms on the same pictures"
+            )
+
+
+def _check_protocols(columns: list[tuple[Any, ...]], setting: dict[str, str]) -> None:
+    protocols: dict[tuple[str, str], str] = {}
+    for method, metric, protocol in columns:
+        other = protocols.setdefault((method, metric), protocol)
+        if other != protocol:
+            raise NotComparableError(
+                f"{setting['dataset']}: {metric} of {method or 'the model'} was scored under two "
+                f"protocols, '{other}' and '{protocol}'; pass the rows of one protocol"
+            )
+
+
+def _check_single(frame: pd.DataFrame, places: Codes, size: int) -> None:
+    counts = np.bincount(places, minlength=size)
+    if counts.max() > 1:
+        row = frame.iloc[int((counts[places] > 1).argmax())]
+        raise InvalidInputError(
+            f"scores: expected one row per score, got {counts.max()} for {row['metric']} of "
+            f"image '{row['image_id']}' (dataset {row['dataset']}, arm {row['arm']}, "
+            f"seed {row['seed']}); drop the duplicates"
+        )

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from gated_rows import METRICS, rows_of
+from rich.console import Console
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.gate import check, write_reference
+
+EASE = np.random.default_rng(0).beta(4, 2, 300)
+
+
+@pytest.fixture
+def reference(tmp_path):
+    path = tmp_path / "ref.csv"
+    accuracy = rows_of((EASE > 0.3).astype(float), metric="accuracy", method="", protocol="")
+    write_reference(pd.concat([accuracy, rows_of(EASE)]), path, metrics=METRICS, margin=0.08)
+    return path
+
+
+def run_of(*, deletion_shift=0.0, accuracy_at=0.3, num_images=300, **facts):
+    ease = EASE[:num_images]
+    accuracy = rows_of(
+        (ease > accuracy_at).astype(float), metric="accuracy", method="", protocol=""
+    )
+    return pd.concat([accuracy, rows_of(ease + deletion_shift, **facts)])
+
+
+def test_same_scores_pass(reference):
+    verdict = check(run_of(), reference=reference)
+    assert (verdict.outcome, verdict.exit_code) == ("pass", 0)
+    assert [one.outcome for one in verdict.judgements] == ["pass", "pass"]
+
+
+def test_worse_model_is_a_regression(reference):
+    verdict = check(run_of(accuracy_at=0.7), reference=reference)
+    assert (verdict.outcome, verdict.exit_code) == ("regression", 1)
+    (worse,) = [one for one in verdict.judgements if one.outcome == "regression"]
+    assert worse.metric == "accuracy"
+    assert worse.loss_low > 0.08
+
+
+def test_direction_comes_from_the_reference(reference):
+    worse = check(run_of(deletion_shift=0.2), reference=reference)
+    better = check(run_of(deletion_shift=-0.2), reference=reference)
+    assert (worse.outcome, better.outcome) == ("regression", "pass")
+
+
+def test_loss_about_as_large_as_the_margin_is_inconclusive(reference):
+    verdict = check(run_of(deletion_shift=0.08), reference=reference)
+    assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
+
+
+def test_another_draw_of_the_same_model_passes_or_stays_undecided_at_the_default_margin(tmp_path):
+    path = tmp_path / "ref.csv"
+    outcomes = []
+    for draw in range(25):
+        generator = np.random.default_rng(draw)
+        ours, theirs = generator.beta(4, 2, (2, 200))
+        write_reference(rows_of(ours), path, metrics=METRICS)
+        outcomes.append(check(rows_of(theirs), reference=path).outcome)
+    assert "regression" not in outcomes
+    assert outcomes.count("pass") >= 0.85 * len(outcomes)  # 95 of 100 in the long run
+
+
+def test_bounds_are_those_of_the_normal_approximation(reference):
+    (judgement,) = [
+        one for one in check(run_of(), reference=reference).judgements if one.metric == "deletion"
+    ]
+    error = 2**0.5 * EASE.std(ddof=1) / 300**0.5
+    assert judgement.loss == pytest.approx(0, abs=1e-6)
+    assert judgement.loss_high == pytest.approx(1.6449 * error, rel=1e-3)
+    assert judgement.loss_low == pytest.approx(-judgement.loss_high, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"protocol": "rise_2018@1"}, "the reference has protocol 'lico_bench_1@0'"),
+        ({"metric": "insertion"}, "the run has no deletion of grad_cam for cifar10"),
+        ({"method": "rise"}, "the run has no deletion of grad_cam"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(reference, change, words):
+    verdict = check(run_of(**change), reference=reference)
+    assert (verdict.outcome, verdict.exit_code) == ("not_comparable", 4)
+    assert any(words in one.sentence for one in verdict.judgements)
+
+
+def test_standin_scores_are_never_compared_with_real_ones(reference):
+    verdict = check(run_of().assign(source="standin"), reference=reference)
+    assert verdict.outcome == "not_comparable"
+    assert "stand-ins and real images never compare" in verdict.judgements[0].sentence
+
+
+def test_other_number_of_images_is_not_comparable(reference):
+    verdict = check(run_of(num_images=200), reference=reference)
+    assert verdict.outcome == "not_comparable"
+    assert "number of images '300', the run has '200'" in verdict.judgements[0].sentence
+
+
+def test_proven_regression_outweighs_what_is_missing(reference):
+    verdict = check(run_of(accuracy_at=0.7, method="rise"), reference=reference)
+    assert {one.outcome for one in verdict.judgements} == {"regression", "not_comparable"}
+    assert verdict.exit_code == 1
+
+
+def test_scores_without_a_reference_are_counted(reference):
+    more = pd.concat([run_of(), rows_of(EASE, metric="insertion")])
+    verdict = check(more, reference=reference)
+    assert verdict.num_unjudged == 1
+    assert verdict.sentence == "pass: 2 pass of 2 scores; 1 more without a reference"
+
+
+def test_spread_between_seeds_widens_the_bounds(reference, tmp_path):
+    path = tmp_path / "two.csv"
+    apart = np.concatenate([EASE[:150] - 0.1, EASE[:150] + 0.1])
+    together = np.concatenate([EASE[:150], EASE[:150]])
+    write_reference(rows_of(together, seeds=2), path, metrics=METRICS, margin=0.08)
+    (calm,) = check(rows_of(together, seeds=2), reference=path).judgements
+    (wild,) = check(rows_of(apart, seeds=2), reference=path).judgements
+    assert wild.loss_high - wild.loss_low > 2 * (calm.loss_high - calm.loss_low)
+
+
+def test_table_names_the_gravest_first(reference):
+    verdict = check(run_of(accuracy_at=0.7), reference=reference)
+    console = Console(width=100, record=True, force_terminal=False)
+    console.print(verdict.table())
+    text = console.export_text()
+    assert "regression: 1 regression, 1 pass of 2 scores" in text
+    assert text.index("baseline: accuracy") < text.index("baseline: deletion")
+
+
+def test_verdict_reads_as_a_table(reference):
+    frame = check(run_of(), reference=reference).to_frame()
+    assert frame["outcome"].tolist() == ["pass", "pass"]
+    assert {"dataset", "metric", "margin", "loss_low"} <= set(frame.columns)
+
+
+def test_confidence_outside_its_range_is_refused(reference):
+    with pytest.raises(InvalidInputError, match="confidence"):
+        check(run_of(), reference=reference, confidence=95)

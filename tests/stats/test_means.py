@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_rows import pair_of, rows_of
+from scipy import stats
+
+from lico_bench.stats import arm_means
+
+
+def test_each_arm_gets_its_own_mean():
+    means = arm_means(pair_of(np.full((2, 4), 0.2), np.full((2, 4), 0.6))).set_index("arm")
+    assert means.loc["baseline", "mean"] == pytest.approx(0.2)
+    assert means.loc["lico", "mean"] == pytest.approx(0.6)
+    assert means.loc["lico", "interval_over"] == "seeds and images"
+    assert means.loc["lico", "seeds"] == [0, 1]
+
+
+def test_one_seed_interval_agrees_with_students():
+    values = np.random.default_rng(0).random((1, 300))
+    (row,) = arm_means(rows_of(values)).to_dict("records")
+    low, high = stats.t.interval(0.95, 299, values.mean(), stats.sem(values[0]))
+    assert row["interval_over"] == "images"
+    assert (row["low"], row["high"]) == pytest.approx((low, high), rel=0.01)
+
+
+def test_skipped_and_flagged_values_are_counted():
+    skipped = rows_of(np.array([[1.0, np.nan, 0.0]]), metric="pointing_game")
+    flat = rows_of(np.array([[0.1, 0.2, 0.3]]), flag="degenerate_map")
+    means = arm_means(pd.concat([skipped, flat])).set_index("metric")
+    assert means.loc["pointing_game", ["mean", "num_images", "num_skipped"]].tolist() == [0.5, 2, 1]
+    assert means.loc["insertion", ["num_skipped", "num_flagged"]].tolist() == [0, 3]
+
+
+def test_metric_of_fewer_images_is_averaged_over_those():
+    accuracy = rows_of(np.array([[1.0, 1.0, 0.0, 0.0]]), method="", metric="accuracy", protocol="")
+    explained = rows_of(np.array([[0.2, 0.4]]))
+    means = arm_means(pd.concat([accuracy, explained])).set_index("metric")
+    assert means["num_images"].to_dict() == {"accuracy": 4, "insertion": 2}
+    assert means["mean"].to_dict() == pytest.approx({"accuracy": 0.5, "insertion": 0.3})
+
+
+def test_all_skipped_and_one_image_say_so_in_words():
+    nothing = rows_of(np.full((1, 2), np.nan), metric="pointing_game")
+    single = rows_of(np.array([[0.5]]))
+    notes = arm_means(pd.concat([nothing, single])).set_index("metric")["note"]
+    assert "every image was skipped" in notes["pointing_game"]
+    assert "single image" in notes["insertion"]

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn_rows import pair_of, rows_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lico_bench.errors import InvalidInputError, NotComparableError, UnknownNameError
+from lico_bench.stats import paired_differences
+
+
+def one_row(scores, **options):
+    (row,) = paired_differences(scores, **options).to_dict("records")
+    return row
+
+
+def test_difference_is_arm_minus_baseline():
+    row = one_row(pair_of(np.full((2, 3), 0.5), np.full((2, 3), 0.6)))
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["mean"] == pytest.approx(0.6)
+    assert row["mean_reference"] == pytest.approx(0.5)
+    assert row["per_seed"] == pytest.approx([0.1, 0.1])
+    assert (row["arm"], row["reference_arm"]) == ("lico", "baseline")
+
+
+def test_one_seed_agrees_with_the_paired_t_interval():
+    generator = np.random.default_rng(0)
+    ours = generator.random((1, 500))
+    theirs = ours + generator.normal(0.02, 0.1, (1, 500))
+    row = one_row(pair_of(ours, theirs))
+    expected = stats.ttest_rel(theirs[0], ours[0]).confidence_interval(0.95)
+    assert row["low"] == pytest.approx(expected.low, abs=0.0005)
+    assert row["high"] == pytest.approx(expected.high, abs=0.0005)
+    assert row["interval_over"] == "images"
+
+
+def test_what_both_arms_share_does_not_widen_the_interval():
+    generator = np.random.default_rng(1)
+    ease = generator.normal(0, 10, (1, 200))
+    ours, theirs = generator.normal(0, 0.1, (2, 3, 200))
+    calm, wild = one_row(pair_of(ours, theirs)), one_row(pair_of(ours + ease, theirs + ease))
+    assert wild["low"] == pytest.approx(calm["low"], abs=1e-3)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_exchanging_the_arms_mirrors_the_result(draw):
+    ours, theirs = np.random.default_rng(draw).random((2, 2, 12))
+    one, two = one_row(pair_of(ours, theirs)), one_row(pair_of(theirs, ours))
+    assert one["difference"] == pytest.approx(-two["difference"])
+    assert one["seed_part"] == pytest.approx(two["seed_part"])
+    assert one["image_part"] == pytest.approx(two["image_part"])
+
+
+def test_order_of_rows_changes_no_mean_and_no_part():
+    ours, theirs = np.random.default_rng(2).random((2, 2, 30))
+    rows = pair_of(ours, theirs)
+    one, two = one_row(rows), one_row(rows.sample(frac=1, random_state=1))
+    for name in ("difference", "seed_part", "image_part"):
+        assert one[name] == pytest.approx(two[name])
+
+
+def test_both_correct_keeps_images_that_both_models_get_right():
+    ours, theirs = np.zeros((1, 4)), np.array([[1.0, 2.0, 4.0, 8.0]])
+    rows = pd.concat(
+        [
+            rows_of(ours, correct=np.array([[True, True, False, True]])),
+            rows_of(theirs, arm="lico", correct=np.array([[True, False, True, True]])),
+        ]
+    )
+    row = one_row(rows, subset="both_correct")
+    assert row["num_images"] == 2
+    assert row["difference"] == pytest.approx((1 + 8) / 2)
+    assert row["num_skipped"] == 0
+
+
+def test_image_skipped_in_one_arm_is_left_out_of_both():
+    row = one_row(pair_of(np.array([[1.0, 5.0, 3.0]]), np.array([[2.0, np.nan, 5.0]])))
+    assert row["mean_reference"] == pytest.approx(2.0)
+    assert row["difference"] == pytest.approx(1.5)
+    assert row["num_skipped"] == 1
+
+
+def test_several_arms_are_each_compared_with_the_reference():
+    rows = pd.concat(
+        [
+            rows_of(np.zeros((2, 5))),
+            rows_of(np.full((2, 5), 1.0), arm="lico"),
+            rows_of(np.full((2, 5), 2.0), arm="lico_mm"),
+        ]
+    )
+    found = paired_differences(rows).set_index("arm")["difference"]
+    assert found.to_dict() == pytest.approx({"lico": 1.0, "lico_mm": 2.0})
+    other = paired_differences(rows, reference_arm="lico_mm").set_index("arm")["difference"]
+    assert other.to_dict() == pytest.approx({"baseline": -2.0, "lico": -1.0})
+
+
+def test_one_arm_has_no_differences():
+    found = paired_differences(rows_of(np.zeros((2, 3))))
+    assert found.empty
+    assert "difference" in found.columns
+
+
+def test_anything_with_to_frame_is_taken():
+    class Scores:
+        def to_frame(self):
+            return pair_of(np.zeros((1, 3)), np.ones((1, 3)))
+
+    assert one_row(Scores())["difference"] == pytest.approx(1.0)
+
+
+def test_unpaired_image_is_named():
+    rows = pair_of(np.zeros((1, 3)), np.zeros((1, 3)))
+    with pytest.raises(NotComparableError, match=r"1 images have insertion.*test/00002"):
+        paired_differences(rows.iloc[:-1])
+
+
+def test_seed_without_an_arm_is_named():
+    rows = pair_of(np.zeros((2, 3)), np.zeros((2, 3)))
+    lonely = rows[(rows["arm"] == "baseline") | (rows["seed"] == 0)]
+    with pytest.raises(NotComparableError, match="lico has no rows at seed 1"):
+        paired_differences(lonely)
+
+
+def test_arms_under_different_protocols_are_refused():
+    rows = pair_of(np.zeros((1, 3)), np.zeros((1, 3)))
+    rows.loc[rows["arm"] == "lico", "protocol"] = "rise_2018@0"
+    with pytest.raises(NotComparableError, match="two protocols"):
+        paired_differences(rows)
+
+
+def test_arms_on_different_data_are_refused():
+    rows = pair_of(np.zeros((1, 3)), np.zeros((1, 3)))
+    rows.loc[rows["arm"] == "lico", "source"] = "standin"
+    with pytest.raises(NotComparableError, match="two data sources"):
+        paired_differences(rows)
+
+
+def test_unknown_reference_arm_is_answered_with_the_known_ones():
+    rows = pair_of(np.zeros((1, 3)), np.zeros((1, 3)))
+    with pytest.raises(UnknownNameError, match="did you mean 'baseline'"):
+        paired_differences(rows, reference_arm="baselin")
+
+
+def test_unknown_subset_is_refused():
+    with pytest.raises(InvalidInputError, match="subset"):
+        paired_differences(pair_of(np.zeros((1, 3)), np.zeros((1, 3))), subset="correct")
+
+
+def test_no_image_both_get_right_is_a_sentence_not_a_number():
+    rows = pair_of(np.zeros((1, 3)), np.ones((1, 3)), correct=False)
+    row = one_row(rows, subset="both_correct")
+    assert row["num_images"] == 0
+    assert np.isnan(row["difference"])
+    assert row["note"]
