@@ -1,0 +1,143 @@
+"""The report of a run on disk: everything is made beside its place, then put there at once."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.report import wording
+from lico_bench.report.content import Content, gather
+from lico_bench.report.figures import draw_figures
+from lico_bench.report.latex import document, draw_tables
+from lico_bench.report.page import render_page
+from lico_bench.store import RunFolder, write_bytes, write_json
+
+VERDICTS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where the parts of a report are."""
+
+    folder: Path
+    html: Path
+    verdicts: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+
+
+def build_report(run: RunFolder) -> ReportPaths:
+    """Write `RUN/report`: page, LaTeX and CSV tables, plots, verdicts. An older report is replaced.
+
+    Raises:
+        MissingDataError: if the folder holds no run, or no cell of it is finished.
+        BrokenFileError: if a file of it is unreadable.
+        NotComparableError: for rows that may not be compared.
+    """
+    content = gather(run)
+    folder = run.path / "report"
+    with _replacing_folder(folder) as draft:
+        tables = _write_tables(content, draft / "tables")
+        plots = list(draw_figures(content))
+        for plot in plots:
+            write_bytes(draft / "figures" / f"{plot.name}.png", plot.png)
+            write_bytes(draft / "figures" / f"{plot.name}.pdf", plot.pdf)
+        write_json(draft / "verdicts.json", _verdicts(content))
+        write_bytes(draft / "report.html", render_page(content, plots, tables).encode())
+    return ReportPaths(
+        folder=folder,
+        html=folder / "report.html",
+        verdicts=folder / "verdicts.json",
+        tables=tuple(sorted((folder / "tables").iterdir())),
+        figures=tuple(sorted((folder / "figures").iterdir())),
+    )
+
+
+def _write_tables(content: Content, folder: Path) -> list[str]:
+    """LaTeX and CSV; the stems of the LaTeX tables."""
+    names = []
+    for table in draw_tables(content):
+        write_bytes(folder / f"{table.name}.tex", table.text.encode())
+        names.append(table.name)
+    write_bytes(folder / "all.tex", document(names).encode())
+    means = pd.concat([block.means for block in content.blocks])
+    _write_csv(folder / "means.csv", means)
+    pairs = [frame for block in content.blocks for frame in (block.differences, block.both_correct)]
+    _write_csv(folder / "differences.csv", pd.concat(pairs))
+    return names
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    flat = frame.copy()
+    for column in ("seeds", "per_seed"):
+        if column in flat:
+            flat[column] = [" ".join(f"{one:.6g}" for one in cell) for cell in flat[column]]
+    write_bytes(path, flat.to_csv(index=False, float_format="%.6f").encode())
+
+
+def _verdicts(content: Content) -> dict[str, Any]:
+    """Every paired result with what it rests on, for other programs."""
+    return {
+        "format": VERDICTS_FORMAT,
+        "suite": content.manifest["suite"].get("name"),
+        "suite_key": content.manifest.get("suite_key"),
+        "reference_arm": content.reference_arm,
+        "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
+        "corrected_for_multiple_comparisons": False,
+        "notes": list(content.notes),
+        "results": [
+            _result(content, row)
+            for block in content.blocks
+            for frame in (block.differences, block.both_correct)
+            for _, row in frame.iterrows()
+        ],
+    }
+
+
+def _result(content: Content, row: pd.Series[Any]) -> dict[str, Any]:
+    spec = content.specs[row["metric"]]
+    facts = {str(name): _plain(value) for name, value in row.items()}
+    return {
+        **facts,
+        "unit": spec.unit,
+        "higher_is_better": spec.higher_is_better,
+        "is_control": content.is_control(row["method"]),
+        "effect": wording.effect(row["low"], row["high"], spec),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows neither NaN nor numpy's numbers."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def _replacing_folder(folder: Path) -> Iterator[Path]:
+    """A folder that takes the place of `folder` if the block ends well and vanishes if not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    draft.chmod(0o755)  # mkdtemp makes it private; a run folder is shared by a team
+    old = draft.with_suffix(".old")
+    try:
+        yield draft
+        if folder.exists():
+            folder.rename(old)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,253 @@
+"""What a report shows, gathered once from a run folder; every view is made from this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.errors import MissingDataError
+from lico_bench.records import MetricSpec
+from lico_bench.report import wording
+from lico_bench.stats import OWN_SCORES, arm_means, paired_differences
+from lico_bench.store import RunFolder
+
+SETTING = ("dataset", "source", "backbone", "labels")
+REFERENCE_ARM = "baseline"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One dataset, backbone and label budget of the run, with its numbers.
+
+    Attributes:
+        means: rows of `stats.arm_means`.
+        differences: rows of `stats.paired_differences`, all images.
+        both_correct: the same on images that both models of a pair get right.
+    """
+
+    dataset: str
+    source: str
+    backbone: str
+    labels: str
+    title: str
+    data: str
+    means: pd.DataFrame
+    differences: pd.DataFrame
+    both_correct: pd.DataFrame
+
+    @property
+    def is_standin(self) -> bool:
+        """Whether its pictures are drawn."""
+        return self.source == "standin"
+
+    @property
+    def key(self) -> str:
+        """A name for files and anchors."""
+        budget = "" if self.labels == "full" else f"_{self.labels}_labels"
+        return f"{self.dataset}{'_standin' if self.is_standin else ''}_{self.backbone}{budget}"
+
+    @property
+    def num_seeds(self) -> int:
+        """The largest number of seeds behind a number."""
+        return int(self.means["num_seeds"].max())
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything a report shows.
+
+    Attributes:
+        arms: in the suite's order, the reference first.
+        specs: of each metric, the model's own scores included.
+        notes: sentences about what is missing from the run.
+    """
+
+    run: RunFolder
+    manifest: dict[str, Any]
+    rows: pd.DataFrame
+    blocks: tuple[Block, ...]
+    arms: tuple[str, ...]
+    specs: dict[str, MetricSpec]
+    notes: tuple[str, ...]
+
+    @property
+    def reference_arm(self) -> str:
+        """What the other arms are compared with."""
+        return self.arms[0]
+
+    @property
+    def has_standins(self) -> bool:
+        """Whether any number comes from drawn pictures."""
+        return any(block.is_standin for block in self.blocks)
+
+    def arm_title(self, arm: str) -> str:
+        """The arm's name for people."""
+        return str(self.manifest.get("arms", {}).get(arm, {}).get("title") or arm)
+
+    def method_title(self, method: str) -> str:
+        """The method's name for people; the model itself for its own scores."""
+        if not method:
+            return "Model"
+        return str(self.manifest.get("methods", {}).get(method, {}).get("title") or method)
+
+    def is_control(self, method: str) -> bool:
+        """Whether a method knows nothing of the model."""
+        return bool(self.manifest.get("methods", {}).get(method, {}).get("is_control"))
+
+    def methods(self) -> list[str]:
+        """Methods in the order of the suite, controls last."""
+        asked = self.manifest["suite"].get("methods", [])
+        found = [name for name in self.rows["method"].unique() if name]
+        order = [name for name in asked if name in found]
+        order += sorted(set(found) - set(order))
+        return sorted(order, key=self.is_control)
+
+    def protocols(self, method: str | None = None) -> list[str]:
+        """One sentence per protocol that a number (of `method`) was made under."""
+        known = self.manifest.get("protocols", {})
+        rows = self.rows if method is None else self.rows[self.rows["method"] == method]
+        return [
+            wording.protocol_sentence(protocol, known.get(protocol))
+            for protocol in sorted(rows["protocol"].unique())
+            if protocol
+        ]
+
+    def each_score(self, block: Block) -> Iterator[tuple[str, MetricSpec]]:
+        """Method and metric of every score of a block: the model's own first."""
+        found = set(zip(block.means["method"], block.means["metric"], strict=True))
+        for method in ("", *self.methods()):
+            for metric, spec in self.specs.items():
+                if (method, metric) in found:
+                    yield method, spec
+
+
+def gather(run: RunFolder) -> Content:
+    """Everything the views need, computed once.
+
+    Raises:
+        MissingDataError: if the folder holds no run, or no cell of it is finished.
+        BrokenFileError: if a file of it is unreadable.
+    """
+    manifest = run.manifest()
+    rows = run.rows()
+    arms = _arms(manifest, rows)
+    means = arm_means(rows)
+    pairs = [_complete_pairs(rows, arms[0], arm) for arm in arms[1:]]
+    differences = _differences(pairs, arms[0], "all")
+    both_correct = _differences(pairs, arms[0], "both_correct")
+    blocks = tuple(
+        _block(
+            manifest, key, *(_select(frame, key) for frame in (means, differences, both_correct))
+        )
+        for key in means[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)
+    )
+    return Content(
+        run,
+        manifest,
+        rows,
+        blocks,
+        arms,
+        _specs(manifest, rows),
+        tuple(_notes(run, manifest, rows, arms)),
+    )
+
+
+def _arms(manifest: dict[str, Any], rows: pd.DataFrame) -> tuple[str, ...]:
+    found = list(rows["arm"].unique())
+    asked = [arm for arm in manifest["suite"].get("arms", []) if arm in found]
+    arms = asked + sorted(set(found) - set(asked))
+    return tuple(sorted(arms, key=lambda arm: arm != REFERENCE_ARM))
+
+
+def _complete_pairs(rows: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
+    """Rows of two arms, of those pairs that have both; an interrupted run has others."""
+    both = rows[rows["arm"].isin([reference, arm])]
+    counts = both.groupby("pair")["arm"].nunique()
+    return both[both["pair"].isin(counts.index[counts == 2])]
+
+
+def _differences(pairs: list[pd.DataFrame], reference: str, subset: Any) -> pd.DataFrame:
+    frames = [
+        paired_differences(pair, reference_arm=reference, subset=subset)
+        for pair in pairs
+        if not pair.empty
+    ]
+    if not frames:
+        return pd.DataFrame(columns=[*SETTING, "arm", "method", "metric"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _select(frame: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
+    same = pd.Series(True, index=frame.index)
+    for name, wanted in zip(SETTING, key, strict=True):
+        same &= frame[name] == wanted
+    return frame[same]
+
+
+def _block(
+    manifest: dict[str, Any],
+    key: tuple[str, ...],
+    means: pd.DataFrame,
+    differences: pd.DataFrame,
+    both_correct: pd.DataFrame,
+) -> Block:
+    dataset, source, backbone, labels = key
+    facts = manifest.get("datasets", {}).get(dataset)
+    return Block(
+        dataset,
+        source,
+        backbone,
+        labels,
+        title=wording.dataset_title(facts, dataset, source),
+        data=wording.data_sentence(facts, source),
+        means=means,
+        differences=differences,
+        both_correct=both_correct,
+    )
+
+
+def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec]:
+    known = {field.name for field in fields(MetricSpec)}
+    specs = dict(OWN_SCORES)
+    described = manifest.get("metrics", {})
+    asked = [name for name in manifest["suite"].get("metrics", []) if name in described]
+    for name in [*asked, *(name for name in described if name not in asked)]:
+        facts = described[name]
+        specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in known})
+    unknown = sorted(set(rows["metric"]) - set(specs))
+    if unknown:
+        raise MissingDataError(
+            f"the manifest does not say what these metrics are: {', '.join(unknown)}; "
+            "it belongs to other rows, start a new run"
+        )
+    return specs
+
+
+def _notes(
+    run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame, arms: tuple[str, ...]
+) -> Iterator[str]:
+    planned, finished = len(manifest["cells"]), len(run.finished())
+    if finished < planned:
+        yield (
+            f"The run is not finished: {finished} of {planned} models are in; "
+            "the same `lico-bench run` command goes on where it stopped."
+        )
+    lonely = rows.groupby("pair")["arm"].nunique() < len(arms)
+    if lonely.any():
+        yield (
+            f"Pairs that still lack an arm: {int(lonely.sum())}; "
+            "their models count in the means and not in the differences."
+        )
+    flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]
+    for flag, part in flags.groupby("flag"):
+        counts = part.groupby(["method", "metric"]).size().groupby("method").max()
+        told = ", ".join(
+            f"{count:,} of {method or 'the model'}" for method, count in counts.items()
+        )
+        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {told}."
+    for name, facts in manifest.get("datasets", {}).items():
+        for note in facts.get("notes", []):
+            yield f"{name}: {note}"

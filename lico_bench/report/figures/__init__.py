@@ -1,0 +1,7 @@
+"""Plots as PNG and PDF; matplotlib is loaded here and nowhere else."""
+
+from lico_bench.report.figures.canvas import Plot, colour_of
+from lico_bench.report.figures.draw import draw_figures
+from lico_bench.report.figures.gallery import heat_png, pictures
+
+__all__ = ["Plot", "colour_of", "draw_figures", "heat_png", "pictures"]

@@ -1,0 +1,87 @@
+"""What every plot shares: colours, line styles, the files it becomes.
+
+Colours are those of Okabe and Ito, told apart by colour-blind readers too; arms also differ in line
+style. PDFs carry no dates, so that equal rows give equal files.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from lico_bench.report import wording
+from lico_bench.report.content import SETTING, Block, Content
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+PNG_DPI = 130
+
+SETTINGS: Any = {
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 100,
+    "pdf.fonttype": 42, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawn figure.
+
+    Attributes:
+        name: stem of its files.
+        kind: `forest`, `curves`, `gallery` or `training`.
+        title: one line, plain text.
+        caption: what is to be seen and under which rules.
+    """
+
+    name: str
+    kind: str
+    title: str
+    caption: str
+    png: bytes
+    pdf: bytes
+
+
+def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
+    """The figure as PNG and PDF bytes."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not once per file
+    png, pdf = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    return Plot(name, kind, title, caption, png.getvalue(), pdf.getvalue())
+
+
+def colour_of(content: Content, arm: str) -> str:
+    """The colour of an arm, the same in every plot and on the page."""
+    return COLOURS[content.arms.index(arm) % len(COLOURS)]
+
+
+def style_of(content: Content, arm: str) -> str:
+    """The line style of an arm."""
+    return STYLES[content.arms.index(arm) % len(STYLES)]
+
+
+def loud_title(block: Block) -> str:
+    """The dataset's title, with the warning where its pictures are drawn."""
+    return f"{wording.STANDIN} {block.title}" if block.is_standin else block.title
+
+
+def of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
+    """The rows of a frame that belong to a block."""
+    same = pd.Series(True, index=frame.index)
+    for name in SETTING:
+        same &= frame[name] == getattr(block, name)
+    return frame[same]
+
+
+def cells_of(content: Content, block: Block) -> dict[str, str]:
+    """Arm of each cell of a block."""
+    rows = of_block(content.rows, block)[["cell", "arm"]].drop_duplicates()
+    return dict(zip(rows["cell"].astype(str), rows["arm"].astype(str), strict=True))

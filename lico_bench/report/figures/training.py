@@ -1,0 +1,57 @@
+"""What was recorded while training, by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lico_bench.report.content import Block, Content
+from lico_bench.report.figures.canvas import (
+    Plot,
+    cells_of,
+    colour_of,
+    loud_title,
+    save_plot,
+    style_of,
+)
+
+SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not the model
+
+
+def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iterator[Plot]:
+    """Each recorded quantity over the epochs, one line per model."""
+    cells = cells_of(content, block)
+    part = history[history["cell"].isin(cells) & ~history["quantity"].isin(SKIPPED_QUANTITIES)]
+    quantities = list(part["quantity"].unique())
+    if not quantities:
+        return
+    columns = min(3, len(quantities))
+    lines = -(-len(quantities) // columns)
+    figure = Figure(figsize=(2.6 * columns, 0.5 + 1.7 * lines))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid[len(quantities) :]:
+        axes.set_axis_off()
+    for axes, quantity in zip(grid, quantities, strict=False):
+        _quantity(content, axes, part[part["quantity"] == quantity], cells)
+        axes.set_title(quantity.replace("_", " "), fontsize=9)
+    title = f"{loud_title(block)}: training"
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    figure.suptitle(title, fontsize=10)
+    caption = "What was recorded while training, by epoch; one line per model."
+    yield save_plot(figure, f"training_{block.key}", kind="training", title=title, caption=caption)
+
+
+def _quantity(content: Content, axes: Axes, part: pd.DataFrame, cells: dict[str, str]) -> None:
+    named: set[str] = set()
+    for cell, rows in part.groupby("cell", sort=False):
+        arm = cells[str(cell)]
+        style = style_of(content, arm)
+        label = None if arm in named else content.arm_title(arm)
+        marker = "o" if len(rows) == 1 else ""
+        axes.plot(rows["epoch"], rows["value"], style, color=colour_of(content, arm), lw=1.3,
+                  marker=marker, ms=3, label=label)  # fmt: skip
+        named.add(arm)

@@ -1,0 +1,113 @@
+"""The summary at the end of a run: what the arms scored and how sure the difference is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from lico_bench.records import MetricSpec
+from lico_bench.report import wording
+from lico_bench.report.content import Block, Content, gather
+from lico_bench.store import RunFolder
+
+_STYLES = {"better": "bold green", "worse": "bold red", "unclear": "dim", "no interval": "dim"}
+
+
+def summary_table(run: RunFolder) -> Group:
+    """A rich renderable: per dataset each arm's means, paired differences and intervals.
+
+    Raises:
+        MissingDataError: if the folder holds no run, or no cell of it is finished.
+    """
+    return show_summary(gather(run))
+
+
+def show_summary(content: Content) -> Group:
+    """`summary_table` of what was gathered already."""
+    parts: list[RenderableType] = []
+    for block in content.blocks:
+        parts += [_heading(block), _table(content, block), Text()]
+    parts += [Text(note, style="yellow") for note in content.notes]
+    seeds = min(block.num_seeds for block in content.blocks)
+    foot = [*content.protocols(), f"Brackets: 95 % intervals. {wording.seeds_sentence(seeds)}"]
+    if content.has_standins:
+        foot.append(
+            f"{wording.STANDIN}: drawn scenes in the place of images that were not found; "
+            "their numbers say nothing about the real data sets."
+        )
+    return Group(*parts, *(Text(line, style="dim") for line in foot))
+
+
+def _heading(block: Block) -> Text:
+    text = Text()
+    if block.is_standin:
+        text.append(f" {wording.STANDIN} ", style="bold black on yellow")
+        text.append(" ")
+    text.append(block.title, style="bold")
+    budget = "" if block.labels == "full" else f", {block.labels} labels"
+    seeds = wording.plural(block.num_seeds, "seed")
+    text.append(f"  {block.data}, {block.backbone}{budget}, {seeds}", style="dim")
+    return text
+
+
+def _table(content: Content, block: Block) -> Table:
+    has_pairs = not block.differences.empty
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("  Score", no_wrap=True)
+    many_arms = len(content.arms) > 2
+    if has_pairs:
+        if many_arms:
+            table.add_column("Arm")
+        first = content.reference_arm
+        table.add_column(escape(content.arm_title(first)), justify="right")
+        table.add_column(
+            "Mean" if many_arms else escape(content.arm_title(content.arms[1])),
+            justify="right",
+        )
+        table.add_column("Diff.", justify="right")
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+        table.add_column("")
+    else:
+        for title in ("Arm", "Mean", "95 % interval"):
+            table.add_column(title, justify="left" if title == "Arm" else "right")
+    for cells in _lines(content, block, has_pairs=has_pairs, many_arms=many_arms):
+        table.add_row(*cells)
+    return table
+
+
+def _lines(
+    content: Content, block: Block, *, has_pairs: bool, many_arms: bool
+) -> Iterator[list[str]]:
+    shown: str | None = None
+    frame = block.differences if has_pairs else block.means
+    for method, spec in content.each_score(block):
+        if method != shown and method:
+            yield [f"[bold]{escape(content.method_title(method))}[/]"]
+        shown = method
+        rows = frame[(frame["method"] == method) & (frame["metric"] == spec.name)]
+        for number, (_, row) in enumerate(rows.iterrows()):
+            name = escape(f"  {wording.title_with_arrow(spec)}") if number == 0 else ""
+            arm = [escape(content.arm_title(row["arm"]))] if many_arms or not has_pairs else []
+            yield [name, *arm, *(_pair_cells if has_pairs else _mean_cells)(row, spec)]
+
+
+def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
+    word = wording.effect(row["low"], row["high"], spec)
+    return [
+        wording.value(row["mean_reference"], spec),
+        wording.value(row["mean"], spec),
+        wording.signed(row["difference"], spec),
+        escape(wording.interval(row["low"], row["high"], spec)),
+        f"[{_STYLES.get(word, 'cyan')}]{word}[/]",
+    ]
+
+
+def _mean_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
+    text = wording.mean_interval(row["low"], row["high"], spec)
+    return [wording.value(row["mean"], spec), escape(text)]

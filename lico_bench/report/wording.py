@@ -1,0 +1,134 @@
+"""Numbers and facts as the words that every table, plot and page uses for them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lico_bench.records import MetricSpec
+
+NOTHING = "–"
+STANDIN = "STAND-IN"
+MINUS = "−"
+
+
+def arrow(spec: MetricSpec) -> str:
+    """↑ if higher is better, ↓ if lower is, nothing for a metric without merit."""
+    return {True: "↑", False: "↓", None: ""}[spec.higher_is_better]
+
+
+def is_percent(spec: MetricSpec) -> bool:
+    """Whether the metric is a share of counted things, which people read in percent."""
+    return spec.unit.startswith("share")
+
+
+def value(number: float, spec: MetricSpec) -> str:
+    """A mean: three digits of a probability, a percentage of a share."""
+    if not math.isfinite(number):
+        return NOTHING
+    text = f"{100 * number:.1f} %" if is_percent(spec) else f"{number:.3f}"
+    return text.replace("-", MINUS)
+
+
+def signed(number: float, spec: MetricSpec) -> str:
+    """A difference with its sign; shares in percentage points, without the unit."""
+    if not math.isfinite(number):
+        return NOTHING
+    text = f"{100 * number:+.1f}" if is_percent(spec) else f"{number:+.3f}"
+    # A rounded zero has no sign.
+    if not text.strip("+-0."):
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS)
+
+
+def interval(low: float, high: float, spec: MetricSpec) -> str:
+    """`[low, high]`, or nothing where there is no interval."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    return f"[{signed(low, spec)}, {signed(high, spec)}]"
+
+
+def mean_interval(low: float, high: float, spec: MetricSpec) -> str:
+    """`[low, high]` of a mean, cut at what the metric can be."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    smallest, largest = spec.bounds
+    return f"[{value(max(low, smallest), spec)}, {value(min(high, largest), spec)}]"
+
+
+def effect(low: float, high: float, spec: MetricSpec) -> str:
+    """What the interval of a difference says, in one word."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "no interval"
+    if low <= 0 <= high:
+        return "unclear"
+    is_up = low > 0
+    if spec.higher_is_better is None:
+        return "higher" if is_up else "lower"
+    return "better" if is_up == spec.higher_is_better else "worse"
+
+
+def title_with_arrow(spec: MetricSpec) -> str:
+    """`Insertion ↑`."""
+    return f"{spec.title} {arrow(spec)}".strip()
+
+
+def dataset_title(facts: dict[str, Any] | None, name: str, source: str) -> str:
+    """The dataset's name; a stand-in never bears it alone."""
+    title = str((facts or {}).get("title") or name)
+    if source != "standin":
+        return title
+    return title if "stand-in" in title.lower() else f"{title} stand-in"
+
+
+def data_sentence(facts: dict[str, Any] | None, source: str) -> str:
+    """Which pictures were used, and how many of the official ones."""
+    found = (facts or {}).get("found") or {}
+    counts = ", ".join(_count(split, *numbers) for split, numbers in sorted(found.items()))
+    if source == "standin":
+        return f"drawn scenes, not the real data set ({counts or 'no counts'})"
+    return f"real images ({counts or 'no counts'})"
+
+
+def protocol_sentence(protocol_id: str, facts: dict[str, Any] | None) -> str:
+    """The rules of a protocol in one line."""
+    if not facts:
+        return protocol_id
+    rules = ", ".join(
+        f"{name.replace('_', ' ')} {_plain(rule)}"
+        for name, rule in facts.items()
+        if name not in ("name", "source")
+    )
+    return f"{protocol_id}: {rules}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def seeds_sentence(num_seeds: int) -> str:
+    """What the number of seeds does to an interval."""
+    if num_seeds == 1:
+        return (
+            "One seed: intervals cover the choice of test images only, "
+            "not what another training would have given."
+        )
+    if num_seeds in (2, 3):
+        return (
+            f"{num_seeds} seeds say little about the spread between trainings: intervals are wide "
+            "where the seeds differ, and a few more seeds would narrow them."
+        )
+    return "Intervals cover another choice of seeds and of test images."
+
+
+def _count(split: str, found: int, official: int | None = None) -> str:
+    if official in (None, found):
+        return f"{split} {found:,}"
+    return f"{split} {found:,} of {official:,}"
+
+
+def _plain(rule: Any) -> str:
+    if isinstance(rule, list | tuple):
+        return "(" + ", ".join(map(str, rule)) + ")"
+    return str(rule).replace("_", " ")

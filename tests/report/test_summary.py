@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from fake_run import make_run
+from rich.console import Console
+
+from lico_bench.report import summary_table, wording
+
+
+def text_of(run, width=80):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(summary_table(run))
+    return console.export_text()
+
+
+def test_every_difference_stands_in_the_table_with_its_interval(run, content):
+    text = text_of(run)
+    for block in content.blocks:
+        for _, row in block.differences.iterrows():
+            spec = content.specs[row["metric"]]
+            assert wording.interval(row["low"], row["high"], spec) in text
+            assert wording.value(row["mean_reference"], spec) in text
+
+
+def test_standin_is_labelled_loudly_and_real_data_is_not(run, tmp_path):
+    assert " STAND-IN  CUB-200-2011 stand-in" in text_of(run)
+    real = make_run(tmp_path / "run", datasets={"cifar10": "real"})
+    assert "STAND-IN" not in text_of(real)
+
+
+@pytest.mark.parametrize("arms", [("baseline", "lico"), ("baseline", "lico", "lico_mm"), ("lico",)])
+def test_summary_fits_80_columns_without_cutting_a_number(tmp_path, arms):
+    run = make_run(tmp_path / "run", arms=arms, datasets={"cub200": "standin"})
+    text = text_of(run)
+    assert max(map(len, text.splitlines())) <= 80
+    numbers = [line for line in text.splitlines() if "[" in line and "Brackets" not in line]
+    assert numbers
+    assert all("]" in line and "…" not in line for line in numbers)
+
+
+def test_protocol_and_seeds_are_told(run):
+    text = text_of(run)
+    assert "lico_bench_1@1a2b3c4d" in text
+    assert "2 seeds say little about the spread" in text
+
+
+def test_eight_datasets_come_in_their_order(tmp_path):
+    names = ["imagenet", "cifar10", "cifar100", "svhn", "cub200", "cars", "aircraft", "flowers"]
+    run = make_run(
+        tmp_path / "run", datasets=dict.fromkeys(names, "standin"), seeds=1, num_test=20,
+        num_explained=5,
+    )  # fmt: skip
+    text = text_of(run)
+    titles = ["imagenet", "CIFAR-10 ", "cifar100", "svhn", "CUB-200", "cars", "aircraft", "Flowers"]
+    places = [text.index(f"STAND-IN  {title}") for title in titles]
+    assert places == sorted(places)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from lico_bench.records import MetricSpec
+from lico_bench.report import wording
+
+PROBABILITY = MetricSpec("insertion", "Insertion", True, (0, 1), "probability", "")
+LOWER = MetricSpec("deletion", "Deletion", False, (0, 1), "probability", "")
+SHARE = MetricSpec("accuracy", "Accuracy", True, (0, 1), "share of images", "")
+NEUTRAL = MetricSpec("gini", "Gini", None, (0, 1), "index", "")
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("number", "spec", "text"),
+    [
+        (0.12345, PROBABILITY, "0.123"),
+        (-0.5, PROBABILITY, "−0.500"),
+        (0.7712, SHARE, "77.1 %"),
+        (NAN, PROBABILITY, "–"),
+    ],
+)
+def test_means_read_as_people_write_them(number, spec, text):
+    assert wording.value(number, spec) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "spec", "text"),
+    [
+        (0.0123, PROBABILITY, "+0.012"),
+        (-0.0123, PROBABILITY, "−0.012"),
+        (-0.0001, PROBABILITY, "0.000"),
+        (0.0123, SHARE, "+1.2"),
+        (NAN, SHARE, "–"),
+    ],
+)
+def test_differences_carry_their_sign_and_a_rounded_zero_has_none(number, spec, text):
+    assert wording.signed(number, spec) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "spec", "word"),
+    [
+        (0.01, 0.02, PROBABILITY, "better"),
+        (-0.02, -0.01, PROBABILITY, "worse"),
+        (-0.02, -0.01, LOWER, "better"),
+        (0.01, 0.02, LOWER, "worse"),
+        (0.01, 0.02, NEUTRAL, "higher"),
+        (-0.02, -0.01, NEUTRAL, "lower"),
+        (-0.01, 0.02, PROBABILITY, "unclear"),
+        (0.0, 0.02, PROBABILITY, "unclear"),
+        (NAN, NAN, PROBABILITY, "no interval"),
+    ],
+)
+def test_effect_follows_the_metrics_direction(low, high, spec, word):
+    assert wording.effect(low, high, spec) == word
+
+
+def test_interval_of_a_mean_is_cut_at_what_the_metric_can_be():
+    assert wording.mean_interval(-0.2, 1.3, SHARE) == "[0.0 %, 100.0 %]"
+    assert wording.mean_interval(NAN, NAN, SHARE) == "–"
+
+
+def test_standin_never_bears_the_datasets_name_alone():
+    assert wording.dataset_title({"title": "CIFAR-10"}, "cifar10", "standin") == "CIFAR-10 stand-in"
+    assert wording.dataset_title({"title": "CIFAR-10"}, "cifar10", "real") == "CIFAR-10"
+    assert wording.dataset_title(None, "cifar10", "standin") == "cifar10 stand-in"
+
+
+def test_data_sentence_tells_how_much_of_the_official_data_was_found():
+    facts = {"found": {"test": [2000, 10000], "train": [50000, 50000]}}
+    assert (
+        wording.data_sentence(facts, "real") == "real images (test 2,000 of 10,000, train 50,000)"
+    )
+    assert wording.data_sentence(facts, "standin").startswith("drawn scenes, not the real data set")
