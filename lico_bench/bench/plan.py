@@ -131,7 +131,7 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     protocol = PROTOCOLS[suite.protocol]
     _check_objective_options(suite)
     sources = {name: resolve_source(name, root=root, data=suite.data) for name in suite.datasets}
-    recipes = list(_recipes(suite, sources))
+    recipes = list(_recipes(suite, sources, root))
     datasets = {
         recipe.dataset: describe_dataset(
             recipe.dataset, root=root, source=recipe.source, image_size=recipe.image_size
@@ -146,9 +146,11 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     )
 
 
-def _recipes(suite: Suite, sources: dict[str, Any]) -> Iterator[Recipe]:
+def _recipes(
+    suite: Suite, sources: dict[str, Any], root: str | os.PathLike[str] | None
+) -> Iterator[Recipe]:
     for dataset in suite.datasets:
-        card, source = load_card(dataset), sources[dataset]
+        card, source = load_card(dataset, root), sources[dataset]
         base = card.recipe(suite.profile, source) | dict(suite.changes)
         BACKBONES[str(base["backbone"])]
         for seed in range(suite.seeds):

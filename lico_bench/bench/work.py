@@ -85,7 +85,7 @@ def forward_gigaflop(backbone: str, image_size: tuple[int, int]) -> float:
         images = torch.empty(1, 3, *image_size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         features.eval()(images)
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops()) / 1e9
 
 
 @lru_cache(maxsize=64)

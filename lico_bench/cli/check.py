@@ -27,9 +27,9 @@ def check(
 
     folder = read_run(run)
     if update:
-        write_reference(folder.rows(), against)
+        write_reference(folder, against)
         print(f"reference written: {against}")
         return
-    verdict = judge(folder.rows(), reference=against)
+    verdict = judge(folder, reference=against)
     Console().print(verdict.table())
     raise typer.Exit(verdict.exit_code)

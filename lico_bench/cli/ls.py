@@ -35,14 +35,10 @@ def _datasets() -> Iterator[tuple[str, ...]]:
     from lico_bench.data import card_names, load_card, where
 
     for name in card_names():
-        card = load_card(name)
-        yield (
-            name,
-            card.title,
-            str(len(card.class_names)),
-            ", ".join(card.ground_truth),
-            where(name),
-        )
+        card, found = load_card(name), where(name).found
+        place = "stand-in only" if found is None else str(found.folder)
+        regions = ", ".join(card.ground_truth) or "none"
+        yield name, card.title, str(len(card.class_names)), regions, place
 
 
 def _arms() -> Iterator[tuple[str, ...]]:

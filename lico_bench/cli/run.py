@@ -57,7 +57,7 @@ def run(
     suite = _suite(
         datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
         metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
-        labels=labels, backbone=backbone, text_encoder=text_encoder,
+        labels=labels, backbone=backbone, text_encoder=text_encoder, data_root=data_root,
     )  # fmt: skip
     made = make_plan(suite, root=data_root)
     folder = out or Path("results") / made.name
@@ -77,7 +77,7 @@ def run(
 def _suite(
     *, datasets: str, profile: str, arms: str, seeds: int | None, methods: str | None,
     metrics: str | None, protocol: str, data: str, limit: int | None, settings: list[str],
-    labels: str, backbone: str | None, text_encoder: str | None,
+    labels: str, backbone: str | None, text_encoder: str | None, data_root: Path | None,
 ) -> Suite:  # fmt: skip
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.data import card_names
@@ -93,7 +93,7 @@ def _suite(
     named = {"backbone": backbone, "text_encoder": text_encoder}
     changes |= {name: value for name, value in named.items() if value is not None}
     return Suite(
-        datasets=card_names() if datasets == "all" else split_names(datasets),
+        datasets=card_names(data_root) if datasets == "all" else split_names(datasets),
         arms=split_names(arms),
         seeds=size.seeds if seeds is None else seeds,
         profile=profile,

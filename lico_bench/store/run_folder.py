@@ -163,5 +163,5 @@ def newest_run(results: Path = Path("results")) -> RunFolder:
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     here, there = found.get("suite", {}), wanted["suite"]
-    changed = [name for name in there if here.get(name) != there[name]]
+    changed = [n for n in there if n != "name" and here.get(n) != there[n]]
     return f"differs in: {', '.join(changed)}" if changed else "differs in data or code"

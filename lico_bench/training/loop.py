@@ -8,6 +8,7 @@ same bits on a CPU.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -194,7 +195,12 @@ class Session:
             values = self.objective(output, labels)
         loss = self.objective.total(values)
         if step == 0:
-            assert_terms_train(self.objective, values, self.classifier)
+            assert_terms_train(
+                self.objective,
+                values,
+                self.classifier,
+                lambda value: self.fabric.backward(value, retain_graph=True),
+            )
         self._stepper.zero_grad()
         self.fabric.backward(loss)
         self._stepper.step()
@@ -236,6 +242,8 @@ def prepare(
 ) -> Session:
     """A training at its start: data, weights, objective, optimiser and generators."""
     from lightning.fabric import Fabric  # seconds to import; only a training needs it
+
+    logging.getLogger("lightning.fabric.utilities.rank_zero").setLevel(logging.WARNING)  # the recipe says as much
 
     arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
     chosen = pick_device(device)

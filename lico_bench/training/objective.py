@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,15 @@ class Objective(nn.Module):
 
 
 def assert_terms_train(
-    objective: Objective, values: Mapping[str, Tensor], classifier: nn.Module
+    objective: Objective,
+    values: Mapping[str, Tensor],
+    classifier: nn.Module,
+    backward: Callable[[Tensor], None],
 ) -> None:
     """Raise unless every declared term has a non-zero, finite gradient on all it must train.
+
+    Args:
+        backward: adds the gradient of a value to the parameters and keeps the graph.
 
     Raises:
         TrainingError: naming the term and the part, so that a loss that trains nothing is seen at
@@ -76,16 +82,19 @@ def assert_terms_train(
     }
     parts |= objective.parts()
     for term in objective.terms:
+        _clear(classifier, objective)
+        if values[term.name].requires_grad:
+            backward(values[term.name])
         for part in term.trains:
-            value = values[term.name]
-            total = _gradient_size(value, parts[part]) if value.requires_grad else 0.0
-            if not 0 < total < float("inf"):
+            size = sum(float(p.grad.abs().sum()) for p in parts[part] if p.grad is not None)
+            if not 0 < size < float("inf"):
                 raise TrainingError(
-                    f"loss term '{term.name}': its gradient on {part} is {total:g} at the first "
+                    f"loss term '{term.name}': its gradient on {part} is {size:g} at the first "
                     "step; the arm declares that it trains it, mend the objective"
                 )
+    _clear(classifier, objective)
 
 
-def _gradient_size(value: Tensor, parameters: Sequence[nn.Parameter]) -> float:
-    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
-    return sum(float(g.detach().abs().sum()) for g in gradients if g is not None)
+def _clear(*modules: nn.Module) -> None:
+    for module in modules:
+        module.zero_grad(set_to_none=True)

@@ -85,9 +85,7 @@ def test_scores_do_not_depend_on_the_batch():
     whole = perturbation_curves(model, images, targets, maps, micro_batch=7)
     for i in range(5):
         part = slice(i, i + 1)
-        alone = perturbation_curves(
-            model, images[part], targets[part], maps[part], micro_batch=7
-        )
+        alone = perturbation_curves(model, images[part], targets[part], maps[part], micro_batch=7)
         assert torch.equal(whole.insertion[part], alone.insertion)
         assert torch.equal(whole.deletion[part], alone.deletion)
 

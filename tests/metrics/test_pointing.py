@@ -33,9 +33,7 @@ def test_rows_and_columns_are_not_swapped():
     ("distance", "tolerance_px", "hit"), [(2, 2.0, 0), (2, 2.01, 1), (3, 2.9, 0), (3, 3.5, 1)]
 )
 def test_a_peak_strictly_nearer_than_the_tolerance_hits(distance, tolerance_px, hit):
-    result = pointing_game(
-        one_hot_map(1, 1), region_at(1, 1 + distance), tolerance_px=tolerance_px
-    )
+    result = pointing_game(one_hot_map(1, 1), region_at(1, 1 + distance), tolerance_px=tolerance_px)
     assert result.tolist() == [hit]
 
 
@@ -66,10 +64,7 @@ def test_a_loop_over_pixels_agrees():
     fast = pointing_game(maps, regions, tolerance_px=1.5)
     for i in range(50):
         py, px = divmod(int(maps[i].argmax()), 6)
-        near = [
-            (y - py) ** 2 + (x - px) ** 2 < 1.5**2
-            for y, x in regions[i].nonzero().tolist()
-        ]
+        near = [(y - py) ** 2 + (x - px) ** 2 < 1.5**2 for y, x in regions[i].nonzero().tolist()]
         if near:
             assert fast[i] == any(near)
         else:

@@ -1,0 +1,63 @@
+"""A tiny suite on drawn scenes and a reporter that remembers."""
+
+from __future__ import annotations
+
+import pytest
+
+from lico_bench.bench import Suite
+
+TINY = {
+    "epochs": 2,
+    "train_limit": 64,
+    "batch_size": 32,
+    "backbone": "wrn_10_1",
+    "precision": "float32",
+}
+
+
+class RecordingReporter:
+    """Keeps everything it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple] = []
+
+    def begin(self, *, cells, work):
+        self.events.append(("begin", cells, work))
+
+    def skip(self, cell, *, work):
+        self.events.append(("skip", cell))
+
+    def stage(self, cell, stage, *, work):
+        self.events.append(("stage", cell, stage))
+
+    def advance(self, done, total):
+        self.events.append(("advance", done, total))
+
+    def finish(self, cell, message):
+        self.events.append(("finish", cell, message))
+
+    def end(self):
+        self.events.append(("end",))
+
+    def of(self, kind: str) -> list[tuple]:
+        return [event for event in self.events if event[0] == kind]
+
+
+@pytest.fixture
+def reporter() -> RecordingReporter:
+    return RecordingReporter()
+
+
+@pytest.fixture
+def suite() -> Suite:
+    return Suite(
+        datasets=("cifar10",),
+        arms=("baseline", "lico"),
+        seeds=1,
+        profile="smoke",
+        methods=("grad_cam",),
+        metrics=("insertion", "deletion", "overall"),
+        data="standin",
+        limit=4,
+        changes=TINY,
+    )

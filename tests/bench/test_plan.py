@@ -1,0 +1,137 @@
+"""Plans: cells, identities, and refusals before anything is run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lico_bench.bench import Suite, make_plan
+from lico_bench.bench.work import forward_gigaflop
+from lico_bench.data import card_names
+from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
+
+
+def test_a_plan_has_every_cell_and_its_pairs(suite):
+    plan = make_plan(replace(suite, seeds=2))
+    assert len({cell.key for cell in plan.cells}) == len(plan.cells) == 4
+    pairs = {cell.recipe.pair_key for cell in plan.cells}
+    assert len(pairs) == 2
+    for pair in pairs:
+        arms = {cell.recipe.arm for cell in plan.cells if cell.recipe.pair_key == pair}
+        assert arms == {"baseline", "lico"}
+
+
+def test_the_same_suite_has_the_same_identity(suite):
+    assert make_plan(suite).key == make_plan(suite).key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": 2},
+        {"limit": 5},
+        {"methods": ("random_map",)},
+        {"changes": {"epochs": 3}},
+        {"objective": {"alpha": 1.0}},
+    ],
+)
+def test_another_suite_has_another_identity(suite, change):
+    assert make_plan(replace(suite, **change)).key != make_plan(suite).key
+
+
+def test_an_option_of_one_arm_leaves_the_other_arms_cell_alone(suite):
+    before = {cell.recipe.arm: cell.key for cell in make_plan(suite).cells}
+    changed = make_plan(replace(suite, objective={"alpha": 1.0}))
+    after = {cell.recipe.arm: cell.key for cell in changed.cells}
+    assert before["baseline"] == after["baseline"]
+    assert before["lico"] != after["lico"]
+    assert {cell.recipe.arm: cell.options for cell in changed.cells}["lico"]["alpha"] == 1.0
+
+
+def test_the_manifest_has_names_in_index_order_and_the_encoders_checksum(suite):
+    manifest = make_plan(suite).manifest()
+    facts = manifest["datasets"]["cifar10"]
+    assert facts["source"] == "standin"
+    assert len(facts["class_names"]) == len(set(facts["class_names"])) >= 8
+    encoders = {cell["recipe"]["arm"]: cell["encoder"] for cell in manifest["cells"]}
+    assert encoders["baseline"] is None
+    assert encoders["lico"]["sha256"].startswith("53aa5117")
+    assert manifest["metrics"]["deletion"]["higher_is_better"] is False
+    assert manifest["protocols"][make_plan(suite).protocol.id]["steps"] == 32
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
+def test_every_dataset_can_be_planned_without_a_picture_on_disk(profile: str):
+    plan = make_plan(Suite(datasets=card_names(), seeds=1, profile=profile))
+    assert len(plan.cells) == 2 * len(card_names()) == 16
+    assert {facts.source for facts in plan.datasets.values()} == {"standin"}
+    assert all(cell.work.updates > 0 for cell in plan.cells)
+
+
+def test_counted_work_is_what_is_run(suite):
+    cell = make_plan(suite).cells[0]
+    assert cell.work.updates == 4  # 64 pictures, batch 32, 2 epochs
+    assert cell.work.train_images == 128
+    tested = make_plan(suite).datasets["cifar10"].num_images("test")
+    assert cell.work.forwards == tested + 4 * (2 * 32 + 1)
+
+
+def test_operations_of_a_forward_are_counted_by_hand():
+    stem = 32 * 32 * 3 * 16 * 9
+    groups = 0
+    for group, (size, before) in enumerate(((32, 16), (16, 16), (8, 32))):
+        wide = 16 * 2**group
+        groups += size * size * 9 * (before * wide + wide * wide)
+        groups += 0 if before == wide else size * size * before * wide
+    assert forward_gigaflop("wrn_10_1", (32, 32)) == pytest.approx(2 * (stem + groups) / 1e9)
+    assert isinstance(nn.Conv2d(3, 3, 1).weight, torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"datasets": ("cifar11",)}, UnknownNameError, "did you mean 'cifar10'"),
+        ({"arms": ("baseline", "lica")}, UnknownNameError, "did you mean 'lico'"),
+        ({"methods": ("gradcam",)}, UnknownNameError, "did you mean 'grad_cam'"),
+        ({"metrics": ("deletions",)}, UnknownNameError, "did you mean 'deletion'"),
+        ({"protocol": "lico_bench_2"}, UnknownNameError, "did you mean 'lico_bench_1'"),
+        ({"changes": {"epoch": "3"}}, UnknownNameError, "did you mean 'epochs'"),
+        ({"changes": {"epochs": "three"}}, InvalidInputError, "recipe option 'epochs'"),
+        ({"changes": {"epochs": "0"}}, InvalidInputError, "epochs: expected a whole number"),
+        ({"changes": {"backbone": "wrn_28_3"}}, UnknownNameError, "did you mean 'wrn_28_"),
+        ({"changes": {"precision": "half"}}, InvalidInputError, "precision: expected one of"),
+        ({"objective": {"alfa": 1}}, UnknownNameError, "did you mean 'alpha'"),
+        ({"objective": {"alpha": -1}}, InvalidInputError, "alpha: expected"),
+        ({"data": "real"}, MissingDataError, "no images found"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_at_the_plan(suite, change, error, message: str):
+    with pytest.raises(error, match=message):
+        make_plan(replace(suite, **change))
+
+
+def test_an_empty_data_root_is_refused_for_real_pictures(suite, tmp_path):
+    with pytest.raises(MissingDataError, match=r"CIFAR-10: no images found .* --data standin"):
+        make_plan(replace(suite, data="real"), root=tmp_path)
+
+
+def test_a_data_root_that_is_not_there_is_refused(suite, tmp_path):
+    with pytest.raises(MissingDataError, match="no such folder"):
+        make_plan(replace(suite, data="auto"), root=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": ("lico", "lico")}, "a name occurs twice"),
+        ({"methods": ()}, "at least one name"),
+        ({"seeds": 0}, "seeds: expected a whole number"),
+        ({"limit": 0}, "limit: expected a whole number"),
+    ],
+)
+def test_a_suite_that_makes_no_sense_is_refused(suite, change, message: str):
+    with pytest.raises(InvalidInputError, match=message):
+        replace(suite, **change)

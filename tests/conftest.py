@@ -1,0 +1,26 @@
+"""Where the real samples are, and one thread per test so that two runs do not fight."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real samples; the test is skipped where there is none."""
+    folder = Path(os.environ.get("LICO_BENCH_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real samples: set LICO_BENCH_DATA to the folder that holds the datasets")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test in an empty folder and without the caller's data root."""
+    monkeypatch.delenv("LICO_BENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)

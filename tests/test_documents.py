@@ -1,0 +1,96 @@
+"""What the documents show is run, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import lico_bench
+from lico_bench.metrics import METRICS, PROTOCOLS, Evidence
+from lico_bench.models import build_classifier
+from lico_bench.records import Recipe
+from lico_bench.saliency import SALIENCY, explain
+from lico_bench.training import ARMS, train
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def snippets(document: str) -> list[str]:
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def forget():
+    """Take entries that a snippet registered out of the registries again."""
+    before = [(registry, set(registry.names())) for registry in (SALIENCY, METRICS, ARMS)]
+    yield
+    for registry, names in before:
+        for name in set(registry.names()) - names:
+            del registry._entries[name]
+
+
+@pytest.mark.parametrize("document", ["README.md", "BENCHMARK.md"])
+def test_snippets_run(document: str, capsys):
+    for snippet in snippets(document):
+        exec(compile(snippet, document, "exec"), {"__name__": "snippet"})
+
+
+def test_the_readme_prints_paired_differences(capsys):
+    for snippet in snippets("README.md"):
+        exec(compile(snippet, "README.md", "exec"), {"__name__": "snippet"})
+    printed = capsys.readouterr().out
+    assert "insertion" in printed
+    assert "low" in printed
+
+
+def test_examples_of_contributing_register_and_work(forget):
+    assert len(snippets("CONTRIBUTING.md")) == 3
+    for snippet in snippets("CONTRIBUTING.md"):
+        exec(compile(snippet, "CONTRIBUTING.md", "exec"), {"__name__": "snippet"})
+    model = build_classifier("wrn_10_1", num_classes=3, mean=(0.5,) * 3, std=(0.2,) * 3, seed=0)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 2])
+    maps = explain(model, images, targets, method="input_gradient")
+    evidence = Evidence(model, images, targets, maps, None, PROTOCOLS["lico_bench_1"])
+    shares = METRICS["concentration"].compute(evidence)
+    assert ((shares > 0.1) & (shares <= 1)).all()
+    recipe = Recipe(
+        "cifar10", "wrn_10_1", "feature_decay", source="standin", train_limit=32, epochs=1,
+        batch_size=16,
+    )  # fmt: skip
+    history = train(recipe, device="cpu").history
+    assert {"cross_entropy", "decay"} <= set(history.quantity)
+
+
+@pytest.mark.parametrize("command", ["uv run lico-bench run --datasets all", "uv run pytest"])
+def test_the_first_screen_of_the_readme_shows_both_commands(command: str):
+    first_screen = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()[:20]
+    assert any(command in line for line in first_screen)
+
+
+def test_every_registered_name_stands_in_the_protocol_document():
+    text = (REPOSITORY / "BENCHMARK.md").read_text(encoding="utf-8")
+    for registry in (SALIENCY, METRICS, ARMS):
+        for name in registry:
+            assert f"`{name}`" in text, f"define {name} in BENCHMARK.md"
+    for protocol in PROTOCOLS.values():
+        assert protocol.id in text, f"BENCHMARK.md has another hash than {protocol.id}"
+
+
+def test_public_names_are_importable_and_documented():
+    for name in lico_bench.__all__:
+        thing = getattr(lico_bench, name)
+        assert thing.__doc__, name
+    for room in (lico_bench.losses, lico_bench.metrics):
+        for name in room.__all__:
+            if callable(getattr(room, name)):
+                assert getattr(room, name).__doc__, name
+
+
+def test_no_document_names_this_machine():
+    for path in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/README.md")):
+        assert str(REPOSITORY.parent) + "/" not in path.read_text(encoding="utf-8"), path

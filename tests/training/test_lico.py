@@ -1,0 +1,148 @@
+"""The LICO arm: its terms are the public losses, and each trains what it declares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lico_bench.errors import TrainingError
+from lico_bench.losses import manifold_matching, transport_loss
+from lico_bench.models import ENCODERS
+from lico_bench.records import Output
+from lico_bench.training import ARMS, Objective, Term
+from lico_bench.training.arms.lico import LicoObjective, LicoOptions
+from lico_bench.training.loop import prepare
+from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train
+
+NAMES = ("airplane", "bird", "red-winged blackbird")
+
+
+def keep_graph(value: torch.Tensor) -> None:
+    value.backward(retain_graph=True)
+
+
+@pytest.fixture
+def objective() -> LicoObjective:
+    return LicoObjective(
+        ENCODERS["minilm"].build(NAMES),
+        num_positions=16,
+        options=LicoOptions(),
+        generator=torch.Generator().manual_seed(0),
+    ).eval()
+
+
+@pytest.fixture
+def batch():
+    rng = torch.Generator().manual_seed(1)
+    features = torch.rand(6, 8, 16, generator=rng).requires_grad_()
+    logits = torch.randn(6, 3, generator=rng).requires_grad_()
+    return Output(logits, features), torch.tensor([0, 2, 1, 1, 0, 2])
+
+
+def test_terms_are_the_public_losses_of_the_text_features(objective, batch):
+    output, labels = batch
+    state = objective.get_extra_state()
+    values = objective(output, labels)
+    objective.set_extra_state(state)
+    text = objective._text_features(labels)
+    assert torch.equal(
+        values["transport"],
+        transport_loss(output.features, text.vectors, token_mask=text.mask),
+    )
+    assert torch.equal(
+        values["manifold_matching"],
+        manifold_matching(output.features, text.vectors, temperature=objective.temperature),
+    )
+    total = values["cross_entropy"] + 10 * values["manifold_matching"] + values["transport"]
+    assert torch.allclose(objective.total(values), total)
+
+
+def test_text_features_are_per_token_and_padding_is_zero(objective, batch):
+    _, labels = batch
+    text = objective._text_features(labels)
+    lengths = text.mask.sum(1)
+    assert text.vectors.shape == (6, int(lengths.max()), 16)
+    assert lengths[0] == 13  # 12 of context and one of "airplane"
+    assert lengths[1] > 13
+    assert (text.vectors[~text.mask] == 0).all()
+    assert torch.equal(text.vectors[0], text.vectors[4]) is True  # one class, one prompt
+
+
+def test_the_context_is_shuffled_at_each_step(objective, batch):
+    _, labels = batch
+    first, second = (objective._text_features(labels).vectors for _ in range(2))
+    assert not torch.equal(first, second)
+    objective.options = replace(objective.options, shuffle_context=False)
+    first, second = (objective._text_features(labels).vectors for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_dropout_draws_in_training_only(objective, batch):
+    _, labels = batch
+    objective.options = replace(objective.options, shuffle_context=False)
+    objective.train()
+    first, second = (objective._text_features(labels).vectors for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_encoder_is_neither_trained_nor_stored(recipe):
+    session = prepare(recipe, device="cpu")
+    next(session.run_epoch())
+    trained = {id(p) for group in session.optimizer.param_groups for p in group["params"]}
+    own = sum(p.numel() for part in session.objective.parts().values() for p in part)
+    assert own == sum(p.numel() for p in session.objective.parameters())
+    assert own < 1e6  # MiniLM alone has 22 million
+    assert {id(p) for p in session.objective.parameters()} <= trained
+    assert len(session.optimizer.state) == len(trained)
+
+
+def test_context_and_temperature_have_no_weight_decay(objective):
+    groups = objective.parameter_groups()
+    assert [group.get("weight_decay") for group in groups] == [None, 0.0]
+    assert any(p is objective.context for p in groups[1]["params"])
+    assert any(p is objective.temperature for p in groups[1]["params"])
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_trains_what_its_terms_declare(recipe, arm: str):
+    session = prepare(replace(recipe, arm=arm), device="cpu")
+    images, labels = next(session._batches())
+    session.classifier.train()
+    values = session.objective(session.classifier(images), labels)
+    assert set(values) == {term.name for term in session.objective.terms}
+    assert_terms_train(session.objective, values, session.classifier, keep_graph)
+    assert all(p.grad is None for p in session.classifier.parameters())
+
+
+class DeadObjective(Objective):
+    """A second term cut out of the graph, as in the released code."""
+
+    terms = (CROSS_ENTROPY, Term("transport", 1.0, ("features",)))
+
+    def forward(self, output, labels):
+        return {
+            **super().forward(output, labels),
+            "transport": output.features.detach().square().mean(),
+        }
+
+
+class HalfDeadObjective(DeadObjective):
+    """A second term that reaches the classifier's head and not its features."""
+
+    def forward(self, output, labels):
+        values = super().forward(output, labels)
+        return {**values, "transport": output.logits.sum() * 0.0}
+
+
+@pytest.mark.parametrize("objective_class", [DeadObjective, HalfDeadObjective])
+def test_a_term_that_trains_nothing_is_an_error(objective_class):
+    classifier = nn.ModuleDict({"features": nn.Linear(4, 4), "head": nn.Linear(4, 3)})
+    features = classifier["features"](torch.rand(2, 4))
+    output = Output(classifier["head"](features), features[:, None])
+    objective = objective_class()
+    values = objective(output, torch.tensor([0, 1]))
+    with pytest.raises(TrainingError, match="'transport': its gradient on features is 0"):
+        assert_terms_train(objective, values, classifier, keep_graph)
