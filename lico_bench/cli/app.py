@@ -6,7 +6,9 @@ Exit codes: 0 well, 1 a failed gate, 2 usage or bad input, 3 an inconclusive gat
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -30,17 +32,30 @@ for _command in (run, report, check, ls):
     app.command()(_command)
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C in a form that the command-line library does not turn into its own."""
+
+
 def main() -> None:
     """Run the command line; our errors become one sentence and exit code 2."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except LicoBenchError as error:
         print(f"lico-bench: {error}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT) from None
-    except KeyboardInterrupt:
+    except _Interrupted:
         print(
             "\nlico-bench: interrupted. What is finished is stored; "
             "repeat the same command to go on from there.",
             file=sys.stderr,
         )
         raise SystemExit(EXIT_INTERRUPTED) from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise _Interrupted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -108,6 +109,21 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str, str]]:
                 f"{path}, line {number}: expected '<key> <value>', got '{line}'; unpack it again"
             )
         yield f"{path}, line {number}", key, value.strip()
+
+
+def read_json_table(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`.
+
+    Raises:
+        BrokenFileError: if it is no JSON object.
+    """
+    try:
+        value = json.loads(need_file(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BrokenFileError(f"{path}: not readable as JSON ({error}); unpack it again") from error
+    if not isinstance(value, dict):
+        raise BrokenFileError(f"{path}: expected a JSON object; unpack it again")
+    return value
 
 
 def need_file(path: Path) -> Path:

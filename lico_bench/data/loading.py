@@ -143,9 +143,12 @@ def _load_real(
         listing = without_broken(listing, fit, faults)
     notes = [*count_notes(card, official, listing), *listing.notes, *faults.sentences]
     found_count = len(listing)
+    official_count = card.official_counts.get(official, found_count)
     if from_train:
         listing, note = _test_part(card, listing, choice.split)
         notes.append(note)
+        if choice.split == "test":
+            found_count, official_count = len(listing), card.official_counts["test"]
     has_own_val = choice.split == "val" and official == "val"
     chosen = listing.take(
         _positions(listing.labels, listing.image_ids, choice, has_own_val=has_own_val)
@@ -160,7 +163,7 @@ def _load_real(
         labels=torch.from_numpy(chosen.labels.astype(np.int64)),
         image_ids=chosen.image_ids,
         found_count=found_count,
-        official_count=card.official_counts.get(official, found_count),
+        official_count=official_count,
         mean=card.mean,
         std=card.std,
         test_from_train=from_train,

@@ -54,6 +54,7 @@ class ArrayPictures:
     def __init__(self, pixels: Tensor) -> None:
         self.pixels = pixels
         self._placed = pixels
+        self._place = pixels.device
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,8 +70,9 @@ class ArrayPictures:
 
     def stream(self, steps: Iterable[Step], device: torch.device) -> Iterator[Tensor]:
         """One batch per step, gathered on `device`."""
-        if self._placed.device != device:
-            self._placed = self.pixels.to(device)
+        # The name asked for is kept: a tensor sent to `cuda` says it is on `cuda:0`.
+        if self._place != device:
+            self._placed, self._place = self.pixels.to(device), device
         for indices, draws in steps:
             images = self._placed[indices.to(device)]
             yield images if draws is None else augmentation.resized_crop(images, draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -109,8 +110,12 @@ def fingerprint(card: DatasetCard, found: Found, listing: Listing, fit: Fit) -> 
     ]  # fmt: skip
     if listing.pixels is not None:
         parts.append(np.ascontiguousarray(listing.pixels).tobytes())
-    for file in listing.files:
-        # A missing file is reported when it is read, with its name.
-        size = 0 if isinstance(file, bytes) or not file.is_file() else file.stat().st_size
-        parts.append(file if isinstance(file, bytes) else str(size))
+    parts += [file if isinstance(file, bytes) else _size(file) for file in listing.files]
     return digest_of(parts)
+
+
+def _size(file: Path) -> str:
+    try:
+        return str(file.stat().st_size)
+    except FileNotFoundError:
+        return "missing"  # reported with its name when it is read

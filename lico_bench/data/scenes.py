@@ -243,18 +243,14 @@ def _add_cue(
 
 def _stamp(shapes: Tensor, place: _Place, size: int) -> Tensor:
     """(n, c, S, S) coverage of `shapes` (n, c, R, R), turned, scaled and moved to `place`."""
-    cos = torch.cos(place.turn) / place.scale
-    sin = torch.sin(place.turn) / place.scale
-    x, y = place.centre.unbind(1)
-    theta = torch.stack(
-        [
-            torch.stack([cos, sin, -(cos * x + sin * y)], dim=1),
-            torch.stack([-sin, cos, sin * x - cos * y], dim=1),
-        ],
-        dim=1,
-    )
     fine = size * OVERSAMPLING
-    grid = functional.affine_grid(theta, [len(shapes), 1, fine, fine], align_corners=False)
+    axis = (torch.arange(fine) + 0.5) / fine * 2 - 1
+    x = axis[None, None, :] - place.centre[:, 0, None, None]
+    y = axis[None, :, None] - place.centre[:, 1, None, None]
+    cos = (torch.cos(place.turn) / place.scale)[:, None, None]
+    sin = (torch.sin(place.turn) / place.scale)[:, None, None]
+    # Written out: a batched product of such small matrices takes three times as long.
+    grid = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1)
     return _reduced(functional.grid_sample(shapes, grid, align_corners=False))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import ot.batch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,6 +63,8 @@ def sinkhorn(
     stops on the mean change of the potentials, POT on the error of the row sums, checked at every
     tenth iteration.
     """
+    import ot.batch  # seconds to import; only a transport needs it
+
     check_positive("epsilon", epsilon)
     check_positive("tolerance", tolerance)
     check_count("max_iterations", max_iterations)

@@ -248,6 +248,3 @@ def _notes(
             f"{count:,} of {method or 'the model'}" for method, count in counts.items()
         )
         yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {told}."
-    for name, facts in manifest.get("datasets", {}).items():
-        for note in facts.get("notes", []):
-            yield f"{name}: {note}"

@@ -110,6 +110,7 @@ def _table(
             f"% lico-bench, run {escape(content.manifest['suite'].get('name', ''))}",
             r"\begin{table}[htbp]",
             r"\centering\small",
+            r"\setlength{\belowcaptionskip}{6pt}",
             f"\\caption{{{caption}}}",
             f"\\label{{tab:{name.replace('_', '-')}}}",
             f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
@@ -196,8 +197,7 @@ def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
     return [
         wording.value(row["mean_reference"], spec),
         wording.value(row["mean"], spec),
-        wording.signed(row["difference"], spec),
-        wording.interval(row["low"], row["high"], spec),
+        *wording.difference(row["difference"], row["low"], row["high"], spec),
     ]
 
 

@@ -115,7 +115,8 @@ def _rows(
 def _numbers(row: pd.Series[Any], spec: MetricSpec, reach: float) -> dict[str, Any]:
     """The cells that differ between a difference and a mean."""
     parts = " and ".join(
-        f"{wording.signed(row[part], spec).lstrip('+')} from {name}"
+        f"{wording.signed(row[part], spec, is_fine=wording.is_tiny(row[part])).lstrip('+')} "
+        f"from {name}"
         for part, name in (("seed_part", "seeds"), ("image_part", "images"))
         if math.isfinite(row[part])
     )
@@ -123,17 +124,23 @@ def _numbers(row: pd.Series[Any], spec: MetricSpec, reach: float) -> dict[str, A
     if "difference" not in row:
         interval = wording.mean_interval(row["low"], row["high"], spec)
         return shared | {"interval": interval, "subset": "all images"}
+    told, interval = wording.difference(row["difference"], row["low"], row["high"], spec)
     return shared | {
         "reference": wording.value(row["mean_reference"], spec),
-        "difference": wording.signed(row["difference"], spec),
-        "interval": wording.interval(row["low"], row["high"], spec),
+        "difference": told,
+        "interval": interval,
         "word": wording.effect(row["low"], row["high"], spec),
-        "per_seed": ", ".join(wording.signed(one, spec) for one in row["per_seed"]),
+        "per_seed": _per_seed(row["per_seed"], spec),
         "subset": "all images" if row["subset"] == "all" else "both correct",
         "bar": _bar(row, reach),
         "sort_reference": _sortable(row["mean_reference"]),
         "sort_difference": _sortable(row["difference"]),
     }
+
+
+def _per_seed(numbers: Sequence[float], spec: MetricSpec) -> str:
+    is_fine = wording.is_tiny(*numbers)
+    return ", ".join(wording.signed(number, spec, is_fine=is_fine) for number in numbers)
 
 
 def _reaches(content: Content, frame: pd.DataFrame) -> dict[bool, float]:

@@ -102,8 +102,7 @@ def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
     return [
         wording.value(row["mean_reference"], spec),
         wording.value(row["mean"], spec),
-        wording.signed(row["difference"], spec),
-        escape(wording.interval(row["low"], row["high"], spec)),
+        *map(escape, wording.difference(row["difference"], row["low"], row["high"], spec)),
         f"[{_STYLES.get(word, 'cyan')}]{word}[/]",
     ]
 

@@ -10,6 +10,7 @@ from lico_bench.records import MetricSpec
 NOTHING = "–"
 STANDIN = "STAND-IN"
 MINUS = "−"
+FINE_BELOW = 0.002  # differences below two of the usual last digits get two digits more
 
 
 def arrow(spec: MetricSpec) -> str:
@@ -30,22 +31,35 @@ def value(number: float, spec: MetricSpec) -> str:
     return text.replace("-", MINUS)
 
 
-def signed(number: float, spec: MetricSpec) -> str:
-    """A difference with its sign; shares in percentage points, without the unit."""
+def signed(number: float, spec: MetricSpec, *, is_fine: bool = False) -> str:
+    """A difference with its sign; shares in percentage points, without the unit.
+
+    `is_fine` gives two digits more, for what would otherwise read as zero.
+    """
     if not math.isfinite(number):
         return NOTHING
-    text = f"{100 * number:+.1f}" if is_percent(spec) else f"{number:+.3f}"
+    scale, digits = (100, 1) if is_percent(spec) else (1, 3)
+    text = f"{scale * number:+.{digits + 2 * is_fine}f}"
     # A rounded zero has no sign.
     if not text.strip("+-0."):
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
 
 
-def interval(low: float, high: float, spec: MetricSpec) -> str:
-    """`[low, high]`, or nothing where there is no interval."""
+def difference(number: float, low: float, high: float, spec: MetricSpec) -> tuple[str, str]:
+    """A difference and its `[low, high]`, with as many digits as they need."""
+    is_fine = is_tiny(number, low, high)
+    told = signed(number, spec, is_fine=is_fine)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return NOTHING
-    return f"[{signed(low, spec)}, {signed(high, spec)}]"
+        return told, NOTHING
+    ends = [signed(end, spec, is_fine=is_fine) for end in (low, high)]
+    return told, f"[{ends[0]}, {ends[1]}]"
+
+
+def is_tiny(*numbers: float) -> bool:
+    """Whether differences would all read as zero, or nearly, with the usual digits."""
+    sizes = [abs(number) for number in numbers if math.isfinite(number)]
+    return bool(sizes) and 0 < max(sizes) < FINE_BELOW
 
 
 def mean_interval(low: float, high: float, spec: MetricSpec) -> str:

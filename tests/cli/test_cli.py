@@ -180,7 +180,14 @@ def test_help_answers_at_once():
 
 def test_an_interrupt_leaves_a_run_that_goes_on():
     command = [sys.executable, "-m", "lico_bench", *TINY]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, children inherit that the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not list(Path("run").glob("cells/*/recipe.json")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -7,6 +7,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -45,10 +46,10 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves one archive, in part where asked, and can hang up half way."""
 
     archive = b""
-    ranges: list[str | None] = []
+    ranges: ClassVar[list[str | None]] = []
     hangs_up = False
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is given
+    def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         type(self).ranges.append(wanted)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
@@ -127,7 +128,7 @@ def test_without_a_network_one_sentence_says_so(root: Path) -> None:
 
 def test_answer_that_is_no_file_is_told(root: Path, url: str) -> None:
     class Refusing(Server):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_error(404)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)

@@ -22,9 +22,7 @@ def load(root: Path, name: str, split: str = "train", **options: object) -> Data
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("source", ["real", "standin"])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_every_dataset_keeps_the_contract(
-    root: Path, name: str, source: str, split: str
-) -> None:
+def test_every_dataset_keeps_the_contract(root: Path, name: str, source: str, split: str) -> None:
     if source == "real":
         miniatures.OFFICIAL[name](root)
     data = load_dataset(name, split, root=root, source=source, image_size=32)
@@ -175,9 +173,7 @@ def test_unknown_split_is_refused() -> None:
 
 @pytest.mark.parametrize("augmentation", AUGMENTATIONS)
 @pytest.mark.parametrize("name", ["svhn", "cub200"])
-def test_batches_repeat_with_the_generators_seed(
-    root: Path, name: str, augmentation: str
-) -> None:
+def test_batches_repeat_with_the_generators_seed(root: Path, name: str, augmentation: str) -> None:
     miniatures.OFFICIAL[name](root)
     data = load(root, name, image_size=32)
     order = torch.randperm(len(data), generator=make_generator(0, "order")).split(3)

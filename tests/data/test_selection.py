@@ -44,9 +44,7 @@ def test_label_budget_above_the_smallest_class_says_what_is_possible() -> None:
 
 
 @given(labels=LABELS, fraction=st.floats(0.05, 0.95))
-def test_hold_out_takes_from_and_leaves_to_every_class(
-    labels: np.ndarray, fraction: float
-) -> None:
+def test_hold_out_takes_from_and_leaves_to_every_class(labels: np.ndarray, fraction: float) -> None:
     ids = tuple(f"picture {i}" for i in range(len(labels)))
     counts = np.bincount(labels, minlength=5)
     if counts.max() < 2:

@@ -83,6 +83,17 @@ def test_all_tables_compile_without_a_complaint(tmp_path, arms):
 
 
 @needs_pdflatex
+def test_tables_of_eight_datasets_fit_their_pages(tmp_path):
+    names = ["imagenet", "cifar10", "cifar100", "svhn", "cub200", "cars", "aircraft", "flowers"]
+    run = make_run(
+        tmp_path / "run", datasets=dict.fromkeys(names, "standin"), seeds=1, num_test=20,
+        num_explained=5,
+    )  # fmt: skip
+    log = compile_in(tmp_path, document(write_tables(gather(run), tmp_path)))
+    assert not COMPLAINTS.search(log), COMPLAINTS.findall(log)
+
+
+@needs_pdflatex
 def test_names_full_of_special_signs_compile(tmp_path):
     run = make_run(tmp_path / "run", datasets={"cifar10": "real"})
     manifest = run.manifest()

@@ -20,7 +20,8 @@ def test_every_difference_stands_in_the_table_with_its_interval(run, content):
     for block in content.blocks:
         for _, row in block.differences.iterrows():
             spec = content.specs[row["metric"]]
-            assert wording.interval(row["low"], row["high"], spec) in text
+            told = wording.difference(row["difference"], row["low"], row["high"], spec)
+            assert all(one in text for one in told)
             assert wording.value(row["mean_reference"], spec) in text
 
 

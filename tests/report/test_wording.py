@@ -39,6 +39,18 @@ def test_differences_carry_their_sign_and_a_rounded_zero_has_none(number, spec, 
     assert wording.signed(number, spec) == text
 
 
+def test_difference_and_interval_show_the_same_digits():
+    told = wording.difference(0.0123, -0.001, 0.0256, PROBABILITY)
+    assert told == ("+0.012", "[−0.001, +0.026]")
+    assert wording.difference(0.1, NAN, NAN, PROBABILITY) == ("+0.100", "–")
+
+
+def test_tiny_difference_does_not_read_as_zero():
+    told = wording.difference(0.00012, 0.00003, 0.0002, PROBABILITY)
+    assert told == ("+0.00012", "[+0.00003, +0.00020]")
+    assert wording.difference(0.0, 0.0, 0.0, PROBABILITY) == ("0.000", "[0.000, 0.000]")
+
+
 @pytest.mark.parametrize(
     ("low", "high", "spec", "word"),
     [

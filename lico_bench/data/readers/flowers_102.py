@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_names, label_of, read_mat
+from lico_bench.data.index_files import check_names, label_of, read_json_table, read_mat
 from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import MaskFile
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.store import read_json
 
 NUMBERS = {"train": ("trnid", "valid"), "test": ("tstid",)}
 
@@ -73,7 +72,7 @@ def _check_names(folder: Path, card: DatasetCard) -> None:
     """The publisher ships no names; where a copy brings a list, it must be the card's."""
     path = folder / "cat_to_name.json"
     if path.is_file():
-        names = read_json(path)
+        names = read_json_table(path)
         listed = [str(names.get(str(k))) for k in range(1, len(card.class_names) + 1)]
         check_names(path, listed, card)
 

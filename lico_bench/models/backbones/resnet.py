@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import torchvision
 from torch import nn
 
 from lico_bench.models.backbones import BACKBONES, Backbone
@@ -14,6 +13,8 @@ CHANNELS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
 
 def build_resnet(name: str) -> nn.Module:
     """Feature extractor of torchvision's `name`, from the stem to `layer4`."""
+    import torchvision  # seconds to import; only these backbones need it
+
     whole = getattr(torchvision.models, name)(weights=None)
     parts = {n: m for n, m in whole.named_children() if n not in ("avgpool", "fc")}
     features = nn.Sequential()

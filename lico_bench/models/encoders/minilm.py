@@ -12,11 +12,11 @@ import importlib.metadata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
@@ -41,6 +41,8 @@ class MiniLm(nn.Module):
     _name_lengths: Tensor
 
     def __init__(self, class_names: Sequence[str]) -> None:
+        from transformers import AutoTokenizer, BertConfig, BertModel  # seconds to import
+
         super().__init__()
         folder = find_weights()
         self.identity = identify()
@@ -80,7 +82,7 @@ class MiniLm(nn.Module):
         mask = torch.cat([is_name.new_ones(len(names), num_context), is_name], dim=1)
         return TokenVectors(hidden[:, 1:-1], mask)
 
-    def _register_names(self, tokenizer: AutoTokenizer, class_names: Sequence[str]) -> None:
+    def _register_names(self, tokenizer: Any, class_names: Sequence[str]) -> None:
         tokens = [tokenizer(name, add_special_tokens=False)["input_ids"] for name in class_names]
         limit = self.model.config.max_position_embeddings // 2
         for name, ids in zip(class_names, tokens, strict=True):

@@ -1,4 +1,4 @@
-"""Plots as PNG and PDF; matplotlib is loaded here and nowhere else."""
+"""Plots as PNG and PDF; matplotlib is loaded by `canvas` alone."""
 
 from lico_bench.report.figures.canvas import Plot, colour_of
 from lico_bench.report.figures.draw import draw_figures

@@ -1,4 +1,6 @@
-"""What every plot shares: colours, line styles, the files it becomes.
+"""What every plot shares: the sheet, colours, line styles, the files it becomes.
+
+The one file that loads matplotlib; those that draw get its types from here.
 
 Colours are those of Okabe and Ito, told apart by colour-blind readers too; arms also differ in line
 style. PDFs carry no dates, so that equal rows give equal files.
@@ -7,18 +9,40 @@ style. PDFs carry no dates, so that equal rows give equal files.
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from lico_bench.report import wording
 from lico_bench.report.content import SETTING, Block, Content
 
+__all__ = [
+    "Axes",
+    "Figure",
+    "Plot",
+    "cells_of",
+    "colour_of",
+    "drawing",
+    "heat_colours",
+    "loud_title",
+    "of_block",
+    "save_plot",
+    "style_of",
+    "whole_ticks",
+]
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
+HEAT = "inferno"
 PNG_DPI = 130
 
 SETTINGS: Any = {
@@ -47,6 +71,11 @@ class Plot:
     pdf: bytes
 
 
+def drawing() -> AbstractContextManager[None]:
+    """The block in which figures are made and saved: our settings, gone after it."""
+    return mpl.rc_context(SETTINGS)
+
+
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
     """The figure as PNG and PDF bytes."""
     FigureCanvasAgg(figure)
@@ -66,6 +95,16 @@ def colour_of(content: Content, arm: str) -> str:
 def style_of(content: Content, arm: str) -> str:
     """The line style of an arm."""
     return STYLES[content.arms.index(arm) % len(STYLES)]
+
+
+def heat_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 4) colours in [0, 1] of values in [0, 1], dark to bright."""
+    return np.array(mpl.colormaps[HEAT](values))
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Ticks at whole numbers only, for epochs."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
 def loud_title(block: Block) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    Axes,
+    Figure,
     Plot,
     colour_of,
     loud_title,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import matplotlib as mpl
-
 from lico_bench.report.content import Content
-from lico_bench.report.figures.canvas import SETTINGS, Plot, of_block
+from lico_bench.report.figures.canvas import Plot, drawing, of_block
 from lico_bench.report.figures.curves import draw_curves
 from lico_bench.report.figures.forest import draw_forests
 from lico_bench.report.figures.gallery import draw_galleries
@@ -16,7 +14,7 @@ from lico_bench.report.figures.training import draw_training
 
 def draw_figures(content: Content) -> Iterator[Plot]:
     """Forest plots, then curves, gallery and training of each dataset, one at a time."""
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         yield from draw_forests(content)
         curves = content.run.curves()
         gallery = content.run.gallery()

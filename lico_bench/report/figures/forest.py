@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lico_bench.report import wording
 from lico_bench.report.content import Content
-from lico_bench.report.figures.canvas import Plot, colour_of, loud_title, save_plot
+from lico_bench.report.figures.canvas import Axes, Figure, Plot, colour_of, loud_title, save_plot
 
 
 def draw_forests(content: Content) -> Iterator[Plot]:

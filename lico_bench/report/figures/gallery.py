@@ -6,16 +6,20 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from PIL import Image
 
 from lico_bench.report.content import Block, Content
-from lico_bench.report.figures.canvas import Plot, cells_of, loud_title, save_plot
+from lico_bench.report.figures.canvas import (
+    Figure,
+    Plot,
+    cells_of,
+    heat_colours,
+    loud_title,
+    save_plot,
+)
 
-HEAT = "inferno"
 FAINTEST, STRONGEST = 0.3, 0.8  # opacity where a map is lowest and highest
 GALLERY_ROWS = 6
 GALLERY_ARMS = 4
@@ -98,7 +102,7 @@ def _heat(row: dict[str, Any]) -> np.ndarray[Any, Any]:
     values = np.asarray(row["map"], dtype=float).reshape(row["height"], row["width"])
     span = float(values.max() - values.min())
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
-    colours = np.array(mpl.colormaps[HEAT](scaled))
+    colours = heat_colours(scaled)
     colours[..., 3] = FAINTEST + (STRONGEST - FAINTEST) * scaled
     return colours
 

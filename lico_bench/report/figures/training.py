@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    Axes,
+    Figure,
     Plot,
     cells_of,
     colour_of,
     loud_title,
     save_plot,
     style_of,
+    whole_ticks,
 )
 
 SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not the model
@@ -36,6 +37,7 @@ def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iter
         axes.set_axis_off()
     for axes, quantity in zip(grid, quantities, strict=False):
         _quantity(content, axes, part[part["quantity"] == quantity], cells)
+        whole_ticks(axes)
         axes.set_title(quantity.replace("_", " "), fontsize=9)
     title = f"{loud_title(block)}: training"
     handles, labels = grid[0].get_legend_handles_labels()

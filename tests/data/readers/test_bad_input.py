@@ -179,6 +179,8 @@ INDEX_DAMAGES = [
            "setid.mat"),
     Damage("flowers", "words for numbers", remat("setid.mat", trnid=np.array(["a", "b"])),
            "setid.mat"),
+    Damage("flowers", "torn names",
+           lambda f: (f.parent / "cat_to_name.json").write_text('{"1": '), "cat_to_name.json"),
     Damage("flowers", "other names",
            lambda f: (f.parent / "cat_to_name.json").write_text('{"1": "dandelion"}'),
            "cat_to_name.json"),
@@ -213,9 +215,7 @@ def test_damaged_index_is_refused_with_its_name_and_a_remedy(root: Path, damage:
 
 @pytest.mark.parametrize("name", PICTURE_DATASETS)
 @pytest.mark.parametrize("damage", sorted(PICTURE_DAMAGES))
-def test_damaged_picture_is_named_and_can_be_skipped(
-    root: Path, name: str, damage: str
-) -> None:
+def test_damaged_picture_is_named_and_can_be_skipped(root: Path, name: str, damage: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     whole = sum(
         len(load_dataset(name, split, root=root, source="real")) for split in ("train", "test")

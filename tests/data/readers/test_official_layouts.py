@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from PIL import Image
 
 from lico_bench.data import card_names, load_card, load_dataset
 from lico_bench.data.dataset import Dataset
@@ -140,8 +141,6 @@ def test_cars_cut_to_their_boxes_offer_no_region(root: Path) -> None:
 def test_aircraft_credit_strip_is_cut_off(root: Path) -> None:
     folder = miniatures.aircraft(root)
     before = load(root, "aircraft", "test", image_size=64).images
-    from PIL import Image
-
     for path in (folder / "images").iterdir():
         with Image.open(path) as image:
             image.load()
@@ -164,9 +163,6 @@ def test_flowers_trains_on_both_official_training_lists(root: Path) -> None:
 @pytest.mark.parametrize("name", card_names())
 def test_class_folders_serve_every_dataset(root: Path, name: str) -> None:
     miniatures.class_folders(root, name, ("train", "test"))
-    if name in ("imagenet", "cars"):
-        # train/ alone could be taken for the official layout; the folder names decide.
-        assert not load(root, name, "train").has_regions
     data = load(root, name, "train")
     assert torch.bincount(data.labels)[:3].tolist() == [3, 3, 3]
     assert data.image_ids[0].startswith("train/")
@@ -179,6 +175,23 @@ def test_class_folders_may_bear_ids_and_val_serves_as_test(root: Path) -> None:
     data = load(root, "flowers", "test")
     assert torch.bincount(data.labels)[:3].tolist() == [3, 3, 3]
     assert any("val folder serves as test" in note for note in data.notes)
+
+
+def test_user_dataset_needs_a_card_and_nothing_else(root: Path) -> None:
+    (root / "shapes.toml").write_text(
+        'title = "Shapes"\nclass_names = ["ring", "bar"]\nimage_size = 24\nfit = "squash"\n'
+        'mean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\nlicence = "mine"\ncitation = "none"\n'
+        "official_counts = { train = 6, test = 2 }\n"
+        '[layout]\nreader = "class_folders"\nmarkers = []\nexpects = "train/<class>/*"\n'
+    )
+    for split, count in (("train", 3), ("test", 1)):
+        for name in ("ring", "bar"):
+            for i in range(count):
+                miniatures.paint(root / "shapes" / split / name / f"{i}.jpg")
+    data = load(root, "shapes", "train")
+    assert data.labels.tolist() == [1, 1, 1, 0, 0, 0]  # folders by name, numbers by card
+    assert data.image_size == (24, 24)
+    assert data.notes == ()
 
 
 def test_own_val_folder_is_the_validation_split(root: Path) -> None:
@@ -200,10 +213,10 @@ REAL = {
     # name: train, test, official train, official test, has regions in test
     "cifar10": (10_000, 2_000, 50_000, 10_000, False),
     "cifar100": (4_000, 800, 50_000, 10_000, False),
-    "svhn": (288, 288, 73_257, 73_257, False),
+    "svhn": (288, 57, 73_257, 26_032, False),
     "imagenet": (1_000, 1_000, 1_281_167, 50_000, True),
     "cub200": (300, 243, 5_994, 5_794, True),
-    "cars": (588, 588, 8_144, 8_144, False),
+    "cars": (588, 196, 8_144, 8_041, False),
     "flowers": (2_040, 6_149, 2_040, 6_149, False),
 }
 
@@ -229,7 +242,8 @@ def test_real_aircraft_lists_have_the_official_counts_and_no_pictures(real_data:
     base = real_data / "aircraft" / "fgvc-aircraft-2013b" / "data"
     card = load_card("aircraft")
     counts = [
-        len((base / f"images_variant_{s}.txt").read_text().splitlines()) for s in ("trainval", "test")
+        len((base / f"images_variant_{s}.txt").read_text().splitlines())
+        for s in ("trainval", "test")
     ]
     assert counts == [card.official_counts["train"], card.official_counts["test"]]
     assert load_dataset("aircraft", "test", root=real_data).source == "standin"
