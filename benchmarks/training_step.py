@@ -12,7 +12,7 @@ import time
 
 from lico_bench.data import load_dataset
 from lico_bench.records import Recipe
-from lico_bench.training.loop import prepare
+from lico_bench.training.session import prepare
 
 BAR = 1.25
 WARM_STEPS = 2

@@ -19,7 +19,7 @@ from lico_bench.models import Classifier, build_classifier, dump_weights, load_w
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, write_bytes, write_json, write_parquet
 from lico_bench.training import train
-from lico_bench.training.loop import load_training_data
+from lico_bench.training.session import load_training_data
 
 KEPT_DATASETS = 2  # the train and test split that the cells of one dataset share
 

@@ -22,7 +22,7 @@ def check(
     from rich.console import Console
 
     from lico_bench.gate import check as judge
-    from lico_bench.gate import write_reference
+    from lico_bench.gate import verdict_table, write_reference
     from lico_bench.store import read_run
 
     folder = read_run(run)
@@ -31,5 +31,5 @@ def check(
         print(f"reference written: {against}")
         return
     verdict = judge(folder, reference=against)
-    Console().print(verdict.table())
+    Console().print(verdict_table(verdict))
     raise typer.Exit(verdict.exit_code)

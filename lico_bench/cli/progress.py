@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_S = 10.0
+SETTLED_AFTER_S = 3.0  # before that, the time left is a guess
 
 
 @dataclass
@@ -29,6 +30,12 @@ class _Clock:
         self.close()
         self.stage = work
 
+    def reach(self, share: float) -> None:
+        if self.measured == self.share == 0:
+            self.started = time.monotonic()  # imports and reading say nothing of what is left
+            share = max(share, 1e-9)
+        self.share = share
+
     def close(self) -> None:
         self.done += self.stage
         self.measured += self.stage
@@ -38,7 +45,7 @@ class _Clock:
         """None until something was measured."""
         spent = time.monotonic() - self.started
         measured = self.measured + self.stage * self.share
-        if measured <= 0 or spent < 1:
+        if spent < SETTLED_AFTER_S:
             return None
         return spent / measured * max(0.0, self.total - self.done - self.stage * self.share)
 
@@ -82,7 +89,7 @@ class TerminalReporter:
 
     def advance(self, done: int, total: int) -> None:
         """Move both bars."""
-        self._clock.share = done / total
+        self._clock.reach(done / total)
         self._bars.update(self._stage, completed=done, total=total)
         self._show()
 
@@ -133,7 +140,7 @@ class LineReporter:
 
     def advance(self, done: int, total: int) -> None:
         """Say how far it is, not too often."""
-        self._clock.share = done / total
+        self._clock.reach(done / total)
         if time.monotonic() - self._last < LINE_EVERY_S:
             return
         self._last = time.monotonic()

@@ -67,10 +67,10 @@ def run(
         return
     finished = execute(made, folder, device=device, executor=executor, reporter=_reporter(console))
 
-    from lico_bench.report import build_report, summary_table
+    from lico_bench.report import build_report, current_report, summary_table
 
     console.print(summary_table(finished))
-    paths = build_report(finished)
+    paths = current_report(finished) or build_report(finished)
     console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from lico_bench.gate.verdict import Judgement, Verdict
+from lico_bench.gate.verdict import Judgement, Verdict
 
 _STYLES = {  # gravest first
     "regression": "bold red",
@@ -18,7 +15,7 @@ _STYLES = {  # gravest first
 }
 
 
-def build_table(verdict: Verdict) -> Table:
+def verdict_table(verdict: Verdict) -> Table:
     """The judgements, gravest first, under the verdict's sentence."""
     gravity = list(_STYLES)
     table = Table(title=escape(verdict.sentence), title_style=_STYLES[verdict.outcome], expand=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,7 @@ from scipy.special import ndtri
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.reference import KEY_COLUMNS, read_reference, standard_error
-from lico_bench.gate.show import build_table
 from lico_bench.stats import arm_means
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Outcome = Literal["pass", "regression", "inconclusive", "not_comparable"]
 EXIT_CODES: dict[Outcome, int] = {
@@ -94,10 +90,6 @@ class Verdict:
     def to_frame(self) -> pd.DataFrame:
         """The judgements as a table."""
         return pd.DataFrame([asdict(judgement) for judgement in self.judgements])
-
-    def table(self) -> Table:
-        """The judgements for the terminal, gravest first."""
-        return build_table(self)
 
     def _count(self, outcome: str) -> int:
         return sum(judgement.outcome == outcome for judgement in self.judgements)

@@ -52,6 +52,21 @@ def build_report(run: RunFolder) -> ReportPaths:
             write_bytes(draft / "figures" / f"{plot.name}.pdf", plot.pdf)
         write_json(draft / "verdicts.json", _verdicts(content))
         write_bytes(draft / "report.html", render_page(content, plots, tables).encode())
+    return _paths(folder)
+
+
+def current_report(run: RunFolder) -> ReportPaths | None:
+    """The report that is there, if it was made after the last cell was stored; else None."""
+    page = run.path / "report" / "report.html"
+    stored = [run.cell(key).path / "done.json" for key in run.finished()]
+    if not page.is_file() or not stored:
+        return None
+    made = page.stat().st_mtime_ns
+    is_current = all(path.stat().st_mtime_ns < made for path in stored)
+    return _paths(page.parent) if is_current else None
+
+
+def _paths(folder: Path) -> ReportPaths:
     return ReportPaths(
         folder=folder,
         html=folder / "report.html",

@@ -7,7 +7,7 @@ from gated_rows import METRICS, rows_of
 from rich.console import Console
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.gate import check, write_reference
+from lico_bench.gate import check, verdict_table, write_reference
 
 EASE = np.random.default_rng(0).beta(4, 2, 300)
 
@@ -127,7 +127,7 @@ def test_spread_between_seeds_widens_the_bounds(reference, tmp_path):
 def test_table_names_the_gravest_first(reference):
     verdict = check(run_of(accuracy_at=0.7), reference=reference)
     console = Console(width=100, record=True, force_terminal=False)
-    console.print(verdict.table())
+    console.print(verdict_table(verdict))
     text = console.export_text()
     assert "regression: 1 regression, 1 pass of 2 scores" in text
     assert text.index("baseline: accuracy") < text.index("baseline: deletion")

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pandas as pd
 import pytest
 from fake_run import make_run
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.report import build_report
+from lico_bench.report import build_report, current_report
 from lico_bench.stats import paired_differences
 from lico_bench.store import RunFolder
 
@@ -73,3 +74,12 @@ def test_run_without_a_finished_cell_says_so(tmp_path, small_run):
     with pytest.raises(MissingDataError, match="no finished cell yet"):
         build_report(empty)
     assert not (empty.path / "report").exists()
+
+
+def test_a_report_is_current_until_a_cell_is_stored_after_it(small_run):
+    assert current_report(small_run) is None
+    built = build_report(small_run)
+    assert current_report(small_run) == built
+    done = small_run.cell(small_run.finished()[0]).path / "done.json"
+    os.utime(done, ns=(built.html.stat().st_mtime_ns + 1,) * 2)
+    assert current_report(small_run) is None

@@ -14,8 +14,8 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Objective, Term
 from lico_bench.training.arms.lico import LicoObjective, LicoOptions
-from lico_bench.training.loop import prepare
 from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train
+from lico_bench.training.session import prepare
 
 NAMES = ("airplane", "bird", "red-winged blackbird")
 

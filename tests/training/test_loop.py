@@ -10,8 +10,8 @@ import torch
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError, UnknownNameError
 from lico_bench.training import train
-from lico_bench.training.loop import prepare
 from lico_bench.training.schedule import rate_share
+from lico_bench.training.session import prepare
 
 
 def copy_of(state):
@@ -63,7 +63,9 @@ def test_the_classifier_comes_back_in_evaluation_mode(recipe):
 
 
 def test_training_learns_the_scenes(recipe):
-    recipe = replace(recipe, arm="baseline", train_limit=640, epochs=5, batch_size=64)
+    recipe = replace(
+        recipe, arm="baseline", train_limit=640, epochs=8, batch_size=32, learning_rate=0.2
+    )
     history = train(recipe, device="cpu").history
     accuracy = history[history.quantity == "train_accuracy"].value.to_list()
     assert accuracy[-1] > accuracy[0] + 0.2

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lico_bench.training.loop import Session, prepare
+from lico_bench.training.session import Session, prepare
 
 
 def run_and_record(session: Session) -> list[torch.Tensor]:
@@ -69,7 +69,7 @@ def test_the_objectives_draws_touch_no_other_generator(recipe):
 
 
 def test_both_arms_end_as_the_same_kind_of_classifier(pair):
-    models = [session.finish().classifier for session in pair.values()]
+    models = [session.finish() for session in pair.values()]
     shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in models]
     assert shapes[0] == shapes[1]
     assert [type(m) for m in models[0].modules()] == [type(m) for m in models[1].modules()]

@@ -1,0 +1,264 @@
+"""A training under way: everything that a checkpoint must hold, and one epoch at a time.
+
+Fabric carries device, precision and the backward pass. Every random draw has a generator of its
+own purpose (weights, order, augmentation, objective), so that what one arm draws more shifts
+nothing in the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lico_bench.data import Dataset, load_dataset
+from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
+from lico_bench.models import Classifier, build_classifier
+from lico_bench.records import Recipe
+from lico_bench.runtime import make_generator, pick_device
+from lico_bench.training.arms import ARMS, Setting, resolve_options
+from lico_bench.training.objective import Objective, assert_terms_train
+from lico_bench.training.schedule import rate_share
+
+PURPOSES = ("order", "augmentation")
+CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not waited for at each
+
+
+@dataclass
+class Session:
+    """A training under way: everything that a checkpoint must hold."""
+
+    recipe: Recipe
+    dataset: Dataset
+    classifier: Classifier
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    fabric: Any
+    generators: dict[str, torch.Generator]
+    epoch: int = 0
+    history: list[tuple[int, str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._model = self.fabric.setup_module(self.classifier)
+        self._stepper = self.fabric.setup_optimizers(self.optimizer)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches; the rest of an epoch is left out, so that every batch has one size."""
+        return max(1, len(self.dataset) // self.recipe.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Updates in the whole training."""
+        return self.batches_per_epoch * self.recipe.epochs
+
+    def run_epoch(self) -> Iterator[int]:
+        """Train one epoch, yielding the number of updates done so far after each."""
+        started = time.perf_counter()
+        self.classifier.train()
+        self.objective.train()
+        first = step = self.epoch * self.batches_per_epoch
+        seen: list[dict[str, Tensor]] = []
+        diagnostics: list[dict[str, float]] = []
+        for images, labels in self._batches():
+            seen.append(self._update(images, labels, step))
+            diagnostics.append(self.objective.diagnostics())
+            step += 1
+            if (step - first) % CHECK_EVERY == 0:
+                self._check_finite(seen[-CHECK_EVERY:], step - CHECK_EVERY)
+            yield step
+        rest = len(seen) % CHECK_EVERY
+        self._check_finite(seen[len(seen) - rest :], step - rest)
+        self._record(seen, diagnostics, time.perf_counter() - started)
+        self.epoch += 1
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on after this epoch: tensors, numbers and text only."""
+        return {
+            "epoch": self.epoch,
+            "classifier": self.classifier.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "history": list(self.history),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put everything back as `state` has it.
+
+        Raises:
+            BrokenFileError: if the state is of another training.
+        """
+        try:
+            self.classifier.load_state_dict(state["classifier"])
+            self.objective.load_state_dict(state["objective"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for name, generator in self.generators.items():
+                generator.set_state(state["generators"][name].cpu())
+            self.epoch, self.history = int(state["epoch"]), [tuple(r) for r in state["history"]]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise BrokenFileError(
+                f"checkpoint: it belongs to another training ({str(error).splitlines()[0]}); "
+                "delete it to train again"
+            ) from error
+
+    def finish(self) -> Classifier:
+        """The trained classifier, in evaluation mode."""
+        self.classifier.eval().requires_grad_(False)
+        return self.classifier
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        size = min(self.recipe.batch_size, len(self.dataset))
+        order = torch.randperm(len(self.dataset), generator=self.generators["order"])
+        kept = order[: self.batches_per_epoch * size]
+        return self.dataset.batches(
+            kept.view(-1, size).unbind(),
+            augmentation=self.recipe.augmentation,
+            crop_padding_px=self.recipe.crop_padding_px,
+            generator=self.generators["augmentation"],
+            device=self.fabric.device,
+        )
+
+    def _update(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
+        share = rate_share(self.recipe.schedule, step, self.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * share
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        output = self._model(images)
+        with self.fabric.autocast():
+            values = self.objective(output, labels)
+        loss = self.objective.total(values)
+        if step == 0:
+            assert_terms_train(
+                self.objective,
+                values,
+                self.classifier,
+                lambda value: self.fabric.backward(value, retain_graph=True),
+            )
+        self._stepper.zero_grad()
+        self.fabric.backward(loss)
+        self._stepper.step()
+        correct = (output.logits.argmax(1) == labels).float().mean()
+        seen = {"loss": loss, **values, "train_accuracy": correct}
+        return {name: value.detach() for name, value in seen.items()}
+
+    def _check_finite(self, seen: list[dict[str, Tensor]], first_step: int) -> None:
+        if not seen:
+            return
+        losses = torch.stack([values["loss"] for values in seen])
+        if losses.isfinite().all():
+            return
+        bad = int((~losses.isfinite()).nonzero()[0])
+        terms = {k: float(v) for k, v in seen[bad].items() if k != "train_accuracy"}
+        raise TrainingError(
+            f"the loss is not finite at step {first_step + bad + 1} of {self.num_steps} "
+            f"(epoch {self.epoch + 1}, arm {self.recipe.arm}, seed {self.recipe.seed}): "
+            + ", ".join(f"{name} {value:g}" for name, value in terms.items())
+            + "; lower the learning rate with --set recipe.learning_rate=..."
+        )
+
+    def _record(
+        self, seen: list[dict[str, Tensor]], diagnostics: list[dict[str, float]], elapsed_s: float
+    ) -> None:
+        means = {k: float(torch.stack([v[k] for v in seen]).mean()) for k in seen[0]}
+        means |= {k: sum(d[k] for d in diagnostics) / len(diagnostics) for k in diagnostics[0]}
+        means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+        means["elapsed_s"] = elapsed_s
+        self.history += [(self.epoch + 1, name, value) for name, value in means.items()]
+
+
+def prepare(
+    recipe: Recipe,
+    *,
+    root: str | Path | None = None,
+    device: str = "auto",
+    dataset: Dataset | None = None,
+) -> Session:
+    """A training at its start: data, weights, objective, optimiser and generators."""
+    from lightning.fabric import Fabric  # seconds to import; only a training needs it
+
+    for library in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # the recipe says the precision
+
+    arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
+    chosen = pick_device(device)
+    data = dataset or load_training_data(recipe, root)
+    if len(data) < 2:
+        raise InvalidInputError(f"{recipe.dataset}: expected at least 2 images to train on")
+    classifier = build_classifier(
+        recipe.backbone,
+        num_classes=data.num_classes,
+        mean=data.mean,
+        std=data.std,
+        seed=recipe.seed,
+    ).to(chosen)
+    if recipe.channels_last:
+        classifier = classifier.to(memory_format=torch.channels_last)
+    channels, positions = feature_shape(classifier, data.image_size)
+    setting = Setting(
+        prompt_names=data.prompt_names,
+        num_channels=channels,
+        num_positions=positions,
+        text_encoder=recipe.text_encoder,
+        generator=make_generator(recipe.seed, "objective"),
+        device=chosen,
+    )
+    objective = arm.build(setting, options).to(chosen)
+    return Session(
+        recipe=recipe,
+        dataset=data,
+        classifier=classifier,
+        objective=objective,
+        optimizer=_build_optimizer(recipe, classifier, objective),
+        fabric=Fabric(
+            accelerator=chosen.type,
+            devices=1,
+            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+        ),
+        generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
+    )
+
+
+def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
+    """The training split that `recipe` asks for."""
+    return load_dataset(
+        recipe.dataset,
+        "train",
+        root=root,
+        source=recipe.source,
+        image_size=recipe.image_size,
+        labels=recipe.labels,
+        limit=recipe.train_limit,
+        seed=recipe.seed,
+    )
+
+
+def feature_shape(classifier: Classifier, image_size: tuple[int, int]) -> tuple[int, int]:
+    """(C, D) of the classifier's feature maps for images of `image_size`."""
+    modes = classifier.training
+    classifier.eval()
+    with torch.no_grad():
+        features = classifier(
+            torch.zeros(1, 3, *image_size, device=classifier.mean.device)
+        ).features
+    classifier.train(modes)
+    return int(features.shape[1]), int(features.shape[2])
+
+
+def _build_optimizer(
+    recipe: Recipe, classifier: Classifier, objective: Objective
+) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        [{"params": list(classifier.parameters())}, *objective.parameter_groups()],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
