@@ -56,7 +56,8 @@ class Recipe:
     seed: int = 0
     source: Literal["auto", "real", "standin"] = "auto"
     labels: int | Literal["full"] = "full"
-    train_limit: int | None = None  # images, the first of the split; for smoke tests
+    train_limit: int | None = None  # training images, classes in turn; for quick and smoke
+    skip_broken: bool = False  # leave unreadable images out and record them, in place of an error
     image_size: int | None = None  # px; None takes the card's
     epochs: int = 15
     batch_size: int = 128

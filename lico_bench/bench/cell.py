@@ -34,8 +34,7 @@ class SplitCache:
     def train(self, cell: PlannedCell) -> Dataset:
         """Training pictures of a cell."""
         recipe = cell.recipe
-        seed = recipe.seed if recipe.labels != "full" else 0
-        drawn = (recipe.labels, recipe.train_limit, seed)
+        drawn = (recipe.labels, recipe.train_limit)
         return self._load(
             ("train", recipe.dataset, recipe.source, recipe.image_size, *drawn),
             lambda: load_training_data(recipe, self._root),
@@ -52,6 +51,7 @@ class SplitCache:
                 root=self._root,
                 source=recipe.source,
                 image_size=recipe.image_size,
+                skip_broken=recipe.skip_broken,
             ),
         )
 
@@ -120,10 +120,13 @@ def _trained_classifier(
     reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
     if folder.model.is_file():
         return _stored_classifier(cell, folder, splits, device)
+    dataset = splits.train(cell)
+    if cell.recipe.labels != "full":
+        write_json(folder.path / "labelled_images.json", list(dataset.image_ids))
     trained = train(
         cell.recipe,
         device=device,
-        dataset=splits.train(cell),
+        dataset=dataset,
         state=_read_checkpoint(folder.checkpoint),
         keep=lambda state: _write_checkpoint(folder.checkpoint, state),
         progress=reporter.advance,

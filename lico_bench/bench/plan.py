@@ -134,9 +134,13 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     recipes = list(_recipes(suite, sources, root))
     datasets = {
         recipe.dataset: describe_dataset(
-            recipe.dataset, root=root, source=recipe.source, image_size=recipe.image_size
+            recipe.dataset,
+            root=root,
+            source=recipe.source,
+            image_size=recipe.image_size,
+            skip_broken=recipe.skip_broken,
         )
-        for recipe in recipes
+        for recipe in {recipe.dataset: recipe for recipe in recipes}.values()
     }
     cells = tuple(
         _plan_cell(recipe, suite, datasets[recipe.dataset], protocol) for recipe in recipes

@@ -13,6 +13,7 @@ from types import FrameType
 import typer
 
 from lico_bench.cli.check import check
+from lico_bench.cli.data import data
 from lico_bench.cli.ls import ls
 from lico_bench.cli.report import report
 from lico_bench.cli.run import run
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 for _command in (run, report, check, ls):
     app.command()(_command)
+app.add_typer(data, name="data")
 
 
 class _Interrupted(BaseException):

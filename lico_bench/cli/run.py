@@ -38,6 +38,9 @@ def run(
     labels: Annotated[str, typer.Option(help="full, or how many labelled pictures.")] = "full",
     backbone: Annotated[str | None, typer.Option(help="Instead of the card's.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="See `ls encoders`.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     executor: Annotated[str, typer.Option(help="Where cells run.")] = "local",
@@ -58,6 +61,7 @@ def run(
         datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
         metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
         labels=labels, backbone=backbone, text_encoder=text_encoder, data_root=data_root,
+        skip_broken=skip_broken,
     )  # fmt: skip
     made = make_plan(suite, root=data_root)
     folder = out or Path("results") / made.name
@@ -78,6 +82,7 @@ def _suite(
     *, datasets: str, profile: str, arms: str, seeds: int | None, methods: str | None,
     metrics: str | None, protocol: str, data: str, limit: int | None, settings: list[str],
     labels: str, backbone: str | None, text_encoder: str | None, data_root: Path | None,
+    skip_broken: bool,
 ) -> Suite:  # fmt: skip
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.data import card_names
@@ -90,6 +95,8 @@ def _suite(
     changes: dict[str, Any] = dict(written)
     if labels != "full":
         changes["labels"] = parse_labels(labels)
+    if skip_broken:
+        changes["skip_broken"] = True
     named = {"backbone": backbone, "text_encoder": text_encoder}
     changes |= {name: value for name, value in named.items() if value is not None}
     return Suite(

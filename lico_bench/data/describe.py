@@ -67,6 +67,7 @@ def describe_dataset(
     root: str | os.PathLike[str] | None = None,
     source: str = "auto",
     image_size: int | None = None,
+    skip_broken: bool = False,
 ) -> DatasetFacts:
     """The facts of the dataset called `name`.
 
@@ -79,7 +80,9 @@ def describe_dataset(
     if resolve_source(name, root=root, data=source) == "standin":
         return _describe_standin(card, image_size)
     splits = {
-        split: load_dataset(name, split, root=root, source="real", image_size=image_size)
+        split: load_dataset(
+            name, split, root=root, source="real", image_size=image_size, skip_broken=skip_broken
+        )
         for split in ("train", "test")
     }
     test = splits["test"]

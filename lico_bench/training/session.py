@@ -27,6 +27,7 @@ from lico_bench.training.objective import Objective, assert_terms_train
 from lico_bench.training.schedule import rate_share
 
 PURPOSES = ("order", "augmentation")
+LABEL_DRAW_SEED = 0  # of the published rule: every training of a budget has the same labels
 CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not waited for at each
 
 
@@ -236,7 +237,8 @@ def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
         image_size=recipe.image_size,
         labels=recipe.labels,
         limit=recipe.train_limit,
-        seed=recipe.seed,
+        skip_broken=recipe.skip_broken,
+        seed=LABEL_DRAW_SEED,
     )
 
 

@@ -46,7 +46,9 @@ class MiniLm(nn.Module):
         super().__init__()
         folder = find_weights()
         self.identity = identify()
-        self.model = BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
+        # A few short prompts: the fused attention's backward pass costs five times the plain one.
+        config = BertConfig.from_pretrained(folder, attn_implementation="eager")
+        self.model = BertModel(config, add_pooling_layer=False)
         state = safetensors.torch.load_file(folder / "model.safetensors")
         missing, _ = self.model.load_state_dict(state, strict=False)
         if missing:
