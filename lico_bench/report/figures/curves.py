@@ -21,7 +21,8 @@ from lico_bench.report.figures.canvas import (
 from lico_bench.stats import two_level
 
 GREY = "#6b6b6b"
-CURVE_RESAMPLES = 500  # a band is looked at, not read off
+CURVE_RESAMPLES = 100  # the means and standard errors used here need no draws
+Z_95 = 1.96
 
 
 def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
@@ -48,7 +49,8 @@ def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterato
         figure.suptitle(title, fontsize=10)
         caption = (
             "Mean probability as pixels appear (insertion) or vanish (deletion), "
-            "most salient first; bands are 95 % intervals of each arm by itself. "
+            "most salient first. Thick: mean over seeds, its band the 95 % interval over test "
+            "images; thin: single trainings. "
             + ("Grey: a control that knows nothing of the model." if controls else "")
         )
         yield save_plot(
@@ -68,8 +70,12 @@ def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str) -> None:
     colour = colour_of(content, arm)
     style = style_of(content, arm)
     axes.plot(fractions, found.mean, style, color=colour, lw=1.8, label=content.arm_title(arm))
-    if np.isfinite(found.low).all():
-        low, high = found.low.clip(0, 1), found.high.clip(0, 1)
+    # Point by point, an interval over two or three seeds jumps from nothing to everything; the
+    # seeds are shown as they are instead.
+    if len(found.per_seed) > 1:
+        axes.plot(fractions, found.per_seed.T, style, color=colour, lw=0.6, alpha=0.7)
+    if np.isfinite(found.image_part).all():
+        low, high = ((found.mean + side * Z_95 * found.image_part).clip(0, 1) for side in (-1, 1))
         axes.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
