@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torchvision.transforms.v2 import functional as transforms
-
 from lico_bench.data.cards import DatasetCard
 
 
@@ -41,6 +39,8 @@ class Fit:
         `height` and `width` are those of the stored picture. `thing` may have been decoded at a
         reduced scale when nothing is cut from its bottom: the target size is the same.
         """
+        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+
         if self.cut_bottom_px:
             thing = transforms.crop(thing, 0, 0, height - self.cut_bottom_px, width)
         target = list(self.resized(height, width))

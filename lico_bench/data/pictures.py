@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from lico_bench.data import augmentation
 from lico_bench.data.geometry import Fit
@@ -157,6 +156,8 @@ class FilePictures:
                 image.draft(None, self.fit.resized(height, width)[::-1])
             fitted: Image.Image = self.fit.apply(image.convert("RGB"), height, width)
             return fitted
+        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+
         box = augmentation.crop_box(crop_draws, height - self.fit.cut_bottom_px, width)
         cropped: Image.Image = transforms.resized_crop(
             image.convert("RGB"), *box, [self.fit.size, self.fit.size], antialias=True

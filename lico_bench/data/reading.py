@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as transforms
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.geometry import Fit
@@ -77,6 +76,8 @@ def open_pictures(listing: Listing, fit: Fit) -> Pictures:
         return FilePictures(listing.files, listing.image_ids, fit)
     pixels = torch.from_numpy(np.ascontiguousarray(listing.pixels))
     if tuple(pixels.shape[2:]) != (fit.size, fit.size):
+        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+
         portions = pixels.split(RESIZED_AT_ONCE)
         pixels = torch.cat([transforms.resize(p, [fit.size] * 2, antialias=True) for p in portions])
     return ArrayPictures(pixels)

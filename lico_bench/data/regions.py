@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision import tv_tensors
 
 from lico_bench.data.geometry import Fit
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -75,6 +74,8 @@ class MaskFile:
         else:
             distance = np.abs(pixels.astype(np.int16) - np.array(BLUE_BACKGROUND, np.int16))
             inside = distance.max(-1) > BLUE_TOLERANCE
+        from torchvision import tv_tensors  # seconds to import
+
         mask: Tensor = tv_tensors.Mask(torch.from_numpy(inside))
         return mask
 
@@ -84,6 +85,8 @@ def fit_region(region: Region, fit: Fit, height: int, width: int) -> Tensor:
 
     All False where the crop left nothing of the region.
     """
+    from torchvision import tv_tensors  # seconds to import
+
     laid = fit.apply(region.on(height, width), height, width)
     if isinstance(laid, tv_tensors.BoundingBoxes):
         return _filled(laid.as_subclass(Tensor), fit.size)
@@ -125,6 +128,8 @@ def _mask_pixels(path: Path) -> np.ndarray:
 
 
 def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
+    from torchvision import tv_tensors  # seconds to import
+
     laid: Tensor = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
     return laid
 
