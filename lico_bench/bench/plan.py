@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,18 @@ class PlannedCell:
         key: readable, and unique by the hash of recipe, options, data and encoder.
         options: of the objective, complete.
         encoder: identity of the text encoder where the arm uses one.
-        work: what it costs.
     """
 
     key: str
     recipe: Recipe
     options: dict[str, Any]
     encoder: dict[str, str] | None
-    work: Work
+    estimate: Callable[[], Work] = field(repr=False, compare=False)
+
+    @cached_property
+    def work(self) -> Work:
+        """What it costs; counted when asked for, because a finished cell is never asked."""
+        return self.estimate()
 
     @property
     def title(self) -> str:
@@ -186,17 +191,17 @@ def _plan_cell(
         recipe=recipe,
         options=options,
         encoder=encoder,
-        work=estimate_work(recipe, facts, suite, protocol),
+        estimate=partial(estimate_work, recipe, facts, suite, protocol),
     )
 
 
 def _own_options(arm: str, suite: Suite) -> dict[str, Any]:
-    own = {field.name for field in fields(ARMS[arm].options)}
+    own = {option.name for option in fields(ARMS[arm].options)}
     return {name: value for name, value in suite.objective.items() if name in own}
 
 
 def _check_objective_options(suite: Suite) -> None:
-    known = {field.name for arm in suite.arms for field in fields(ARMS[arm].options)}
+    known = {option.name for arm in suite.arms for option in fields(ARMS[arm].options)}
     for name in suite.objective:
         if name not in known:
             if not known:

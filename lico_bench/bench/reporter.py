@@ -9,9 +9,9 @@ class Reporter(Protocol):
     """Receives the course of a run."""
 
     def begin(self, *, cells: int, work: float) -> None:
-        """The run starts: number of cells, and work units in all."""
+        """The run starts: number of cells, and work units of those that are not finished."""
 
-    def skip(self, cell: str, *, work: float) -> None:
+    def skip(self, cell: str) -> None:
         """A cell was found finished."""
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:

@@ -26,7 +26,7 @@ def execute(plan: Plan, out: Path, *, device: str, executor: str, reporter: Repo
     pick_device(device)
     run = RunFolder(out)
     run.open_for(plan.manifest())
-    work = sum(cell.work.train_gigaflop + cell.work.score_gigaflop for cell in plan.cells)
+    work = sum(cell.work.gigaflop for cell in plan.cells if not run.cell(cell.key).is_done)
     reporter.begin(cells=len(plan.cells), work=work)
     try:
         run_cells(plan, run, device=device, reporter=reporter)

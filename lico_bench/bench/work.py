@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from lico_bench.bench.suite import Suite
 from lico_bench.data import DatasetFacts
@@ -50,6 +49,11 @@ class Work:
     score_gigaflop: float
     disk_bytes: int
 
+    @property
+    def gigaflop(self) -> float:
+        """Operations in all."""
+        return self.train_gigaflop + self.score_gigaflop
+
 
 def estimate_work(recipe: Recipe, facts: DatasetFacts, suite: Suite, protocol: Protocol) -> Work:
     """Counts for training `recipe` and scoring it as `suite` asks."""
@@ -80,20 +84,26 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, suite: Suite, protocol: P
 
 @lru_cache(maxsize=64)
 def forward_gigaflop(backbone: str, image_size: tuple[int, int]) -> float:
-    """Operations of one picture's forward, 10⁹, counted by torch without running it."""
-    with torch.device("meta"):
-        features = BACKBONES[backbone].build()
-        images = torch.empty(1, 3, *image_size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        features.eval()(images)
+    """Operations of one picture's forward, 10⁹, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode  # a second to import
+
+    # Not on the meta device: random weights there load torch's compiler, five seconds.
+    images = torch.zeros(1, 3, *image_size)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        _build(backbone)(images)
     return float(counter.get_total_flops()) / 1e9
 
 
 @lru_cache(maxsize=64)
 def parameter_count(backbone: str) -> int:
     """Parameters of a backbone without its last layer."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in BACKBONES[backbone].build().parameters())
+    return sum(p.numel() for p in _build(backbone).parameters())
+
+
+@lru_cache(maxsize=1)
+def _build(backbone: str) -> torch.nn.Module:
+    with seeded(0, "work"):
+        return BACKBONES[backbone].build().eval()
 
 
 def measure_speed(device: torch.device) -> float:

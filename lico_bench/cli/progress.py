@@ -23,9 +23,6 @@ class _Clock:
     share: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def skip(self, work: float) -> None:
-        self.done += work
-
     def enter(self, work: float) -> None:
         self.close()
         self.stage = work
@@ -75,9 +72,8 @@ class TerminalReporter:
         self._stage = self._bars.add_task("", total=1, left="", visible=False)
         self._bars.start()
 
-    def skip(self, cell: str, *, work: float) -> None:
+    def skip(self, cell: str) -> None:
         """Count a finished cell."""
-        self._clock.skip(work)
         self._console.print(f"  {cell}: already done", highlight=False)
         self._show()
 
@@ -126,10 +122,9 @@ class LineReporter:
         self._clock = _Clock(total=work)
         self._print(f"{cells} models to train and score")
 
-    def skip(self, cell: str, *, work: float) -> None:
+    def skip(self, cell: str) -> None:
         """Count a finished cell."""
         self._cell += 1
-        self._clock.skip(work)
         self._print(f"[{self._cell}/{self._cells}] {cell}: already done")
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:

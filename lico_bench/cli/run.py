@@ -135,7 +135,7 @@ def _show_plan(plan: Plan, device: str, console: Console) -> None:
     seconds = 0.0
     for cell in plan.cells:
         work = cell.work
-        took = (work.train_gigaflop + work.score_gigaflop) / speed
+        took = work.gigaflop / speed
         seconds += took
         table.add_row(
             cell.title, cell.recipe.backbone, f"{work.updates:,}", f"{work.forwards:,}",

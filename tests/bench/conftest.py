@@ -24,7 +24,7 @@ class RecordingReporter:
     def begin(self, *, cells, work):
         self.events.append(("begin", cells, work))
 
-    def skip(self, cell, *, work):
+    def skip(self, cell):
         self.events.append(("skip", cell))
 
     def stage(self, cell, stage, *, work):

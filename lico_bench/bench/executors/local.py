@@ -16,6 +16,6 @@ def run_locally(plan: Plan, run: RunFolder, *, device: str, reporter: Reporter) 
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:
-            reporter.skip(cell.title, work=cell.work.train_gigaflop + cell.work.score_gigaflop)
+            reporter.skip(cell.title)
         else:
             run_cell(cell, plan, folder, splits=splits, device=device, reporter=reporter)
