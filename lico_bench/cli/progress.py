@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -45,6 +46,14 @@ class _Clock:
         if spent < SETTLED_AFTER_S:
             return None
         return spent / measured * max(0.0, self.total - self.done - self.stage * self.share)
+
+
+def working(console: Console, what: str) -> AbstractContextManager[object]:
+    """Say that something without a known end is being done: a spinner, or one line in a log."""
+    if console.is_terminal:
+        return console.status(what)
+    console.print(what, highlight=False)
+    return nullcontext()
 
 
 class TerminalReporter:

@@ -14,11 +14,13 @@ def report(
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run."""
     from rich.console import Console
 
+    from lico_bench.cli.progress import working
     from lico_bench.report import build_report, summary_table
     from lico_bench.store import newest_run, read_run
 
     console = Console()
     folder = newest_run() if run is None else read_run(run)
     console.print(summary_table(folder))
-    paths = build_report(folder)
+    with working(console, "Writing the report"):
+        paths = build_report(folder)
     console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)

@@ -71,10 +71,16 @@ def run(
         return
     finished = execute(made, folder, device=device, executor=executor, reporter=_reporter(console))
 
+    from lico_bench.cli.progress import working
     from lico_bench.report import build_report, current_report, summary_table
 
-    console.print(summary_table(finished))
-    paths = current_report(finished) or build_report(finished)
+    with working(console, "Comparing the arms"):
+        summary = summary_table(finished)
+    console.print(summary)
+    paths = current_report(finished)
+    if paths is None:
+        with working(console, "Writing the report"):
+            paths = build_report(finished)
     console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
 
 
