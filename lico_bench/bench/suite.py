@@ -32,7 +32,7 @@ class Profile:
 PROFILES = MappingProxyType(
     {
         "smoke": Profile("seconds; for continuous integration", seeds=1, limit=16),
-        "quick": Profile("minutes on two CPU cores", seeds=2, limit=200),
+        "quick": Profile("minutes on two CPU cores", seeds=2, limit=128),
         "paper": Profile("the full recipe of the paper", seeds=5, limit=None),
     }
 )

@@ -77,7 +77,6 @@ def fetch(
 
 
 def _fetch_file(source: SourceFile, folder: Path, progress: Progress | None) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / source.url.rsplit("/", 1)[-1]
     if not (path.is_file() and _is_intact(path, source)):
         part = path.with_name(path.name + ".part")
@@ -112,6 +111,8 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             start = start if resumes else 0
             length = answer.headers.get("Content-Length")
             total = start + int(length) if length else None
+            # Only now: an address that does not answer leaves no empty folder behind.
+            part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if resumes else "wb") as file:
                 done = start
                 while block := answer.read(BLOCK):

@@ -124,6 +124,7 @@ def test_without_a_network_one_sentence_says_so(root: Path) -> None:
     with pytest.raises(MissingDataError, match="cannot be fetched") as caught:
         fetch("mine", root)
     assert "--data standin" in str(caught.value)
+    assert not (root / "mine").exists()
 
 
 def test_answer_that_is_no_file_is_told(root: Path, url: str) -> None:
