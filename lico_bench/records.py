@@ -70,6 +70,9 @@ class Recipe:
     crop_padding_px: int = 4
     precision: str = "float32"
     channels_last: bool = True
+    compile: bool = False  # torch.compile of the classifier
+    gradient_clip: float = 0.0  # largest Euclidean norm of the whole gradient; 0 leaves it alone
+    ema_decay: float = 0.0  # of the averaged weights that are the result; 0 takes the last ones
     text_encoder: str = "minilm"
     objective: tuple[tuple[str, Option], ...] = ()  # options of the arm, changed by hand
 
@@ -84,8 +87,12 @@ class Recipe:
         check_count("crop_padding_px", self.crop_padding_px, at_least=0)
         check_count("seed", self.seed, at_least=0)
         check_positive("learning_rate", self.learning_rate)
-        for name in ("momentum", "weight_decay"):
+        for name in ("momentum", "weight_decay", "gradient_clip"):
             check_not_negative(name, getattr(self, name))
+        if not 0 <= self.ema_decay < 1:
+            raise InvalidInputError(
+                f"ema_decay: expected a number in [0, 1), 0 for no averaging, got {self.ema_decay}"
+            )
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("augmentation", self.augmentation, AUGMENTATIONS)
         check_choice("precision", self.precision, PRECISIONS)

@@ -132,6 +132,7 @@ def _trained_classifier(
         progress=reporter.advance,
     )
     write_parquet(folder.table("history"), trained.history.assign(cell=cell.key))
+    write_json(folder.path / "findings.json", trained.findings)
     # The weights come last: where they are, the training is whole.
     write_bytes(folder.model, dump_weights(trained.classifier))
     folder.checkpoint.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
 # Raised when a change in training or scoring makes stored cells of the same recipe another thing.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,16 @@ def _recipes(
 def _plan_cell(
     recipe: Recipe, suite: Suite, facts: DatasetFacts, protocol: Protocol
 ) -> PlannedCell:
-    options = options_as_dict(resolve_options(recipe.arm, dict(recipe.objective)))
-    encoder = (
-        asdict(ENCODERS[recipe.text_encoder].identify()) if ARMS[recipe.arm].uses_text else None
-    )
+    if len(facts.class_names) < 2:
+        raise InvalidInputError(
+            f"{recipe.dataset}: a single class leaves nothing to tell apart; "
+            "put at least two class_names into its card"
+        )
+    chosen = resolve_options(recipe.arm, dict(recipe.objective))
+    chosen.check(recipe)
+    options = options_as_dict(chosen)
+    named = ARMS[recipe.arm].encoder_for(recipe)
+    encoder = None if named is None else asdict(ENCODERS[named].identify())
     identity = content_key(
         {
             "recipe": asdict(recipe),

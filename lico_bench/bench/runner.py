@@ -8,7 +8,7 @@ from lico_bench.bench.executors import EXECUTORS
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
 from lico_bench.runtime import pick_device
-from lico_bench.store import RunFolder
+from lico_bench.store import RunFolder, sweep_leftovers
 
 
 def execute(plan: Plan, out: Path, *, device: str, executor: str, reporter: Reporter) -> RunFolder:
@@ -26,6 +26,7 @@ def execute(plan: Plan, out: Path, *, device: str, executor: str, reporter: Repo
     pick_device(device)
     run = RunFolder(out)
     run.open_for(plan.manifest())
+    sweep_leftovers(run.path)
     work = sum(cell.work.gigaflop for cell in plan.cells if not run.cell(cell.key).is_done)
     reporter.begin(cells=len(plan.cells), work=work)
     try:

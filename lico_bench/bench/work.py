@@ -17,7 +17,7 @@ from lico_bench.metrics import METRICS
 from lico_bench.models import BACKBONES
 from lico_bench.records import Protocol, Recipe
 from lico_bench.runtime import seeded
-from lico_bench.training import ARMS
+from lico_bench.training import ArmOptions, resolve_options
 
 PROBE = "wrn_10_2"  # whose forward the speed of a machine is measured with
 BACKWARD_FACTOR = 2  # operations of a backward pass, in forwards
@@ -66,13 +66,15 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, suite: Suite, protocol: P
     per_map = 1 + (2 * protocol.steps if has_curves else 0)
     forwards = tested + explained * per_map * len(suite.methods)
     each = forward_gigaflop(recipe.backbone, facts.image_size)
-    text = updates * _text_gigaflop(recipe, batch, len(facts.class_names))
+    options = resolve_options(recipe.arm, dict(recipe.objective))
+    text = updates * _text_gigaflop(recipe, options, batch, len(facts.class_names))
+    trained = updates * batch * options.forwards_per_step()
     speedup = BFLOAT16_SPEEDUP if recipe.precision == "bfloat16" else 1.0
     return Work(
         updates=updates,
         train_images=updates * batch,
         forwards=forwards,
-        train_gigaflop=(updates * batch * each * (1 + BACKWARD_FACTOR) + text) / speedup,
+        train_gigaflop=(trained * each * (1 + BACKWARD_FACTOR) + text) / speedup,
         score_gigaflop=forwards * each,
         disk_bytes=int(
             ROW_BYTES * (2 * tested + explained * len(suite.methods) * len(suite.metrics))
@@ -120,11 +122,11 @@ def measure_speed(device: torch.device) -> float:
     return sorted(rates[2:])[2]
 
 
-def _text_gigaflop(recipe: Recipe, batch: int, num_classes: int) -> float:
+def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes: int) -> float:
     """What the text side of one update costs, in operations of a convolution."""
-    if not ARMS[recipe.arm].uses_text:
+    prompts = options.prompts_per_step(min(batch, num_classes), num_classes)
+    if prompts == 0:
         return 0.0
-    prompts = min(batch, num_classes)
     entries = batch * BACKBONES[recipe.backbone].channels * TOKENS_PER_PROMPT
     tokens = prompts * TOKENS_PER_PROMPT
     return tokens * TEXT_GIGAFLOP_PER_TOKEN + entries * TRANSPORT_GIGAFLOP_PER_ENTRY

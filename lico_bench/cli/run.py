@@ -38,6 +38,9 @@ def run(
     labels: Annotated[str, typer.Option(help="full, or how many labelled pictures.")] = "full",
     backbone: Annotated[str | None, typer.Option(help="Instead of the card's.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="See `ls encoders`.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of the training: float32 or bfloat16; else the card's.")
+    ] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
     ] = False,
@@ -60,8 +63,8 @@ def run(
     suite = _suite(
         datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
         metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
-        labels=labels, backbone=backbone, text_encoder=text_encoder, data_root=data_root,
-        skip_broken=skip_broken,
+        labels=labels, backbone=backbone, text_encoder=text_encoder, precision=precision,
+        data_root=data_root, skip_broken=skip_broken,
     )  # fmt: skip
     made = make_plan(suite, root=data_root)
     folder = out or Path("results") / made.name
@@ -87,8 +90,8 @@ def run(
 def _suite(
     *, datasets: str, profile: str, arms: str, seeds: int | None, methods: str | None,
     metrics: str | None, protocol: str, data: str, limit: int | None, settings: list[str],
-    labels: str, backbone: str | None, text_encoder: str | None, data_root: Path | None,
-    skip_broken: bool,
+    labels: str, backbone: str | None, text_encoder: str | None, precision: str | None,
+    data_root: Path | None, skip_broken: bool,
 ) -> Suite:  # fmt: skip
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.data import card_names
@@ -103,7 +106,7 @@ def _suite(
         changes["labels"] = parse_labels(labels)
     if skip_broken:
         changes["skip_broken"] = True
-    named = {"backbone": backbone, "text_encoder": text_encoder}
+    named = {"backbone": backbone, "text_encoder": text_encoder, "precision": precision}
     changes |= {name: value for name, value in named.items() if value is not None}
     return Suite(
         datasets=card_names(data_root) if datasets == "all" else split_names(datasets),

@@ -51,7 +51,9 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Logits (N, K) and last feature maps (N, C, h * w) of images in [0, 1]."""
         maps: Tensor = self.features((images - self.mean) / self.std)
-        return Output(logits=self.head(maps.mean(dim=(2, 3))), features=maps.flatten(2))
+        # The logits are made from the maps handed out, so that their gradient can be asked for.
+        features = maps.flatten(2)
+        return Output(logits=self.head(features.mean(dim=2)), features=features)
 
     @property
     def num_classes(self) -> int:

@@ -45,6 +45,7 @@ def render_page(content: Content, plots: Sequence[Plot], tables: Sequence[str]) 
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
         galleries=list(_galleries(content)),
         tables=tables,
+        findings=content.run.findings(),
         specs=[
             (spec, {True: "higher is better", False: "lower is better", None: "no direction"})
             for spec in content.specs.values()

@@ -1,6 +1,13 @@
 """Rows on disk: files that appear whole or not at all, and the layout of a run folder."""
 
-from lico_bench.store.files import read_json, read_parquet, write_bytes, write_json, write_parquet
+from lico_bench.store.files import (
+    read_json,
+    read_parquet,
+    sweep_leftovers,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 from lico_bench.store.run_folder import CellFolder, RunFolder, newest_run, read_run
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "read_json",
     "read_parquet",
     "read_run",
+    "sweep_leftovers",
     "write_bytes",
     "write_json",
     "write_parquet",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lico_bench.errors import BrokenFileError, MissingDataError
+
+LEFTOVER_AGE_S = 3600
 
 
 @contextmanager
@@ -32,6 +36,20 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written under `folder` more than an hour ago.
+
+    Younger ones may belong to a process that is at work, here or on another machine.
+    """
+    oldest = time.time() - LEFTOVER_AGE_S
+    for part in folder.rglob(".*.part"):
+        if part.exists() and part.stat().st_mtime < oldest:
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

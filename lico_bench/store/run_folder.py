@@ -1,7 +1,7 @@
 """The layout of a run folder (stable): manifest, one folder per cell, the report.
 
 RUN/manifest.json       suite, recipes, data found, class names, versions, metrics, protocols
-RUN/cells/<key>/        recipe.json model.safetensors history.parquet rows.parquet
+RUN/cells/<key>/        recipe.json model.safetensors history.parquet findings.json rows.parquet
                         curves.parquet gallery.parquet done.json (last: the cell is whole)
 RUN/report/             report.html verdicts.json tables/ figures/
 """
@@ -117,6 +117,11 @@ class RunFolder:
     def gallery(self) -> pd.DataFrame:
         """A few pictures with their maps, from every finished cell."""
         return self._gather("gallery", ("cell", "image_id", "method"))
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """What the trained objective of each finished cell says of itself, by cell."""
+        told = {key: self.cell(key).path / "findings.json" for key in self.finished()}
+        return {key: read_json(path) if path.is_file() else {} for key, path in told.items()}
 
     def finished(self) -> list[str]:
         """Keys of the finished cells, in the manifest's order."""

@@ -1,12 +1,14 @@
 """Fit a model: one loop, blind to the arm; the arms are objectives."""
 
-from lico_bench.training.arms import ARMS, Arm, Setting, resolve_options
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, Setting, resolve_options
 from lico_bench.training.loop import TrainedModel, train
-from lico_bench.training.objective import Objective, Term
+from lico_bench.training.objective import Batch, Objective, Term
 
 __all__ = [
     "ARMS",
     "Arm",
+    "ArmOptions",
+    "Batch",
     "Objective",
     "Setting",
     "Term",

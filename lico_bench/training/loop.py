@@ -6,7 +6,7 @@ State is offered after each epoch; a training resumed from it ends with the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,16 @@ class TrainedModel:
 
     Attributes:
         history: one row per (epoch, quantity): mean of each loss term, learning rate, accuracy on
-            the training batches, diagnostics of the objective, seconds.
+            the training batches, diagnostics of the objective, seconds; from the first batch of
+            the epoch the norm of each weighted term's gradient on the backbone, and how alike the
+            channel maps are (`channel_geometry`).
+        findings: what the objective says of itself at the end, ready for JSON.
     """
 
     classifier: Classifier
     recipe: Recipe
     history: pd.DataFrame
+    findings: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -58,7 +62,8 @@ def train(
         The classifier of the last epoch, in evaluation mode.
 
     Raises:
-        TrainingError: if a loss is not finite, or a declared term trains nothing.
+        TrainingError: if a loss or what it is made of is not finite, or a declared term trains
+            nothing.
         UnknownNameError: for an unknown dataset, backbone, arm, option or encoder.
     """
     session = prepare(recipe, root=root, device=device, dataset=dataset)
@@ -72,4 +77,4 @@ def train(
         if keep is not None and session.epoch < recipe.epochs:
             keep(session.state())
     history = pd.DataFrame(session.history, columns=["epoch", "quantity", "value"])
-    return TrainedModel(session.finish(), recipe, history)
+    return TrainedModel(session.finish(), recipe, history, session.objective.findings())

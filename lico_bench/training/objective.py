@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,22 @@ from lico_bench.errors import TrainingError
 from lico_bench.records import Output
 
 
+class Batch(NamedTuple):
+    """What an objective sees of one step.
+
+    Attributes:
+        images: (B, 3, H, W) in [0, 1], augmented.
+        labels: (B,) int64.
+        output: of the classifier for `images`; logits are a function of `output.features`.
+        classifier: for an objective that needs further forwards, in the precision of the training.
+    """
+
+    images: Tensor
+    labels: Tensor
+    output: Output
+    classifier: Callable[[Tensor], Output]
+
+
 @dataclass(frozen=True)
 class Term:
     """One part of a loss.
@@ -21,7 +37,8 @@ class Term:
     Attributes:
         weight: its factor in the sum.
         trains: the parts it must have a gradient on: `features` and `head` of the classifier, or
-            parts of the objective itself. A run asserts it at its first step.
+            parts of the objective itself. A run asserts it at its first step. Empty for a term that
+            is a constant in the reading that it reproduces.
     """
 
     name: str
@@ -35,15 +52,21 @@ CROSS_ENTROPY = Term("cross_entropy", 1.0, ("features", "head"))
 class Objective(nn.Module):
     """A weighted sum of terms, with parameters of its own where a method has them.
 
-    A subclass declares `terms` and returns the value of each from `forward`; draws come from the
-    generator it was given, never from the global state.
+    A subclass declares `terms` and returns the value of each from `forward`.
+
+    Args:
+        generator: source of every draw the objective makes; its state travels in checkpoints.
     """
 
     terms: tuple[Term, ...] = (CROSS_ENTROPY,)
 
-    def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.generator = generator or torch.Generator()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Unweighted value () of each declared term."""
-        return {"cross_entropy": F.cross_entropy(output.logits, labels)}
+        return {"cross_entropy": F.cross_entropy(batch.output.logits, batch.labels)}
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum, ()."""
@@ -61,38 +84,70 @@ class Objective(nn.Module):
         """Numbers of the last step worth a line in the history."""
         return {}
 
+    def findings(self) -> dict[str, Any]:
+        """What the trained objective says of itself beside numbers, ready for JSON."""
+        return {}
 
-def assert_terms_train(
+    def get_extra_state(self) -> Tensor:
+        """State of the generator, so that a resumed training draws the same."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put the generator back."""
+        self.generator.set_state(state.cpu())
+
+
+Gradients = dict[str, dict[str, float]]
+
+
+def term_gradients(
     objective: Objective,
     values: Mapping[str, Tensor],
     classifier: nn.Module,
     backward: Callable[[Tensor], None],
-) -> None:
-    """Raise unless every declared term has a non-zero, finite gradient on all it must train.
+) -> Gradients:
+    """Euclidean norm of the gradient of each weighted term on each part, {term: {part: norm}}.
+
+    Parts are the classifier's children and those of the objective; parameters are left without a
+    gradient.
 
     Args:
         backward: adds the gradient of a value to the parameters and keeps the graph.
-
-    Raises:
-        TrainingError: naming the term and the part, so that a loss that trains nothing is seen at
-            the first step and not in the results.
     """
     parts: dict[str, Sequence[nn.Parameter]] = {
         name: list(module.parameters()) for name, module in classifier.named_children()
     }
     parts |= objective.parts()
+    norms: Gradients = {}
     for term in objective.terms:
         _clear(classifier, objective)
         if values[term.name].requires_grad:
-            backward(values[term.name])
+            backward(term.weight * values[term.name])
+        norms[term.name] = {name: _gradient_norm(part) for name, part in parts.items()}
+    _clear(classifier, objective)
+    return norms
+
+
+def assert_terms_train(objective: Objective, gradients: Gradients) -> None:
+    """Raise unless every declared term has a non-zero, finite gradient on all it must train.
+
+    Raises:
+        TrainingError: naming the term and the part, so that a loss that trains nothing is seen at
+            the first step and not in the results.
+    """
+    for term in objective.terms:
         for part in term.trains:
-            size = sum(float(p.grad.abs().sum()) for p in parts[part] if p.grad is not None)
+            size = gradients[term.name][part]
             if not 0 < size < float("inf"):
                 raise TrainingError(
                     f"loss term '{term.name}': its gradient on {part} is {size:g} at the first "
                     "step; the arm declares that it trains it, mend the objective"
                 )
-    _clear(classifier, objective)
+
+
+def _gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
+    squares = [p.grad.float().square().sum() for p in parameters if p.grad is not None]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
 def _clear(*modules: nn.Module) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
@@ -23,11 +24,13 @@ from lico_bench.models import Classifier, build_classifier
 from lico_bench.records import Recipe
 from lico_bench.runtime import make_generator, pick_device
 from lico_bench.training.arms import ARMS, Setting, resolve_options
-from lico_bench.training.objective import Objective, assert_terms_train
+from lico_bench.training.diagnostics import channel_geometry
+from lico_bench.training.objective import Batch, Objective, assert_terms_train, term_gradients
 from lico_bench.training.schedule import rate_share
 
 PURPOSES = ("order", "augmentation")
 LABEL_DRAW_SEED = 0  # of the published rule: every training of a budget has the same labels
+LOWER_RATE = "lower the learning rate with --set recipe.learning_rate=..."
 CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not waited for at each
 
 
@@ -42,11 +45,13 @@ class Session:
     optimizer: torch.optim.Optimizer
     fabric: Any
     generators: dict[str, torch.Generator]
+    average: AveragedModel | None = None
     epoch: int = 0
     history: list[tuple[int, str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._model = self.fabric.setup_module(self.classifier)
+        module = torch.compile(self.classifier) if self.recipe.compile else self.classifier
+        self._model = self.fabric.setup_module(module)
         self._stepper = self.fabric.setup_optimizers(self.optimizer)
 
     @property
@@ -68,7 +73,7 @@ class Session:
         seen: list[dict[str, Tensor]] = []
         diagnostics: list[dict[str, float]] = []
         for images, labels in self._batches():
-            seen.append(self._update(images, labels, step))
+            seen.append(self._update(images, labels, step, looks_closer=step == first))
             diagnostics.append(self.objective.diagnostics())
             step += 1
             if (step - first) % CHECK_EVERY == 0:
@@ -86,6 +91,7 @@ class Session:
             "classifier": self.classifier.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "generators": {name: g.get_state() for name, g in self.generators.items()},
             "history": list(self.history),
         }
@@ -100,6 +106,8 @@ class Session:
             self.classifier.load_state_dict(state["classifier"])
             self.objective.load_state_dict(state["objective"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             for name, generator in self.generators.items():
                 generator.set_state(state["generators"][name].cpu())
             self.epoch, self.history = int(state["epoch"]), [tuple(r) for r in state["history"]]
@@ -110,7 +118,13 @@ class Session:
             ) from error
 
     def finish(self) -> Classifier:
-        """The trained classifier, in evaluation mode."""
+        """The trained classifier, in evaluation mode; with averaged weights if those are kept."""
+        if self.average is not None:
+            averaged = self.average.module
+            # The decay is for weights; running statistics are those of the last step.
+            for kept, last in zip(averaged.buffers(), self.classifier.buffers(), strict=True):
+                kept.copy_(last)
+            self.classifier.load_state_dict(averaged.state_dict())
         self.classifier.eval().requires_grad_(False)
         return self.classifier
 
@@ -126,29 +140,53 @@ class Session:
             device=self.fabric.device,
         )
 
-    def _update(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
+    def _update(
+        self, images: Tensor, labels: Tensor, step: int, *, looks_closer: bool
+    ) -> dict[str, Tensor]:
         share = rate_share(self.recipe.schedule, step, self.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * share
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         output = self._model(images)
-        with self.fabric.autocast():
-            values = self.objective(output, labels)
+        try:
+            with self.fabric.autocast():
+                values = self.objective(Batch(images, labels, output, self._model))
+        except InvalidInputError as error:
+            raise TrainingError(
+                f"{self._place_of(step)}: {error} (where a training diverges, {LOWER_RATE})"
+            ) from error
+        if looks_closer:
+            self._look_closer(output.features, values, step)
         loss = self.objective.total(values)
-        if step == 0:
-            assert_terms_train(
-                self.objective,
-                values,
-                self.classifier,
-                lambda value: self.fabric.backward(value, retain_graph=True),
-            )
         self._stepper.zero_grad()
         self.fabric.backward(loss)
+        if self.recipe.gradient_clip > 0:
+            self._clip()
         self._stepper.step()
+        if self.average is not None:
+            self.average.update_parameters(self.classifier)
         correct = (output.logits.argmax(1) == labels).float().mean()
         seen = {"loss": loss, **values, "train_accuracy": correct}
         return {name: value.detach() for name, value in seen.items()}
+
+    def _look_closer(self, features: Tensor, values: dict[str, Tensor], step: int) -> None:
+        """Once per epoch: the gradient of each term, and whether the channels stay apart."""
+        gradients = term_gradients(
+            self.objective,
+            values,
+            self.classifier,
+            lambda value: self.fabric.backward(value, retain_graph=True),
+        )
+        if step == 0:
+            assert_terms_train(self.objective, gradients)
+        norms = {f"{term}_gradient_norm": parts["features"] for term, parts in gradients.items()}
+        for name, value in (norms | channel_geometry(features.detach())).items():
+            self.history.append((self.epoch + 1, name, value))
+
+    def _clip(self) -> None:
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(trained, self.recipe.gradient_clip)
 
     def _check_finite(self, seen: list[dict[str, Tensor]], first_step: int) -> None:
         if not seen:
@@ -159,10 +197,15 @@ class Session:
         bad = int((~losses.isfinite()).nonzero()[0])
         terms = {k: float(v) for k, v in seen[bad].items() if k != "train_accuracy"}
         raise TrainingError(
-            f"the loss is not finite at step {first_step + bad + 1} of {self.num_steps} "
-            f"(epoch {self.epoch + 1}, arm {self.recipe.arm}, seed {self.recipe.seed}): "
+            f"{self._place_of(first_step + bad)}: the loss is not finite: "
             + ", ".join(f"{name} {value:g}" for name, value in terms.items())
-            + "; lower the learning rate with --set recipe.learning_rate=..."
+            + f"; {LOWER_RATE}"
+        )
+
+    def _place_of(self, step: int) -> str:
+        return (
+            f"step {step + 1} of {self.num_steps} "
+            f"(epoch {self.epoch + 1}, arm {self.recipe.arm}, seed {self.recipe.seed})"
         )
 
     def _record(
@@ -189,6 +232,7 @@ def prepare(
         logging.getLogger(library).setLevel(logging.WARNING)  # the recipe says the precision
 
     arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
+    options.check(recipe)
     chosen = pick_device(device)
     data = dataset or load_training_data(recipe, root)
     if len(data) < 2:
@@ -202,12 +246,12 @@ def prepare(
     ).to(chosen)
     if recipe.channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)
-    channels, positions = feature_shape(classifier, data.image_size)
+    channels, map_size = feature_shape(classifier, data.image_size)
     setting = Setting(
         prompt_names=data.prompt_names,
         num_channels=channels,
-        num_positions=positions,
-        text_encoder=recipe.text_encoder,
+        map_size=map_size,
+        text_encoder=arm.encoder_for(recipe) or "",
         generator=make_generator(recipe.seed, "objective"),
         device=chosen,
     )
@@ -224,6 +268,7 @@ def prepare(
             precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         ),
         generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
+        average=_build_average(recipe, classifier),
     )
 
 
@@ -242,16 +287,22 @@ def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
     )
 
 
-def feature_shape(classifier: Classifier, image_size: tuple[int, int]) -> tuple[int, int]:
-    """(C, D) of the classifier's feature maps for images of `image_size`."""
-    modes = classifier.training
+def feature_shape(
+    classifier: Classifier, image_size: tuple[int, int]
+) -> tuple[int, tuple[int, int]]:
+    """C and (h, w) of the classifier's feature maps for images of `image_size`."""
+    was_training = classifier.training
     classifier.eval()
     with torch.no_grad():
-        features = classifier(
-            torch.zeros(1, 3, *image_size, device=classifier.mean.device)
-        ).features
-    classifier.train(modes)
-    return int(features.shape[1]), int(features.shape[2])
+        maps = classifier.features(torch.zeros(1, 3, *image_size, device=classifier.mean.device))
+    classifier.train(was_training)
+    return int(maps.shape[1]), (int(maps.shape[2]), int(maps.shape[3]))
+
+
+def _build_average(recipe: Recipe, classifier: Classifier) -> AveragedModel | None:
+    if recipe.ema_decay == 0:
+        return None
+    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
 
 
 def _build_optimizer(

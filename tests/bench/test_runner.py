@@ -13,8 +13,8 @@ from lico_bench.errors import BrokenFileError, RunMismatchError, TrainingError
 from lico_bench.records import ROW_COLUMNS
 
 FILES = {
-    "recipe.json", "model.safetensors", "history.parquet", "rows.parquet", "curves.parquet",
-    "gallery.parquet", "done.json",
+    "recipe.json", "model.safetensors", "history.parquet", "findings.json", "rows.parquet",
+    "curves.parquet", "gallery.parquet", "done.json",
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_a_folder_that_is_no_run_is_refused(suite, reporter):
 
 def test_a_training_that_diverges_stores_no_half_cell(suite, reporter):
     hot = replace(suite, changes={**suite.changes, "learning_rate": 1e30, "schedule": "constant"})
-    with pytest.raises(TrainingError, match="not finite at step"):
+    with pytest.raises(TrainingError, match="the loss is not finite"):
         run(hot, reporter)
     stored = {p.name for p in Path("run/cells").rglob("*") if p.is_file()}
     assert stored <= {"recipe.json", "checkpoint.pt"}

@@ -196,6 +196,9 @@ def _write_cell(
     write_parquet(folder.table("curves"), pd.concat(curves, ignore_index=True))
     write_parquet(folder.table("gallery"), pd.DataFrame(gallery))
     write_parquet(folder.table("history"), _history(rng, key, arm))
+    if arm != "baseline":
+        words = [[{"word": f"<word {n}>", "cosine": 0.25}] for n in range(3)]
+        write_json(folder.path / "findings.json", {"context_words": words})
     write_json(folder.path / "done.json", {"key": key})
 
 

@@ -174,3 +174,10 @@ def test_sorting_filter_and_slider_work_in_a_browser(page, tmp_path):
     assert "<title>ERROR" not in dom
     (found,) = re.findall(r'data-found="([^"]*)"', dom)
     assert found == "false|true|true|descending|1 of 32 rows|0.2|true|0"
+
+
+def test_the_words_of_the_learned_context_stand_with_their_model(page):
+    trained = page[page.index("Trained models") :]
+    shown = re.findall(r"<li>(&lt;word \d&gt; \(0\.25\))</li>", trained)
+    assert len(shown) == 3 * trained.count("learned context token")
+    assert shown

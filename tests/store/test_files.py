@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store import read_json, read_parquet, write_bytes, write_json, write_parquet
-from lico_bench.store.files import replacing
+from lico_bench.store.files import LEFTOVER_AGE_S, replacing, sweep_leftovers
 
 
 def test_frame_comes_back_as_it_was_written(tmp_path):
@@ -90,3 +93,17 @@ def test_broken_json_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(BrokenFileError, match=r"facts\.json: not readable as JSON"):
         read_json(path)
+
+
+def test_only_old_leftovers_are_swept(tmp_path):
+    old = time.time() - LEFTOVER_AGE_S - 60
+    kept = [tmp_path / "rows.parquet", tmp_path / "cells" / ".rows.parquet.young.part"]
+    gone = [tmp_path / "cells" / ".rows.parquet.old.part", tmp_path / ".report.old.part" / "page"]
+    for path in kept + gone:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for path in (kept[0], gone[0], gone[1].parent):
+        os.utime(path, (old, old))
+    sweep_leftovers(tmp_path)
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in (gone[0], gone[1].parent))

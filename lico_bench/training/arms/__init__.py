@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.records import Option
+from lico_bench.records import Option, Recipe
 from lico_bench.registry import Registry
 from lico_bench.training.objective import Objective
 
@@ -21,22 +21,38 @@ class Setting:
     Attributes:
         prompt_names: text of each class, in index order.
         num_channels: C of the feature maps.
-        num_positions: D = h * w of the feature maps.
+        map_size: h and w of the feature maps.
         text_encoder: name of the text encoder to use, if any is used.
         generator: for every draw the objective makes.
     """
 
     prompt_names: tuple[str, ...]
     num_channels: int
-    num_positions: int
+    map_size: tuple[int, int]
     text_encoder: str
     generator: torch.Generator
     device: torch.device
 
+    @property
+    def num_positions(self) -> int:
+        """D = h * w."""
+        return self.map_size[0] * self.map_size[1]
+
 
 @dataclass(frozen=True)
-class NoOptions:
-    """An arm without options."""
+class ArmOptions:
+    """Switches of an objective; an arm without any has these."""
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise InvalidInputError if `recipe` cannot be trained with these options."""
+
+    def forwards_per_step(self) -> int:
+        """Batches sent through the classifier in one update, for estimates of time."""
+        return 1
+
+    def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
+        """Prompts that a text encoder reads in one update, for estimates of time."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -47,20 +63,26 @@ class Arm:
         options: frozen dataclass with every switch of the objective and this arm's value of it.
         build: from the setting and such options to the objective.
         uses_text: whether it needs a text encoder.
+        text_encoder: the one it always takes; if empty, the recipe's.
     """
 
     title: str
     summary: str
     source: str
     build: Callable[[Setting, Any], Objective]
-    options: Any = NoOptions()
+    options: ArmOptions = ArmOptions()
     uses_text: bool = False
+    text_encoder: str = ""
+
+    def encoder_for(self, recipe: Recipe) -> str | None:
+        """Name of the text encoder that a training uses; None if it uses none."""
+        return (self.text_encoder or recipe.text_encoder) if self.uses_text else None
 
 
 ARMS: Registry[Arm] = Registry("arm", __name__)
 
 
-def resolve_options(arm: str, changes: Mapping[str, Option]) -> Any:
+def resolve_options(arm: str, changes: Mapping[str, Option]) -> ArmOptions:
     """The options of `arm` with `changes` by name.
 
     Raises:
@@ -80,7 +102,7 @@ def resolve_options(arm: str, changes: Mapping[str, Option]) -> Any:
     return replace(options, **{n: type(known[n])(v) for n, v in changes.items()})
 
 
-def options_as_dict(options: Any) -> dict[str, Option]:
+def options_as_dict(options: ArmOptions) -> dict[str, Option]:
     """Every option by name, for the manifest and for a cell's identity."""
     return asdict(options)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lico_bench.training.arms import ARMS, Arm, NoOptions, Setting
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, Setting
 from lico_bench.training.objective import Objective
 
 
-def build_baseline(_setting: Setting, _options: NoOptions) -> Objective:
+def build_baseline(_setting: Setting, _options: ArmOptions) -> Objective:
     """An objective with the cross-entropy as its only term."""
     return Objective()
 

@@ -1,192 +1,434 @@
-"""LICO as its paper describes it: cross-entropy, manifold matching, optimal transport.
+"""LICO: cross-entropy, manifold matching, optimal transport, with every disputed point a switch.
 
 L = L_CE + α L_MM + β L_OT. Per image i, F_i (C, D) are the last feature maps, one row per channel.
 Its prompt is the learnable context tokens, shared by all classes and shuffled at each step, then
 the tokens of its class name. The frozen encoder gives one vector per token; an MLP maps each to D
 values: G_i (T, D). L_MM compares the geometry of the batch in F and in G, L_OT moves channels to
 tokens within each image. Source: Lei et al., NeurIPS 2023; the values of the options: BENCHMARK.md.
+The defaults are the paper's reading; `readings.py` holds what other parties computed.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.checks import check_count, check_not_negative, check_positive
+from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.losses import manifold_matching, solve_transport
 from lico_bench.models import ENCODERS, TextEncoder, TokenVectors
-from lico_bench.records import Output
-from lico_bench.training.arms import ARMS, Arm, Setting
-from lico_bench.training.objective import CROSS_ENTROPY, Objective, Term
+from lico_bench.records import Recipe
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, Setting
+from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
+from lico_bench.training.prompts import CLASS_NAMES, CONTEXTS, COPIES, Prompts, names_for_prompts
 
-SMALLEST_TEMPERATURE = 0.01  # a learnable divisor must not reach zero
+Points = tuple[Tensor, Tensor | None]  # text points of each sample, and which of them count
+SHOWN_WORDS = 3  # nearest vocabulary words per context token
+CHOICES = {
+    "class_names": CLASS_NAMES,
+    "context": CONTEXTS,
+    "copies": COPIES,
+    "name_position": ("end", "middle", "front"),
+    "mm_image": ("flat", "pooled"),
+    "mm_text": ("tokens", "whole"),
+    "mm_index": ("once", "twice"),
+    "mm_sign": ("near", "far"),
+    "mm_scale": ("divide", "exp"),
+    "mm_direction": ("text_image", "image_text"),
+    "ot_points": ("prompt_tokens", "rolled_contexts", "all_classes", "batch_prompts"),
+    "ot_gradient": ("cost", "full", "none"),
+    "ot_cost": ("squared", "cosine"),
+    "ot_align": ("channels", "positions"),
+}
 
 
 @dataclass(frozen=True)
-class LicoOptions:
+class LicoOptions(ArmOptions):
     """Every switch of the objective; the defaults are the paper's reading.
 
     Attributes:
-        alpha: weight of manifold matching.
-        beta: weight of transport.
-        temperature: τ at the start, log(1 / 0.07) as in all public code; learnable.
-        num_context: learnable context tokens.
-        context_std: of their normal start.
+        alpha: weight of manifold matching; 0 leaves the term out.
+        beta: weight of transport; 0 leaves the term out.
+        class_names: text of the prompts, see `names_for_prompts`.
+        context, copies, num_context, context_std: of the learnable tokens, see `Prompts`.
+        name_position: of the class name among the context tokens: end, middle, front.
         shuffle_context: draw a new order of the context tokens at each step.
+        frozen_encoder: False trains the text encoder as well.
         hidden: width of the MLP; the paper does not give it, all public code has 512.
         dropout: in the MLP.
+        temperature: τ at the start, log(1 / 0.07) as in all public code.
+        learn_temperature, separate_temperatures: whether τ is trained, and one per side.
+        temperature_min, temperature_max: between which it is held.
+        mm_image: F_i flattened, or its mean over positions (`pooled`).
+        mm_text: G_i flattened (`tokens`), or the encoder's vector of the prompt before the MLP
+            (`whole`).
+        mm_index: `twice` takes the text of batch element number label_i for sample i.
+        mm_normalise, mm_sign, mm_scale, mm_direction, mm_floor, mm_least_distance: see
+            `losses.manifold_matching`; sign "near" is -1, "far" is +1.
+        mm_detach_text: no gradient to the text through manifold matching.
+        ot_points: what the channels are moved to: the sample's prompt tokens, its class under each
+            copy of the context, the prompts of all classes, or the prompts of the whole batch.
+        ot_gradient: see `losses.transport_loss`.
+        ot_padding: positions after a shorter name carry mass too.
+        ot_normalise, ot_cost: see `losses.transport_cost`.
+        ot_align: rows of F_i are its channels, or its positions.
         epsilon, max_iterations, tolerance: of the transport solver.
     """
 
     alpha: float = 10.0
     beta: float = 1.0
-    temperature: float = math.log(1 / 0.07)
+    class_names: str = "card"
+    context: str = "shared"
+    copies: str = "one"
     num_context: int = 12
     context_std: float = 0.02
+    name_position: str = "end"
     shuffle_context: bool = True
+    frozen_encoder: bool = True
     hidden: int = 512
     dropout: float = 0.5
+    temperature: float = math.log(1 / 0.07)
+    learn_temperature: bool = True
+    separate_temperatures: bool = False
+    temperature_min: float = 0.01  # a learnable divisor must not reach zero
+    temperature_max: float = 1e4
+    mm_image: str = "flat"
+    mm_text: str = "tokens"
+    mm_index: str = "once"
+    mm_normalise: bool = True
+    mm_sign: str = "near"
+    mm_scale: str = "divide"
+    mm_direction: str = "text_image"
+    mm_floor: float = 0.0
+    mm_least_distance: float = 0.0
+    mm_detach_text: bool = False
+    ot_points: str = "prompt_tokens"
+    ot_gradient: str = "cost"
+    ot_padding: bool = False
+    ot_normalise: bool = True
+    ot_cost: str = "squared"
+    ot_align: str = "channels"
     epsilon: float = 0.1
     max_iterations: int = 100
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        check_not_negative("alpha", self.alpha)
-        check_not_negative("beta", self.beta)
-        for name in ("temperature", "context_std", "epsilon", "tolerance"):
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in ("alpha", "beta", "mm_floor", "mm_least_distance", "temperature_min"):
+            check_not_negative(name, getattr(self, name))
+        for name in ("temperature", "context_std", "epsilon", "tolerance", "temperature_max"):
             check_positive(name, getattr(self, name))
-        for name in ("num_context", "hidden", "max_iterations"):
+        for name in ("hidden", "max_iterations"):
             check_count(name, getattr(self, name))
+        check_count("num_context", self.num_context, at_least=0)
         if not 0 <= self.dropout < 1:
             raise InvalidInputError(f"dropout: expected a number in [0, 1), got {self.dropout}")
+        if self.mm_scale == "divide":
+            check_positive("temperature_min", self.temperature_min)
+        if not self.temperature_min <= self.temperature <= self.temperature_max:
+            raise InvalidInputError(
+                f"temperature: expected a number in [{self.temperature_min:g}, "
+                f"{self.temperature_max:g}] (temperature_min, temperature_max), "
+                f"got {self.temperature:g}"
+            )
+        if self.ot_points == "rolled_contexts" and self.copies == "one":
+            raise InvalidInputError(
+                "ot_points 'rolled_contexts' needs several copies of the context; "
+                "set copies to 'rolled' or 'alike'"
+            )
+        if self.ot_points == "rolled_contexts" and self.num_context == 0:
+            raise InvalidInputError(
+                "ot_points 'rolled_contexts' needs context tokens; set num_context above 0"
+            )
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise if the recipe cannot be trained with these options."""
+        if self.alpha > 0 and recipe.batch_size < 2:
+            raise InvalidInputError(
+                f"arm {recipe.arm}: batch_size {recipe.batch_size} leaves nothing to compare, "
+                "manifold matching needs the geometry of a batch; set batch_size to 2 or more, "
+                "or alpha to 0"
+            )
+
+    def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
+        """Prompts that the text encoder reads in one update."""
+        if self.beta > 0 and self.ot_points == "all_classes":
+            return num_classes
+        is_rolled = self.beta > 0 and self.ot_points == "rolled_contexts"
+        return batch_classes * (self.num_context if is_rolled else 1)
 
 
 class LicoObjective(Objective):
     """Cross-entropy, manifold matching and transport, with context, MLP and temperature of its own.
 
     Args:
-        encoder: frozen; it is held outside the module tree, so that neither the optimiser nor a
-            checkpoint sees it.
-        num_positions: D of the feature maps, the size that the MLP maps to.
+        encoder: a frozen one is held outside the module tree, so that neither the optimiser nor a
+            checkpoint sees it; with `frozen_encoder` False a copy of it is trained.
+        num_classes: K.
+        num_channels, num_positions: C and D of the feature maps.
     """
 
     def __init__(
         self,
         encoder: TextEncoder,
         *,
+        num_classes: int,
+        num_channels: int,
         num_positions: int,
         options: LicoOptions,
         generator: torch.Generator,
     ) -> None:
-        super().__init__()
+        super().__init__(generator)
         self.options = options
-        self._encode = encoder.encode
-        self._generator = generator
+        self.num_classes = num_classes
         self._diagnostics: dict[str, float] = {}
-        self.context = nn.Parameter(
-            torch.empty(options.num_context, encoder.context_width).normal_(
-                0, options.context_std, generator=generator
-            )
+        if not options.frozen_encoder:
+            encoder = copy.deepcopy(encoder)
+            self.encoder = _as_module(encoder).requires_grad_(True)
+        self._nearest_words = encoder.nearest_words
+        self.prompts = Prompts(
+            encoder,
+            num_classes=num_classes,
+            num_context=options.num_context,
+            context_std=options.context_std,
+            context=options.context,
+            copies=options.copies,
+            position=options.name_position,
+            shuffle=options.shuffle_context,
+            generator=generator,
         )
+        row_length = num_positions if options.ot_align == "channels" else num_channels
         self.inner = _linear(encoder.width, options.hidden, generator)
-        self.outer = _linear(options.hidden, num_positions, generator)
-        self.temperature = nn.Parameter(torch.tensor(options.temperature))
-        trained = ("features", "context", "projection")
-        self.terms = (
-            CROSS_ENTROPY,
-            Term("manifold_matching", options.alpha, (*trained, "temperature")),
-            Term("transport", options.beta, trained),
-        )
+        self.outer = _linear(options.hidden, row_length, generator)
+        start = torch.full((1 + options.separate_temperatures,), options.temperature)
+        self.temperature = nn.Parameter(start, requires_grad=options.learn_temperature)
+        self.terms = tuple(self._declare_terms())
 
-    def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Cross-entropy, L_MM and L_OT of a batch, each ()."""
-        features = output.features.float()
-        text = self._text_features(labels)
-        transport = solve_transport(
-            features,
-            text.vectors,
-            epsilon=self.options.epsilon,
-            max_iterations=self.options.max_iterations,
-            tolerance=self.options.tolerance,
-            token_mask=text.mask,
-        )
-        temperature = self.temperature.clamp_min(SMALLEST_TEMPERATURE)
-        self._diagnostics = {
-            "temperature": float(temperature.detach()),
-            "transport_iterations": float(transport.iterations),
-            "transport_unconverged": float((~transport.converged).float().mean()),
-        }
-        return {
-            **super().forward(output, labels),
-            "manifold_matching": manifold_matching(features, text.vectors, temperature=temperature),
-            "transport": transport.cost.mean(),
-        }
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy, and of L_MM and L_OT those that have a weight, each ()."""
+        values = super().forward(batch)
+        features = batch.output.features.float()
+        text = self._read(batch.labels)
+        self._diagnostics = {}
+        if self.options.alpha > 0:
+            values["manifold_matching"] = self._manifold_matching(features, text, batch.labels)
+        if self.options.beta > 0:
+            values["transport"] = self._transport(features, text)
+        return values
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
-        """Context tokens, MLP and temperature."""
-        return {
-            "context": [self.context],
-            "projection": [*self.inner.parameters(), *self.outer.parameters()],
-            "temperature": [self.temperature],
+        """Context tokens, MLP, temperature, and the encoder where it is trained."""
+        parts: dict[str, Sequence[nn.Parameter]] = {
+            "projection": [*self.inner.parameters(), *self.outer.parameters()]
         }
+        if self.prompts.tokens is not None:
+            parts["context"] = [self.prompts.tokens]
+        if self.options.learn_temperature:
+            parts["temperature"] = [self.temperature]
+        if not self.options.frozen_encoder:
+            parts["encoder"] = list(self.encoder.parameters())
+        return parts
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The MLP as the recipe says; context and temperature are not drawn to zero."""
+        """As the recipe says, but context and temperature are not drawn to zero."""
         parts = self.parts()
+        free = ("context", "temperature")
         return [
-            {"params": list(parts["projection"])},
-            {"params": [*parts["context"], *parts["temperature"]], "weight_decay": 0.0},
+            {"params": [p for n, part in parts.items() if n not in free for p in part]},
+            {"params": [p for n in free for p in parts.get(n, ())], "weight_decay": 0.0},
         ]
 
     def diagnostics(self) -> dict[str, float]:
         """Temperature, transport iterations, share of problems that did not converge."""
         return self._diagnostics
 
-    def get_extra_state(self) -> Tensor:
-        """State of the generator, so that a resumed training draws the same."""
-        return self._generator.get_state()
+    def findings(self) -> dict[str, Any]:
+        """Nearest words of the encoder's vocabulary to each learned context token."""
+        tokens = self.prompts.tokens
+        if tokens is None:
+            return {}
+        # With one context per class the first class's is shown.
+        words = self._nearest_words(tokens.detach()[0, 0], count=SHOWN_WORDS)
+        return {
+            "context_words": [
+                [{"word": word, "cosine": round(cosine, 3)} for word, cosine in nearest]
+                for nearest in words
+            ]
+        }
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Put the generator back."""
-        self._generator.set_state(state.cpu())
+    def _declare_terms(self) -> list[Term]:
+        options, text_parts = self.options, []
+        if self.prompts.tokens is not None:
+            text_parts.append("context")
+        if not options.frozen_encoder:
+            text_parts.append("encoder")
+        terms = [CROSS_ENTROPY]
+        if options.alpha > 0:
+            trains = ["features"]
+            if not options.mm_detach_text:
+                trains += text_parts
+                trains += ["projection"] if options.mm_text == "tokens" else []
+            trains += ["temperature"] if options.learn_temperature else []
+            terms.append(Term("manifold_matching", options.alpha, tuple(trains)))
+        if options.beta > 0:
+            reached = () if options.ot_gradient == "none" else ("features", "projection")
+            terms.append(
+                Term("transport", options.beta, (*reached, *text_parts) if reached else ())
+            )
+        return terms
 
-    def _text_features(self, labels: Tensor) -> TokenVectors:
-        """G (B, T, D) of each sample's class; rows of padding are zero and masked."""
-        classes, sample_class = labels.unique(return_inverse=True)
-        context: Tensor = self.context
-        if self.options.shuffle_context:
-            order = torch.randperm(len(context), generator=self._generator)
-            context = context[order.to(context.device)]
-        tokens = self._encode(context, classes)
-        projected = self._project(tokens.vectors) * tokens.mask[:, :, None]
-        return TokenVectors(projected[sample_class].float(), tokens.mask[sample_class])
+    def _read(self, labels: Tensor) -> _Text:
+        """The prompts this step needs: of the batch's classes, or of all."""
+        classes, of_sample = labels.unique(return_inverse=True)
+        if self.options.ot_points == "all_classes" and self.options.beta > 0:
+            classes, of_sample = torch.arange(self.num_classes, device=labels.device), labels
+        needs_copies = self.options.ot_points == "rolled_contexts" and self.options.beta > 0
+        copies = self.prompts(
+            classes,
+            num_copies=self.prompts.num_copies if needs_copies else 1,
+            constant_copies=self.options.ot_gradient == "none",
+        )
+        first = copies[0]
+        if self.options.ot_padding:
+            first = first._replace(mask=torch.ones_like(first.mask))
+        return _Text(first, [reading.whole for reading in copies], of_sample, self._project)
+
+    def _manifold_matching(self, features: Tensor, text: _Text, labels: Tensor) -> Tensor:
+        options = self.options
+        of_text = text.tokens()[0] if options.mm_text == "tokens" else text.whole()
+        if options.mm_index == "twice":
+            # The released code indexes the batch's texts with the class number once more.
+            of_text = _pick(of_text, labels % len(labels))
+        temperatures = self.temperature.clamp(options.temperature_min, options.temperature_max)
+        self._diagnostics["temperature"] = float(temperatures[0].detach())
+        if options.separate_temperatures:
+            self._diagnostics["text_temperature"] = float(temperatures[1].detach())
+        return manifold_matching(
+            features if options.mm_image == "flat" else features.mean(2),
+            of_text.detach() if options.mm_detach_text else of_text,
+            temperature=temperatures[0],
+            text_temperature=temperatures[1] if options.separate_temperatures else None,
+            normalise=options.mm_normalise,
+            scale=options.mm_scale,  # type: ignore[arg-type]  # checked by the options
+            sign=-1 if options.mm_sign == "near" else 1,
+            direction=options.mm_direction,  # type: ignore[arg-type]  # checked by the options
+            floor=options.mm_floor,
+            least_distance=options.mm_least_distance,
+        )
+
+    def _transport(self, features: Tensor, text: _Text) -> Tensor:
+        options = self.options
+        points, mask = OT_POINTS[options.ot_points](text)
+        solved = solve_transport(
+            features if options.ot_align == "channels" else features.transpose(1, 2),
+            points,
+            epsilon=options.epsilon,
+            max_iterations=options.max_iterations,
+            tolerance=options.tolerance,
+            gradient=options.ot_gradient,  # type: ignore[arg-type]  # checked by the options
+            normalise=options.ot_normalise,
+            kind=options.ot_cost,  # type: ignore[arg-type]  # checked by the options
+            token_mask=None if options.ot_padding else mask,
+        )
+        self._diagnostics["transport_iterations"] = float(solved.iterations)
+        self._diagnostics["transport_unconverged"] = float((~solved.converged).float().mean())
+        return solved.cost.mean()
 
     def _project(self, vectors: Tensor) -> Tensor:
         hidden = F.relu(self.inner(vectors))
         if self.training and self.options.dropout > 0:
             keep = 1 - self.options.dropout
-            draws = torch.rand(hidden.shape, generator=self._generator).to(hidden.device)
+            draws = torch.rand(hidden.shape, generator=self.generator).to(hidden.device)
             hidden = hidden * (draws < keep) / keep
         projected: Tensor = self.outer(hidden)
-        return projected
+        return projected.float()
+
+
+class _Text:
+    """What the encoder said in one step, handed out as the terms ask for it.
+
+    Args:
+        first: prompts of the read classes under the first copy of the context.
+        wholes: (K, D_text) of each copy.
+        of_sample: (B,) row of each sample's class.
+        project: the MLP.
+    """
+
+    def __init__(
+        self,
+        first: TokenVectors,
+        wholes: list[Tensor],
+        of_sample: Tensor,
+        project: Callable[[Tensor], Tensor],
+    ) -> None:
+        self._first, self._wholes = first, wholes
+        self._of_sample, self._project = of_sample, project
+        self._tokens: Points | None = None
+
+    def tokens(self) -> Points:
+        """G (B, T, D) of each sample's prompt and its mask (B, T); masked rows are zero."""
+        if self._tokens is None:
+            rows = self._project(self._first.vectors) * self._first.mask[:, :, None]
+            self._tokens = _pick(rows, self._of_sample), self._first.mask[self._of_sample]
+        return self._tokens
+
+    def whole(self) -> Tensor:
+        """(B, D_text) of each sample's prompt, before the MLP."""
+        return _pick(self._wholes[0], self._of_sample).float()
+
+    def rolled_contexts(self) -> Points:
+        """(B, M, D): each sample's class under every copy of the context."""
+        return _pick(self._project(torch.stack(self._wholes, 1)), self._of_sample), None
+
+    def all_classes(self) -> Points:
+        """(B, K, D): the prompts of all classes, the same for every sample."""
+        return self._project(self._wholes[0]).expand(len(self._of_sample), -1, -1), None
+
+    def batch_prompts(self) -> Points:
+        """(B, B, D): the prompts of all samples of the batch, the same for every sample."""
+        projected = _pick(self._project(self._wholes[0]), self._of_sample)
+        return projected.expand(len(self._of_sample), -1, -1), None
+
+
+OT_POINTS: dict[str, Callable[[_Text], Points]] = {
+    "prompt_tokens": _Text.tokens,
+    "rolled_contexts": _Text.rolled_contexts,
+    "all_classes": _Text.all_classes,
+    "batch_prompts": _Text.batch_prompts,
+}
 
 
 def build_lico(setting: Setting, options: LicoOptions) -> Objective:
     """The objective for a dataset's class names and a classifier's feature maps."""
-    encoder: Any = ENCODERS[setting.text_encoder].build(setting.prompt_names)
+    names = names_for_prompts(setting.prompt_names, options.class_names, setting.generator)
+    encoder: Any = ENCODERS[setting.text_encoder].build(names)
     return LicoObjective(
         encoder.to(setting.device),
+        num_classes=len(names),
+        num_channels=setting.num_channels,
         num_positions=setting.num_positions,
         options=options,
         generator=setting.generator,
     )
+
+
+def _as_module(encoder: TextEncoder) -> nn.Module:
+    if not isinstance(encoder, nn.Module):
+        raise InvalidInputError("frozen_encoder: expected an encoder that is a torch module")
+    return encoder
+
+
+def _pick(rows: Tensor, indices: Tensor) -> Tensor:
+    """`rows[indices]`, whose backward pass adds up in a fixed order: that of indexing does not."""
+    return rows.index_select(0, indices)
 
 
 def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Linear:
@@ -199,14 +441,29 @@ def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Lin
     return layer
 
 
-ARMS.add(
-    "lico",
-    Arm(
-        title="LICO",
-        summary="cross-entropy, manifold matching and transport: the paper's reading",
-        source="Lei et al., NeurIPS 2023",
-        build=build_lico,
-        options=LicoOptions(),
-        uses_text=True,
-    ),
-)
+def _add(name: str, title: str, summary: str, text_encoder: str = "", **changes: Any) -> None:
+    ARMS.add(
+        name,
+        Arm(
+            title=title,
+            summary=summary,
+            source="Lei et al., NeurIPS 2023",
+            build=build_lico,
+            options=replace(LicoOptions(), **changes),
+            uses_text=True,
+            text_encoder=text_encoder,
+        ),
+    )
+
+
+_add("lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading")
+_add("lico_mm", "LICO, MM only", "manifold matching without transport: ablation", beta=0.0)
+_add("lico_ot", "LICO, OT only", "transport without manifold matching: ablation", alpha=0.0)
+_add(
+    "lico_shuffled_names", "LICO, shuffled names",
+    "every class is prompted with another class's name: control", class_names="shuffled",
+)  # fmt: skip
+_add(
+    "lico_random_text", "LICO, random text",
+    "fixed random vectors in place of a text encoder's: control", text_encoder="random",
+)  # fmt: skip

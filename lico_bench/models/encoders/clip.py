@@ -1,0 +1,213 @@
+"""The text tower of CLIP ViT-B/32, the one the paper uses.
+
+The weights are read from a local folder: the one that the environment variable LICO_BENCH_CLIP
+names, else the snapshot in the Hugging Face cache. Nothing is downloaded, and only safetensors is
+read, which unlike a pickle cannot run code.
+Source: Radford et al., ICML 2021; prompts after Zhou et al., IJCV 2022 (CoOp).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
+from lico_bench.models.encoders.prompt_layout import NameTokens
+from lico_bench.models.encoders.vocabulary import nearest_tokens, readable_ids
+from lico_bench.models.encoders.weight_files import checksum, fill, read_tensors
+
+NAME = "clip_vit_b32"
+MODEL = "openai/clip-vit-base-patch32"
+VARIABLE = "LICO_BENCH_CLIP"
+WEIGHTS = "model.safetensors"
+PARTS = ("text_model.", "text_projection.")  # the file may hold the image tower as well
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+WORD_END = "</w>"
+PADDING = 0  # as in the published tokeniser; the causal mask hides it from every token
+REMEDY = "copy it there again"
+SAVE = (
+    f"save CLIPModel and CLIPTokenizer of {MODEL} to a folder with transformers' save_pretrained "
+    f"and set {VARIABLE} to it"
+)
+
+
+class ClipText(nn.Module):
+    """A frozen CLIP text tower that reads start, context and class name, full stop, end.
+
+    A token's vector is its last hidden state after the final layer norm, times the text
+    projection; the vector of the whole prompt is that of the end-of-text token.
+
+    Args:
+        class_names: text of each class, in index order.
+
+    Raises:
+        MissingDataError: if the weights are not found.
+        BrokenFileError: if a file is torn, or does not belong to the others.
+        InvalidInputError: if a class name has no token, or too many.
+    """
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        super().__init__()
+        folder = find_weights()
+        self.identity = identify()
+        self.model = _load_model(folder)
+        self.model.requires_grad_(False).eval()
+        config = self.model.config
+        self.context_width, self.width = config.hidden_size, config.projection_dim
+        tokenizer = _load_tokenizer(folder, config.vocab_size)
+        opening = [tokenizer.bos_token_id]
+        closing = [*_tokens(tokenizer, "."), tokenizer.eos_token_id]
+        self.max_tokens = config.max_position_embeddings - len(opening) - len(closing)
+        self._names = NameTokens(
+            class_names,
+            [_tokens(tokenizer, name) for name in class_names],
+            opening=opening,
+            closing=closing,
+            padding=PADDING,
+            context_width=self.context_width,
+            max_tokens=self.max_tokens,
+        )
+        self.longest_name = self._names.longest
+        special = set(tokenizer.all_special_ids)
+        self._words = readable_ids(
+            tokenizer.get_vocab(), config.vocab_size, lambda _, number: number not in special
+        )
+
+    def train(self, mode: bool = True) -> ClipText:
+        """Stay in evaluation mode: a frozen encoder has no dropout."""
+        return super().train(False)
+
+    def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
+        """See `TextEncoder.encode`; (K, M + longest name, 512)."""
+        prompts = self._names.arrange(context, class_ids, position)
+        # The library's text tower takes ids alone: the context is put in where they are embedded.
+        hook = self.model.text_model.embeddings.token_embedding.register_forward_hook(
+            lambda _module, _inputs, embedded: prompts.insert(embedded, context)
+        )
+        with hook:
+            hidden = self.model.text_model(input_ids=prompts.ids).last_hidden_state
+        projected = self.model.text_projection(hidden)
+        return prompts.hand_out(projected, whole=prompts.last(projected))
+
+    def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
+        """See `TextEncoder.nearest_words`; a part of a character is shown as �."""
+        from tokenizers.decoders import ByteLevel
+
+        table = self.model.text_model.embeddings.token_embedding.weight
+        nearest = nearest_tokens(context, table, self._words, count=count)
+        decode = ByteLevel().decode  # the vocabulary writes bytes as stand-in letters
+        return [
+            [(decode([token.removesuffix(WORD_END)]), cosine) for token, cosine in row]
+            for row in nearest
+        ]
+
+
+def find_weights() -> Path:
+    """The folder with `config.json`, `model.safetensors` and the tokeniser's files.
+
+    Raises:
+        MissingDataError: if there is none, or if a file is missing in it.
+    """
+    named = os.environ.get(VARIABLE)
+    folder = Path(named).expanduser() if named else _cached_snapshot()
+    if folder is None:
+        raise MissingDataError(
+            f"text encoder {NAME}: no weights in {VARIABLE} or the Hugging Face cache; {SAVE}"
+        )
+    if not folder.is_dir():
+        raise MissingDataError(f"{VARIABLE}: expected a folder, got {folder}; {SAVE}")
+    has_tokenizer = any(
+        all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES
+    )
+    missing = [name for name in ("config.json", WEIGHTS) if not (folder / name).is_file()]
+    if not has_tokenizer:
+        missing.append(" or ".join(" and ".join(names) for names in TOKENIZER_FILES))
+    if WEIGHTS in missing and (folder / "pytorch_model.bin").is_file():
+        raise MissingDataError(
+            f"{folder}: expected {WEIGHTS}, got pytorch_model.bin, which is not read because a "
+            f"pickle can run code; {SAVE}"
+        )
+    if missing:
+        raise MissingDataError(f"{folder}: {', '.join(missing)} not found; {SAVE}")
+    return folder
+
+
+def identify() -> EncoderIdentity:
+    """Name, revision (the snapshot's commit, else the folder's name), checksum of the weights."""
+    folder = find_weights().absolute()
+    revision = folder.name
+    if folder.parent.name == "snapshots":
+        repository = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        revision = f"{repository} {folder.name}"
+    return EncoderIdentity(NAME, revision, checksum(folder / WEIGHTS))
+
+
+def _cached_snapshot() -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(MODEL, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _load_model(folder: Path) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # seconds to import
+
+    path = folder / WEIGHTS
+    tensors = read_tensors(path, prefixes=PARTS, remedy=REMEDY)
+    try:
+        # A few short prompts: plain attention, as for MiniLM.
+        config = CLIPTextConfig.from_pretrained(folder, attn_implementation="eager")
+        projection = tensors.get("text_projection.weight")
+        if projection is not None:
+            # In a file of the whole CLIP the text part's own configuration may not say it.
+            config.projection_dim = len(projection)
+        with torch.random.fork_rng(devices=[]):  # the library draws weights before they are read
+            model = CLIPTextModelWithProjection(config)
+    except Exception as error:  # each version of the libraries raises kinds of its own
+        raise BrokenFileError(
+            f"{folder / 'config.json'}: expected a CLIP configuration, got {error}; {REMEDY}"
+        ) from error
+    fill(model, tensors, path, remedy=REMEDY)
+    return model
+
+
+def _load_tokenizer(folder: Path, vocab_size: int) -> Any:
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing more special
+        raise BrokenFileError(
+            f"{folder}: expected the files of a CLIP tokeniser, got {error}; {REMEDY}"
+        ) from error
+    if len(tokenizer) > vocab_size:
+        raise BrokenFileError(
+            f"{folder}: expected a tokeniser of at most {vocab_size} tokens, as many as the "
+            f"weights have, got {len(tokenizer)}; {REMEDY}"
+        )
+    return tokenizer
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+ENCODERS.add(
+    NAME,
+    EncoderEntry(
+        title="CLIP ViT-B/32 text tower",
+        source="Radford et al., ICML 2021",
+        build=ClipText,
+        identify=identify,
+    ),
+)

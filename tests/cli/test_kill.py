@@ -1,0 +1,62 @@
+"""A real process, killed at random moments, goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = "from lico_bench.cli import main; main()"
+RUN = [
+    "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--seeds", "1",
+    "--device", "cpu", "--set", "recipe.epochs=4", "--set", "recipe.train_limit=128",
+]  # fmt: skip
+KILLS = 3
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *RUN, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},  # with one thread no sum can change its order
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """Weights and rows of each cell."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for name in ("model.safetensors", "rows.parquet", "curves.parquet")
+        for path in sorted(out.glob(f"cells/*/{name}"))
+    }
+
+
+def test_a_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = start(tmp_path / "whole")
+    began = time.monotonic()
+    assert whole.wait(300) == 0
+    took_s = time.monotonic() - began
+    rng, killed = random.Random(0), 0
+    while killed < KILLS:
+        process = start(tmp_path / "part")
+        # Imports take the first part of a process's life; the work lies after.
+        try:
+            process.wait(rng.uniform(0.35, 0.75) * took_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        if process.returncode == 0:
+            break
+    last = start(tmp_path / "part")
+    assert last.wait(300) == 0
+    assert killed >= 1
+    expected = results(tmp_path / "whole")
+    assert len(expected) == 6
+    assert results(tmp_path / "part") == expected
