@@ -173,11 +173,6 @@ def _recipes(
 def _plan_cell(
     recipe: Recipe, suite: Suite, facts: DatasetFacts, protocol: Protocol
 ) -> PlannedCell:
-    if len(facts.class_names) < 2:
-        raise InvalidInputError(
-            f"{recipe.dataset}: a single class leaves nothing to tell apart; "
-            "put at least two class_names into its card"
-        )
     chosen = resolve_options(recipe.arm, dict(recipe.objective))
     chosen.check(recipe)
     options = options_as_dict(chosen)

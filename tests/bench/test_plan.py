@@ -135,3 +135,10 @@ def test_a_data_root_that_is_not_there_is_refused(suite, tmp_path):
 def test_a_suite_that_makes_no_sense_is_refused(suite, change, message: str):
     with pytest.raises(InvalidInputError, match=message):
         replace(suite, **change)
+
+
+def test_a_batch_of_one_is_refused_before_anything_is_run(suite):
+    one = replace(suite, changes={**suite.changes, "batch_size": 1})
+    with pytest.raises(InvalidInputError, match="set batch_size to 2 or more"):
+        make_plan(one)
+    make_plan(replace(one, arms=("baseline",)))

@@ -30,6 +30,7 @@ from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
 from lico_bench.training.prompts import CLASS_NAMES, CONTEXTS, COPIES, Prompts, names_for_prompts
 
 Points = tuple[Tensor, Tensor | None]  # text points of each sample, and which of them count
+PAPER = "Lei et al., NeurIPS 2023"
 SHOWN_WORDS = 3  # nearest vocabulary words per context token
 CHOICES = {
     "class_names": CLASS_NAMES,
@@ -441,13 +442,16 @@ def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Lin
     return layer
 
 
-def _add(name: str, title: str, summary: str, text_encoder: str = "", **changes: Any) -> None:
+def add_reading(
+    name: str, title: str, summary: str, source: str, *, text_encoder: str = "", **changes: Any
+) -> None:
+    """Register an arm that is this objective with some options changed."""
     ARMS.add(
         name,
         Arm(
             title=title,
             summary=summary,
-            source="Lei et al., NeurIPS 2023",
+            source=source,
             build=build_lico,
             options=replace(LicoOptions(), **changes),
             uses_text=True,
@@ -456,14 +460,20 @@ def _add(name: str, title: str, summary: str, text_encoder: str = "", **changes:
     )
 
 
-_add("lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading")
-_add("lico_mm", "LICO, MM only", "manifold matching without transport: ablation", beta=0.0)
-_add("lico_ot", "LICO, OT only", "transport without manifold matching: ablation", alpha=0.0)
-_add(
+add_reading(
+    "lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading", PAPER
+)
+add_reading(
+    "lico_mm", "LICO, MM only", "ablation: manifold matching without transport", PAPER, beta=0.0
+)
+add_reading(
+    "lico_ot", "LICO, OT only", "ablation: transport without manifold matching", PAPER, alpha=0.0
+)
+add_reading(
     "lico_shuffled_names", "LICO, shuffled names",
-    "every class is prompted with another class's name: control", class_names="shuffled",
+    "control: every class is prompted with another class's name", PAPER, class_names="shuffled",
 )  # fmt: skip
-_add(
+add_reading(
     "lico_random_text", "LICO, random text",
-    "fixed random vectors in place of a text encoder's: control", text_encoder="random",
+    "control: fixed random vectors in place of a text encoder's", PAPER, text_encoder="random",
 )  # fmt: skip

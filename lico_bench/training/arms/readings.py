@@ -6,28 +6,23 @@ dropout in the backbone, clipping, mixed precision) are not part of a reading: a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from lico_bench.training.arms import ARMS, Arm
-from lico_bench.training.arms.lico import LicoOptions, build_lico
+from lico_bench.training.arms.lico import add_reading
 
+FLETCHER: dict[str, Any] = {
+    "class_names": "sorted",
+    "context": "per_class",
+    "name_position": "middle",
+    "mm_image": "pooled",
+    "mm_text": "whole",
+    "mm_normalise": False,
+    "mm_floor": 1e-4,
+    "ot_gradient": "full",
+    "max_iterations": 1000,
+}
 
-def _add(name: str, title: str, summary: str, source: str, **changes: Any) -> None:
-    ARMS.add(
-        name,
-        Arm(
-            title=title,
-            summary=summary,
-            source=source,
-            build=build_lico,
-            options=replace(LicoOptions(), **changes),
-            uses_text=True,
-        ),
-    )
-
-
-_add(
+add_reading(
     "lico_authors_code",
     "LICO, released code",
     "far samples weigh more, transport is a constant without gradient, the encoder is trained",
@@ -44,7 +39,7 @@ _add(
     ot_points="rolled_contexts",
     ot_gradient="none",
 )
-_add(
+add_reading(
     "lico_response",
     "LICO, authors' response",
     "channels are moved to the class under rolled copies of the context",
@@ -53,7 +48,7 @@ _add(
     mm_text="whole",
     ot_points="rolled_contexts",
 )
-_add(
+add_reading(
     "lico_bartak",
     "LICO, Bartak et al.",
     "affinities sharpened by exp(t), transport nearly without entropy and with its whole gradient",
@@ -67,34 +62,18 @@ _add(
     ot_padding=True,  # positions up to the longest name, for every sample
     epsilon=1e-4,
 )
-_add(
+add_reading(
     "lico_fletcher",
     "LICO, Fletcher et al.",
     "channels are moved to the prompts of the whole batch: the published code",
     "Fletcher et al., TMLR 06/2024: robertdvdk/lico-fact at 76ed093",
-    class_names="sorted",
-    context="per_class",
-    name_position="middle",
-    mm_image="pooled",
-    mm_text="whole",
-    mm_normalise=False,
-    mm_floor=1e-4,
     ot_points="batch_prompts",
-    ot_gradient="full",
-    max_iterations=1000,
+    **FLETCHER,
 )
-_add(
+add_reading(
     "lico_fletcher_january",
     "LICO, Fletcher et al., January",
     "channels are moved to the sample's prompt tokens: their code before a merge",
     "robertdvdk/lico-fact at c009fce (2024-01-26); what is not recorded of it is 76ed093's",
-    class_names="sorted",
-    context="per_class",
-    name_position="middle",
-    mm_image="pooled",
-    mm_text="whole",
-    mm_normalise=False,
-    mm_floor=1e-4,
-    ot_gradient="full",
-    max_iterations=1000,
+    **FLETCHER,
 )
