@@ -14,7 +14,8 @@ from lico_bench.losses import affinity, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch, train
-from lico_bench.training.arms.lico import CHOICES, LicoObjective, LicoOptions
+from lico_bench.training.arms.lico import LicoObjective
+from lico_bench.training.lico_options import CHOICES, LicoOptions
 from lico_bench.training.prompts import names_for_prompts
 from lico_bench.training.session import prepare
 
