@@ -15,7 +15,7 @@ RUN = [
     "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--seeds", "1",
     "--device", "cpu", "--set", "recipe.epochs=4", "--set", "recipe.train_limit=128",
 ]  # fmt: skip
-KILLS = 3
+KILLS = 2
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 import torch
@@ -25,9 +26,14 @@ def keep_graph(value: torch.Tensor) -> None:
     value.backward(retain_graph=True)
 
 
+@lru_cache
+def encoder():
+    return ENCODERS["minilm"].build(NAMES)
+
+
 def build(**changes) -> LicoObjective:
     return LicoObjective(
-        ENCODERS["minilm"].build(NAMES),
+        encoder(),
         num_classes=3,
         num_channels=8,
         num_positions=16,

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lico_bench.training import ARMS
 from lico_bench.training.session import Session, prepare
 
 
@@ -49,6 +48,10 @@ def test_batches_and_updates_are_the_same_bits(pair):
         assert steps == {1}
 
 
+# Those whose steps are made of unlike operations; the rest share theirs.
+UNLIKE_ARMS = ("baseline", "cgc", "lico", "lico_authors_code", "lico_fletcher", "lico_response")
+
+
 @pytest.fixture
 def two_threads():
     """Sums that depend on who comes first show with more than one thread alone."""
@@ -59,12 +62,12 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", UNLIKE_ARMS)
 def test_a_training_twice_gives_the_same_bits(recipe, arm):
     weights = []
     for _ in range(2):
         session = prepare(
-            replace(recipe, arm=arm, batch_size=32, train_limit=96, epochs=1), device="cpu"
+            replace(recipe, arm=arm, batch_size=32, train_limit=64, epochs=1), device="cpu"
         )
         run_and_record(session)
         weights.append(session.classifier.state_dict())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from lico_bench.errors import InvalidInputError, TrainingError
 from lico_bench.losses import affinity, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
-from lico_bench.training import ARMS, Batch, train
+from lico_bench.training import ARMS, Batch
 from lico_bench.training.arms.lico import LicoObjective
 from lico_bench.training.lico_options import CHOICES, LicoOptions
 from lico_bench.training.prompts import names_for_prompts
@@ -27,9 +28,14 @@ LABELS = torch.tensor([0, 2, 1, 1, 0, 2])
 LICO_ARMS = [name for name in ARMS if isinstance(ARMS[name].options, LicoOptions)]
 
 
-def build(arm: str = "lico", encoder: str = "minilm", **changes) -> LicoObjective:
+@lru_cache
+def encoder():
+    return ENCODERS["minilm"].build(NAMES)
+
+
+def build(arm: str = "lico", **changes) -> LicoObjective:
     return LicoObjective(
-        ENCODERS[encoder].build(NAMES),
+        encoder(),
         num_classes=3,
         num_channels=8,
         num_positions=16,
@@ -87,9 +93,8 @@ def test_the_responses_text_points_are_rolled_contexts(batch):
     points, mask = objective._read(LABELS).rolled_contexts()
     assert points.shape == (6, 12, 16)
     assert mask is None
-    encoder = ENCODERS["minilm"].build(NAMES)
     context = objective.prompts.tokens.detach()[0, 0]
-    third = encoder.encode(context.roll(3, 0), torch.tensor([2])).whole
+    third = encoder().encode(context.roll(3, 0), torch.tensor([2])).whole
     assert torch.allclose(points[1, 3], objective._project(third)[0], atol=1e-5)
     values = objective(batch)
     assert torch.equal(values["transport"], transport_loss(batch.output.features, points))
@@ -198,16 +203,14 @@ def test_ablations_leave_the_other_term_out():
         ("mm_floor", 1e-4), ("mm_least_distance", 0.01),
     ],
 )  # fmt: skip
-def test_every_value_of_every_switch_trains(recipe, option, value):
-    objective = {option: value}
-    if value == "rolled_contexts":
-        objective["copies"] = "rolled"
-    recipe = replace(
-        recipe, epochs=1, train_limit=16, batch_size=8, objective=tuple(objective.items())
-    )
-    history = train(recipe, device="cpu").history
-    losses = history[history.quantity.isin(["manifold_matching", "transport"])].value
-    assert losses.map(lambda x: x == x and abs(x) < 1e4).all()
+def test_every_value_of_every_switch_has_finite_terms_and_gradients(batch, option, value):
+    changes = {"copies": "rolled"} if value == "rolled_contexts" else {}
+    objective = build(**{option: value}, **changes)
+    values = objective(batch)
+    objective.total(values).backward()
+    assert all(v.isfinite() and v < 1e4 for v in values.values())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in objective.parameters())
+    assert batch.output.features.grad.isfinite().all()
 
 
 def test_every_switch_is_told_in_the_docstring():
