@@ -139,8 +139,10 @@ def test_bartaks_temperature_is_held_in_its_range(batch):
     objective = without_draws("lico_bartak")
     with torch.no_grad():
         objective.temperature.fill_(9.0)
-    objective(batch)
+    values = objective(batch)
     assert objective.diagnostics()["temperature"] == pytest.approx(4.6052)
+    values["manifold_matching"].backward()
+    assert objective.temperature.grad.abs().sum() > 0  # so that it can come back
 
 
 def test_all_classes_are_read_where_a_reading_says_so(batch):

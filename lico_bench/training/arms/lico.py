@@ -174,7 +174,10 @@ class LicoObjective(Objective):
         if options.mm_index == "twice":
             # The released code indexes the batch's texts with the class number once more.
             of_text = _pick(of_text, labels % len(labels))
-        temperatures = self.temperature.clamp(options.temperature_min, options.temperature_max)
+        with torch.no_grad():
+            # The parameter itself is held: a clamped copy would have no gradient at the border.
+            self.temperature.clamp_(options.temperature_min, options.temperature_max)
+        temperatures = self.temperature
         self._diagnostics["temperature"] = float(temperatures[0].detach())
         if options.separate_temperatures:
             self._diagnostics["text_temperature"] = float(temperatures[1].detach())
