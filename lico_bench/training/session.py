@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
 from lico_bench.models import Classifier, build_classifier
-from lico_bench.records import Recipe
+from lico_bench.records import Output, Recipe
 from lico_bench.runtime import make_generator, pick_device
 from lico_bench.training.arms import ARMS, Setting, resolve_options
 from lico_bench.training.diagnostics import channel_geometry
@@ -50,8 +50,9 @@ class Session:
     history: list[tuple[int, str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        module = torch.compile(self.classifier) if self.recipe.compile else self.classifier
-        self._model = self.fabric.setup_module(module)
+        # Not the module that Fabric wraps: an objective may ask for the gradient of its output,
+        # which the wrapper forbids outside `fabric.backward`.
+        self._module = torch.compile(self.classifier) if self.recipe.compile else self.classifier
         self._stepper = self.fabric.setup_optimizers(self.optimizer)
 
     @property
@@ -140,6 +141,12 @@ class Session:
             device=self.fabric.device,
         )
 
+    def _forward(self, images: Tensor) -> Output:
+        """The classifier in the precision of the training; what comes out is single precision."""
+        with self.fabric.autocast():
+            output = self._module(images)
+        return Output(output.logits.float(), output.features.float())
+
     def _update(
         self, images: Tensor, labels: Tensor, step: int, *, looks_closer: bool
     ) -> dict[str, Tensor]:
@@ -148,10 +155,10 @@ class Session:
             group["lr"] = self.recipe.learning_rate * share
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        output = self._model(images)
+        output = self._forward(images)
         try:
             with self.fabric.autocast():
-                values = self.objective(Batch(images, labels, output, self._model))
+                values = self.objective(Batch(images, labels, output, self._forward))
         except InvalidInputError as error:
             raise TrainingError(
                 f"{self._place_of(step)}: {error} (where a training diverges, {LOWER_RATE})"

@@ -122,3 +122,11 @@ def test_options_out_of_range_are_refused(changes, message):
 def test_a_batch_of_one_has_nothing_to_contrast(recipe):
     with pytest.raises(InvalidInputError, match="set batch_size to 2"):
         ARMS["cgc"].options.check(replace(recipe, arm="cgc", batch_size=1))
+
+
+def test_maps_have_their_gradient_in_half_precision_too(recipe):
+    session = prepare(replace(recipe, arm="cgc", precision="bfloat16", epochs=1), device="cpu")
+    for _ in session.run_epoch():
+        pass
+    seen = {name: value for _, name, value in session.history}
+    assert seen["consistency_gradient_norm"] > 0
