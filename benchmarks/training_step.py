@@ -25,6 +25,7 @@ NAMES_FROM = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 CPU_BARS, GPU_BAR, INFERENCE_SLACK = {10: 1.15, 100: 1.5, 1000: 1.5}, 1.15, 0.02
 ARMS = ("baseline", "lico")
 WARM_STEPS = 3
+BATCHES = 4  # in an epoch here
 
 
 def pictures(num_classes: int, size: int, count: int) -> Dataset:
@@ -90,19 +91,17 @@ def main() -> None:
     asked = parser.parse_args()
 
     device = pick_device(asked.device)
-    # One long epoch: the closer look at its first batch is not part of a step.
-    dataset = pictures(asked.classes, asked.size, asked.batch * 4)
-    steps = WARM_STEPS + asked.rounds
-    order = torch.arange(len(dataset)).repeat(-(-steps * asked.batch // len(dataset)))
+    dataset = pictures(asked.classes, asked.size, asked.batch * BATCHES)
     sessions = {}
     for arm in ARMS:
         recipe = Recipe(
             "cifar10", asked.backbone, arm, source="standin", batch_size=asked.batch,
             learning_rate=0.01, precision=asked.precision, text_encoder=asked.text_encoder,
-            epochs=-(-len(order) // len(dataset)),
+            epochs=-(-(WARM_STEPS + asked.rounds) // BATCHES),
         )  # fmt: skip
         sessions[arm] = prepare(recipe, device=str(device), dataset=dataset)
-        sessions[arm]._look_closer = lambda *_: None  # type: ignore[method-assign]  # once an epoch
+        # Real epochs have hundreds of batches: their one closer look is not part of a step.
+        sessions[arm]._look_closer = lambda *_: None  # type: ignore[method-assign]
     what = f"{asked.backbone}, {asked.size} px, batch {asked.batch}, {asked.precision}, {device}"
     print(what)
     ratio = show(

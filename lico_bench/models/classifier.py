@@ -16,8 +16,6 @@ from lico_bench.models.backbones import BACKBONES
 from lico_bench.records import Output
 from lico_bench.runtime import seeded
 
-HALF = (torch.bfloat16, torch.float16)
-
 
 class Classifier(nn.Module):
     """Backbone, mean over positions, one linear layer.
@@ -53,11 +51,8 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Logits (N, K) and last feature maps (N, C, h * w) of images in [0, 1]."""
         maps: Tensor = self.features((images - self.mean) / self.std)
-        # The logits are made from the maps handed out, so that their gradient can be asked for;
-        # in half precision a copy would be handed out instead, hence single precision here.
+        # The logits are made from the maps handed out, so that their gradient can be asked for.
         features = maps.flatten(2)
-        if features.dtype in HALF:
-            features = features.float()
         return Output(logits=self.head(features.mean(dim=2)), features=features)
 
     @property

@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) in [0, 1], augmented.
         labels: (B,) int64.
-        output: of the classifier for `images`; logits are a function of `output.features`.
+        output: of the classifier for `images`; logits, in single precision, are a function of
+            `output.features`, which are in that of the training.
         classifier: for an objective that needs further forwards, in the precision of the training.
     """
 

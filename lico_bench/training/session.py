@@ -142,10 +142,13 @@ class Session:
         )
 
     def _forward(self, images: Tensor) -> Output:
-        """The classifier in the precision of the training; what comes out is single precision."""
+        """The classifier in the precision of the training; logits in single precision.
+
+        The features stay as they are: a converted copy is not what the logits are made of.
+        """
         with self.fabric.autocast():
-            output = self._module(images)
-        return Output(output.logits.float(), output.features.float())
+            output: Output = self._module(images)
+        return output._replace(logits=output.logits.float())
 
     def _update(
         self, images: Tensor, labels: Tensor, step: int, *, looks_closer: bool

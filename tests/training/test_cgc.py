@@ -124,6 +124,11 @@ def test_a_batch_of_one_has_nothing_to_contrast(recipe):
         ARMS["cgc"].options.check(replace(recipe, arm="cgc", batch_size=1))
 
 
+def test_a_compiled_classifier_is_refused(recipe):
+    with pytest.raises(InvalidInputError, match=r"leave recipe\.compile off"):
+        ARMS["cgc"].options.check(replace(recipe, arm="cgc", compile=True))
+
+
 def test_maps_have_their_gradient_in_half_precision_too(recipe):
     session = prepare(replace(recipe, arm="cgc", precision="bfloat16", epochs=1), device="cpu")
     for _ in session.run_epoch():

@@ -50,11 +50,16 @@ class CgcOptions(ArmOptions):
             )
 
     def check(self, recipe: Recipe) -> None:
-        """Raise if there would be no second image to tell a map from."""
+        """Raise if there is no second image to tell a map from, or no second derivative."""
         if recipe.batch_size < 2:
             raise InvalidInputError(
                 f"arm {recipe.arm}: batch_size {recipe.batch_size} leaves nothing to contrast; "
                 "set batch_size to 2 or more"
+            )
+        if recipe.compile:
+            raise InvalidInputError(
+                f"arm {recipe.arm}: a compiled classifier has no gradient of a gradient; "
+                "leave recipe.compile off"
             )
 
     def forwards_per_step(self) -> int:
