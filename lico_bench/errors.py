@@ -48,3 +48,7 @@ class NotComparableError(LicoBenchError, ValueError):
 
 class TrainingError(LicoBenchError, FloatingPointError):
     """A training that cannot go on: a loss that is not finite, or one that trains nothing."""
+
+
+class OutOfMemoryError(LicoBenchError, MemoryError):
+    """Not even one picture at a time fits into memory."""

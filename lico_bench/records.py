@@ -120,18 +120,40 @@ class Recipe:
         return replace(self, **changes)
 
 
+Need = Literal["maps", "curves", "regions", "instances", "explainer", "network"]
+Category = Literal[
+    "model", "perturbation", "localisation", "complexity", "robustness", "randomisation"
+]
+Cost = Literal["map", "forwards", "explains"]
+
+
 @dataclass(frozen=True)
 class MetricSpec:
-    """What a number means: without these facts a metric's value is not printed."""
+    """What a number means: without these facts a metric's value is not printed.
+
+    Attributes:
+        higher_is_better: None for a descriptive metric, which has no direction of merit.
+        bounds: smallest and largest possible value; None where there is no such bound.
+        needs: what it looks at: the maps, the perturbation curves, where the object is
+            (`regions`), where each of several objects is (`instances`), new maps of changed
+            pictures (`explainer`), the explained network itself (`network`).
+        protocol: id of its own rules; None takes the run's perturbation protocol.
+        cost: `map` looks at stored maps, `forwards` sends changed pictures through the model,
+            `explains` makes maps anew.
+        pitfalls: what a reader must know before believing it.
+    """
 
     name: str
     title: str
-    higher_is_better: bool | None  # None: descriptive, no direction of merit
-    bounds: tuple[float, float]
+    higher_is_better: bool | None
+    bounds: tuple[float | None, float | None]
     unit: str
     source: str
-    needs: tuple[Literal["maps", "curves", "regions"], ...] = ("maps",)
-    protocol: str | None = None  # fixed id; None takes the run's perturbation protocol
+    needs: tuple[Need, ...] = ("maps",)
+    protocol: str | None = None
+    category: Category = "perturbation"
+    cost: Cost = "map"
+    pitfalls: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,12 @@ class Protocol:
     def id(self) -> str:
         """Name and hash of the rules, `lico_bench_1@1a2b3c4d`."""
         facts = {k: v for k, v in asdict(self).items() if k != "source"}
-        return f"{self.name}@{content_key(facts)[:8]}"
+        return rules_id(self.name, facts)
+
+
+def rules_id(name: str, rules: Mapping[str, Any]) -> str:
+    """Name and hash of a set of rules, `pointing_game_1@1a2b3c4d`: a changed rule is another id."""
+    return f"{name}@{content_key(dict(rules))[:8]}"
 
 
 def content_key(value: Any) -> str:

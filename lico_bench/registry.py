@@ -7,13 +7,16 @@ costs no heavy import and a new file needs no list to be edited.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
 
 T = TypeVar("T")
+Value = float | int | str | bool
 
 
 class Registry(Generic[T]):
@@ -71,3 +74,58 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.room)
         for module in pkgutil.iter_modules(package.__path__, f"{self.room}."):
             importlib.import_module(module.name)
+
+
+def parse_call(text: str) -> tuple[str, dict[str, Value]]:
+    """`rise(num_masks=200)` as its name and options; a bare name has none.
+
+    Raises:
+        InvalidInputError: for anything that is not NAME or NAME(OPTION=VALUE, ...).
+    """
+    matched = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, flags=re.DOTALL)
+    if matched is None:
+        raise InvalidInputError(f"'{text}': expected a name, or name(option=value, ...)")
+    options: dict[str, Value] = {}
+    for part in filter(None, map(str.strip, (matched[2] or "").split(","))):
+        name, equals, value = map(str.strip, part.partition("="))
+        if not (equals and name.isidentifier() and value):
+            raise InvalidInputError(f"'{text}': expected option=value, got '{part}'")
+        options[name] = parse_value(value)
+    return matched[1], options
+
+
+def format_call(name: str, options: Mapping[str, Value]) -> str:
+    """The one way to write a name with options, `rise(num_masks=200)`."""
+    if not options:
+        return name
+    return f"{name}({', '.join(f'{key}={options[key]}' for key in sorted(options))})"
+
+
+def parse_value(text: str) -> Value:
+    """A number or truth value where `text` is one, else the text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def check_options(what: str, compute: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise unless each of `options` is a keyword that `compute` takes by name.
+
+    Raises:
+        UnknownNameError: which names what it does take.
+    """
+    known = keyword_defaults(compute)
+    for name in options:
+        if name not in known:
+            raise UnknownNameError.of(f"option of {what}", name, known)
+
+
+def keyword_defaults(compute: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only parameters of a function with their defaults: its rules."""
+    parameters = inspect.signature(compute).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

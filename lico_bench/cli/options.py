@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import Option
+from lico_bench.registry import parse_value
 
 SET_GROUPS = ("recipe", "objective")
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """`a,b, c` as ("a", "b", "c")."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """`a,b, rise(num_masks=9, grid=8)` as three names: commas within brackets do not part."""
+    names = re.split(r",(?![^(]*\))", text)
+    return tuple(name.strip() for name in names if name.strip())
 
 
 def parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, Option]]:
@@ -34,18 +38,6 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, Optio
         else:
             objective[name] = parse_value(value.strip())
     return recipe, objective
-
-
-def parse_value(text: str) -> Option:
-    """A number or truth value where `text` is one, else the text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def parse_labels(text: str) -> str | int:

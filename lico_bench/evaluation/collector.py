@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lico_bench.data import Dataset
 from lico_bench.evaluation.subject import Subject
-from lico_bench.metrics import METRICS, Curves, Evidence
+from lico_bench.metrics import Curves, Evidence, resolve_metric
 from lico_bench.models import logits_of
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, Protocol
 from lico_bench.saliency import explain
@@ -87,7 +87,7 @@ class Collector:
         flat = maps.flatten(1)
         degenerate = (flat.amax(1) == flat.amin(1)).cpu()
         for metric in self.metrics:
-            entry = METRICS[metric]
+            entry = resolve_metric(metric)
             value = entry.compute(evidence).float().cpu()
             self._add(
                 indices,

@@ -1,27 +1,36 @@
 """Score an explanation: metrics by name, each with its direction, range, unit and source.
 
 A metric is a function of `Evidence`: one batch of pictures, their maps, and what can be made of
-them. What is costly (the perturbation curves) is made once and shared.
+them. What is costly (the perturbation curves) is made once and shared. The keyword-only parameters
+of its function are its rules: their values make the protocol id that travels with each row, and
+`road(noise=0)` names a metric with another value than its default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.perturbation import (
     Curves,
-    LogitsModel,
     area_under,
     perturbation_curves,
 )
 from lico_bench.metrics.pointing import pointing_game
 from lico_bench.metrics.protocols import PROTOCOLS
-from lico_bench.records import MetricSpec, Protocol
-from lico_bench.registry import Registry
+from lico_bench.models.forwards import LogitsModel
+from lico_bench.records import MetricSpec, Protocol, rules_id
+from lico_bench.registry import (
+    Registry,
+    check_options,
+    format_call,
+    keyword_defaults,
+    parse_call,
+)
 
 __all__ = [
     "METRICS",
@@ -33,7 +42,10 @@ __all__ = [
     "area_under",
     "perturbation_curves",
     "pointing_game",
+    "resolve_metric",
 ]
+
+Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -41,11 +53,18 @@ class Evidence:
     """What a metric may look at, for N pictures and one saliency method.
 
     Attributes:
-        model: from images in [0, 1] to logits.
+        model: from images in [0, 1] to logits: the network that scores.
         images: (N, 3, H, W) float32 in [0, 1].
-        targets: (N,) int64, the class explained and scored.
+        targets: (N,) int64, the class explained.
         maps: (N, H, W) float32.
         regions: (N, H, W) bool, or None where the dataset has no ground truth.
+        network: the explained model, which may be another than the one that scores.
+        explainer: from a model, images and targets to maps by the same method; what re-explains.
+        instances: per picture (I, H, W) bool, one for each marked object; None where unknown.
+        predicted: (N,) int64, the class that the scoring network puts first.
+        image_ids: stable names; what draws at random is seeded by them, never by the batch.
+        mean_rgb: mean colour of the training pictures, which a normalised zero stands for.
+        seed: of everything that draws at random.
     """
 
     model: LogitsModel
@@ -54,6 +73,14 @@ class Evidence:
     maps: Tensor
     regions: Tensor | None
     protocol: Protocol
+    network: nn.Module | None = None
+    explainer: Explainer | None = None
+    instances: Sequence[Tensor] | None = None
+    predicted: Tensor | None = None
+    image_ids: tuple[str, ...] = ()
+    mean_rgb: tuple[float, float, float] | None = None
+    seed: int = 0
+    shared: dict[str, object] = field(default_factory=dict)
 
     @cached_property
     def curves(self) -> Curves:
@@ -62,13 +89,70 @@ class Evidence:
             self.model, self.images, self.targets, self.maps, protocol=self.protocol
         )
 
+    def explain(
+        self, images: Tensor, targets: Tensor, *, network: nn.Module | None = None
+    ) -> Tensor:
+        """Maps of other pictures, or by another network, with the same method.
+
+        Raises:
+            InvalidInputError: if the evidence was made from maps alone.
+        """
+        model = network or self.network
+        if self.explainer is None or model is None:
+            raise InvalidInputError(
+                "this metric makes maps anew and needs the model and the method, not maps alone; "
+                "pass network= and explainer= to Evidence"
+            )
+        return self.explainer(model, images, targets)
+
+    def key(self, row: int) -> str:
+        """What seeds the draws of picture number `row`: its id, or its place where it has none."""
+        return self.image_ids[row] if self.image_ids else str(row)
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A spec and the function that computes it, (N,) with NaN for skipped pictures."""
+    """A spec and the function that computes it, (N,) with NaN for skipped pictures.
+
+    Attributes:
+        compute: (evidence, **rules) -> (N,); rules are keyword-only with defaults.
+        version: raised when the function computes another number under the same rules.
+    """
 
     spec: MetricSpec
-    compute: Callable[[Evidence], Tensor]
+    compute: Callable[..., Tensor]
+    version: int = 1
+
+    @property
+    def protocol(self) -> str | None:
+        """Id of its own rules; None where it follows the run's perturbation protocol."""
+        if self.spec.protocol or "curves" in self.spec.needs:
+            return self.spec.protocol
+        name = parse_call(self.spec.name)[0]
+        return rules_id(f"{name}_{self.version}", self.rules)
+
+    @property
+    def rules(self) -> dict[str, object]:
+        """Every parameter with its value."""
+        return keyword_defaults(self.compute)
 
 
 METRICS: Registry[Metric] = Registry("metric", __name__)
+
+
+def resolve_metric(text: str) -> Metric:
+    """A metric by name or call, with its rules set and its protocol id in the spec.
+
+    Raises:
+        UnknownNameError: for an unknown metric or rule.
+        InvalidInputError: for a text that is neither name nor call.
+    """
+    name, options = parse_call(text)
+    entry = METRICS[name]
+    check_options(f"metric '{name}'", entry.compute, options)
+    spec = entry.spec
+    if options:
+        told = format_call("", options).strip("()")
+        spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({told})")
+        entry = replace(entry, spec=spec, compute=partial(entry.compute, **options))
+    return replace(entry, spec=replace(spec, protocol=entry.protocol))

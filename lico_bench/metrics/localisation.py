@@ -12,7 +12,7 @@ from lico_bench.records import MetricSpec
 TOLERANCE_FRAC = 15 / 224
 
 
-def relative_pointing_game(evidence: Evidence) -> Tensor:
+def relative_pointing_game(evidence: Evidence, *, tolerance_frac: float = TOLERANCE_FRAC) -> Tensor:
     """Hits with a tolerance of 15 / 224 of the shorter side, (N,)."""
     if evidence.regions is None:
         raise InvalidInputError("pointing_game: the dataset has no regions; leave the metric out")
@@ -20,7 +20,7 @@ def relative_pointing_game(evidence: Evidence) -> Tensor:
     return pointing_game(
         evidence.maps,
         evidence.regions.to(evidence.maps.device),
-        tolerance_px=TOLERANCE_FRAC * shorter,
+        tolerance_px=tolerance_frac * shorter,
     )
 
 
@@ -35,7 +35,7 @@ METRICS.add(
             unit="share of hits",
             source="Zhang et al., IJCV 2018",
             needs=("maps", "regions"),
-            protocol="pointing_relative_1",
+            category="localisation",
         ),
         relative_pointing_game,
     ),

@@ -10,26 +10,17 @@ Source: Petsiuk et al., BMVC 2018 (RISE); the rules are a `Protocol`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lico_bench.checks import check_count, check_images, check_maps, check_targets
+from lico_bench.checks import check_images, check_maps, check_targets
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.protocols import PROTOCOLS
-from lico_bench.models import evaluating, logits_of
+from lico_bench.models import Forwards, LogitsModel, default_micro_batch, scoring
 from lico_bench.records import Protocol
-
-LogitsModel = Callable[[Tensor], Any]
-
-SMALL_PIXELS = 64 * 64  # up to here a CPU's caches like larger batches
-MICRO_BATCH_SMALL = 64
-MICRO_BATCH_LARGE = 16
-MICRO_BATCH_GPU = 256
 
 
 @dataclass(frozen=True)
@@ -95,10 +86,8 @@ def perturbation_curves(
     height, width = images.shape[2:]
     check_maps(maps, num_images=len(images), size=(height, width))
     changed = step_sizes(height * width, rules.steps)
-    if micro_batch is not None:
-        check_count("micro_batch", micro_batch)
     size = micro_batch or default_micro_batch(images)
-    with _scoring(model):
+    with scoring(model):
         scorer = _Scorer(model, images, targets.to(images.device), rank_pixels(maps), size)
         deletion, insertion = _score_all(scorer, changed, rules)
     fractions = torch.tensor(changed, dtype=torch.float64) / (height * width)
@@ -108,7 +97,7 @@ def perturbation_curves(
         deletion=deletion,
         insertion_auc=area_under(insertion, fractions),
         deletion_auc=area_under(deletion, fractions),
-        forwards=scorer.forwards,
+        forwards=scorer.forwards.sent,
     )
 
 
@@ -166,26 +155,16 @@ def insertion_start(images: Tensor, rules: Protocol) -> Tensor:
     return blur(images, sigma_px=sigma, radius_px=radius)
 
 
-def default_micro_batch(images: Tensor) -> int:
-    """Pictures per forward: small batches stay in a CPU's caches (measured, benchmarks/)."""
-    if images.device.type != "cpu":
-        return MICRO_BATCH_GPU
-    is_small = images.shape[2] * images.shape[3] <= SMALL_PIXELS
-    return MICRO_BATCH_SMALL if is_small else MICRO_BATCH_LARGE
-
-
 class _Scorer:
-    """Scores lists of jobs in micro-batches of one size and counts what it sends."""
+    """Scores lists of states of one batch of pictures."""
 
     def __init__(
         self, model: LogitsModel, images: Tensor, targets: Tensor, ranks: Tensor, size: int
     ) -> None:
-        self.model = model
+        self.forwards = Forwards(model, size=size)
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.targets = targets
         self.ranks = ranks.to(images.device)
-        self.size = size
-        self.forwards = 0
 
     def score(self, jobs: _Jobs, *, changed_to: Tensor, unchanged: Tensor) -> Tensor:
         """Probability of the target in each state, (number of jobs,), on the device.
@@ -193,40 +172,39 @@ class _Scorer:
         `changed_to` and `unchanged` are (N or 1, 3, H, W): where a pixel's rank is below the job's
         number of changed pixels it comes from the first, elsewhere from the second.
         """
-        scores = []
-        for image, changed in self._micro_batches(jobs):
-            is_changed = self.ranks[image] < changed[:, None, None]
-            states = torch.where(
+
+        def make(numbers: Tensor) -> Tensor:
+            image = jobs.image[numbers]
+            is_changed = self.ranks[image] < jobs.changed[numbers][:, None, None]
+            return torch.where(
                 is_changed[:, None], _pick(changed_to, image), _pick(unchanged, image)
             )
-            scores.append(self._probability(states, self.targets[image]))
-        self.forwards += len(jobs.image)
-        return torch.cat(scores)[: len(jobs.image)]
+
+        def read(logits: Tensor, numbers: Tensor) -> Tensor:
+            targets = self.targets[jobs.image[numbers]]
+            _check_classes(targets, logits)
+            return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]
+
+        return self.forwards.run(len(jobs.image), make, read, device=self.images.device)
 
     def score_everywhere(self, state: Tensor) -> Tensor:
         """Probability of every picture's target in one common `state` (1, 3, H, W), (N,)."""
-        filled = state.expand(self.size, -1, -1, -1)
-        filled = filled.contiguous(memory_format=torch.channels_last)
-        logits = logits_of(self.model(filled))[:1]
-        self.forwards += 1
-        return logits.float().softmax(1)[0, self.targets]
 
-    def _micro_batches(self, jobs: _Jobs) -> Iterator[tuple[Tensor, Tensor]]:
-        # The last one is filled up with its final job: kernels and sums do not see a remainder.
-        missing = -len(jobs.image) % self.size
-        image = torch.cat([jobs.image, jobs.image[-1:].expand(missing)])
-        changed = torch.cat([jobs.changed, jobs.changed[-1:].expand(missing)])
-        for start in range(0, len(image), self.size):
-            part = slice(start, start + self.size)
-            yield image[part], changed[part]
+        def make(numbers: Tensor) -> Tensor:
+            filled = state.expand(len(numbers), -1, -1, -1)
+            return filled.contiguous(memory_format=torch.channels_last)
 
-    def _probability(self, states: Tensor, targets: Tensor) -> Tensor:
-        logits = logits_of(self.model(states))
-        if logits.shape[1] <= int(targets.max()):
-            raise InvalidInputError(
-                f"targets: expected classes in [0, {logits.shape[1]}), got {int(targets.max())}"
-            )
-        return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]
+        def read(logits: Tensor, _numbers: Tensor) -> Tensor:
+            return logits.float().softmax(1)
+
+        return self.forwards.run(1, make, read, device=state.device)[0, self.targets]
+
+
+def _check_classes(targets: Tensor, logits: Tensor) -> None:
+    if logits.shape[1] <= int(targets.max()):
+        raise InvalidInputError(
+            f"targets: expected classes in [0, {logits.shape[1]}), got {int(targets.max())}"
+        )
 
 
 def _score_all(scorer: _Scorer, changed: list[int], rules: Protocol) -> tuple[Tensor, Tensor]:
@@ -259,21 +237,3 @@ def _jobs_for(steps: range, changed: list[int], num_images: int, device: torch.d
 
 def _pick(pictures: Tensor, image: Tensor) -> Tensor:
     return pictures if len(pictures) == 1 else pictures[image]
-
-
-class _scoring:  # noqa: N801  a context manager reads as a verb
-    """Inference mode, and evaluation mode where the model is a module."""
-
-    def __init__(self, model: LogitsModel) -> None:
-        self._inference = torch.inference_mode()
-        self._evaluating = evaluating(model) if isinstance(model, nn.Module) else None
-
-    def __enter__(self) -> None:
-        if self._evaluating is not None:
-            self._evaluating.__enter__()
-        self._inference.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._inference.__exit__(*error)
-        if self._evaluating is not None:
-            self._evaluating.__exit__(*error)

@@ -9,7 +9,8 @@ from lico_bench.models.classifier import (
     logits_of,
 )
 from lico_bench.models.encoders import ENCODERS, EncoderIdentity, TextEncoder, TokenVectors
-from lico_bench.models.tap import Tap, evaluating, tap
+from lico_bench.models.forwards import Forwards, LogitsModel, default_micro_batch, scoring
+from lico_bench.models.tap import Tap, evaluating, explanation_layer, tap
 
 __all__ = [
     "BACKBONES",
@@ -17,13 +18,18 @@ __all__ = [
     "Backbone",
     "Classifier",
     "EncoderIdentity",
+    "Forwards",
+    "LogitsModel",
     "Tap",
     "TextEncoder",
     "TokenVectors",
     "build_classifier",
+    "default_micro_batch",
     "dump_weights",
     "evaluating",
+    "explanation_layer",
     "load_weights",
     "logits_of",
+    "scoring",
     "tap",
 ]

@@ -50,6 +50,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
+    """`layer` where it is given, else the one the model declares, or the last of a known family.
+
+    Raises:
+        InvalidInputError: if none is given, declared or known.
+    """
+    if layer is not None:
+        return layer
+    declared = getattr(model, "explanation_layer", None)
+    if isinstance(declared, str):
+        return declared
+    from torchvision.models import ResNet  # a second to import
+
+    if isinstance(model, ResNet):
+        return "layer4"
+    raise InvalidInputError(
+        "the model does not say which layer to explain; pass layer='...', "
+        "the dotted name of its last convolutional module"
+    )
+
+
 @contextmanager
 def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
     """Watch `layer` in the forwards of the block, with the model in evaluation mode.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, SaliencyMethod
+from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
 
 CENTER_SIGMA_FRAC = 0.25  # of the shorter side
 
@@ -44,6 +44,11 @@ def edge_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
     return (dy.square() + dx.square()).sqrt()
 
 
+def no_forward(_setting: Setting, **_options: object) -> float:
+    """A control asks the model nothing."""
+    return 0.0
+
+
 for _name, _title, _compute in (
     ("random_map", "Random map", random_map),
     ("center_map", "Centre map", center_map),
@@ -51,5 +56,11 @@ for _name, _title, _compute in (
 ):
     SALIENCY.add(
         _name,
-        SaliencyMethod(title=_title, source="control", compute=_compute, is_control=True),
+        SaliencyMethod(
+            title=_title,
+            source="control",
+            compute=_compute,
+            family="control",
+            cost=no_forward,
+        ),
     )

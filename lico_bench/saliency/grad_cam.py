@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.errors import InvalidInputError
-from lico_bench.models import logits_of, tap
+from lico_bench.models import explanation_layer, logits_of, tap
 from lico_bench.saliency import SALIENCY, SaliencyMethod
 
 
@@ -30,28 +29,13 @@ def grad_cam(
 
     Source: Selvaraju et al., ICCV 2017, eqs. 1-2.
     """
-    with tap(model, layer or explanation_layer(model)) as point, torch.enable_grad():
+    with tap(model, explanation_layer(model, layer)) as point, torch.enable_grad():
         logits = logits_of(model(images))
         chosen = logits.gather(1, targets[:, None]).sum()
         (gradient,) = torch.autograd.grad(chosen, point.activation)
         weights = gradient.mean(dim=(2, 3), keepdim=True)
         evidence = (weights * point.activation.detach()).sum(dim=1, keepdim=True).relu()
     return F.interpolate(evidence, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
-
-
-def explanation_layer(model: nn.Module) -> str:
-    """The layer that the model itself declares.
-
-    Raises:
-        InvalidInputError: if it declares none.
-    """
-    declared = getattr(model, "explanation_layer", None)
-    if not isinstance(declared, str):
-        raise InvalidInputError(
-            "the model does not say which layer to explain; pass layer='...', "
-            "the dotted name of its last convolutional module"
-        )
-    return declared
 
 
 SALIENCY.add(

@@ -103,7 +103,8 @@ def test_protocol_id_travels_with_every_explained_row(scores):
     assert (rows[rows.method == ""].protocol == "").all()
     curves = rows[rows.metric.isin(["insertion", "deletion", "overall"])]
     assert curves.protocol.str.fullmatch(r"lico_bench_1@[0-9a-f]{8}").all()
-    assert (rows[rows.metric == "pointing_game"].protocol == "pointing_relative_1").all()
+    pointing = rows[rows.metric == "pointing_game"]
+    assert pointing.protocol.str.fullmatch(r"pointing_game_1@[0-9a-f]{8}").all()
 
 
 def test_rows_do_not_depend_on_the_model_being_left_in_training_mode(models, dataset):

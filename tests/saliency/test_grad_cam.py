@@ -10,7 +10,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from lico_bench.errors import InvalidInputError
+from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.models import build_classifier
 from lico_bench.saliency import explain
 
@@ -74,6 +74,6 @@ def test_a_model_that_names_no_layer_is_refused_with_the_remedy():
 
 
 def test_an_unknown_option_is_refused():
-    with pytest.raises(InvalidInputError, match=r"method 'grad_cam'.*colour"):
+    with pytest.raises(UnknownNameError, match=r"option of method 'grad_cam' 'colour'"):
         explain(build("wrn_10_1"), torch.rand(1, 3, 32, 32), torch.tensor([0]),
                 method="grad_cam", colour="red")  # fmt: skip
