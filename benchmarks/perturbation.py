@@ -1,6 +1,6 @@
 """Cost of insertion and deletion curves against the bare forwards of the same number and size.
 
-Bar: at most 1.25 times (wrn_16_2, 32 px, 256 pictures, two cores).
+Bar: at most 1.10 times, for wrn_16_2 at 32 px and for resnet18 at 224 px, on two cores.
 """
 
 from __future__ import annotations
@@ -13,43 +13,36 @@ import time
 import torch
 
 from lico_bench.metrics import PROTOCOLS, perturbation_curves
-from lico_bench.metrics.perturbation import default_micro_batch
-from lico_bench.models import build_classifier
+from lico_bench.models import build_classifier, default_micro_batch
 
-BAR = 1.25
+BAR = 1.10
+CASES = {"wrn_16_2": (32, 256), "resnet18": (224, 8)}  # px, pictures
 
 
 def bare_forwards(model: torch.nn.Module, pictures: torch.Tensor, forwards: int) -> None:
     """Send `forwards` pictures through the model, one fixed micro-batch again and again."""
     with torch.inference_mode():
         for _ in range(-(-forwards // len(pictures))):
-            model(pictures)
+            result = model(pictures)
+        float(result.logits[0, 0])  # a GPU has finished when the number is here
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backbone", default="wrn_16_2")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-
+def measure(backbone: str, size: int, num_images: int, rounds: int, device: str) -> float:
+    """The median ratio for one backbone, printed."""
     rng = torch.Generator().manual_seed(0)
-    model = build_classifier(
-        asked.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
-    )
-    model = model.eval().to(memory_format=torch.channels_last)
-    images = torch.rand(asked.images, 3, asked.size, asked.size, generator=rng)
-    maps = torch.rand(asked.images, asked.size, asked.size, generator=rng)
-    targets = torch.randint(0, 10, (asked.images,), generator=rng)
-    size = default_micro_batch(images)
-    pictures = images[:size].contiguous(memory_format=torch.channels_last)
-    forwards = 2 * PROTOCOLS["lico_bench_1"].steps * asked.images + 1
+    model = build_classifier(backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
+    model = model.eval().to(device, memory_format=torch.channels_last)
+    images = torch.rand(num_images, 3, size, size, generator=rng).to(device)
+    maps = torch.rand(num_images, size, size, generator=rng).to(device)
+    targets = torch.randint(0, 10, (num_images,), generator=rng)
+    batch = default_micro_batch(images)
+    pictures = torch.rand(batch, 3, size, size, generator=rng).to(device)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    forwards = 2 * PROTOCOLS["lico_bench_1"].steps * num_images + 1
 
-    bare_forwards(model, pictures, 10 * size)
+    bare_forwards(model, pictures, 10 * batch)
     curves, bare = [], []
-    for _ in range(asked.rounds):
+    for _ in range(rounds):
         started = time.perf_counter()
         bare_forwards(model, pictures, forwards)
         bare.append(time.perf_counter() - started)
@@ -60,14 +53,24 @@ def main() -> None:
             raise SystemExit(f"expected {forwards} forwards, counted {made.forwards}")
     ratios = [c / b for c, b in zip(curves, bare, strict=True)]
     ratio = statistics.median(ratios)
-    print(
-        f"{asked.backbone}, {asked.size} px, {asked.images} images, {forwards} forwards of {size}"
-    )
-    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
+    print(f"{backbone}, {size} px, {num_images} images, {forwards} forwards in batches of {batch}")
     print(f"bare forwards  {statistics.median(bare):7.2f} s")
     print(f"both curves    {statistics.median(curves):7.2f} s")
     print(f"ratio          {ratio:7.3f}   rounds {min(ratios):.3f} to {max(ratios):.3f}, bar {BAR}")
-    sys.exit(ratio > BAR)
+    return ratio
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", choices=CASES, help="one of the two alone")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    asked = parser.parse_args()
+    chosen = [asked.backbone] if asked.backbone else list(CASES)
+    print(f"{asked.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    ratios = [measure(name, *CASES[name], asked.rounds, asked.device) for name in chosen]
+    sys.exit(max(ratios) > BAR)
 
 
 if __name__ == "__main__":

@@ -50,5 +50,9 @@ class TrainingError(LicoBenchError, FloatingPointError):
     """A training that cannot go on: a loss that is not finite, or one that trains nothing."""
 
 
+class ConvergenceError(LicoBenchError, ArithmeticError):
+    """An iteration that did not reach its tolerance, so that no number can be told."""
+
+
 class OutOfMemoryError(LicoBenchError, MemoryError):
     """Not even one picture at a time fits into memory."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
@@ -161,31 +161,85 @@ class Protocol:
     """The rules of insertion and deletion curves, whole; its hash travels with every row.
 
     Attributes:
-        steps: K, number of equal shares in which the pixels change.
-        fill_rgb: colour that replaces deleted pixels, in [0, 1].
+        steps: K, number of equal shares in which the pixels change; None where `step_px` rules.
+        fill_rgb: colour that replaces deleted pixels, in [0, 1]; `model_mean` is the mean colour
+            that the model normalises with, which a normalised zero stands for.
         blur_sigma_frac: standard deviation of the Gaussian that makes the insertion start, as a
-            share of the shorter side.
-        blur_radius_sigmas: where the Gaussian is cut off, in standard deviations.
-        explained_class: which class is explained and scored.
-        score: what is read at that class.
-        ties: how equal saliency values are ordered.
+            share of the shorter side; None where `blur_sigma_px` rules.
+        blur_radius_sigmas: where that Gaussian is cut off, in standard deviations.
+        explained_class: which class the map explains.
+        score: what is read at the scored class.
+        ties: how equal saliency values are ordered: as the pixels lie, or (`stable_reversed`, an
+            ascending sort read backwards) against it.
+        step_px: pixels that change in a step.
+        blur_sigma_px, blur_kernel_px: standard deviation and side of the kernel.
+        blur_kernel: `near_box` is a point filtered by a Gaussian whose tails are mirrored back
+            into the kernel, as the published RISE script makes it.
+        blur_border: what lies beyond the picture's border: its mirror, or the fill colour.
+        scored_class: the explained one, or what the scoring network predicts for the whole picture.
+        endpoints: `both`, or `whole_steps` where a last step that is not whole is left out.
+        area: trapezoid over the true shares; over points taken as evenly spaced (`even`); or with
+            a spacing of one over the number of points (`per_point`), which falls short of 1.
+        scorer: the network that scores: each arm's `own`, or that of one arm for all.
     """
 
     name: str
-    steps: int
-    fill_rgb: tuple[float, float, float]
-    blur_sigma_frac: float
-    blur_radius_sigmas: float
+    steps: int | None
+    fill_rgb: tuple[float, float, float] | Literal["model_mean"]
+    blur_sigma_frac: float | None
+    blur_radius_sigmas: float | None
     explained_class: Literal["label", "predicted"]
     score: Literal["probability"]
-    ties: Literal["stable_descending"]
+    ties: Literal["stable_descending", "stable_reversed"]
     source: str
+    step_px: int | None = None
+    blur_sigma_px: float | None = None
+    blur_kernel_px: int | None = None
+    blur_kernel: Literal["gaussian", "near_box"] = "gaussian"
+    blur_border: Literal["reflect", "fill"] = "reflect"
+    scored_class: Literal["explained", "predicted"] = "explained"
+    endpoints: Literal["both", "whole_steps"] = "both"
+    area: Literal["trapezoid", "even", "per_point"] = "trapezoid"
+    scorer: str = "own"
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Every rule; those that came later are left out where they say what was always so.
+
+        An id that is stored with rows keeps its meaning when a rule is made a field.
+        """
+        later = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        values = {k: v for k, v in asdict(self).items() if k != "source"}
+        return {k: v for k, v in values.items() if k not in later or v != later[k]}
 
     @property
     def id(self) -> str:
         """Name and hash of the rules, `lico_bench_1@1a2b3c4d`."""
-        facts = {k: v for k, v in asdict(self).items() if k != "source"}
-        return rules_id(self.name, facts)
+        return rules_id(self.name, self.rules)
+
+    def changed_px(self, num_pixels: int) -> list[int]:
+        """Number of changed pixels at each point of a curve, from 0 up.
+
+        Raises:
+            InvalidInputError: for a picture with fewer pixels than steps.
+        """
+        if self.step_px is None:
+            steps = self.steps or 1
+            if steps > num_pixels:
+                raise InvalidInputError(
+                    f"protocol {self.name}: {steps} steps for {num_pixels} pixels; use larger "
+                    "pictures or another protocol"
+                )
+            return [round(j * num_pixels / steps) for j in range(steps + 1)]
+        if self.step_px > num_pixels:
+            raise InvalidInputError(
+                f"protocol {self.name}: steps of {self.step_px} pixels for {num_pixels} pixels; "
+                "use larger pictures or another protocol"
+            )
+        points = list(range(0, num_pixels + 1, self.step_px))
+        if self.endpoints == "both" and points[-1] < num_pixels:
+            points.append(num_pixels)
+        return points
 
 
 def rules_id(name: str, rules: Mapping[str, Any]) -> str:

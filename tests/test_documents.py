@@ -14,6 +14,7 @@ import lico_bench
 from lico_bench.metrics import METRICS, PROTOCOLS, Evidence
 from lico_bench.models import build_classifier
 from lico_bench.records import Recipe
+from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import SALIENCY, explain
 from lico_bench.training import ARMS, train
 
@@ -84,6 +85,51 @@ def test_every_registered_name_stands_in_the_protocol_document():
             assert f"`{name}`" in text, f"define {name} in BENCHMARK.md"
     for protocol in PROTOCOLS.values():
         assert protocol.id in text, f"BENCHMARK.md has another hash than {protocol.id}"
+
+
+def rows_of_tables() -> dict[str, list[str]]:
+    """The cells of each table row of the protocol document, by each name in its first cell."""
+    found: dict[str, list[str]] = {}
+    for line in (REPOSITORY / "BENCHMARK.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|\n ").split(" | ")]
+            for name in re.findall(r"`(\w+)`", cells[0]):
+                found.setdefault(name, cells)
+    return found
+
+
+def written(low: float | None, high: float | None) -> str:
+    start = "(-∞" if low is None else f"[{low:g}"
+    return f"{start}, ∞)" if high is None else f"{start}, {high:.3g}]"
+
+
+BETTER = {True: "higher", False: "lower", None: "descriptive"}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_document_and_the_code_say_the_same_of_each_metric(name: str):
+    spec, rules = METRICS[name].spec, METRICS[name].rules
+    cells = rows_of_tables()[name]
+    row = " | ".join(cells)
+    assert BETTER[spec.higher_is_better] in row, name
+    assert written(*spec.bounds) in row, f"{name}: expected {written(*spec.bounds)} in {row}"
+    if "curves" not in spec.needs:
+        for rule, value in rules.items():
+            told = f"{value:.4g}" if isinstance(value, float) else str(value)
+            assert f"{rule} = {told}" in row, f"{name}: expected '{rule} = {told}' in {row}"
+    assert spec.source
+    assert spec.pitfalls
+
+
+@pytest.mark.parametrize("name", SALIENCY)
+def test_the_document_and_the_code_say_the_same_of_each_method(name: str):
+    entry = SALIENCY[name]
+    row = " | ".join(rows_of_tables()[name])
+    assert entry.source in row, f"{name}: expected the source '{entry.source}' in {row}"
+    for option, value in keyword_defaults(entry.compute).items():
+        if option != "layer":
+            told = f"{value:.4g}" if isinstance(value, float) else str(value)
+            assert f"{option} = {told}" in row, f"{name}: expected '{option} = {told}' in {row}"
 
 
 def test_public_names_are_importable_and_documented():

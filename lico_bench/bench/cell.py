@@ -14,10 +14,18 @@ from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.bench.reporter import Reporter
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import BrokenFileError
-from lico_bench.evaluation import Subject, evaluate_subject
+from lico_bench.evaluation import Subject, score_in_parts
 from lico_bench.models import Classifier, build_classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
-from lico_bench.store import CellFolder, write_bytes, write_json, write_parquet
+from lico_bench.store import (
+    SCORE_TABLES,
+    CellFolder,
+    RunFolder,
+    read_parquet,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 from lico_bench.training import train
 from lico_bench.training.session import load_training_data
 
@@ -66,7 +74,7 @@ class SplitCache:
 def run_cell(
     cell: PlannedCell,
     plan: Plan,
-    folder: CellFolder,
+    run: RunFolder,
     *,
     splits: SplitCache,
     device: str,
@@ -74,12 +82,19 @@ def run_cell(
 ) -> None:
     """Train and score `cell` and write its folder; what is already there is used.
 
+    Where another cell's network scores the maps, that one is trained first.
+
     Raises:
         LicoBenchError: if its data are broken or its training diverges; what was written before
             stays and is used by the next try.
     """
     started = time.perf_counter()
+    folder = run.cell(cell.key)
     write_json(folder.path / "recipe.json", cell.facts())
+    other = plan.scorer_of(cell)
+    scorer = None
+    if other is not None:
+        scorer = _trained_classifier(other, run.cell(other.key), splits, device, reporter)
     classifier = _trained_classifier(cell, folder, splits, device, reporter)
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
     dataset = splits.test(cell)
@@ -88,28 +103,29 @@ def run_cell(
         classifier, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed,
         str(recipe.labels),
     )  # fmt: skip
-    scores = evaluate_subject(
+    for part in score_in_parts(
         subject,
         dataset,
-        methods=plan.suite.methods,
-        metrics=plan.suite.metrics,
-        protocol=plan.protocol,
-        limit=plan.suite.limit,
+        plan.question,
+        scorer=scorer,
+        stored=folder.part_rows,
         progress=reporter.advance,
-    )
-    for name in ("rows", "curves", "gallery"):
-        write_parquet(folder.table(name), getattr(scores, name))
+    ):
+        folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
+    num_rows = folder.join_parts()
+    rows = read_parquet(folder.table("rows"), ("metric", "value"))
     write_json(
         folder.path / "done.json",
         {
             "key": cell.key,
-            "rows": len(scores.rows),
-            "undefined_metrics": list(scores.undefined),
+            "rows": num_rows,
+            "undefined_metrics": list(plan.question.defined_for(dataset)[1]),
             "elapsed_s": round(time.perf_counter() - started, 3),
             "device": str(pick_device(device)),
         },
     )
-    accuracy = scores.rows.loc[scores.rows.metric == "accuracy", "value"].mean()
+    folder.drop_parts()
+    accuracy = rows.loc[rows.metric == "accuracy", "value"].mean()
     elapsed = time.perf_counter() - started
     reporter.finish(cell.title, f"accuracy {accuracy:.1%}, {elapsed:.0f} s")
 

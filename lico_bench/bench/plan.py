@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,16 +14,17 @@ from lico_bench.bench.suite import Suite
 from lico_bench.bench.work import Work, estimate_work
 from lico_bench.data import DatasetFacts, describe_dataset, load_card, resolve_source
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.metrics import METRICS, PROTOCOLS
+from lico_bench.evaluation import Question
+from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import Protocol, Recipe, content_key
+from lico_bench.registry import keyword_defaults
 from lico_bench.runtime import versions
-from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
 # Raised when a change in training or scoring makes stored cells of the same recipe another thing.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,21 @@ class Plan:
 
     @property
     def protocol(self) -> Protocol:
-        """Rules of the perturbation curves."""
-        return PROTOCOLS[self.suite.protocol]
+        """Rules of the perturbation curves, with the scoring network that the suite chose."""
+        return self.question.protocol
+
+    @cached_property
+    def question(self) -> Question:
+        """What is asked of each model."""
+        return _question(self.suite)
+
+    def scorer_of(self, cell: PlannedCell) -> PlannedCell | None:
+        """The cell whose network scores the maps of `cell`; None where it is the cell itself."""
+        arm = self.protocol.scorer
+        if arm in ("own", cell.recipe.arm):
+            return None
+        same = (c for c in self.cells if c.recipe.pair_key == cell.recipe.pair_key)
+        return next(c for c in same if c.recipe.arm == arm)
 
     @property
     def key(self) -> str:
@@ -105,10 +119,17 @@ class Plan:
             "suite_key": self.key,
             "suite": {"name": self.name, **self.suite.facts()},
             "datasets": {name: facts.to_json() for name, facts in self.datasets.items()},
-            "metrics": {name: asdict(METRICS[name].spec) for name in self.suite.metrics},
+            "metrics": {
+                name: {**asdict(metric.spec), "rules": metric.rules}
+                for name, metric in self.question.resolved_metrics.items()
+            },
             "methods": {
-                name: _without_functions(SALIENCY[name], ("compute",))
-                for name in self.suite.methods
+                name: {
+                    **_without_functions(entry, ("compute", "cost")),
+                    "is_control": entry.is_control,
+                    "options": keyword_defaults(entry.compute),
+                }
+                for name, entry in self.question.resolved_methods.items()
             },
             "arms": {
                 name: _without_functions(ARMS[name], ("build", "options"))
@@ -129,11 +150,7 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
         MissingDataError: if real pictures are asked for and are not there.
         InvalidInputError: for an option outside its range.
     """
-    for name in suite.methods:
-        SALIENCY[name]
-    for name in suite.metrics:
-        METRICS[name]
-    protocol = PROTOCOLS[suite.protocol]
+    question = _question(suite)
     _check_objective_options(suite)
     sources = {name: resolve_source(name, root=root, data=suite.data) for name in suite.datasets}
     recipes = list(_recipes(suite, sources, root))
@@ -147,9 +164,7 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
         )
         for recipe in {recipe.dataset: recipe for recipe in recipes}.values()
     }
-    cells = tuple(
-        _plan_cell(recipe, suite, datasets[recipe.dataset], protocol) for recipe in recipes
-    )
+    cells = tuple(_plan_cell(recipe, question, datasets[recipe.dataset]) for recipe in recipes)
     return Plan(
         suite=suite, root=None if root is None else Path(root), cells=cells, datasets=datasets
     )
@@ -170,9 +185,7 @@ def _recipes(
                 )
 
 
-def _plan_cell(
-    recipe: Recipe, suite: Suite, facts: DatasetFacts, protocol: Protocol
-) -> PlannedCell:
+def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> PlannedCell:
     chosen = resolve_options(recipe.arm, dict(recipe.objective))
     chosen.check(recipe)
     options = options_as_dict(chosen)
@@ -192,8 +205,20 @@ def _plan_cell(
         recipe=recipe,
         options=options,
         encoder=encoder,
-        estimate=partial(estimate_work, recipe, facts, suite, protocol),
+        estimate=partial(estimate_work, recipe, facts, question),
     )
+
+
+def _question(suite: Suite) -> Question:
+    protocol = PROTOCOLS[suite.protocol]
+    if suite.scorer is not None:
+        protocol = replace(protocol, scorer=suite.scorer)
+    if protocol.scorer not in ("own", *suite.arms):
+        raise InvalidInputError(
+            f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all maps, and "
+            f"it is not among the arms {', '.join(suite.arms)}; add it, or choose --scorer own"
+        )
+    return Question(suite.methods, suite.metrics, protocol, suite.limit)
 
 
 def _own_options(arm: str, suite: Suite) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Suite:
         data: `auto` takes real pictures where they are and stand-ins elsewhere.
         changes: recipe fields set by hand, by name.
         objective: options of the arms set by hand, by name; each arm takes those it has.
+        scorer: `own`, or the arm whose network scores all maps of a pair; None leaves it to the
+            protocol.
     """
 
     datasets: tuple[str, ...]
@@ -59,6 +61,7 @@ class Suite:
     limit: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Option] = field(default_factory=dict)
+    scorer: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("data", self.data, ("auto", "real", "standin"))
@@ -67,6 +70,8 @@ class Suite:
             check_count("limit", self.limit)
         if self.profile not in PROFILES:
             raise UnknownNameError.of("profile", self.profile, PROFILES)
+        if self.scorer is not None:
+            check_choice("scorer", self.scorer, ("own", *self.arms))
         for name in ("datasets", "arms", "methods", "metrics"):
             values = getattr(self, name)
             if not values:
@@ -77,4 +82,6 @@ class Suite:
     def facts(self) -> dict[str, Any]:
         """This suite as plain JSON values."""
         facts = asdict(self)
+        if facts["scorer"] is None:
+            del facts["scorer"]  # a suite of before keeps its identity
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

@@ -11,12 +11,12 @@ from functools import lru_cache
 
 import torch
 
-from lico_bench.bench.suite import Suite
 from lico_bench.data import DatasetFacts
-from lico_bench.metrics import METRICS
+from lico_bench.evaluation import Question
 from lico_bench.models import BACKBONES
-from lico_bench.records import Protocol, Recipe
+from lico_bench.records import Recipe
 from lico_bench.runtime import seeded
+from lico_bench.saliency import Setting
 from lico_bench.training import ArmOptions, resolve_options
 
 PROBE = "wrn_10_2"  # whose forward the speed of a machine is measured with
@@ -28,6 +28,7 @@ TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # one entry of a cost matrix, solved and 
 TOKENS_PER_PROMPT = 17  # 12 of context, specials, a short name
 ROW_BYTES = 6  # compressed Parquet, measured on a quick run
 CURVE_BYTES = 4.5  # per point
+OWN_ROWS = 3  # scores of the model itself, per picture
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,17 @@ class Work:
         return self.train_gigaflop + self.score_gigaflop
 
 
-def estimate_work(recipe: Recipe, facts: DatasetFacts, suite: Suite, protocol: Protocol) -> Work:
-    """Counts for training `recipe` and scoring it as `suite` asks."""
+def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Work:
+    """Counts for training `recipe` and asking it `question`."""
     images = _train_images(recipe, facts)
     batch = min(recipe.batch_size, images)
     updates = max(1, images // recipe.batch_size) * recipe.epochs
     tested = facts.num_images("test")
-    explained = min(suite.limit or tested, tested)
-    has_curves = any("curves" in METRICS[name].spec.needs for name in suite.metrics)
-    per_map = 1 + (2 * protocol.steps if has_curves else 0)
-    forwards = tested + explained * per_map * len(suite.methods)
+    explained = min(question.limit or tested, tested)
+    setting = Setting(BACKBONES[recipe.backbone].channels, facts.image_size)
+    forwards = tested + round(explained * question.forwards_per_map(setting))
+    methods = len(question.resolved_methods)
+    points = len(question.protocol.changed_px(facts.image_size[0] * facts.image_size[1]))
     each = forward_gigaflop(recipe.backbone, facts.image_size)
     options = resolve_options(recipe.arm, dict(recipe.objective))
     text = updates * _text_gigaflop(recipe, options, batch, len(facts.class_names))
@@ -77,8 +79,8 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, suite: Suite, protocol: P
         train_gigaflop=(trained * each * (1 + BACKWARD_FACTOR) + text) / speedup,
         score_gigaflop=forwards * each,
         disk_bytes=int(
-            ROW_BYTES * (2 * tested + explained * len(suite.methods) * len(suite.metrics))
-            + CURVE_BYTES * 2 * (protocol.steps + 1) * explained * len(suite.methods)
+            ROW_BYTES * (OWN_ROWS * tested + explained * methods * len(question.resolved_metrics))
+            + CURVE_BYTES * 2 * points * explained * methods
             + 4 * parameter_count(recipe.backbone)
         ),
     )

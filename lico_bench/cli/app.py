@@ -14,9 +14,12 @@ import typer
 
 from lico_bench.cli.check import check
 from lico_bench.cli.data import data
+from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
 from lico_bench.cli.report import report
 from lico_bench.cli.run import run
+from lico_bench.cli.score import score
+from lico_bench.cli.self_check import self_check
 from lico_bench.errors import LicoBenchError
 
 EXIT_BAD_INPUT = 2
@@ -29,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, report, check, ls):
+for _command in (run, report, score, explain, check, ls, self_check):
     app.command()(_command)
 app.add_typer(data, name="data")
 

@@ -49,11 +49,14 @@ def _arms() -> Iterator[tuple[str, ...]]:
 
 
 def _methods() -> Iterator[tuple[str, ...]]:
+    from lico_bench.registry import keyword_defaults
     from lico_bench.saliency import SALIENCY
 
     for name in SALIENCY:
         entry = SALIENCY[name]
-        yield name, entry.title, "control" if entry.is_control else "method", entry.source
+        options = keyword_defaults(entry.compute)
+        told = ", ".join(f"{option}={value}" for option, value in options.items())
+        yield name, entry.title, entry.family, told, entry.source
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
@@ -62,18 +65,24 @@ def _metrics() -> Iterator[tuple[str, ...]]:
     better = {True: "higher is better", False: "lower is better", None: "descriptive"}
     for name in METRICS:
         spec = METRICS[name].spec
-        low, high = spec.bounds
         yield (
-            name, better[spec.higher_is_better], f"[{low:g}, {high:g}] {spec.unit}",
-            ", ".join(spec.needs), spec.source,
+            name, spec.category, better[spec.higher_is_better],
+            f"{_interval(*spec.bounds)} {spec.unit}", ", ".join(spec.needs), spec.cost, spec.source,
         )  # fmt: skip
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    start = "(-∞" if low is None else f"[{low:g}"
+    return f"{start}, ∞)" if high is None else f"{start}, {high:g}]"
 
 
 def _protocols() -> Iterator[tuple[str, ...]]:
     from lico_bench.metrics import PROTOCOLS
 
     for protocol in PROTOCOLS.values():
-        yield protocol.id, f"{protocol.steps} steps", protocol.explained_class, protocol.source
+        steps = f"{protocol.steps} steps" if protocol.steps else f"{protocol.step_px} px a step"
+        classes = f"{protocol.explained_class}, scored: {protocol.scored_class}"
+        yield protocol.id, steps, classes, protocol.scorer, protocol.area, protocol.source
 
 
 def _backbones() -> Iterator[tuple[str, ...]]:
@@ -94,9 +103,9 @@ def _encoders() -> Iterator[tuple[str, ...]]:
 LISTS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]] = {
     "datasets": (("name", "title", "classes", "regions", "found"), _datasets),
     "arms": (("name", "summary", "source"), _arms),
-    "methods": (("name", "title", "kind", "source"), _methods),
-    "metrics": (("name", "direction", "range", "needs", "source"), _metrics),
-    "protocols": (("id", "steps", "class", "source"), _protocols),
+    "methods": (("name", "title", "family", "options", "source"), _methods),
+    "metrics": (("name", "category", "direction", "range", "needs", "cost", "source"), _metrics),
+    "protocols": (("id", "steps", "explained class", "scorer", "area", "source"), _protocols),
     "backbones": (("name", "title", "channels", "source"), _backbones),
     "encoders": (("name", "title", "source"), _encoders),
 }

@@ -116,10 +116,11 @@ class TerminalReporter:
 
 
 class LineReporter:
-    """A line per stage and every ten seconds, for logs."""
+    """A line per stage and every ten seconds, for logs; `doing` is what is done to the models."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, doing: str = "train and score") -> None:
         self._console = console
+        self._doing = doing
         self._clock = _Clock()
         self._cells = self._cell = 0
         self._title = ""
@@ -129,7 +130,7 @@ class LineReporter:
         """Say how much there is."""
         self._cells = cells
         self._clock = _Clock(total=work)
-        self._print(f"{cells} models to train and score")
+        self._print(f"{cells} {'model' if cells == 1 else 'models'} to {self._doing}")
 
     def skip(self, cell: str) -> None:
         """Count a finished cell."""

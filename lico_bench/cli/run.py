@@ -26,9 +26,15 @@ def run(
     seeds: Annotated[
         int | None, typer.Option(help="Trainings per arm; 1, 2, 5 by profile.")
     ] = None,
-    methods: Annotated[str | None, typer.Option(help="Saliency methods. See `ls methods`.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="See `ls methods`; rise(num_masks=200) sets an option.")
+    ] = None,
     metrics: Annotated[str | None, typer.Option(help="See `ls metrics`.")] = None,
     protocol: Annotated[str, typer.Option(help="Rules of the curves.")] = "lico_bench_1",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="Whose network scores the maps: own, or one arm's; by protocol."),
+    ] = None,
     data: Annotated[
         str, typer.Option(help="auto: real pictures where found, else stand-ins; real; standin.")
     ] = "auto",
@@ -64,7 +70,7 @@ def run(
         datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
         metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
         labels=labels, backbone=backbone, text_encoder=text_encoder, precision=precision,
-        data_root=data_root, skip_broken=skip_broken,
+        data_root=data_root, skip_broken=skip_broken, scorer=scorer,
     )  # fmt: skip
     made = make_plan(suite, root=data_root)
     folder = out or Path("results") / made.name
@@ -91,7 +97,7 @@ def _suite(
     *, datasets: str, profile: str, arms: str, seeds: int | None, methods: str | None,
     metrics: str | None, protocol: str, data: str, limit: int | None, settings: list[str],
     labels: str, backbone: str | None, text_encoder: str | None, precision: str | None,
-    data_root: Path | None, skip_broken: bool,
+    data_root: Path | None, skip_broken: bool, scorer: str | None,
 ) -> Suite:  # fmt: skip
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.data import card_names
@@ -120,6 +126,7 @@ def _suite(
         limit=size.limit if limit is None else limit,
         changes=changes,
         objective=objective,
+        scorer=scorer,
     )
 
 

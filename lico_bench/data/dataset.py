@@ -14,7 +14,12 @@ from lico_bench.checks import check_choice
 from lico_bench.data import augmentation as augment
 from lico_bench.data.listing import digest_of
 from lico_bench.data.pictures import FilePictures, Pictures
-from lico_bench.data.regions import Region, fit_region
+from lico_bench.data.regions import (
+    Region,
+    fit_instances,
+    fit_region,
+    tells_objects_apart,
+)
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import AUGMENTATIONS, Source
 
@@ -80,6 +85,13 @@ class Dataset:
         return self.region_source is not None
 
     @property
+    def has_instances(self) -> bool:
+        """Whether several objects in one picture would be told apart."""
+        if self.region_source is None or isinstance(self.region_source, Tensor):
+            return self.region_source is not None  # a drawn scene has one object
+        return any(tells_objects_apart(region) for region in self.region_source)
+
+    @property
     def images(self) -> Tensor:
         """(N, 3, H, W) float32 in [0, 1]: the whole split, 12 bytes a pixel in memory."""
         return self.read(range(len(self)))
@@ -117,6 +129,24 @@ class Dataset:
             height, width = self.pictures.stored_size(index)
             out[place] = fit_region(self.region_source[index], self.pictures.fit, height, width)
         return out
+
+    def read_instances(self, indices: Indices) -> list[Tensor]:
+        """Per picture (I, H, W) bool, one mask for each marked object that the crop left.
+
+        Raises:
+            InvalidInputError: if this dataset has no regions.
+        """
+        positions = self._positions(indices)
+        if self.region_source is None or isinstance(self.region_source, Tensor):
+            regions = self.read_regions(positions)
+            return [region[None][region.any()[None]] for region in regions]
+        if not isinstance(self.pictures, FilePictures):
+            raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
+        found = []
+        for index in positions.tolist():
+            height, width = self.pictures.stored_size(index)
+            found.append(fit_instances(self.region_source[index], self.pictures.fit, height, width))
+        return found
 
     def batches(
         self,

@@ -94,6 +94,27 @@ def fit_region(region: Region, fit: Fit, height: int, width: int) -> Tensor:
     return mask
 
 
+def fit_instances(region: Region, fit: Fit, height: int, width: int) -> Tensor:
+    """(I, S, S) bool: each object of `region` alone, after the same transform as `fit_region`.
+
+    Objects that the crop left nothing of are left out. A mask does not tell objects apart and
+    counts as one.
+    """
+    from torchvision import tv_tensors  # seconds to import
+
+    laid = fit.apply(region.on(height, width), height, width)
+    if isinstance(laid, tv_tensors.BoundingBoxes):
+        objects = _each_filled(laid.as_subclass(Tensor), fit.size)
+    else:
+        objects = laid.as_subclass(Tensor).bool()[None]
+    return objects[objects.flatten(1).any(1)]
+
+
+def tells_objects_apart(region: Region) -> bool:
+    """Whether several objects in one picture would be several instances: boxes do, masks do not."""
+    return not isinstance(region, MaskFile)
+
+
 def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
     """Boxes of the objects named `class_id` in the annotation file `path`."""
     try:
@@ -136,7 +157,12 @@ def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
 
 def _filled(boxes: Tensor, size: int) -> Tensor:
     """(S, S) bool, True at every pixel whose centre lies in one of `boxes` (B, 4)."""
+    return _each_filled(boxes, size).any(0)
+
+
+def _each_filled(boxes: Tensor, size: int) -> Tensor:
+    """(B, S, S) bool, True at every pixel whose centre lies in the box."""
     centre = torch.arange(size) + 0.5
     in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
     in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
-    return (in_rows[:, :, None] & in_columns[:, None, :]).any(0)
+    return in_rows[:, :, None] & in_columns[:, None, :]

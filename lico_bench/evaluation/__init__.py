@@ -5,7 +5,8 @@ public function `lico_bench.evaluate`.
 """
 
 from lico_bench.evaluation.collector import Scores
-from lico_bench.evaluation.scoring import evaluate, evaluate_subject, spread
+from lico_bench.evaluation.question import Question
+from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts, spread
 from lico_bench.evaluation.subject import Subject
 
-__all__ = ["Scores", "Subject", "evaluate", "evaluate_subject", "spread"]
+__all__ = ["Part", "Question", "Scores", "Subject", "evaluate", "score_in_parts", "spread"]

@@ -1,4 +1,4 @@
-"""Collects the rows, curves and pictures of one model, batch by batch."""
+"""Asks one model about a batch of pictures and writes the answers as rows, curves and pictures."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lico_bench.data import Dataset
 from lico_bench.evaluation.subject import Subject
-from lico_bench.metrics import Curves, Evidence, resolve_metric
+from lico_bench.metrics import Curves, Evidence, Metric
 from lico_bench.models import logits_of
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, Protocol
-from lico_bench.saliency import explain
+from lico_bench.saliency import SaliencyMethod, explain
 
 DEGENERATE = "degenerate_map"
 SKIPPED = "skipped_region"
+UNDEFINED = "undefined"
 
 
 @dataclass(frozen=True)
@@ -47,70 +48,118 @@ class Scores:
 
 @dataclass
 class Collector:
-    """Collects the rows of one subject, batch by batch."""
+    """Collects what one subject answers, until it is taken.
+
+    Attributes:
+        metrics: those defined for the dataset.
+        scorer: the network whose probabilities are followed; the subject's own if None.
+        predicted: (N,) the subject's class of every picture; -1 where it was not asked yet.
+    """
 
     subject: Subject
     dataset: Dataset
-    metrics: tuple[str, ...]
+    metrics: dict[str, Metric]
     protocol: Protocol
-    rows: list[pd.DataFrame] = field(default_factory=list)
-    curves: list[pd.DataFrame] = field(default_factory=list)
-    gallery: list[dict[str, Any]] = field(default_factory=list)
+    scorer: nn.Module | None = None
     predicted: Tensor = field(init=False)
+    _rows: list[pd.DataFrame] = field(default_factory=list)
+    _curves: list[pd.DataFrame] = field(default_factory=list)
+    _gallery: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.predicted = torch.full((len(self.dataset),), -1)
         self._device = next(self.subject.model.parameters()).device
 
     def classify(self, indices: Tensor) -> None:
-        """Accuracy and confidence of a batch."""
-        images = self._read(indices)
+        """Accuracy, confidence and squared error of a batch."""
         with torch.inference_mode():
-            probs = logits_of(self.subject.model(images)).float().softmax(1).cpu()
+            logits = logits_of(self.subject.model(self._read(indices)))
+            probs = logits.float().softmax(1).cpu()
         confidence, predicted = probs.max(dim=1)
         self.predicted[indices] = predicted
-        right = (predicted == self.dataset.labels[indices]).float()
-        for metric, value in (("accuracy", right), ("confidence", confidence)):
+        labels = self.dataset.labels[indices]
+        right = (predicted == labels).float()
+        # Every other class's share of the squares, and the label's.
+        truth = probs.gather(1, labels[:, None])[:, 0]
+        brier = probs.square().sum(1) - 2 * truth + 1
+        for metric, value in (("accuracy", right), ("confidence", confidence), ("brier", brier)):
             self._add(
                 indices, targets=predicted, method="", metric=metric, protocol="", value=value
             )
 
-    def score(self, indices: Tensor, method: str, is_shown: Sequence[bool]) -> None:
-        """Maps of a batch by one method, and every metric of them."""
+    def score(
+        self, indices: Tensor, methods: dict[str, SaliencyMethod], is_shown: Sequence[bool]
+    ) -> None:
+        """Maps of a batch by each method, every metric of them, and the curves' ends."""
         images = self._read(indices)
         targets = self._targets(indices)
-        maps = explain(self.subject.model, images, targets.to(self._device), method=method)
         regions = self.dataset.read_regions(indices) if self.dataset.has_regions else None
-        evidence = Evidence(
-            self._logits, images, targets.to(self._device), maps, regions, self.protocol
+        instances = self.dataset.read_instances(indices) if self.dataset.has_instances else None
+        scored = self._scored_class(images, indices)
+        ends: Curves | None = None
+        for method, entry in methods.items():
+            evidence = Evidence(
+                model=self._logits,
+                images=images,
+                targets=targets.to(self._device),
+                maps=self._explain(method, entry)(
+                    self.subject.model, images, targets.to(self._device)
+                ),
+                regions=None if regions is None else regions.to(self._device),
+                protocol=self.protocol,
+                network=self.subject.model,
+                explainer=self._explain(method, entry),
+                instances=instances,
+                predicted=scored,
+                image_ids=tuple(self.dataset.image_ids[i] for i in indices.tolist()),
+                mean_rgb=self.dataset.mean,
+            )
+            self._score(indices, targets, method, evidence)
+            ends = ends or evidence.__dict__.get("curves")
+            self._add_to_gallery(indices, method, images, evidence.maps, regions, is_shown)
+        if ends is not None:
+            self._add_ends(indices, targets, ends)
+
+    def take(self, undefined: tuple[str, ...] = ()) -> Scores:
+        """What was collected since the last time, which is forgotten here."""
+        curves = self._curves or [pd.DataFrame(columns=list(CURVE_COLUMNS))]
+        scores = Scores(
+            rows=pd.concat(self._rows, ignore_index=True),
+            curves=pd.concat(curves, ignore_index=True),
+            gallery=pd.DataFrame(self._gallery),
+            undefined=undefined,
         )
-        flat = maps.flatten(1)
-        degenerate = (flat.amax(1) == flat.amin(1)).cpu()
-        for metric in self.metrics:
-            entry = resolve_metric(metric)
-            value = entry.compute(evidence).float().cpu()
+        self._rows, self._curves, self._gallery = [], [], []
+        return scores
+
+    def _explain(self, method: str, entry: SaliencyMethod) -> Any:
+        layer = self.subject.layer
+        options = {"layer": layer} if layer is not None and entry.needs_layer else {}
+
+        def made(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            return explain(network, images, targets, method=method, **options)
+
+        return made
+
+    def _score(self, indices: Tensor, targets: Tensor, method: str, evidence: Evidence) -> None:
+        flat = evidence.maps.flatten(1)
+        is_flat = (flat.amax(1) == flat.amin(1)).cpu()
+        for name, metric in self.metrics.items():
+            value = metric.compute(evidence).float().cpu()
             self._add(
                 indices,
                 targets=targets,
                 method=method,
-                metric=metric,
-                protocol=entry.spec.protocol or self.protocol.id,
+                metric=name,
+                protocol=metric.spec.protocol or self.protocol.id,
                 value=value,
-                flag=_flags(value, degenerate),
+                flag=_flags(value, is_flat, evidence.regions, metric),
             )
-        if "curves" in evidence.__dict__:
-            self._add_curves(indices, targets, method, evidence.curves)
-        self._add_to_gallery(indices, method, images, maps, regions, is_shown)
-
-    def scores(self, undefined: tuple[str, ...]) -> Scores:
-        """All that was collected."""
-        curves = self.curves or [pd.DataFrame(columns=list(CURVE_COLUMNS))]
-        return Scores(
-            rows=pd.concat(self.rows, ignore_index=True),
-            curves=pd.concat(curves, ignore_index=True),
-            gallery=pd.DataFrame(self.gallery),
-            undefined=undefined,
-        )
+        for name in ("curves", "least_first"):
+            if name in evidence.__dict__:
+                self._add_curves(indices, targets, method, name, getattr(evidence, name))
+        if "cascade" in evidence.shared:
+            self._add_cascade(indices, targets, method, evidence.shared["cascade"])
 
     def _read(self, indices: Tensor) -> Tensor:
         images = self.dataset.read(indices).to(self._device)
@@ -121,8 +170,15 @@ class Collector:
             return self.predicted[indices]
         return self.dataset.labels[indices]
 
+    def _scored_class(self, images: Tensor, indices: Tensor) -> Tensor:
+        """What the scoring network predicts for the whole pictures."""
+        if self.scorer is None or self.protocol.scored_class != "predicted":
+            return self.predicted[indices].to(self._device)
+        with torch.inference_mode():
+            return self._logits(images).argmax(1)
+
     def _logits(self, images: Tensor) -> Tensor:
-        return logits_of(self.subject.model(images))
+        return logits_of((self.scorer or self.subject.model)(images))
 
     def _identity(self, indices: Tensor, targets: Tensor) -> dict[str, Any]:
         right = self.predicted[indices] == self.dataset.labels[indices]
@@ -154,22 +210,52 @@ class Collector:
                 "flag": flag,
             }
         )
-        self.rows.append(frame[list(ROW_COLUMNS)])
+        self._rows.append(frame[list(ROW_COLUMNS)])
 
-    def _add_curves(self, indices: Tensor, targets: Tensor, method: str, curves: Curves) -> None:
-        fractions = curves.fractions.numpy()
-        for name, values in (("insertion", curves.insertion), ("deletion", curves.deletion)):
-            frame = pd.DataFrame(
-                {
-                    **self._identity(indices, targets),
-                    "method": method,
-                    "protocol": self.protocol.id,
-                    "curve": name,
-                    "fractions": [fractions] * len(indices),
-                    "values": list(values.numpy()),
-                }
+    def _add_ends(self, indices: Tensor, targets: Tensor, curves: Curves) -> None:
+        """Probability of the whole, the blurred and the emptied picture: no method's doing."""
+        ends = {"score_whole": curves.deletion[:, 0], "score_blurred": curves.insertion[:, 0]}
+        if float(curves.fractions[-1]) == 1:
+            ends["score_emptied"] = curves.deletion[:, -1]
+        for metric, value in ends.items():
+            self._add(
+                indices,
+                targets=targets,
+                method="",
+                metric=metric,
+                protocol=self.protocol.id,
+                value=value,
             )
-            self.curves.append(frame[list(CURVE_COLUMNS)])
+
+    def _add_curves(
+        self, indices: Tensor, targets: Tensor, method: str, order: str, curves: Curves
+    ) -> None:
+        suffix = "" if order == "curves" else "_lerf"
+        for name in ("insertion", "deletion"):
+            self._add_curve(
+                indices, targets, method, name + suffix, curves.fractions, getattr(curves, name)
+            )
+
+    def _add_cascade(self, indices: Tensor, targets: Tensor, method: str, cascade: Any) -> None:
+        stages, values = cascade
+        shares = torch.linspace(0, 1, len(stages))
+        self._add_curve(indices, targets, method, "cascade", shares, values)
+
+    def _add_curve(
+        self, indices: Tensor, targets: Tensor, method: str, name: str, fractions: Tensor,
+        values: Tensor,
+    ) -> None:  # fmt: skip
+        frame = pd.DataFrame(
+            {
+                **self._identity(indices, targets),
+                "method": method,
+                "protocol": self.protocol.id,
+                "curve": name,
+                "fractions": [fractions.numpy()] * len(indices),
+                "values": list(values.cpu().float().numpy()),
+            }
+        )
+        self._curves.append(frame[list(CURVE_COLUMNS)])
 
     def _add_to_gallery(
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
@@ -180,7 +266,7 @@ class Collector:
             if not is_shown[row]:
                 continue
             height, width = maps.shape[1:]
-            self.gallery.append(
+            self._gallery.append(
                 {
                     "pair": self.subject.pair,
                     "cell": self.subject.cell,
@@ -202,10 +288,15 @@ class Collector:
             )
 
 
-def _flags(value: Tensor, degenerate: Tensor) -> list[str]:
+def _flags(value: Tensor, is_flat: Tensor, regions: Tensor | None, metric: Metric) -> list[str]:
+    """Why each value is missing or to be taken with care; empty where there is nothing to say."""
+    is_empty = torch.zeros_like(is_flat)
+    if regions is not None and "regions" in metric.spec.needs:
+        is_empty = ~regions.flatten(1).any(1).cpu()
+    missing = value.isnan().tolist()
     return [
-        SKIPPED if skipped else DEGENERATE if flat else ""
-        for skipped, flat in zip(value.isnan().tolist(), degenerate.tolist(), strict=True)
+        (SKIPPED if empty else UNDEFINED) if gone else DEGENERATE if flat else ""
+        for gone, empty, flat in zip(missing, is_empty.tolist(), is_flat.tolist(), strict=True)
     ]
 
 

@@ -1,21 +1,20 @@
-"""Walk the pictures of a dataset: classify all, explain and score some."""
+"""Walk the pictures of a dataset: classify all, explain and score some; hand on part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
+from lico_bench.evaluation.question import Question
 from lico_bench.evaluation.subject import Subject, subjects_of
-from lico_bench.metrics import METRICS, PROTOCOLS
 from lico_bench.models import evaluating
-from lico_bench.records import Protocol
 from lico_bench.training import TrainedModel
 
 BATCH_SMALL = 256  # pictures read and explained at a time
@@ -24,6 +23,14 @@ SMALL_PIXELS = 64 * 64
 GALLERY_IMAGES = 12
 
 Progress = Callable[[int, int], None]
+Stored = Callable[[str], pd.DataFrame | None]
+
+
+class Part(NamedTuple):
+    """The scores of one range of pictures, under a name that a second run gives them too."""
+
+    name: str
+    scores: Scores
 
 
 def evaluate(
@@ -34,6 +41,8 @@ def evaluate(
     metrics: Sequence[str] = ("insertion", "deletion", "overall"),
     protocol: str = "lico_bench_1",
     limit: int | None = None,
+    layer: str | None = None,
+    scorer: nn.Module | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Explain and score models on the same pictures.
@@ -41,26 +50,32 @@ def evaluate(
     Args:
         models: trained models, or modules by arm name; the latter are taken as one pair.
         dataset: the pictures; accuracy is measured on all of them.
-        methods: saliency methods, see `lico-bench ls methods`.
+        methods: saliency methods, see `lico-bench ls methods`; `rise(num_masks=200)` sets options.
         metrics: see `lico-bench ls metrics`.
         protocol: rules of the perturbation curves, see `lico-bench ls protocols`.
         limit: pictures to explain, spread evenly over the dataset; all if None.
-        progress: called with (pictures done, pictures in all).
+        layer: what methods of the CAM family look at; the models' own if None.
+        scorer: one network that scores the maps of all models; each its own if None. A protocol
+            that names an arm as the scorer takes the model of that arm.
+        progress: called with (forwards done, forwards in all), both estimates.
 
     Returns:
         `Scores`; metrics without ground truth in this dataset are left out and named.
 
     Raises:
-        UnknownNameError: for an unknown method, metric or protocol.
+        UnknownNameError: for an unknown method, metric, option or protocol.
         InvalidInputError: for an empty selection, or maps that are not finite.
     """
-    subjects = subjects_of(models)
+    question = Question.of(methods, metrics, protocol, limit)
+    subjects = subjects_of(models, layer=layer)
+    scorers = [scorer or _scorer_of(subject, subjects, question) for subject in subjects]
     parts = [
-        evaluate_subject(
-            subject, dataset, methods=methods, metrics=metrics, protocol=PROTOCOLS[protocol],
-            limit=limit, progress=_offset(progress, index, len(subjects)),
-        )
+        part.scores
         for index, subject in enumerate(subjects)
+        for part in score_in_parts(
+            subject, dataset, question, scorer=scorers[index],
+            progress=_offset(progress, index, len(subjects)),
+        )
     ]  # fmt: skip
     return Scores(
         rows=pd.concat([part.rows for part in parts], ignore_index=True),
@@ -70,41 +85,51 @@ def evaluate(
     )
 
 
-def evaluate_subject(
+def score_in_parts(
     subject: Subject,
     dataset: Dataset,
+    question: Question,
     *,
-    methods: Sequence[str],
-    metrics: Sequence[str],
-    protocol: Protocol,
-    limit: int | None = None,
+    scorer: nn.Module | None = None,
+    stored: Stored = lambda _name: None,
     progress: Progress | None = None,
-) -> Scores:
-    """`evaluate` for one model."""
-    if not methods or not metrics:
-        raise InvalidInputError("evaluate: expected at least one method and one metric")
-    if limit is not None:
-        check_count("limit", limit)
-    defined, undefined = _split_by_ground_truth(metrics, dataset)
-    explained = spread(len(dataset), limit)
-    batch = (
-        BATCH_SMALL
-        if dataset.image_size[0] * dataset.image_size[1] <= SMALL_PIXELS
-        else BATCH_LARGE
-    )
-    total = len(dataset) + len(explained) * len(methods)
-    collector = Collector(subject, dataset, tuple(defined), protocol)
+) -> Iterator[Part]:
+    """The scores of one model, a range of pictures at a time, so that memory stays flat.
+
+    Args:
+        scorer: the network that scores; the subject's own if None.
+        stored: from a part's name to the rows of it that are stored; such a part is not made
+            again and not handed on.
+
+    Yields:
+        Parts whose names depend on the dataset and the question alone: first those that classify
+        every picture, then those that explain and score.
+    """
+    defined, undefined = question.defined_for(dataset)
+    explained = spread(len(dataset), question.limit)
+    pixels = dataset.image_size[0] * dataset.image_size[1]
+    batch = BATCH_SMALL if pixels <= SMALL_PIXELS else BATCH_LARGE
     shown = set(spread(len(explained), GALLERY_IMAGES).tolist())
-    done = 0
+    collector = Collector(subject, dataset, defined, question.protocol, scorer)
+    per_map = max(1, round(question.forwards_per_map(subject.setting(dataset), metrics=[*defined])))
+    total, done = len(dataset) + len(explained) * per_map, 0
     with evaluating(subject.model):
         for indices in _ranges(len(dataset), batch):
-            collector.classify(indices)
+            name = _part_name("classified", indices)
+            rows = stored(name)
+            if rows is None:
+                collector.classify(indices)
+                yield Part(name, collector.take(undefined))
+            else:
+                collector.predicted[indices] = _predicted(rows)
             done = _report(progress, done + len(indices), total)
-        for place in _ranges(len(explained), batch):
-            for method in methods:
-                collector.score(explained[place], method, [p in shown for p in place.tolist()])
-                done = _report(progress, done + len(place), total)
-    return collector.scores(undefined)
+        for places in _ranges(len(explained), batch):
+            name = _part_name("scored", places)
+            if stored(name) is None:
+                is_shown = [p in shown for p in places.tolist()]
+                collector.score(explained[places], question.resolved_methods, is_shown)
+                yield Part(name, collector.take(undefined))
+            done = _report(progress, done + len(places) * per_map, total)
 
 
 def spread(num_images: int, limit: int | None) -> Tensor:
@@ -114,20 +139,29 @@ def spread(num_images: int, limit: int | None) -> Tensor:
     return (torch.arange(limit) * num_images) // limit
 
 
-def _split_by_ground_truth(
-    metrics: Iterable[str], dataset: Dataset
-) -> tuple[list[str], tuple[str, ...]]:
-    defined: list[str] = []
-    undefined: list[str] = []
-    for name in metrics:
-        needs_regions = "regions" in METRICS[name].spec.needs
-        (undefined if needs_regions and not dataset.has_regions else defined).append(name)
-    if not defined:
-        raise InvalidInputError(
-            f"{dataset.name} has no regions, which {', '.join(undefined)} need; "
-            "ask for other metrics"
-        )
-    return defined, tuple(undefined)
+def _scorer_of(
+    subject: Subject, subjects: Sequence[Subject], question: Question
+) -> nn.Module | None:
+    """The network that the protocol names; None where it is the subject's own."""
+    arm = question.protocol.scorer
+    if arm == "own":
+        return None
+    for other in subjects:
+        if (other.pair, other.arm) == (subject.pair, arm):
+            return other.model
+    raise InvalidInputError(
+        f"protocol {question.protocol.name}: the network of arm '{arm}' scores all maps, and it is "
+        "not among the models; add it, or pass scorer="
+    )
+
+
+def _part_name(what: str, places: Tensor) -> str:
+    return f"{what}-{int(places[0]):08d}-{int(places[-1]) + 1:08d}"
+
+
+def _predicted(rows: pd.DataFrame) -> Tensor:
+    classes = rows.loc[rows["metric"] == "accuracy", "target"]
+    return torch.tensor(classes.tolist(), dtype=torch.int64)
 
 
 def _offset(progress: Progress | None, index: int, count: int) -> Progress | None:

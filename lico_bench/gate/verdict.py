@@ -11,11 +11,14 @@ The two means are taken as independent. Where both were measured on the same pic
 careful: a verdict of pass or regression can be trusted, some inconclusive ones would be decided by
 a comparison picture by picture.
 
+A run that asked for the sanity check must pass it too.
+
 Source: Piaggio et al., JAMA 2012 (non-inferiority margins).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +29,8 @@ from scipy.special import ndtri
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.reference import KEY_COLUMNS, read_reference, standard_error
-from lico_bench.stats import arm_means
+from lico_bench.stats import arm_means, sanity_verdicts
+from lico_bench.stats.sanity import SANITY_CHECK, THRESHOLD
 
 Outcome = Literal["pass", "regression", "inconclusive", "not_comparable"]
 EXIT_CODES: dict[Outcome, int] = {
@@ -66,7 +70,8 @@ class Verdict:
 
     Attributes:
         outcome: the gravest of the judgements: regression, not_comparable, inconclusive, pass.
-        judgements: one per reference score, in the order of the reference.
+        judgements: one per reference score, in the order of the reference, then what the sanity
+            check says of each method where the run asked for it.
         num_unjudged: means of the run that the reference does not know.
     """
 
@@ -127,7 +132,7 @@ def check(
     judgements = tuple(
         _judge(row, found.get(key), bound)
         for key, (_, row) in zip(known, frozen.iterrows(), strict=True)
-    )
+    ) + tuple(_sanity_judgements(scores))
     outcomes = {judgement.outcome for judgement in judgements}
     return Verdict(
         outcome=next(outcome for outcome in _GRAVEST_FIRST if outcome in outcomes),
@@ -167,6 +172,34 @@ def _judge(frozen: pd.Series[Any], found: pd.Series[Any] | None, bound: float) -
         loss_low=low,
         loss_high=high,
     )
+
+
+def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
+    """What the sanity check says of each method of a run that asked for it.
+
+    A control is there to fail. A method that fails shows something else than the model, whatever
+    its scores: that is as grave as a regression.
+    """
+    manifest = scores.manifest() if hasattr(scores, "manifest") else {}
+    if SANITY_CHECK not in manifest.get("metrics", {}):
+        return
+    controls = {name for name, facts in manifest["methods"].items() if facts.get("is_control")}
+    outcomes: dict[str, Outcome] = {"fail": "regression"}
+    for _, row in sanity_verdicts(scores.curves()).iterrows():
+        if row["method"] not in controls:
+            yield Judgement(
+                dataset=str(row["dataset"]),
+                backbone=str(row["backbone"]),
+                labels=str(row["labels"]),
+                arm=str(row["arm"]),
+                method=str(row["method"]),
+                metric=SANITY_CHECK,
+                outcome=outcomes.get(row["outcome"], row["outcome"]),
+                sentence=str(row["sentence"]),
+                reference=THRESHOLD,
+                margin=0.0,
+                mean=float(row["similarity"]),
+            )
 
 
 def _obstacle(frozen: pd.Series[Any], found: pd.Series[Any] | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.perturbation import (
     Curves,
     area_under,
+    deletion_curve,
     perturbation_curves,
 )
 from lico_bench.metrics.pointing import pointing_game
@@ -36,10 +38,12 @@ __all__ = [
     "METRICS",
     "PROTOCOLS",
     "Curves",
+    "Effort",
     "Evidence",
     "LogitsModel",
     "Metric",
     "area_under",
+    "deletion_curve",
     "perturbation_curves",
     "pointing_game",
     "resolve_metric",
@@ -82,12 +86,37 @@ class Evidence:
     seed: int = 0
     shared: dict[str, object] = field(default_factory=dict)
 
+    @property
+    def scored(self) -> Tensor:
+        """(N,) int64, the class that curves follow: the protocol's choice.
+
+        Raises:
+            InvalidInputError: if it is the predicted one and nobody told which that is.
+        """
+        if self.protocol.scored_class == "explained":
+            return self.targets
+        if self.predicted is None:
+            raise InvalidInputError(
+                f"protocol {self.protocol.name} follows the predicted class; "
+                "pass predicted= to Evidence"
+            )
+        return self.predicted
+
     @cached_property
     def curves(self) -> Curves:
         """Insertion and deletion curves of the batch, made at the first look."""
+        return self._curves("most")
+
+    @cached_property
+    def least_first(self) -> Curves:
+        """The same with the least salient pixels changed first."""
+        return self._curves("least")
+
+    def _curves(self, first: Literal["most", "least"]) -> Curves:
         return perturbation_curves(
-            self.model, self.images, self.targets, self.maps, protocol=self.protocol
-        )
+            self.model, self.images, self.scored, self.maps,
+            protocol=self.protocol, first=first, mean_rgb=self.mean_rgb,
+        )  # fmt: skip
 
     def explain(
         self, images: Tensor, targets: Tensor, *, network: nn.Module | None = None
@@ -111,17 +140,42 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What one picture costs beyond its stored map.
+
+    Attributes:
+        shared: what others may have made already, such as `curves`; empty if nothing is shared.
+        forwards: pictures sent through the scoring network.
+        explains: maps made anew.
+        curves: curves of the perturbation protocol.
+    """
+
+    shared: str = ""
+    forwards: float = 0
+    explains: float = 0
+    curves: int = 0
+
+
+def no_effort(_protocol: Protocol, **_rules: object) -> Effort:
+    """A look at what is there."""
+    return Effort()
+
+
+@dataclass(frozen=True)
 class Metric:
     """A spec and the function that computes it, (N,) with NaN for skipped pictures.
 
     Attributes:
         compute: (evidence, **rules) -> (N,); rules are keyword-only with defaults.
         version: raised when the function computes another number under the same rules.
+        effort: (protocol, **rules) -> what one picture costs beyond its stored map; what metrics
+            share is counted once.
     """
 
     spec: MetricSpec
     compute: Callable[..., Tensor]
     version: int = 1
+    effort: Callable[..., Effort] = no_effort
 
     @property
     def protocol(self) -> str | None:
@@ -154,5 +208,10 @@ def resolve_metric(text: str) -> Metric:
     if options:
         told = format_call("", options).strip("()")
         spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({told})")
-        entry = replace(entry, spec=spec, compute=partial(entry.compute, **options))
+        entry = replace(
+            entry,
+            spec=spec,
+            compute=partial(entry.compute, **options),
+            effort=partial(entry.effort, **options),
+        )
     return replace(entry, spec=replace(spec, protocol=entry.protocol))

@@ -1,11 +1,23 @@
-"""Insertion, deletion and their difference: areas under the perturbation curves."""
+"""What is read off the perturbation curves: areas, single points, and areas freed of confidence."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Evidence, Metric
-from lico_bench.records import MetricSpec
+from lico_bench.metrics import METRICS, Curves, Effort, Evidence, Metric, area_under
+from lico_bench.records import MetricSpec, Protocol
+
+RISE = "Petsiuk et al., BMVC 2018"
+BRITTLE = (
+    "changed pictures are unlike any trained on: a brittle model drops fast and looks faithful; "
+    "areas grow with a model's confidence; compare with the random map of the same model"
+)
+POINTS = (10, 20, 50)  # % of the pixels changed
+MIN_CONTRAST = 0.1  # of probability between the whole and the emptied picture
 
 
 def insertion(evidence: Evidence) -> Tensor:
@@ -23,23 +35,130 @@ def overall(evidence: Evidence) -> Tensor:
     return evidence.curves.insertion_auc - evidence.curves.deletion_auc
 
 
-for _name, _compute, _is_better, _bounds, _source in (
-    ("insertion", insertion, True, (0.0, 1.0), "Petsiuk et al., BMVC 2018"),
-    ("deletion", deletion, False, (0.0, 1.0), "Petsiuk et al., BMVC 2018"),
-    ("overall", overall, True, (-1.0, 1.0), "Zhang et al., 2021 (Group-CAM)"),
-):
-    METRICS.add(
-        _name,
-        Metric(
-            MetricSpec(
-                name=_name,
-                title=_name.capitalize(),
-                higher_is_better=_is_better,
-                bounds=_bounds,
-                unit="probability",
-                source=_source,
-                needs=("curves",),
-            ),
-            _compute,
-        ),
+def insertion_lerf(evidence: Evidence) -> Tensor:
+    """Area under the insertion curve, least salient pixels first, (N,) in [0, 1]."""
+    return evidence.least_first.insertion_auc
+
+
+def deletion_lerf(evidence: Evidence) -> Tensor:
+    """Area under the deletion curve, least salient pixels first, (N,) in [0, 1]."""
+    return evidence.least_first.deletion_auc
+
+
+def deletion_gap(evidence: Evidence) -> Tensor:
+    """Area between deletion with the least and with the most salient pixels first, in [-1, 1]."""
+    return evidence.least_first.deletion_auc - evidence.curves.deletion_auc
+
+
+def insertion_normalised(evidence: Evidence) -> Tensor:
+    """Area of the insertion curve rescaled to 0 at the blurred and 1 at the whole picture, (N,).
+
+    NaN where the two differ by less than 0.1 in probability: nothing is told by such a curve.
+    """
+    curves = evidence.curves
+    return _rescaled_area(evidence, curves.insertion, curves.insertion[:, 0], curves)
+
+
+def deletion_normalised(evidence: Evidence) -> Tensor:
+    """Area of the deletion curve rescaled to 1 at the whole and 0 at the emptied picture, (N,).
+
+    NaN where the two differ by less than 0.1 in probability.
+    """
+    curves = evidence.curves
+    return _rescaled_area(evidence, curves.deletion, curves.deletion[:, -1], curves)
+
+
+def overall_normalised(evidence: Evidence) -> Tensor:
+    """Rescaled insertion minus rescaled deletion, (N,); NaN where one of them is."""
+    return insertion_normalised(evidence) - deletion_normalised(evidence)
+
+
+def value_at(evidence: Evidence, *, curve: str, percent: int) -> Tensor:
+    """Probability with `percent` % of the pixels changed, between points on a line, (N,)."""
+    curves = evidence.curves
+    values: Tensor = getattr(curves, curve)
+    share = torch.tensor(percent / 100, dtype=curves.fractions.dtype)
+    right = int(torch.searchsorted(curves.fractions, share).clamp(1, len(curves.fractions) - 1))
+    left = right - 1
+    gap = curves.fractions[right] - curves.fractions[left]
+    weight = ((share - curves.fractions[left]) / gap).clamp(0, 1)
+    return torch.lerp(values[:, left], values[:, right], weight)
+
+
+def _rescaled_area(evidence: Evidence, curve: Tensor, empty: Tensor, curves: Curves) -> Tensor:
+    contrast = curves.deletion[:, 0] - empty
+    area = area_under(curve, curves.fractions, rule=evidence.protocol.area)
+    # The area of a constant 1 is not 1 under every rule.
+    unit = area_under(torch.ones_like(curve), curves.fractions, rule=evidence.protocol.area)
+    return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit) / contrast, torch.nan)
+
+
+def curves_effort(_protocol: Protocol, **_rules: object) -> Effort:
+    """Both curves, shared by all that is read off them."""
+    return Effort("curves", curves=2)
+
+
+def least_first_effort(_protocol: Protocol, **_rules: object) -> Effort:
+    """Both curves once more."""
+    return Effort("least_first", curves=2)
+
+
+def _add(
+    name: str,
+    title: str,
+    compute: Callable[..., Tensor],
+    *,
+    is_better: bool | None,
+    bounds: tuple[float | None, float | None] = (0.0, 1.0),
+    source: str = RISE,
+    effort: Callable[..., Effort] = curves_effort,
+    unit: str = "probability",
+) -> None:
+    spec = MetricSpec(
+        name=name,
+        title=title,
+        higher_is_better=is_better,
+        bounds=bounds,
+        unit=unit,
+        source=source,
+        needs=("curves",),
+        cost="forwards",
+        pitfalls=BRITTLE,
     )
+    METRICS.add(name, Metric(spec, compute, effort=effort))
+
+
+_add("insertion", "Insertion", insertion, is_better=True)
+_add("deletion", "Deletion", deletion, is_better=False)
+_add(
+    "overall", "Overall", overall, is_better=True, bounds=(-1.0, 1.0),
+    source="Zhang et al., 2021 (Group-CAM)",
+)  # fmt: skip
+_LERF = "Samek et al., TNNLS 2017 (least relevant first)"
+_add(
+    "insertion_lerf", "Insertion, least first", insertion_lerf, is_better=False, source=_LERF,
+    effort=least_first_effort,
+)  # fmt: skip
+_add(
+    "deletion_lerf", "Deletion, least first", deletion_lerf, is_better=True, source=_LERF,
+    effort=least_first_effort,
+)  # fmt: skip
+_add(
+    "deletion_gap", "Deletion, gap", deletion_gap, is_better=True, bounds=(-1.0, 1.0), source=_LERF,
+    effort=least_first_effort,
+)  # fmt: skip
+for _name, _title, _compute, _is_better in (
+    ("insertion_normalised", "Insertion, normalised", insertion_normalised, True),
+    ("deletion_normalised", "Deletion, normalised", deletion_normalised, False),
+    ("overall_normalised", "Overall, normalised", overall_normalised, True),
+):
+    _add(
+        _name, _title, _compute, is_better=_is_better, bounds=(None, None), source="this project",
+        unit="share of the contrast",
+    )  # fmt: skip
+for _percent in POINTS:
+    for _curve, _is_better in (("insertion", True), ("deletion", False)):
+        _add(
+            f"{_curve}_at_{_percent}", f"{_curve.capitalize()} at {_percent} %",
+            partial(value_at, curve=_curve, percent=_percent), is_better=_is_better,
+        )  # fmt: skip

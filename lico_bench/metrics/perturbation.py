@@ -9,29 +9,32 @@ Source: Petsiuk et al., BMVC 2018 (RISE); the rules are a `Protocol`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lico_bench.checks import check_images, check_maps, check_targets
+from lico_bench.checks import check_choice, check_images, check_maps, check_targets
 from lico_bench.errors import InvalidInputError
+from lico_bench.metrics.insertion_start import insertion_start
 from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import Forwards, LogitsModel, default_micro_batch, scoring
 from lico_bench.records import Protocol
 
+Rgb = tuple[float, float, float]
+Order = Literal["most", "least"]
+
 
 @dataclass(frozen=True)
 class Curves:
-    """Scores of the target class while pixels change, most salient first.
+    """Scores of the target class while pixels change, most salient first unless asked otherwise.
 
     Attributes:
-        fractions: (K + 1,) share of the pixels changed, from 0 to 1.
+        fractions: (K + 1,) share of the pixels changed, from 0 up.
         insertion: (N, K + 1) pixels of the picture put into its blurred copy.
         deletion: (N, K + 1) pixels of the picture replaced by the fill colour.
-        insertion_auc, deletion_auc: (N,) normalised trapezoid area, in [0, 1].
+        insertion_auc, deletion_auc: (N,) area by the rule of the protocol, in [0, 1].
         forwards: pictures sent through the model, 2 K N + 1.
     """
 
@@ -45,11 +48,27 @@ class Curves:
 
 @dataclass(frozen=True)
 class _Jobs:
-    """States to score: which picture, how many pixels changed, where the score goes."""
+    """States to score, those of one picture together: which picture, how many pixels changed."""
 
     image: Tensor
     changed: Tensor
-    step: Tensor
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of each picture.
+
+    Attributes:
+        fractions: (K + 1,) share of the pixels changed, from 0 up.
+        values: (N, K + 1) probability of the target class.
+        auc: (N,) area by the rule of the protocol, in [0, 1].
+        forwards: pictures sent through the model.
+    """
+
+    fractions: Tensor
+    values: Tensor
+    auc: Tensor
+    forwards: int
 
 
 def perturbation_curves(
@@ -59,6 +78,8 @@ def perturbation_curves(
     maps: Tensor,
     *,
     protocol: Protocol | str = "lico_bench_1",
+    first: Order = "most",
+    mean_rgb: Rgb | None = None,
     micro_batch: int | None = None,
 ) -> Curves:
     """Insertion and deletion curves of each picture.
@@ -67,8 +88,11 @@ def perturbation_curves(
         model: any callable from images (n, 3, H, W) in [0, 1] to logits (n, K).
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class whose probability is followed.
-        maps: (N, H, W) float, finite; the largest value changes first, equal values in the order
-            of the pixels.
+        maps: (N, H, W) float, finite.
+        first: which pixels change first, the most or the least salient; the latter is the former's
+            order read backwards.
+        mean_rgb: what a normalised zero stands for, for protocols that fill with it; that of a
+            `Classifier` is known.
         micro_batch: pictures per forward; chosen by size and device if None.
 
     Returns:
@@ -79,99 +103,164 @@ def perturbation_curves(
     Raises:
         InvalidInputError: for images, targets or maps that are not as said.
         UnknownNameError: for an unknown protocol.
+        OutOfMemoryError: if not even one picture fits into memory.
     """
-    rules = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
-    check_images(images)
-    check_targets(targets, num_images=len(images))
-    height, width = images.shape[2:]
-    check_maps(maps, num_images=len(images), size=(height, width))
-    changed = step_sizes(height * width, rules.steps)
-    size = micro_batch or default_micro_batch(images)
+    scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
-        scorer = _Scorer(model, images, targets.to(images.device), rank_pixels(maps), size)
-        deletion, insertion = _score_all(scorer, changed, rules)
-    fractions = torch.tensor(changed, dtype=torch.float64) / (height * width)
+        deletion = scorer.deletion()
+        insertion = scorer.insertion(whole=deletion[:, 0])
     return Curves(
-        fractions=fractions.float(),
-        insertion=insertion,
-        deletion=deletion,
-        insertion_auc=area_under(insertion, fractions),
-        deletion_auc=area_under(deletion, fractions),
+        fractions=scorer.fractions.float(),
+        insertion=insertion.cpu(),
+        deletion=deletion.cpu(),
+        insertion_auc=scorer.area(insertion),
+        deletion_auc=scorer.area(deletion),
         forwards=scorer.forwards.sent,
     )
 
 
-def step_sizes(num_pixels: int, steps: int) -> list[int]:
-    """Number of changed pixels at each of the K + 1 points, round(j * pixels / K)."""
-    if steps > num_pixels:
-        raise InvalidInputError(f"protocol: {steps} steps for {num_pixels} pixels; use fewer steps")
-    return [round(j * num_pixels / steps) for j in range(steps + 1)]
+def deletion_curve(
+    model: LogitsModel,
+    images: Tensor,
+    targets: Tensor,
+    maps: Tensor,
+    *,
+    protocol: Protocol | str = "lico_bench_1",
+    first: Order = "most",
+    mean_rgb: Rgb | None = None,
+    micro_batch: int | None = None,
+) -> Curve:
+    """The deletion curve alone, at half the cost: K N + 1 forwards; see `perturbation_curves`."""
+    scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
+    with scoring(model):
+        deletion = scorer.deletion()
+    return Curve(
+        scorer.fractions.float(), deletion.cpu(), scorer.area(deletion), scorer.forwards.sent
+    )
 
 
-def rank_pixels(maps: Tensor) -> Tensor:
-    """Rank of each pixel, 0 for the most salient; equal values keep the order of the pixels.
+def rank_pixels(maps: Tensor, *, ties: str = "stable_descending") -> Tensor:
+    """Rank of each pixel, 0 for the most salient.
 
     Args:
         maps: (N, H, W).
+        ties: `stable_descending` keeps the order of equal pixels, `stable_reversed` turns it round.
 
     Returns:
         (N, H, W) int32, each a permutation of 0 .. H * W - 1.
     """
     flat = maps.flatten(1)
-    order = flat.argsort(dim=1, descending=True, stable=True)
+    if ties == "stable_reversed":
+        order = flat.argsort(dim=1, stable=True).flip(1)
+    else:
+        order = flat.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(flat.shape[1], dtype=torch.int32, device=maps.device).expand_as(order)
     ranks = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places)
     return ranks.view(maps.shape)
 
 
-def area_under(curve: Tensor, fractions: Tensor) -> Tensor:
-    """Trapezoid area of curves (N, S) over their fractions (S,) in [0, 1]; (N,) float32."""
-    return torch.trapezoid(curve.double(), fractions.double(), dim=1).float()
-
-
-def blur(images: Tensor, *, sigma_px: float, radius_px: int) -> Tensor:
-    """Images after a Gaussian, cut off at `radius_px`, with mirrored borders.
+def area_under(curve: Tensor, fractions: Tensor, *, rule: str = "trapezoid") -> Tensor:
+    """Area of curves (N, S) over the shares (S,) in [0, 1] by the trapezoid rule; (N,) float32.
 
     Args:
-        images: (N, 3, H, W).
-
-    Returns:
-        (N, 3, H, W) in the range of the input.
+        rule: `trapezoid` over the true shares, `even` as if they were evenly spaced, `per_point`
+            with a spacing of 1 / S in place of 1 / (S - 1).
     """
-    offsets = torch.arange(-radius_px, radius_px + 1, device=images.device, dtype=torch.float32)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma_px**2))
-    kernel = (kernel / kernel.sum()).to(images.dtype)
-    planes = images.reshape(-1, 1, *images.shape[2:])
-    padded = F.pad(planes, (radius_px,) * 4, mode="reflect")
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return blurred.view(images.shape).clamp(0, 1)
+    if rule == "trapezoid":
+        return torch.trapezoid(curve.double(), fractions.double(), dim=1).float()
+    points = curve.shape[1]
+    spacing = 1 / (points - 1) if rule == "even" else 1 / points
+    return torch.trapezoid(curve.double(), dx=spacing, dim=1).float()
 
 
-def insertion_start(images: Tensor, rules: Protocol) -> Tensor:
-    """The blurred pictures (N, 3, H, W) that insertion starts from."""
-    shorter = min(images.shape[2:])
-    sigma = rules.blur_sigma_frac * shorter
-    radius = min(math.ceil(rules.blur_radius_sigmas * sigma), shorter - 1)
-    return blur(images, sigma_px=sigma, radius_px=radius)
+def fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
+    """(3,) float32, the colour in [0, 1] that deletion fills with.
+
+    Raises:
+        InvalidInputError: if the rules want the model's mean colour and nobody knows it.
+    """
+    if rules.fill_rgb != "model_mean":
+        return torch.tensor(rules.fill_rgb)
+    if mean_rgb is not None:
+        return torch.tensor(mean_rgb)
+    mean = getattr(model, "mean", None)
+    if not isinstance(mean, Tensor) or mean.numel() != 3:
+        raise InvalidInputError(
+            f"protocol {rules.name} fills with the mean colour of the model's normalisation, which "
+            "this model does not tell; pass mean_rgb=(r, g, b) in [0, 1]"
+        )
+    return mean.detach().flatten().cpu().float()
 
 
 class _Scorer:
-    """Scores lists of states of one batch of pictures."""
+    """Scores the states of one batch of pictures."""
 
     def __init__(
-        self, model: LogitsModel, images: Tensor, targets: Tensor, ranks: Tensor, size: int
-    ) -> None:
-        self.forwards = Forwards(model, size=size)
+        self, forwards: Forwards, images: Tensor, targets: Tensor, ranks: Tensor, rules: Protocol,
+        fill: Tensor,
+    ) -> None:  # fmt: skip
+        self.forwards = forwards
         self.images = images.contiguous(memory_format=torch.channels_last)
-        self.targets = targets
+        self.targets = targets.to(images.device)
         self.ranks = ranks.to(images.device)
+        self.rules = rules
+        self.fill = fill
+        num_pixels = images.shape[2] * images.shape[3]
+        changed = rules.changed_px(num_pixels)
+        self.fractions = torch.tensor(changed, dtype=torch.float64) / num_pixels
+        # A curve that ends with every pixel changed needs no state of its own for its last point.
+        self._ends_whole = changed[-1] == num_pixels
+        self._jobs = _jobs_for(
+            changed[:-1] if self._ends_whole else changed, len(images), images.device
+        )
 
-    def score(self, jobs: _Jobs, *, changed_to: Tensor, unchanged: Tensor) -> Tensor:
-        """Probability of the target in each state, (number of jobs,), on the device.
+    @classmethod
+    def of(
+        cls, model: LogitsModel, images: Tensor, targets: Tensor, maps: Tensor,
+        protocol: Protocol | str, first: Order, mean_rgb: Rgb | None, micro_batch: int | None,
+    ) -> _Scorer:  # fmt: skip
+        """A scorer of checked arguments."""
+        rules = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+        check_images(images)
+        check_targets(targets, num_images=len(images))
+        height, width = images.shape[2:]
+        check_maps(maps, num_images=len(images), size=(height, width))
+        check_choice("first", first, ("most", "least"))
+        ranks = rank_pixels(maps, ties=rules.ties)
+        if first == "least":
+            ranks = height * width - 1 - ranks
+        fill = fill_colour(rules, model, mean_rgb).to(images).view(1, 3, 1, 1)
+        size = default_micro_batch(images) if micro_batch is None else micro_batch
+        return cls(Forwards(model, size=size), images, targets, ranks, rules, fill)
 
-        `changed_to` and `unchanged` are (N or 1, 3, H, W): where a pixel's rank is below the job's
-        number of changed pixels it comes from the first, elsewhere from the second.
+    def deletion(self) -> Tensor:
+        """(N, K + 1) on the device."""
+        filled = self.fill.expand(1, 3, *self.images.shape[2:])
+        scores = self._score(changed_to=filled, unchanged=self.images)
+        if self._ends_whole:
+            scores = torch.cat([scores, self._score_everywhere(filled)[:, None]], dim=1)
+        return scores
+
+    def insertion(self, *, whole: Tensor) -> Tensor:
+        """(N, K + 1) on the device; `whole` are the scores (N,) of the unchanged pictures."""
+        start = insertion_start(self.images, self.rules, fill=self.fill)
+        start = start.contiguous(memory_format=torch.channels_last)
+        scores = self._score(changed_to=self.images, unchanged=start)
+        if self._ends_whole:  # nothing deleted is everything inserted
+            scores = torch.cat([scores, whole[:, None]], dim=1)
+        return scores
+
+    def area(self, curve: Tensor) -> Tensor:
+        """(N,) on the CPU, by the protocol's rule."""
+        return area_under(curve.cpu(), self.fractions, rule=self.rules.area)
+
+    def _score(self, *, changed_to: Tensor, unchanged: Tensor) -> Tensor:
+        """Probability of the target in each state, (N, number of states).
+
+        Both are (N or 1, 3, H, W): where a pixel's rank is below the state's number of changed
+        pixels it comes from the first, elsewhere from the second.
         """
+        jobs = self._jobs
 
         def make(numbers: Tensor) -> Tensor:
             image = jobs.image[numbers]
@@ -185,9 +274,10 @@ class _Scorer:
             _check_classes(targets, logits)
             return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]
 
-        return self.forwards.run(len(jobs.image), make, read, device=self.images.device)
+        scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
+        return scores.view(len(self.images), -1)
 
-    def score_everywhere(self, state: Tensor) -> Tensor:
+    def _score_everywhere(self, state: Tensor) -> Tensor:
         """Probability of every picture's target in one common `state` (1, 3, H, W), (N,)."""
 
         def make(numbers: Tensor) -> Tensor:
@@ -207,31 +297,11 @@ def _check_classes(targets: Tensor, logits: Tensor) -> None:
         )
 
 
-def _score_all(scorer: _Scorer, changed: list[int], rules: Protocol) -> tuple[Tensor, Tensor]:
-    """Deletion and insertion curves (N, K + 1) on the CPU."""
-    images, num_images, steps = scorer.images, len(scorer.images), rules.steps
-    fill = torch.tensor(rules.fill_rgb, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-    fill = fill.expand(1, 3, *images.shape[2:])
-    start = insertion_start(images, rules).contiguous(memory_format=torch.channels_last)
-    curves = torch.empty(2, num_images, steps + 1, device=images.device)
-    deletion, insertion = curves
-    jobs = _jobs_for(range(steps), changed, num_images, images.device)
-    deletion[jobs.image, jobs.step] = scorer.score(jobs, changed_to=fill, unchanged=images)
-    deletion[:, steps] = scorer.score_everywhere(fill)
-    jobs = _jobs_for(range(steps), changed, num_images, images.device)
-    insertion[jobs.image, jobs.step] = scorer.score(jobs, changed_to=images, unchanged=start)
-    insertion[:, steps] = deletion[:, 0]  # nothing deleted is everything inserted
-    deletion, insertion = curves.cpu()
-    return deletion, insertion
-
-
-def _jobs_for(steps: range, changed: list[int], num_images: int, device: torch.device) -> _Jobs:
-    step = torch.tensor(list(steps), device=device)
-    counts = torch.tensor(changed, dtype=torch.int32, device=device)[step]
+def _jobs_for(changed: list[int], num_images: int, device: torch.device) -> _Jobs:
+    counts = torch.tensor(changed, dtype=torch.int32, device=device)
     return _Jobs(
-        image=torch.arange(num_images, device=device).repeat_interleave(len(step)),
+        image=torch.arange(num_images, device=device).repeat_interleave(len(counts)),
         changed=counts.repeat(num_images),
-        step=step.repeat(num_images),
     )
 
 

@@ -99,7 +99,7 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
                 "name a convolutional layer"
             )
         point._activation = output.detach().requires_grad_()
-        return point._activation
+        return point._activation.clone()  # a copy: the next layer may write in place
 
     with evaluating(model):
         handle = modules[layer].register_forward_hook(catch)

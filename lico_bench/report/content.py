@@ -11,7 +11,8 @@ import pandas as pd
 from lico_bench.errors import MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import wording
-from lico_bench.stats import OWN_SCORES, arm_means, paired_differences
+from lico_bench.stats import OWN_SCORES, arm_means, paired_differences, sanity_verdicts
+from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
 
 SETTING = ("dataset", "source", "backbone", "labels")
@@ -235,6 +236,8 @@ def _notes(
             f"The run is not finished: {finished} of {planned} models are in; "
             "the same `lico-bench run` command goes on where it stopped."
         )
+    if SANITY_CHECK in manifest.get("metrics", {}):
+        yield from _sanity_notes(run, manifest)
     lonely = rows.groupby("pair")["arm"].nunique() < len(arms)
     if lonely.any():
         yield (
@@ -248,3 +251,15 @@ def _notes(
             f"{count:,} of {method or 'the model'}" for method, count in counts.items()
         )
         yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {told}."
+
+
+def _sanity_notes(run: RunFolder, manifest: dict[str, Any]) -> Iterator[str]:
+    """One sentence per dataset and arm: which methods forget their map with the network."""
+    verdicts = sanity_verdicts(run.curves())
+    titles = {name: facts.get("title", name) for name, facts in manifest["methods"].items()}
+    for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
+        told = ", ".join(
+            f"{titles.get(row['method'], row['method'])} {row['outcome']} ({row['similarity']:.2f})"
+            for _, row in part.iterrows()
+        )
+        yield f"Sanity check on {dataset}, arm {arm}: {told}."

@@ -16,6 +16,7 @@ from lico_bench.records import MetricSpec
 from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures import Plot, colour_of, heat_png, pictures
+from lico_bench.stats import calibration_errors
 
 TEMPLATE = "page.html.j2"
 BAR_WIDTH = 120  # of the drawn intervals, in units of their view box
@@ -46,6 +47,7 @@ def render_page(content: Content, plots: Sequence[Plot], tables: Sequence[str]) 
         galleries=list(_galleries(content)),
         tables=tables,
         findings=content.run.findings(),
+        calibration=_calibration(content),
         specs=[
             (spec, {True: "higher is better", False: "lower is better", None: "no direction"})
             for spec in content.specs.values()
@@ -202,3 +204,9 @@ def _sortable(number: float) -> str:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _calibration(content: Content) -> dict[str, float]:
+    """Calibration error of each finished cell."""
+    errors = calibration_errors(content.rows)
+    return dict(zip(errors["cell"], errors["calibration_error"], strict=True))

@@ -67,7 +67,9 @@ def mean_interval(low: float, high: float, spec: MetricSpec) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
     smallest, largest = spec.bounds
-    return f"[{value(max(low, smallest), spec)}, {value(min(high, largest), spec)}]"
+    low = low if smallest is None else max(low, smallest)
+    high = high if largest is None else min(high, largest)
+    return f"[{value(low, spec)}, {value(high, spec)}]"
 
 
 def effect(low: float, high: float, spec: MetricSpec) -> str:

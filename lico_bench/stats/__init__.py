@@ -1,18 +1,26 @@
 """Rows in, numbers with intervals out: means of arms and paired differences between them."""
 
 from lico_bench.stats.bootstrap import Estimates, two_level
+from lico_bench.stats.class_macro import class_macro
+from lico_bench.stats.calibration import calibration_errors
 from lico_bench.stats.grid import Grid, as_frame, build_grids
 from lico_bench.stats.means import arm_means
 from lico_bench.stats.own_scores import OWN_SCORES
 from lico_bench.stats.paired import paired_differences
+from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
 
 __all__ = [
     "OWN_SCORES",
     "Estimates",
     "Grid",
+    "SanityVerdict",
     "arm_means",
     "as_frame",
     "build_grids",
+    "calibration_errors",
+    "class_macro",
     "paired_differences",
+    "sanity_verdict",
+    "sanity_verdicts",
     "two_level",
 ]

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,17 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), part, compression="zstd")
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """The rows of a Parquet file.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of a Parquet file, of all columns or some.
 
     Raises:
         MissingDataError: if there is no such file.
         BrokenFileError: if it is no whole Parquet file.
     """
     try:
-        frame: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
+        frame: pd.DataFrame = pq.read_table(
+            path, partitioning=None, columns=None if columns is None else list(columns)
+        ).to_pandas()
         return frame
     except FileNotFoundError as error:
         raise MissingDataError(f"no such file: {path}") from error
@@ -103,3 +105,30 @@ def read_parquet(path: Path) -> pd.DataFrame:
         raise BrokenFileError(
             f"{path}: not a whole Parquet file; delete it and run the same command again"
         ) from error
+
+
+def merge_parquet(parts: Sequence[Path], path: Path) -> int:
+    """Join Parquet files into `path`, one after the other in bounded memory; the number of rows.
+
+    Columns that are empty in one part take their type from the others.
+
+    Raises:
+        BrokenFileError: if a part is no whole Parquet file, or of other columns.
+    """
+    count = 0
+    try:
+        schema = pa.unify_schemas(
+            [pq.read_schema(part).remove_metadata() for part in parts],
+            promote_options="permissive",
+        )
+        with replacing(path) as whole, pq.ParquetWriter(whole, schema, compression="zstd") as out:
+            for part in parts:
+                table = pq.read_table(part, partitioning=None)
+                out.write_table(table.replace_schema_metadata(None).cast(schema))
+                count += table.num_rows
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, ValueError) as error:
+        raise BrokenFileError(
+            f"{path.parent}: parts that do not fit together ({error}); "
+            "delete them and run the same command again"
+        ) from error
+    return count

@@ -3,11 +3,14 @@
 RUN/manifest.json       suite, recipes, data found, class names, versions, metrics, protocols
 RUN/cells/<key>/        recipe.json model.safetensors history.parquet findings.json rows.parquet
                         curves.parquet gallery.parquet done.json (last: the cell is whole)
+RUN/cells/<key>/parts/  scores of ranges of pictures while the cell is scored
 RUN/report/             report.html verdicts.json tables/ figures/
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,11 @@ import pandas as pd
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
-from lico_bench.store.files import read_json, read_parquet, write_json
+from lico_bench.store.files import merge_parquet, read_json, read_parquet, write_json, write_parquet
 
 FORMAT = 1
+SCORE_TABLES = ("rows", "curves", "gallery")
+EMPTY = {"rows": ROW_COLUMNS, "curves": CURVE_COLUMNS, "gallery": ("cell", "image_id", "method")}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,37 @@ class CellFolder:
     def table(self, name: str) -> Path:
         """Path of `rows`, `curves`, `history` or `gallery`."""
         return self.path / f"{name}.parquet"
+
+    @property
+    def parts(self) -> Path:
+        """Where the scores of ranges of pictures lie until the cell is whole."""
+        return self.path / "parts"
+
+    def part_rows(self, part: str) -> pd.DataFrame | None:
+        """The rows of a stored part; None if it is not there."""
+        path = self.parts / f"{part}.rows.parquet"
+        return read_parquet(path) if path.is_file() else None
+
+    def write_part(self, part: str, tables: Mapping[str, pd.DataFrame]) -> None:
+        """Store the tables of a part; its rows come last: where they are, it is whole."""
+        for name in SCORE_TABLES[::-1]:
+            if not tables[name].empty:
+                write_parquet(self.parts / f"{part}.{name}.parquet", tables[name])
+
+    def join_parts(self) -> int:
+        """Make the cell's tables of its parts, in bounded memory; the number of rows."""
+        counts = {}
+        for name in SCORE_TABLES:
+            found = sorted(self.parts.glob(f"*.{name}.parquet"))
+            if found:
+                counts[name] = merge_parquet(found, self.table(name))
+            else:
+                write_parquet(self.table(name), pd.DataFrame(columns=list(EMPTY[name])))
+        return counts["rows"]
+
+    def drop_parts(self) -> None:
+        """Remove the parts; what they hold is in the tables."""
+        shutil.rmtree(self.parts, ignore_errors=True)
 
 
 @dataclass(frozen=True)

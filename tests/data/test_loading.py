@@ -42,10 +42,16 @@ def test_every_dataset_keeps_the_contract(root: Path, name: str, source: str, sp
         assert regions.shape == (2, 32, 32)
         assert regions.dtype == torch.bool
         assert regions.flatten(1).any(1).all()
+        objects = data.read_instances([3, 1])
+        assert torch.equal(torch.stack([each.any(0) for each in objects]), regions)
+        assert source == "real" or [len(each) for each in objects] == [1, 1]
     else:
         assert data.regions is None
+        assert not data.has_instances
         with pytest.raises(InvalidInputError, match="localisation"):
             data.read_regions([0])
+        with pytest.raises(InvalidInputError, match="localisation"):
+            data.read_instances([0])
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lico_bench.data.geometry import Fit
-from lico_bench.data.regions import Boxes, MaskFile, XmlBoxes, fit_region
+from lico_bench.data.regions import (
+    Boxes,
+    MaskFile,
+    XmlBoxes,
+    fit_instances,
+    fit_region,
+    tells_objects_apart,
+)
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FITS = st.builds(
@@ -63,6 +70,28 @@ def test_several_boxes_are_joined_and_none_is_empty() -> None:
     region = fit_region(Boxes(((0, 0, 8, 8), (16, 16, 32, 32))), fit, 32, 32)
     assert int(region.sum()) == 8 * 8 + 16 * 16
     assert not fit_region(Boxes(()), fit, 32, 32).any()
+
+
+def test_each_box_is_an_instance_unless_the_crop_left_nothing_of_it() -> None:
+    boxes = Boxes(((0, 0, 10, 100), (110, 20, 150, 60), (140, 0, 190, 100)))
+    fit = Fit(32, "crop", 1.0, 0)
+    objects = fit_instances(boxes, fit, 100, 300)
+    assert objects.shape == (2, 32, 32)  # the first lies left of the middle square
+    assert torch.equal(objects.any(0), fit_region(boxes, fit, 100, 300))
+    assert fit_instances(Boxes(()), fit, 100, 300).shape == (0, 32, 32)
+
+
+def test_a_mask_is_one_instance_and_does_not_tell_objects_apart(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 20), dtype=np.uint8)
+    pixels[2:6, 2:6] = pixels[10:18, 10:18] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    mask = MaskFile(tmp_path / "mask.png", "grey")
+    fit = Fit(20, "squash", 1.0, 0)
+    objects = fit_instances(mask, fit, 20, 20)
+    assert objects.shape == (1, 20, 20)
+    assert torch.equal(objects[0], fit_region(mask, fit, 20, 20))
+    assert not tells_objects_apart(mask)
+    assert tells_objects_apart(Boxes(()))
 
 
 def test_xml_gives_the_boxes_of_its_class_alone(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def scores(models, dataset):
 def test_rows_have_the_stable_columns_and_counts(scores):
     rows = scores.to_frame()
     assert tuple(rows.columns) == ROW_COLUMNS
-    assert len(rows) == 2 * (2 * 20 + 2 * 4 * 8)  # arms, own scores, methods x metrics
+    # Arms; own scores of all; methods, metrics and facts of the map; ends of the curves.
+    assert len(rows) == 2 * (3 * 20 + 2 * (4 + 2) * 8 + 3 * 8)
     assert not rows.duplicated(["cell", "image_id", "method", "metric"]).any()
 
 
@@ -55,7 +56,7 @@ def test_both_arms_are_scored_on_the_same_pictures_and_classes(scores):
         for _, part in explained.groupby("arm")
     ]
     assert keys[0] == keys[1]
-    assert len(keys[0]) == 8 * 4
+    assert len(keys[0]) == 8 * (4 + 2)
 
 
 def test_accuracy_is_that_of_the_model(scores, models, dataset):
@@ -100,7 +101,10 @@ def test_gallery_pictures_are_those_of_the_dataset(scores, dataset):
 
 def test_protocol_id_travels_with_every_explained_row(scores):
     rows = scores.rows
-    assert (rows[rows.method == ""].protocol == "").all()
+    of_model = rows[rows.method == ""]
+    is_end = of_model.metric.str.startswith("score_")
+    assert (of_model[~is_end].protocol == "").all()
+    assert of_model[is_end].protocol.str.startswith("lico_bench_1@").all()
     curves = rows[rows.metric.isin(["insertion", "deletion", "overall"])]
     assert curves.protocol.str.fullmatch(r"lico_bench_1@[0-9a-f]{8}").all()
     pointing = rows[rows.metric == "pointing_game"]

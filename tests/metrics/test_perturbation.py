@@ -14,10 +14,12 @@ from torch import nn
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS, area_under, perturbation_curves
-from lico_bench.metrics.perturbation import blur, insertion_start, rank_pixels, step_sizes
+from lico_bench.metrics.insertion_start import blur, insertion_start
+from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.records import Output
 
 RULES = PROTOCOLS["lico_bench_1"]
+FILL = torch.tensor(RULES.fill_rgb).view(1, 3, 1, 1)
 ATOL_FP32 = 1e-5
 
 
@@ -47,8 +49,8 @@ def random_case(seed: int, num_images: int = 3, size: int = 8):
 def slow_curves(model, images, targets, maps):
     """Change one picture pixel by pixel, as the definition says."""
     fill = torch.tensor(RULES.fill_rgb).view(3, 1, 1)
-    starts = insertion_start(images, RULES)
-    sizes = step_sizes(maps[0].numel(), RULES.steps)
+    starts = insertion_start(images, RULES, fill=FILL)
+    sizes = RULES.changed_px(maps[0].numel())
     deletion, insertion = np.zeros((2, len(images), len(sizes)))
     for i, image in enumerate(images):
         order = np.argsort(-maps[i].flatten().numpy(), kind="stable")
@@ -109,7 +111,7 @@ def test_deletion_of_a_linear_model_has_the_closed_form():
     )
     lost = 1 - sum(RULES.fill_rgb) / 3
     largest_first = weights.flatten().flip(0)
-    for j, size in enumerate(step_sizes(64, RULES.steps)):
+    for j, size in enumerate(RULES.changed_px(64)):
         log_odds = float(weights.sum() - lost * largest_first[:size].sum())
         expected = 1 / (1 + math.exp(-log_odds))
         assert float(curves.deletion[0, j]) == pytest.approx(expected, abs=ATOL_FP32)
@@ -144,7 +146,7 @@ def test_ends_are_the_picture_the_blur_and_the_fill():
     assert torch.equal(curves.deletion[:, 0], curves.insertion[:, -1])
     assert torch.allclose(curves.deletion[:, 0], score(images), atol=ATOL_FP32)
     assert torch.allclose(curves.deletion[:, -1], score(fill), atol=ATOL_FP32)
-    blurred = insertion_start(images, RULES)
+    blurred = insertion_start(images, RULES, fill=FILL)
     assert torch.allclose(curves.insertion[:, 0], score(blurred), atol=ATOL_FP32)
 
 
@@ -162,7 +164,7 @@ def test_area_is_the_trapezoid_rule():
 
 
 def test_steps_of_uneven_division_cover_all_pixels_once():
-    sizes = step_sizes(49, 32)
+    sizes = RULES.changed_px(49)
     assert sizes[0] == 0
     assert sizes[-1] == 49
     assert set(np.diff(sizes)) == {1, 2}

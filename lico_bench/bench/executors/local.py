@@ -14,8 +14,7 @@ def run_locally(plan: Plan, run: RunFolder, *, device: str, reporter: Reporter) 
     """Run what is missing, in the plan's order."""
     splits = SplitCache(plan.root)
     for cell in plan.cells:
-        folder = run.cell(cell.key)
-        if folder.is_done:
+        if run.cell(cell.key).is_done:
             reporter.skip(cell.title)
         else:
-            run_cell(cell, plan, folder, splits=splits, device=device, reporter=reporter)
+            run_cell(cell, plan, run, splits=splits, device=device, reporter=reporter)

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -30,12 +32,14 @@ __all__ = [
     "Figure",
     "Plot",
     "cells_of",
+    "colour_bar",
     "colour_of",
     "drawing",
     "heat_colours",
     "loud_title",
     "of_block",
     "save_plot",
+    "signed_colours",
     "style_of",
     "whole_ticks",
 ]
@@ -43,6 +47,7 @@ __all__ = [
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 HEAT = "inferno"
+SIGNED = "RdBu_r"  # white is zero
 PNG_DPI = 130
 
 SETTINGS: Any = {
@@ -58,7 +63,7 @@ class Plot:
 
     Attributes:
         name: stem of its files.
-        kind: `forest`, `curves`, `gallery` or `training`.
+        kind: `forest`, `curves`, `sanity`, `gallery` or `training`.
         title: one line, plain text.
         caption: what is to be seen and under which rules.
     """
@@ -100,6 +105,22 @@ def style_of(content: Content, arm: str) -> str:
 def heat_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 4) colours in [0, 1] of values in [0, 1], dark to bright."""
     return np.array(mpl.colormaps[HEAT](values))
+
+
+def signed_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 4) colours in [0, 1] of values in [-1, 1], blue against and red for the class."""
+    return np.array(mpl.colormaps[SIGNED]((values + 1) / 2))
+
+
+def colour_bar(figure: Figure, grid: Any, ends: tuple[str, ...], *, is_signed: bool) -> None:
+    """A small scale below the axes of `grid`, with words at even distances along it."""
+    scale = ScalarMappable(Normalize(0, 1), cmap=SIGNED if is_signed else HEAT)
+    bar = figure.colorbar(
+        scale, ax=grid, location="bottom", shrink=0.5, fraction=0.04, aspect=40, pad=0.02
+    )
+    bar.set_ticks([float(place) for place in np.linspace(0, 1, len(ends))], labels=list(ends))
+    bar.ax.tick_params(labelsize=7, length=0)
+    bar.outline.set_visible(False)
 
 
 def whole_ticks(axes: Axes) -> None:

@@ -1,0 +1,129 @@
+"""RISE: memory against the number of masks, and cost against its bare forwards.
+
+Bars: 4,000 masks at 224 px take less than 20 MiB more at their peak than 64 do, each measured in a
+fresh process; a map costs at most 1.25 times its forwards (wrn_16_2, 32 px, two cores).
+
+The bar is on memory in use: there the C library is told to give freed blocks back to the system.
+Left to itself it keeps some, which the second column shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lico_bench.models import build_classifier, default_micro_batch
+from lico_bench.saliency import explain
+
+MEMORY_BAR_MIB, RATIO_BAR = 20, 1.25
+MASK_COUNTS = (64, 512, 4000)
+MEMORY_SIZE = 224
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far, its parent's left out (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("rise.py: no VmHWM in /proc/self/status; run this on Linux")
+
+
+def explain_one(num_masks: int) -> None:
+    """Print the peak memory of one map at 224 px of a network that is next to nothing."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    image = torch.rand(1, 3, MEMORY_SIZE, MEMORY_SIZE)
+    explain(model, image, torch.tensor([0]), method="rise", num_masks=num_masks)
+    print(peak_mib())
+
+
+def measure_memory() -> bool:
+    """Print the peak for each number of masks; whether the bar is missed."""
+    peaks = []
+    print("masks   peak MiB   by default   size of all masks")
+    for count in MASK_COUNTS:
+        peaks.append(peak_of(count, GIVES_BACK))
+        whole = count * MEMORY_SIZE**2 * 4 / 2**20
+        print(f"{count:5d}  {peaks[-1]:9.1f}  {peak_of(count, {}):11.1f}  {whole:18.1f}")
+    growth = peaks[-1] - peaks[0]
+    print(f"growth {growth:9.1f}   bar {MEMORY_BAR_MIB}")
+    return growth >= MEMORY_BAR_MIB
+
+
+def peak_of(num_masks: int, environment: dict[str, str]) -> float:
+    """Peak memory in MiB of a fresh process that makes one map."""
+    told = [sys.executable, __file__, "--only-memory-of", str(num_masks)]
+    done = subprocess.run(
+        told, check=True, capture_output=True, text=True, env=os.environ | environment
+    )
+    return float(done.stdout)
+
+
+def measure_cost(asked: argparse.Namespace) -> bool:
+    """Print the time of maps and of their bare forwards; whether the bar is missed."""
+    rng = torch.Generator().manual_seed(0)
+    model = build_classifier(
+        asked.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
+    )
+    model = model.eval().to(memory_format=torch.channels_last)
+    images = torch.rand(asked.images, 3, asked.size, asked.size, generator=rng)
+    targets = torch.randint(0, 10, (asked.images,), generator=rng)
+    size = default_micro_batch(images)
+    pictures = images.repeat(-(-size // asked.images), 1, 1, 1)[:size]
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    forwards = asked.images * asked.masks
+    explain(model, images[:1], targets[:1], method="rise", num_masks=4 * size)
+    maps, bare = [], []
+    for _ in range(asked.rounds):
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for _ in range(-(-forwards // size)):
+                model(pictures)
+        bare.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        explain(model, images, targets, method="rise", num_masks=asked.masks)
+        maps.append(time.perf_counter() - started)
+    ratios = [m / b for m, b in zip(maps, bare, strict=True)]
+    ratio = statistics.median(ratios)
+    print(
+        f"{asked.backbone}, {asked.size} px, {asked.images} images, {forwards} forwards of {size}"
+    )
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
+    print(f"bare forwards  {statistics.median(bare):7.2f} s")
+    print(f"maps           {statistics.median(maps):7.2f} s")
+    print(
+        f"ratio          {ratio:7.3f}   "
+        f"rounds {min(ratios):.3f} to {max(ratios):.3f}, bar {RATIO_BAR}"
+    )
+    return ratio > RATIO_BAR
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backbone", default="wrn_16_2")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--masks", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only-memory-of", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.only_memory_of is not None:
+        explain_one(asked.only_memory_of)
+        return
+    has_failed = measure_memory()
+    has_failed |= measure_cost(asked)
+    sys.exit(has_failed)
+
+
+if __name__ == "__main__":
+    main()

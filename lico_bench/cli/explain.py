@@ -1,0 +1,127 @@
+"""`lico-bench explain`: one picture, the maps of several models and methods over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lico_bench.cli.options import split_names
+from lico_bench.cli.score import Classes, Device, ImageSize, Layer, Normalise, OwnArms, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from lico_bench.bench.explaining import Exhibit, Explanation
+
+SUFFIXES = (".png", ".pdf")
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    run: Annotated[
+        Path | None, typer.Option(help="A run folder; the newest that trained models by default.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Of the run; its first by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the trainings of the run.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(help="In place of a run: package.module:name or path/to/file.py:name."),
+    ] = None,
+    weights: Weights = None,
+    layer: Layer = None,
+    normalise: Normalise = None,
+    classes: Classes = None,
+    image_size: ImageSize = None,
+    arms: OwnArms = "",
+    methods: Annotated[str, typer.Option(help="See `ls methods`.")] = "grad_cam",
+    class_: Annotated[
+        str | None,
+        typer.Option("--class", help="Name or number to explain; else the first prediction."),
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="PNG or PDF, by its suffix.")] = Path("explain.png"),
+) -> None:
+    """Draw the maps of a picture: a row per model, a column per method."""
+    from rich.console import Console
+
+    from lico_bench.bench.explaining import explain_picture, read_picture
+    from lico_bench.cli.progress import working
+    from lico_bench.errors import InvalidInputError
+    from lico_bench.report.figures.overlay import draw_overlay
+    from lico_bench.runtime import pick_device
+    from lico_bench.store import write_bytes
+
+    if out.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(f"--out {out}: expected a name ending in .png or .pdf")
+    of_run = {"--run": run, "--dataset": dataset}
+    of_own = {
+        "--weights": weights, "--layer": layer, "--normalise": normalise, "--classes": classes,
+        "--image-size": image_size, "--arms": arms,
+    }  # fmt: skip
+    _refuse_mixture(of_own if model is None else of_run, is_run=model is None)
+    console, place, names = Console(), pick_device(device), split_names(methods)
+    with working(console, "Explaining"):
+        if model is None:
+            exhibit = _exhibit_of_run(run, dataset, seed, place)
+        else:
+            exhibit = _exhibit_of_own(
+                image, model, weights or [], arms=split_names(arms), layer=layer,
+                normalise=normalise, image_size=image_size, classes=classes, methods=names,
+                device=place,
+            )  # fmt: skip
+        made = explain_picture(
+            read_picture(image, exhibit.fit).to(place), exhibit.models, methods=names,
+            class_names=exhibit.class_names, chosen=class_,
+        )  # fmt: skip
+        plot = draw_overlay(made)
+        write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
+    notes = [f"  {note}" for note in exhibit.notes]
+    for line in (*notes, *_lines(made), f"Picture: {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _refuse_mixture(options: Mapping[str, object], *, is_run: bool) -> None:
+    from lico_bench.errors import InvalidInputError
+
+    given = [name for name, value in options.items() if value]
+    if given and is_run:
+        raise InvalidInputError(f"{', '.join(given)}: belongs to --model; name the model, too")
+    if given:
+        raise InvalidInputError(f"{', '.join(given)}: belongs to a run; leave it or --model out")
+
+
+def _exhibit_of_run(
+    run: Path | None, dataset: str | None, seed: int, device: torch.device
+) -> Exhibit:
+    from lico_bench.bench.explaining import models_of_run, newest_trained_run
+    from lico_bench.store import read_run
+
+    folder = newest_trained_run() if run is None else read_run(run)
+    return models_of_run(folder, dataset=dataset, seed=seed, device=device)
+
+
+def _exhibit_of_own(
+    image: Path, model: str, weights: list[Path], *, arms: tuple[str, ...], layer: str | None,
+    normalise: str | None, image_size: int | None, classes: Path | None, methods: tuple[str, ...],
+    device: torch.device,
+) -> Exhibit:  # fmt: skip
+    from lico_bench.bench.explaining import own_exhibit
+    from lico_bench.bench.own_suite import load_models
+    from lico_bench.data.folder import read_class_names
+
+    models = load_models(model, weights, arms=arms, layer=layer, normalise=normalise, device=device)
+    names = None if classes is None else read_class_names(classes)
+    return own_exhibit(models, image, methods=methods, image_size=image_size, classes=names)
+
+
+def _lines(made: Explanation) -> list[str]:
+    """What each model predicts, for those who do not open the picture."""
+    lines = [f"  class explained: {made.target} ({made.chosen_by})"]
+    for row in made.rows:
+        flat = [one.title for one in row.maps if one.is_flat]
+        note = f"; flat map: {', '.join(flat)}" if flat else ""
+        lines.append(f"  {row.title}: predicts {row.predicted} {row.probability:.1%}{note}")
+    return lines

@@ -1,0 +1,108 @@
+"""`lico-bench score`: the same scoring for a user's own model and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lico_bench.cli.options import split_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lico_bench.bench.own_suite import OwnSuite
+
+# Shared with `explain`.
+Weights = Annotated[
+    list[Path] | None,
+    typer.Option(help="safetensors or state dict; a second one makes a pair, the first its base."),
+]
+Layer = Annotated[
+    str | None, typer.Option(help="What CAM methods look at: the last convolutional layer.")
+]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        help="imagenet, none or m1,m2,m3/s1,s2,s3; imagenet for torchvision's networks, else none."
+    ),
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="File with a class name per line, in index order.")
+]
+ImageSize = Annotated[
+    int | None, typer.Option(help="px; 224, or the side of smaller square pictures.")
+]
+OwnArms = Annotated[str, typer.Option(help="What to call the models, first the base of the pair.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+def score(
+    model: Annotated[str, typer.Option(help="package.module:name or path/to/file.py:name.")],
+    images: Annotated[Path, typer.Option(help="DIR/<class>/* with labels, or DIR/* without.")],
+    weights: Weights = None,
+    layer: Layer = None,
+    methods: Annotated[str, typer.Option(help="See `ls methods`.")] = "grad_cam,random_map",
+    metrics: Annotated[str, typer.Option(help="See `ls metrics`.")] = "insertion,deletion,overall",
+    protocol: Annotated[str, typer.Option(help="Rules of the curves.")] = "lico_bench_1",
+    normalise: Normalise = None,
+    classes: Classes = None,
+    image_size: ImageSize = None,
+    arms: OwnArms = "",
+    limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave unreadable pictures out and record them.")
+    ] = False,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
+) -> None:
+    """Explain and score your own model, or two as a pair, on a folder of pictures."""
+    from rich.console import Console
+
+    from lico_bench.bench.own_scoring import score_own
+    from lico_bench.bench.own_suite import load_models, plan_own
+    from lico_bench.cli.progress import LineReporter, TerminalReporter, working
+    from lico_bench.data.folder import load_folder, read_class_names
+    from lico_bench.evaluation import Question
+    from lico_bench.report import build_report, current_report, summary_table
+    from lico_bench.runtime import pick_device
+
+    console = Console()
+    question = Question.of(split_names(methods), split_names(metrics), protocol, limit)
+    names = None if classes is None else read_class_names(classes)
+    models = load_models(
+        model, weights or [], arms=split_names(arms), layer=layer, normalise=normalise,
+        device=pick_device(device),
+    )  # fmt: skip
+    pictures = load_folder(images, image_size=image_size, classes=names, skip_broken=skip_broken)
+    suite = plan_own(models, pictures, question)
+    folder = out or Path("results") / suite.name
+    _announce(suite, folder, console)
+    is_terminal = console.is_terminal
+    reporter = TerminalReporter(console) if is_terminal else LineReporter(console, doing="score")
+    finished = score_own(suite, folder, reporter=reporter)
+    with working(console, "Comparing the models"):
+        summary = summary_table(finished)
+    console.print(summary)
+    paths = current_report(finished)
+    if paths is None:
+        with working(console, "Writing the report"):
+            paths = build_report(finished)
+    console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
+
+
+def _announce(suite: OwnSuite, folder: Path, console: Console) -> None:
+    """What will be scored, and every sentence that says how it was read."""
+    data = suite.pictures.dataset
+    lines = [
+        f"{arm}: {model.reference}, {data.num_classes:,} classes, layer "
+        f"{model.explained_layer or 'none'}, normalised: {model.normalisation.name}, weights "
+        f"{'of the factory' if model.weights is None else model.weights} ({model.digest[:8]})"
+        for arm, model in suite.models.items()
+    ]
+    kind = "labels from the folders" if suite.pictures.is_labelled else "no labels"
+    lines.append(f"{data.title}: {len(data):,} pictures at {data.image_size[0]} px, {kind}")
+    notes = [note for model in suite.models.values() for note in model.notes]
+    for line in (*lines, *dict.fromkeys([*notes, *data.notes]), f"run folder: {folder}"):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""What to know of a map before any score of it is believed: is it flat, are its ranks tied."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.records import MetricSpec
+
+
+def flat_map(evidence: Evidence) -> Tensor:
+    """1 where every value of the map is the same, which ranks nothing, else 0; (N,)."""
+    flat = evidence.maps.flatten(1)
+    return (flat.amax(1) == flat.amin(1)).float()
+
+
+def tied_ranks(evidence: Evidence) -> Tensor:
+    """Share of the pixels whose value occurs more than once in the map, (N,) in [0, 1].
+
+    Their order is the protocol's tie rule and not the method's.
+    """
+    values = evidence.maps.flatten(1).sort(dim=1).values
+    is_same = values[:, 1:] == values[:, :-1]
+    border = torch.zeros_like(is_same[:, :1])
+    is_tied = torch.cat([is_same, border], 1) | torch.cat([border, is_same], 1)
+    return is_tied.float().mean(1)
+
+
+for _name, _title, _compute, _unit in (
+    ("flat_map", "Flat maps", flat_map, "share of images"),
+    ("tied_ranks", "Tied ranks", tied_ranks, "share of pixels"),
+):
+    METRICS.add(
+        _name,
+        Metric(
+            MetricSpec(
+                name=_name,
+                title=_title,
+                higher_is_better=None,
+                bounds=(0.0, 1.0),
+                unit=_unit,
+                source="this project",
+                category="complexity",
+                pitfalls="a property of the map, no merit",
+            ),
+            _compute,
+        ),
+    )

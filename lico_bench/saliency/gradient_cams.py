@@ -1,0 +1,143 @@
+"""The CAMs made from one layer's activations A and the gradient G of the target logit: one table.
+
+Each entry of the family weighs the same two tensors in its own way; the forward, the gradient, the
+final ReLU and the bilinear resizing are shared. No map is rescaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lico_bench.saliency import SALIENCY, SaliencyMethod
+from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
+
+Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
+
+EPSILON_PLUS_PLUS = 1e-6  # pytorch-grad-cam's, so that maps agree
+EPSILON_XGRAD = 1e-7  # the same
+
+
+def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Grad-CAM: Σ_c w_c A_c with w_c = mean_xy G_c.
+
+    Source: Selvaraju et al., ICCV 2017, eqs. 1-2.
+    """
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    return (weights * activation).sum(dim=1)
+
+
+def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Grad-CAM++: Σ_c w_c A_c with w_c = Σ_xy α ReLU(G), α = G² / (2 G² + (Σ_xy A) G³ + 1e-6).
+
+    The paper's score is exp(y). Its derivatives are exp(y) times powers of G, the logit's gradient,
+    so that α stays as it is and a map is scaled by exp(y) > 0 at most; the logit is used here.
+
+    Differs: the paper has no 1e-6. Behind a mean over positions G² is often of that size, and α
+    then grows with G² in place of forgetting it. Kept, because the maps in use are made so.
+
+    Source: Chattopadhay et al., WACV 2018, eq. 19 of arXiv 1710.11063.
+    """
+    squared = gradient.square()
+    total = activation.sum(dim=(2, 3), keepdim=True)
+    alpha = squared / (2 * squared + total * squared * gradient + EPSILON_PLUS_PLUS)
+    weights = (alpha * gradient.relu()).sum(dim=(2, 3), keepdim=True)
+    return (weights * activation).sum(dim=1)
+
+
+def product_with_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
+    """HiResCAM: Σ_c G_c A_c, position by position.
+
+    Differs: the paper's map is signed; the family's ReLU follows here, as in pytorch-grad-cam.
+
+    Source: Draelos & Carin, arXiv 2011.08891.
+    """
+    return (gradient * activation).sum(dim=1)
+
+
+def share_weighted_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
+    """XGrad-CAM: Σ_c w_c A_c with w_c = Σ_xy G_c A_c / (Σ_xy A_c + 1e-7).
+
+    Source: Fu et al., BMVC 2020.
+    """
+    total = activation.sum(dim=(2, 3), keepdim=True)
+    weights = (gradient * activation).sum(dim=(2, 3), keepdim=True) / (total + EPSILON_XGRAD)
+    return (weights * activation).sum(dim=1)
+
+
+def product_with_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
+    """LayerCAM: Σ_c ReLU(G_c) A_c, position by position.
+
+    Source: Jiang et al., IEEE TIP 30, 2021.
+    """
+    return (gradient.relu() * activation).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class _Cam:
+    name: str
+    title: str
+    source: str
+    weighting: Weighting
+    pitfalls: str = ""
+
+
+COARSE = "As coarse as the layer's grid; flat where all evidence is negative."
+CAMS = (
+    _Cam("grad_cam", "Grad-CAM", "Selvaraju et al., ICCV 2017", pooled_gradients, COARSE),
+    _Cam(
+        "grad_cam_plus_plus",
+        "Grad-CAM++",
+        "Chattopadhay et al., WACV 2018",
+        weighted_positive_gradients,
+        "Positive gradients alone: it separates classes poorly. Behind a mean over positions its "
+        "alpha depends on a constant of 1e-6.",
+    ),
+    _Cam(
+        "hires_cam",
+        "HiResCAM",
+        "Draelos & Carin, arXiv 2011.08891",
+        product_with_gradients,
+        "The same map as grad_cam where a mean and a linear layer follow, up to rounding.",
+    ),
+    _Cam(
+        "xgrad_cam",
+        "XGrad-CAM",
+        "Fu et al., BMVC 2020",
+        share_weighted_gradients,
+        "The same map as grad_cam where a mean and a linear layer follow, up to rounding; unstable "
+        "where a channel's activations sum to about zero.",
+    ),
+    _Cam(
+        "layer_cam",
+        "LayerCAM",
+        "Jiang et al., IEEE TIP 2021",
+        product_with_positive_gradients,
+        "Positive gradients alone: it separates classes poorly at the last layer.",
+    ),
+)
+
+
+def _compute_with(weighting: Weighting) -> Callable[..., Tensor]:
+    def compute(
+        model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
+    ) -> Tensor:
+        activation, gradient = activation_and_gradient(model, images, targets, layer=layer)
+        return enlarge(weighting(activation, gradient).relu(), images)
+
+    compute.__doc__ = weighting.__doc__
+    return compute
+
+
+for _cam in CAMS:
+    SALIENCY.add(
+        _cam.name,
+        SaliencyMethod(
+            title=_cam.title,
+            source=_cam.source,
+            compute=_compute_with(_cam.weighting),
+            pitfalls=_cam.pitfalls,
+        ),
+    )

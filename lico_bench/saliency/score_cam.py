@@ -1,0 +1,83 @@
+"""Score-CAM: a channel counts as much as the picture seen through it alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lico_bench.models import Forwards, default_micro_batch, scoring
+from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.saliency.layer_maps import class_scores, enlarge, layer_activation
+
+EPSILON = 1e-8  # keeps the mask of a flat channel at 0
+
+
+def score_cam(
+    model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
+) -> Tensor:
+    """ReLU(Σ_c w_c A_c) with w = softmax over channels of the target's logit f(x ∘ M_c).
+
+    M_c is A_c enlarged to the picture and scaled to [0, 1]. One forward per picture and channel;
+    the masked pictures are made per micro-batch and never kept.
+
+    Args:
+        layer: dotted name of a module whose output is (N, C, h, w); the classifier's own
+            explanation layer if None.
+
+    Returns:
+        (N, H, W) float32 >= 0, resized bilinearly, not rescaled.
+
+    Raises:
+        UnknownNameError: if the model has no such module.
+        InvalidInputError: if the layer gives no maps, or the model no logits or no such class.
+
+    Source: Wang et al., CVPR workshops 2020, algorithm 1. The paper takes f(x_b), the score of a
+    baseline picture, from each score; a softmax does not see that.
+
+    Differs: the score is the logit, and masks are enlarged corner to corner, both as in
+    pytorch-grad-cam. The picture is masked before the model normalises it, so that what is masked
+    turns black; where the paper masks a normalised picture it turns to the mean colour.
+    """
+    activation = layer_activation(model, images, targets, layer=layer)
+    num_images, channels = activation.shape[:2]
+    maps = activation.flatten(0, 1)[:, None]  # one (1, h, w) per job
+
+    def make(jobs: Tensor) -> Tensor:
+        pictures = images[jobs // channels] * _masks(maps[jobs], images)
+        return pictures.contiguous(memory_format=torch.channels_last)
+
+    def read(logits: Tensor, jobs: Tensor) -> Tensor:
+        return class_scores(logits.float(), targets.to(jobs.device)[jobs // channels])
+
+    with scoring(model):
+        forwards = Forwards(model, size=default_micro_batch(images))
+        scores = forwards.run(num_images * channels, make, read, device=images.device)
+    weights = scores.view(num_images, channels, 1, 1).softmax(dim=1)
+    return enlarge((weights * activation).sum(dim=1).relu(), images)
+
+
+def _masks(maps: Tensor, images: Tensor) -> Tensor:
+    """(n, 1, H, W) in [0, 1]."""
+    large = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True)
+    low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
+    return (large - low) / (high - low + EPSILON)
+
+
+def _one_per_channel(setting: Setting, **_options: Any) -> float:
+    return setting.channels + 1.0
+
+
+SALIENCY.add(
+    "score_cam",
+    SaliencyMethod(
+        title="Score-CAM",
+        source="Wang et al., CVPR workshops 2020",
+        compute=score_cam,
+        cost=_one_per_channel,
+        pitfalls="Where logits hardly move under a mask all channels weigh the same, and the map "
+        "is the mean activation, whatever the class.",
+    ),
+)

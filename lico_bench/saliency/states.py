@@ -1,0 +1,79 @@
+"""Changed pictures of a batch: what hides a pixel, and how probable the target is afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.models import Forwards
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
+    """The colour of a hidden pixel, (1, 3, 1, 1) in [0, 1].
+
+    Args:
+        fill: "mean" for what the model's normalisation turns into zero, or a grey level in [0, 1].
+            A `Classifier` holds that colour as its `mean`; a model without one is taken to
+            subtract ImageNet's.
+
+    Raises:
+        InvalidInputError: for any other `fill`.
+    """
+    if fill == "mean":
+        declared = getattr(model, "mean", None)
+        if isinstance(declared, Tensor) and declared.numel() == 3:
+            return declared.detach().view(1, 3, 1, 1).to(images)
+        return images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    if isinstance(fill, str) or not 0 <= fill <= 1:
+        raise InvalidInputError(f"fill: expected mean or a grey level in [0, 1], got {fill!r}")
+    return images.new_full((1, 3, 1, 1), fill)
+
+
+def target_probabilities(
+    forwards: Forwards,
+    targets: Tensor,
+    num_states: int,
+    make: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Probability of each picture's target in each of its states, (N, num_states).
+
+    Args:
+        targets: (N,) int64, on the device of the pictures.
+        make: from picture numbers (n,) and state numbers (n,) to changed pictures (n, 3, H, W).
+
+    Raises:
+        InvalidInputError: for a target that the model does not have.
+    """
+    highest = int(targets.max())
+
+    def read(logits: Tensor, jobs: Tensor) -> Tensor:
+        return of_target(logits.float().softmax(1), targets[jobs // num_states], highest)
+
+    scores = forwards.run(
+        len(targets) * num_states,
+        lambda jobs: make(jobs // num_states, jobs % num_states),
+        read,
+        device=targets.device,
+    )
+    return scores.view(len(targets), num_states)
+
+
+def of_target(scores: Tensor, targets: Tensor, highest: int) -> Tensor:
+    """The entry of each row's target, (n,), of scores (n, K).
+
+    Args:
+        highest: largest target of all, known beforehand: asking the device here would stop it.
+
+    Raises:
+        InvalidInputError: for a target that the model does not have.
+    """
+    if highest >= scores.shape[1]:
+        raise InvalidInputError(
+            f"targets: expected classes in [0, {scores.shape[1]}), got {highest}"
+        )
+    return torch.gather(scores, 1, targets[:, None])[:, 0]

@@ -1,0 +1,141 @@
+"""The sanity check as a gate: a method must let go of its map when the network forgets.
+
+With s as the mean size of the similarity to the map of the wholly randomised network, e its
+standard error over pictures and z = 1.645 (one-sided 95 %):
+
+    s + z * e < threshold    pass
+    s - z * e > threshold    fail
+    otherwise                inconclusive
+
+Why 0.5: the map of the network as trained has 1 with itself, and so has every map that ignores the
+network, such as its edges. Maps of unrelated networks have 0.1 (gradients) to 0.5 (Eigen-CAM at 8 x
+8 cells), more than 0 because the size is averaged and smooth maps have few independent cells. At
+0.5 two maps share a quarter of the variance of their ranks: what chance can give, and far from all.
+
+Source: Adebayo et al., NeurIPS 2018, who judge by eye; threshold and bounds are ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+from lico_bench.errors import InvalidInputError
+
+THRESHOLD = 0.5
+CASCADE = "cascade"
+SANITY_CHECK = "sanity_check"
+GROUP_COLUMNS = ("dataset", "source", "backbone", "labels", "arm", "method", "protocol")
+ATOL_START = 1e-3  # of the correlation of a map with itself
+
+
+@dataclass(frozen=True)
+class SanityVerdict:
+    """What the check says of one method on one model.
+
+    Attributes:
+        similarity: mean size of the similarity after full randomisation, in [0, 1].
+        low, high: one-sided bounds of it; NaN for a single picture.
+    """
+
+    outcome: Literal["pass", "fail", "inconclusive"]
+    similarity: float
+    low: float
+    high: float
+    num_images: int
+    sentence: str
+
+
+def sanity_verdict(
+    cascades: ArrayLike, *, threshold: float = THRESHOLD, confidence: float = 0.95
+) -> SanityVerdict:
+    """Judge one method by the cascades of its maps.
+
+    Args:
+        cascades: (N, S + 1) similarities to the map of the network as trained, after 0 to S stages
+            of randomisation; the first is 1.
+        threshold: similarity, in (0, 1), from which on a method does not explain the network.
+        confidence: of each one-sided bound, in (0.5, 1).
+
+    Raises:
+        InvalidInputError: for values that are no cascades, or numbers out of range.
+    """
+    if not 0 < threshold < 1:
+        raise InvalidInputError(f"threshold: expected a similarity in (0, 1), got {threshold}")
+    if not 0.5 < confidence < 1:
+        raise InvalidInputError(
+            f"confidence: expected a share between 0.5 and 1, got {confidence}; 0.95 is usual"
+        )
+    values = _checked(cascades)
+    final = np.abs(values[:, -1])
+    mean = float(final.mean())
+    error = float(final.std(ddof=1) / np.sqrt(len(final))) if len(final) > 1 else float("nan")
+    reach = float(ndtri(confidence)) * error
+    low, high = mean - reach, mean + reach
+    outcome: Literal["pass", "fail", "inconclusive"] = "inconclusive"
+    if high < threshold:
+        outcome = "pass"
+    elif low > threshold:
+        outcome = "fail"
+    sentence = _sentence(outcome, mean, low, high, threshold)
+    return SanityVerdict(outcome, mean, low, high, len(final), sentence)
+
+
+def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """A verdict for each method and arm.
+
+    Args:
+        curves: rows of `records.CURVE_COLUMNS`; those of other curves are left out. A picture that
+            several seeds explained counts once, with its mean.
+
+    Returns:
+        One row per dataset, backbone, arm and method, with the fields of `SanityVerdict`.
+
+    Raises:
+        InvalidInputError: if there is no cascade among the curves.
+    """
+    rows = curves[curves["curve"] == CASCADE]
+    if rows.empty:
+        raise InvalidInputError(
+            "sanity check: the run has no cascades; ask for the metric sanity_check"
+        )
+    records: list[dict[str, Any]] = []
+    for key, part in rows.groupby(list(GROUP_COLUMNS), sort=True):
+        stacked = np.abs(np.stack([np.asarray(one, dtype=float) for one in part["values"]]))
+        by_image = pd.DataFrame(stacked).groupby(part["image_id"].to_numpy()).mean()
+        verdict = sanity_verdict(by_image.to_numpy(), threshold=threshold)
+        records.append({**dict(zip(GROUP_COLUMNS, key, strict=True)), **asdict(verdict)})
+    return pd.DataFrame(records)
+
+
+def _checked(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+    values = np.asarray(cascades, dtype=np.float64)
+    if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
+        raise InvalidInputError(
+            f"cascades: expected (N, stages + 1) similarities, got {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise InvalidInputError("cascades: expected finite similarities, got NaN or infinity")
+    if np.abs(values[:, 0] - 1).max() > ATOL_START:
+        raise InvalidInputError(
+            "cascades: expected to start at 1, the similarity of a map with itself, "
+            f"got {values[:, 0].min():.3g}; pass the stage before the first too"
+        )
+    return values
+
+
+def _sentence(outcome: str, mean: float, low: float, high: float, threshold: float) -> str:
+    told = f"similarity falls from 1 to {mean:.2f} when the network forgets"
+    if np.isnan(low):
+        return f"{told}; a single image has no standard error, score more images"
+    bounds = f"it lies between {low:.2f} and {high:.2f}"
+    return {
+        "pass": f"{told}; {bounds}, below {threshold:.2f}",
+        "fail": f"{told}; {bounds}, above {threshold:.2f}: the map does not need the network",
+        "inconclusive": f"{told}; {bounds}, which holds {threshold:.2f}; score more images",
+    }[outcome]

@@ -1,0 +1,32 @@
+"""The command line called in this process: what a shell would get of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from lico_bench.cli import main
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def call_cli(monkeypatch, capsys):
+    """Call the command line with words and get exit code and output."""
+
+    def call(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lico-bench", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Done(code, *capsys.readouterr())
+
+    return call

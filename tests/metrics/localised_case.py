@@ -1,0 +1,26 @@
+"""Evidence with maps and regions, for the metrics that look at nothing else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lico_bench.metrics import PROTOCOLS, Evidence
+
+
+def localised(maps: Tensor, regions: Tensor | None, **facts: object) -> Evidence:
+    """Evidence of `maps` (N, H, W) alone; its model is never asked."""
+    num_images, height, width = maps.shape
+
+    def model(_images: Tensor) -> Tensor:
+        raise AssertionError("this metric sends no picture through the model")
+
+    return Evidence(
+        model=model,
+        images=torch.zeros(num_images, 3, height, width),
+        targets=torch.zeros(num_images, dtype=torch.int64),
+        maps=maps,
+        regions=regions,
+        protocol=PROTOCOLS["lico_bench_1"],
+        **facts,  # type: ignore[arg-type]
+    )

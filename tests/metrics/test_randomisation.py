@@ -1,0 +1,198 @@
+"""The sanity check: what passes, what fails, what is drawn anew, and what is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from explained_case import NUM_IMAGES, colour_pictures, evidence_of, in_batches, trained_net
+from torch import nn
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.metrics.randomisation import randomisation_stages, randomised, sanity_check
+from lico_bench.models import build_classifier
+from lico_bench.saliency import explain
+from lico_bench.stats.sanity import sanity_verdict
+
+ATOL_BATCH = 1e-4  # a batch of one may take another kernel, which moves a rank or two
+ATOL_FP32 = 1e-5
+SEEDS = 8  # draws of the random weights, to judge the method and not one draw
+
+
+def test_the_small_network_is_trained():
+    images, labels, _ = colour_pictures(50, seed=9)
+    assert (trained_net()(images).argmax(1) == labels).float().mean() > 0.9
+
+
+def test_grad_cam_of_a_trained_network_passes():
+    cascades = []
+    for seed in range(SEEDS):
+        evidence = evidence_of(seed=seed)
+        value = sanity_check(evidence)
+        _, cascade = evidence.shared["cascade"]
+        assert torch.equal(value, cascade[:, -1].abs())
+        cascades.append(cascade)
+    assert sanity_verdict(torch.cat(cascades).numpy()).outcome == "pass"
+
+
+@pytest.mark.parametrize("method", ["edge_map", "center_map", "random_map"])
+def test_a_control_fails_with_one_at_every_stage(method: str):
+    evidence = evidence_of(method)
+    assert torch.allclose(sanity_check(evidence), torch.ones(NUM_IMAGES), atol=ATOL_FP32)
+    _, cascade = evidence.shared["cascade"]
+    assert torch.allclose(cascade, torch.ones_like(cascade), atol=ATOL_FP32)
+    assert sanity_verdict(cascade.numpy()).outcome == "fail"
+
+
+def test_the_cascade_starts_with_the_trained_network():
+    evidence = evidence_of()
+    sanity_check(evidence)
+    names, cascade = evidence.shared["cascade"]
+    assert names == ("trained", "head", "conv2", "norm", "conv1")
+    assert cascade.shape == (NUM_IMAGES, 5)
+    assert (cascade[:, 0] == 1).all()
+
+
+class FixedStartConv(nn.Conv2d):
+    """A layer that starts from numbers of its own, whatever generator is seeded."""
+
+    def reset_parameters(self) -> None:
+        rng = torch.Generator().manual_seed(self.in_channels)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) / 4)
+
+
+def test_quantus_mprt_walks_the_same_cascade():
+    import quantus
+
+    network = nn.Sequential(
+        FixedStartConv(3, 6, 3, padding=1), nn.ReLU(),
+        FixedStartConv(6, 8, 3, padding=1), nn.ReLU(),
+        FixedStartConv(8, 4, 16), nn.Flatten(),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+            )
+
+    def explainer(model, images, targets):
+        return explain(model, images, targets, method="grad_cam", layer="2")
+
+    evidence = evidence_of()
+    evidence.network, evidence.explainer = network, explainer
+    evidence.maps = explainer(network, evidence.images, evidence.targets)
+    sanity_check(evidence)
+    _, cascade = evidence.shared["cascade"]
+    with torch.random.fork_rng(devices=[]):
+        theirs = quantus.MPRT(
+            layer_order="top_down", normalise=False, abs=False, disable_warnings=True
+        )(
+            model=network, x_batch=evidence.images.numpy(), y_batch=evidence.targets.numpy(),
+            a_batch=evidence.maps[:, None].numpy(), channel_first=True,
+            explain_func=lambda model, inputs, targets: explainer(
+                model, torch.from_numpy(inputs), torch.from_numpy(targets)
+            )[:, None].numpy(),
+        )  # fmt: skip
+    assert list(theirs) == ["original", "4", "2", "0"]
+    np.testing.assert_allclose(cascade.T, np.array(list(theirs.values())), atol=1e-4)
+
+
+def test_the_network_and_the_global_generators_are_left_alone():
+    network = trained_net()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is watched
+    network.train()
+    try:
+        sanity_check(evidence_of())
+        assert all(module.training for module in network.modules())
+    finally:
+        network.eval()
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+
+
+def test_the_same_seed_draws_the_same_network_and_another_one_another():
+    first, again, other = (sanity_check(evidence_of(seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_scores_do_not_depend_on_the_batch(size: int):
+    whole = in_batches(sanity_check, NUM_IMAGES)
+    assert torch.allclose(in_batches(sanity_check, size), whole, atol=ATOL_BATCH)
+
+
+def test_each_stage_changes_its_modules_and_keeps_those_below():
+    network = trained_net()
+    trained = {name: value.clone() for name, value in network.state_dict().items()}
+    redrawn: set[str] = set()
+    stages = randomisation_stages(network, 8)
+    for name, copy in randomised(network, stages=8, seed=0):
+        redrawn.update(stages[name])
+        for key, value in copy.state_dict().items():
+            is_below = key.rpartition(".")[0] not in redrawn
+            assert torch.equal(value, trained[key]) == is_below
+    assert redrawn == {"head", "conv2", "norm", "conv1"}
+
+
+def test_a_module_that_does_not_say_how_it_starts_keeps_its_spread():
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(3 + torch.arange(1000.0) / 1000)
+
+        def forward(self, x):
+            return x * self.weight
+
+    network = nn.Sequential(Scale())
+    ((_, copy),) = randomised(network, stages=8, seed=0)
+    drawn, trained = copy[0].weight.detach(), network[0].weight.detach()
+    assert not torch.equal(drawn, trained)
+    assert float(drawn.mean()) == pytest.approx(3.5, abs=0.05)
+    assert float(drawn.std()) == pytest.approx(float(trained.std()), rel=0.1)
+
+
+@pytest.mark.parametrize("backbone", ["wrn_10_1", "wrn_28_2", "resnet18"])
+@pytest.mark.parametrize("stages", [1, 3, 8])
+def test_stages_hold_every_module_once_from_the_output_back(backbone: str, stages: int):
+    network = build_classifier(backbone, num_classes=4, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
+    found = randomisation_stages(network, stages)
+    assert len(found) <= stages
+    owners = [n for n, m in network.named_modules() if list(m.parameters(recurse=False))]
+    members = [member for stage in found.values() for member in stage]
+    assert members == owners[::-1]
+    if stages > 1:
+        assert next(iter(found.values())) == ("head",)
+    if backbone == "wrn_10_1" and stages == 8:
+        assert list(found) == [
+            "head", "features.4", "features.3", "features.2", "features.1", "features.0",
+        ]  # fmt: skip
+
+
+def test_a_network_in_a_wrapper_has_the_same_stages():
+    class Wrapper(nn.Module):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
+    plain, wrapped = (randomisation_stages(n, 8) for n in (network, Wrapper(network)))
+    assert list(wrapped) == [f"network.{name}" for name in plain]
+
+
+def test_nothing_to_randomise_is_refused():
+    evidence = evidence_of("edge_map")
+    evidence.network = nn.Identity()
+    with pytest.raises(InvalidInputError, match="parameters to randomise"):
+        sanity_check(evidence)
+    evidence.network = None
+    with pytest.raises(InvalidInputError, match="expected the explained network"):
+        sanity_check(evidence)
+    with pytest.raises(InvalidInputError, match="stages"):
+        sanity_check(evidence_of(), stages=0)

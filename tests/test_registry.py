@@ -1,0 +1,66 @@
+"""Names with options, the same text everywhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lico_bench.cli.options import split_names
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.metrics import METRICS, resolve_metric
+from lico_bench.registry import format_call, keyword_defaults, parse_call
+from lico_bench.saliency import SALIENCY, resolve_method
+
+NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
+    lambda name: name not in ("inf", "nan", "infinity", "true", "false")
+)
+VALUES = st.one_of(
+    st.integers(-999, 999), st.booleans(), st.floats(-10, 10, allow_nan=False), NAMES
+)
+
+
+@given(name=NAMES, options=st.dictionaries(NAMES, VALUES, max_size=4))
+def test_what_is_written_is_read_back(name: str, options):
+    assert parse_call(format_call(name, options)) == (name, options)
+
+
+def test_spaces_and_order_do_not_make_another_name():
+    assert resolve_method(" rise( seed = 3,num_masks=20 )")[0] == "rise(num_masks=20, seed=3)"
+
+
+@pytest.mark.parametrize("text", ["rise(", "rise(num_masks)", "rise(=3)", "two words", ""])
+def test_what_is_no_call_is_refused(text: str):
+    with pytest.raises(InvalidInputError, match="expected"):
+        parse_call(text)
+
+
+def test_an_unknown_option_names_those_there_are():
+    with pytest.raises(UnknownNameError, match=r"option of method 'rise' 'masks'.*num_masks"):
+        resolve_method("rise(masks=20)")
+    with pytest.raises(UnknownNameError, match=r"option of metric 'pointing_game'.*tolerance_frac"):
+        resolve_metric("pointing_game(tolerance=1)")
+
+
+def test_commas_in_brackets_do_not_part_names():
+    assert split_names("grad_cam, rise(num_masks=9, seed=1) ,x") == (
+        "grad_cam",
+        "rise(num_masks=9, seed=1)",
+        "x",
+    )
+
+
+def test_another_rule_is_another_protocol_and_another_name():
+    plain, wide = resolve_metric("pointing_game"), resolve_metric("pointing_game(tolerance_frac=1)")
+    assert plain.spec.protocol != wide.spec.protocol
+    assert wide.spec.name == "pointing_game(tolerance_frac=1)"
+    assert "tolerance_frac=1" in wide.spec.title
+    assert wide.rules["tolerance_frac"] == 1
+
+
+@pytest.mark.parametrize("registry", [SALIENCY, METRICS], ids=["methods", "metrics"])
+def test_every_option_has_a_plain_default(registry):
+    for name in registry:
+        for option, value in keyword_defaults(registry[name].compute).items():
+            plain = (int, float, str, bool, tuple, type(None))
+            assert isinstance(value, plain), f"{name}: {option} has no plain default"
