@@ -27,6 +27,8 @@ CURVE_COLUMNS = (
     "correct", "method", "protocol", "curve", "fractions", "values",
 )  # fmt: skip
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training pictures, in [0, 1]
+
 SCHEDULES = ("one_cycle", "cosine", "cosine_7_16", "constant")
 AUGMENTATIONS = ("none", "flip", "crop", "crop_flip", "resized_crop_flip")
 PRECISIONS = ("float32", "bfloat16")

@@ -215,8 +215,8 @@ def _question(suite: Suite) -> Question:
         protocol = replace(protocol, scorer=suite.scorer)
     if protocol.scorer not in ("own", *suite.arms):
         raise InvalidInputError(
-            f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all maps, and "
-            f"it is not among the arms {', '.join(suite.arms)}; add it, or choose --scorer own"
+            f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all maps, "
+            f"and it is not among the arms {', '.join(suite.arms)}; add it, or choose --scorer own"
         )
     return Question(suite.methods, suite.metrics, protocol, suite.limit)
 

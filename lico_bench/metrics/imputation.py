@@ -63,7 +63,7 @@ def impute(
     Args:
         images: (N, C, H, W) float.
         keep: (N, H, W) bool, the pixels that stay.
-        tolerance: estimated error of a pixel at which the iteration stops.
+        tolerance: estimated error at which the iteration stops.
         max_iterations: where it gives up; `converged` says so.
 
     Returns:
@@ -73,94 +73,147 @@ def impute(
     Raises:
         InvalidInputError: for shapes that do not fit.
     """
-    check_positive("tolerance", tolerance)
-    check_count("max_iterations", max_iterations)
-    if images.ndim != 4 or keep.dtype != torch.bool or keep.shape != images[:, 0].shape:
-        raise InvalidInputError(
-            "impute: expected images (N, C, H, W) and bool keep (N, H, W), "
-            f"got {tuple(images.shape)} and {tuple(keep.shape)} {keep.dtype}"
-        )
-    keep = keep.to(images.device)
-    num_kept = keep.flatten(1).sum(1)
-    filled = torch.where(
-        (num_kept == 0)[:, None, None, None], images.mean((2, 3), keepdim=True), images
-    )
-    iterations = torch.zeros_like(num_kept)
-    # Pictures of like effort share a chunk: it runs until its slowest column is done.
-    order = num_kept.argsort(descending=True)
-    order = order[(num_kept > 0)[order] & (num_kept < keep[0].numel())[order]]
-    step = max(1, CHUNK_VALUES // images[0].numel()) if images.device.type == "cpu" else len(images)
-    converged = torch.ones_like(num_kept, dtype=torch.bool)
-    for part in order.split(step):
-        filled[part], iterations[part], converged[part] = _solve(
-            images[part], keep[part], tolerance, max_iterations
-        )
-    return Imputation(filled, iterations, converged)
+    return Imputer(tolerance=tolerance, max_iterations=max_iterations)(images, keep)
 
 
-def _solve(
-    images: Tensor, keep: Tensor, tolerance: float, max_iterations: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Filled pictures, iterations and whether they sufficed.
+class Imputer:
+    """`impute` for batch after batch: its working arrays are made once."""
 
-    Inside, a channel of a picture is a column: arrays are (H, W, columns), so that a step to a
-    neighbouring pixel or to a coarser grid moves whole rows of columns.
-    """
-    num_images, channels, height, width = images.shape
-    kept = keep.permute(1, 2, 0).repeat_interleave(channels, dim=2).to(images.dtype)
-    known = images.permute(2, 3, 0, 1).reshape(height, width, -1) * kept
-    problem = _Problem(kept)
-    residual = _padded(problem.neighbours(_padded(known)) * problem.removed)
-    inner = _inner(residual)
-    found = torch.zeros_like(known)
-    direction = _padded(problem.precondition(residual))
-    ahead = _inner(direction)
-    slope = (inner * ahead).sum((0, 1))
+    def __init__(
+        self, *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
+    ) -> None:
+        check_positive("tolerance", tolerance)
+        check_count("max_iterations", max_iterations)
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+        self._problem: _Problem | None = None
+
+    def __call__(self, images: Tensor, keep: Tensor) -> Imputation:
+        """See `impute`."""
+        if images.ndim != 4 or keep.dtype != torch.bool or keep.shape != images[:, 0].shape:
+            raise InvalidInputError(
+                "impute: expected images (N, C, H, W) and bool keep (N, H, W), "
+                f"got {tuple(images.shape)} and {tuple(keep.shape)} {keep.dtype}"
+            )
+        keep = keep.to(images.device)
+        filled = images.clone(memory_format=torch.contiguous_format)
+        num_kept = keep.flatten(1).sum(1)
+        is_empty = num_kept == 0
+        if is_empty.any():
+            filled[is_empty] = (
+                filled[is_empty].mean((2, 3), keepdim=True).expand_as(filled[is_empty])
+            )
+        iterations = torch.zeros_like(num_kept)
+        converged = torch.ones_like(num_kept, dtype=torch.bool)
+        # Pictures of like effort share a part: it runs until its slowest column is done.
+        order = num_kept.argsort(descending=True, stable=True)
+        order = order[~is_empty[order] & (num_kept[order] < keep[0].numel())]
+        for part in _even_parts(order, images):
+            problem = self._problem_for(images, len(part))
+            problem.load(filled, keep, part)
+            iterations[part], converged[part] = _solve(problem, self.tolerance, self.max_iterations)
+            problem.store(filled, keep, part)
+        return Imputation(filled, iterations, converged)
+
+    def _problem_for(self, images: Tensor, num_images: int) -> _Problem:
+        shape = (num_images, *images.shape[1:])
+        found = self._problem
+        if found is None or found.shape != shape or found.found.device != images.device:
+            self._problem = None  # before the next one takes as much memory again
+            found = self._problem = _Problem(shape, images)
+        return found
+
+
+def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
+    """`order` in parts of one size, the last filled up with its final picture."""
+    if not len(order):
+        return []
+    most = len(order)
+    if images.device.type == "cpu":
+        most = max(1, CHUNK_VALUES // images[0].numel())
+    size = math.ceil(len(order) / math.ceil(len(order) / most))
+    parts = list(order.split(size))
+    missing = size - len(parts[-1])
+    parts[-1] = torch.cat([parts[-1], parts[-1][-1:].expand(missing)])
+    return parts
+
+
+def _solve(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[Tensor, Tensor]:
+    """Conjugate gradients on all columns at once; iterations and whether they sufficed, (N,)."""
+    residual, direction = _inner(problem.residual), _inner(problem.direction)
+    direction.copy_(problem.precondition(problem.residual))
+    slope = problem.dot(residual, direction)
     is_open = slope >= SCALE * tolerance**2
     iterations = torch.zeros_like(slope, dtype=torch.int64)
-    tiny = torch.finfo(images.dtype).tiny
+    tiny = torch.finfo(slope.dtype).tiny
     for _ in range(max_iterations):
         iterations += is_open
-        pull = problem.pull(direction)
-        length = slope / problem.dot(ahead, pull).neg_().clamp_min_(tiny)
+        pull = problem.pull(problem.direction)
+        length = slope / problem.dot(direction, pull).neg_().clamp_min_(tiny)
         length = torch.where(is_open, length, 0)  # a column that is done stays as it is
-        found.addcmul_(ahead, length)
-        inner.addcmul_(pull, length)
-        correction = problem.precondition(residual)
-        before, slope = slope, problem.dot(inner, correction)
+        problem.found.addcmul_(direction, length)
+        residual.addcmul_(pull, length)
+        correction = problem.precondition(problem.residual)
+        before, slope = slope, problem.dot(residual, correction)
         is_open &= slope >= SCALE * tolerance**2
         if not is_open.any():
             break
-        ahead.mul_(slope / before.clamp_min(tiny)).add_(correction)
-    filled = (known + found).view(height, width, num_images, channels).permute(2, 3, 0, 1)
-    per_image = (num_images, channels)
-    return filled, iterations.view(per_image).amax(1), ~is_open.view(per_image).any(1)
+        direction.mul_(slope / before.clamp_min(tiny)).add_(correction)
+    per_image = problem.shape[:2]
+    return iterations.view(per_image).amax(1), ~is_open.view(per_image).any(1)
 
 
 class _Problem:
-    """The Laplacian on the removed pixels of each column, times SCALE, and its preconditioner.
+    """The Laplacian on the removed pixels of some pictures, times SCALE, and its preconditioner.
 
-    What is computed lies in working arrays that the next call of the same method overwrites: fresh
-    ones of this size cost more than the arithmetic.
+    A channel of a picture is a column: arrays are (H, W, columns), so that a step to a neighbouring
+    pixel or to a coarser grid moves whole rows of columns. What is computed lies in working arrays
+    that the next call of the same method overwrites: fresh ones of this size cost more than the
+    arithmetic.
     """
 
-    def __init__(self, kept: Tensor) -> None:
-        self.size = kept.shape[:2]
-        self.removed = 1 - kept
-        padded = _padded(torch.ones_like(kept))
-        self.scratch = (torch.empty_like(padded), torch.empty_like(padded))
-        self.correction = torch.empty_like(kept)
-        self.centre = self.neighbours(padded)[:, :, :1].clone()
+    def __init__(self, shape: tuple[int, ...], like: Tensor) -> None:
+        num_images, channels, height, width = self.shape = shape
+        size = (height, width, num_images * channels)
+        padded = (height + PADDING, width + PADDING, num_images * channels)
+        # Zeros, one before and two after the pixels, are as far as `restrict` looks.
+        self.residual, self.direction = like.new_zeros(padded), like.new_zeros(padded)
+        self.found, self.correction = like.new_empty(size), like.new_empty(size)
+        self.removed, self.staged = like.new_empty(size), like.new_empty(shape)
+        self.scratch = (like.new_empty(padded), like.new_empty(padded))
+        _inner(self.direction).fill_(1)
+        self.centre = self.neighbours(self.direction)[:, :, :1].clone()
         self.inverse_diagonal = 1 / (self.centre - OWN_WEIGHT)
-        # A known pixel under a bump holds it down: its energy is added to that of the free bump.
-        tied = _padded(self.neighbours(_padded(kept)) * self.removed)
         self.grids: list[Tensor] = []
-        self.inverse_energies: list[Tensor] = []
-        while min(tied.shape[:2]) - PADDING > SMALLEST_GRID:
-            tied = _padded(self.restrict(tied))
-            self.grids.append(tied)
-            self.inverse_energies.append((_inner(tied) + BUMP_ENERGY).reciprocal_())
+        while min(height, width) > SMALLEST_GRID:
+            height, width = height // 2 + 1, width // 2 + 1
+            self.grids.append(like.new_zeros(height + PADDING, width + PADDING, size[2]))
+        self.inverse_energies = [torch.empty_like(_inner(grid)) for grid in self.grids]
         self.corrections = [torch.empty_like(inverse) for inverse in self.inverse_energies]
+
+    def load(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
+        """Take up the pictures number `part`; the residual is that of zeros on removed pixels."""
+        torch.index_select(images, 0, part, out=self.staged)
+        inner = _inner(self.direction)
+        self._by_picture(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
+        # A known pixel under a bump holds it down: its energy is added to that of the free bump.
+        torch.sub(1, self.removed, out=inner)
+        torch.mul(self.neighbours(self.direction), self.removed, out=_inner(self.residual))
+        tied = self.residual
+        for grid, inverse in zip(self.grids, self.inverse_energies, strict=True):
+            _inner(grid).copy_(self.restrict(tied))
+            torch.add(_inner(grid), BUMP_ENERGY, out=inverse).reciprocal_()
+            tied = grid
+        self._by_picture(inner).copy_(self.staged.permute(2, 3, 0, 1))
+        inner.addcmul_(inner, self.removed, value=-1)
+        torch.mul(self.neighbours(self.direction), self.removed, out=_inner(self.residual))
+        self.found.zero_()
+
+    def store(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
+        """Write the pictures back with their removed pixels filled in."""
+        found = self._by_picture(self.found).permute(2, 3, 0, 1)
+        torch.where(keep[part][:, None], self.staged, found, out=self.staged)
+        images.index_copy_(0, part, self.staged)
 
     def neighbours(self, padded: Tensor) -> Tensor:
         """Sum with weights 1 2 1 both ways: SCALE times that of the neighbours, plus own weight."""
@@ -223,13 +276,8 @@ class _Problem:
     def _array(self, number: int, shape: tuple[int, ...]) -> Tensor:
         return self.scratch[number].view(-1)[: math.prod(shape)].view(shape)
 
-
-def _padded(columns: Tensor) -> Tensor:
-    """Zeros around (H, W, columns): one before, two after, as far as `restrict` looks."""
-    height, width, number = columns.shape
-    out = columns.new_zeros(height + PADDING, width + PADDING, number)
-    _inner(out).copy_(columns)
-    return out
+    def _by_picture(self, columns: Tensor) -> Tensor:
+        return columns.unflatten(2, self.shape[:2])
 
 
 def _inner(padded: Tensor) -> Tensor:

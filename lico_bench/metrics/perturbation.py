@@ -19,7 +19,7 @@ from lico_bench.checks import check_choice, check_images, check_maps, check_targ
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.insertion_start import insertion_start
 from lico_bench.metrics.protocols import PROTOCOLS
-from lico_bench.models import Forwards, LogitsModel, default_micro_batch, scoring
+from lico_bench.models import Forwards, LogitsModel, default_micro_batch, mean_colour, scoring
 from lico_bench.records import Protocol
 
 Rgb = tuple[float, float, float]
@@ -181,15 +181,13 @@ def fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
     """
     if rules.fill_rgb != "model_mean":
         return torch.tensor(rules.fill_rgb)
-    if mean_rgb is not None:
-        return torch.tensor(mean_rgb)
-    mean = getattr(model, "mean", None)
-    if not isinstance(mean, Tensor) or mean.numel() != 3:
+    known = mean_rgb or mean_colour(model)
+    if known is None:
         raise InvalidInputError(
             f"protocol {rules.name} fills with the mean colour of the model's normalisation, which "
             "this model does not tell; pass mean_rgb=(r, g, b) in [0, 1]"
         )
-    return mean.detach().flatten().cpu().float()
+    return torch.tensor(known)
 
 
 class _Scorer:

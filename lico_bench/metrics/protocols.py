@@ -6,9 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from lico_bench.errors import UnknownNameError
-from lico_bench.records import Protocol
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
+from lico_bench.records import IMAGENET_MEAN, Protocol
 
 # 32 steps divide the pixels of 32, 64 and 224 px pictures evenly. The fill is the mean colour of
 # ImageNet, the usual "zero after normalisation", fixed so that it needs nothing from the model.

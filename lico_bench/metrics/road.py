@@ -20,7 +20,7 @@ from torch import Tensor
 from lico_bench.checks import check_images, check_maps, check_not_negative, check_targets
 from lico_bench.errors import ConvergenceError, InvalidInputError
 from lico_bench.metrics import METRICS, Effort, Evidence, Metric
-from lico_bench.metrics.imputation import impute
+from lico_bench.metrics.imputation import Imputer
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.models import Forwards, default_micro_batch, scoring
 from lico_bench.records import MetricSpec, Protocol
@@ -151,6 +151,7 @@ class _States:
         self.noise = noise
         self.per_image = 2 * len(counts)
         self.iterations = 0
+        self._impute = Imputer()
         self._ranks = rank_pixels(evidence.maps).to(evidence.images.device)
 
     def make(self, jobs: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ class _States:
         ranks = self._ranks[image]
         is_least_first = (state % 2 == 1)[:, None, None]
         kept = torch.where(is_least_first, ranks < ranks[0].numel() - count, ranks >= count)
-        filled = impute(self.evidence.images[image], kept)
+        filled = self._impute(self.evidence.images[image], kept)
         self.iterations = max(self.iterations, int(filled.iterations.max()))
         if not filled.converged.all():
             raise ConvergenceError(

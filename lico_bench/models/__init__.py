@@ -7,6 +7,7 @@ from lico_bench.models.classifier import (
     dump_weights,
     load_weights,
     logits_of,
+    mean_colour,
 )
 from lico_bench.models.encoders import ENCODERS, EncoderIdentity, TextEncoder, TokenVectors
 from lico_bench.models.forwards import Forwards, LogitsModel, default_micro_batch, scoring
@@ -30,6 +31,7 @@ __all__ = [
     "explanation_layer",
     "load_weights",
     "logits_of",
+    "mean_colour",
     "scoring",
     "tap",
 ]

@@ -110,6 +110,21 @@ def load_weights(classifier: nn.Module, path: Path) -> None:
         ) from error
 
 
+def mean_colour(model: object) -> tuple[float, float, float] | None:
+    """The colour in [0, 1] that a model's normalisation turns into zero; None if it tells none."""
+    declared = getattr(model, "mean", None)
+    if not isinstance(declared, Tensor) or declared.numel() != 3:
+        return None
+    red, green, blue = declared.detach().flatten().tolist()
+    return red, green, blue
+
+
+def declare_mean_colour(model: nn.Module, rgb: tuple[float, float, float]) -> None:
+    """Make `mean_colour` known of a model that is normalised from outside and tells none."""
+    if not hasattr(model, "mean"):
+        model.register_buffer("mean", torch.tensor(rgb), persistent=False)
+
+
 def logits_of(result: Any) -> Tensor:
     """The logits in what a model returned: a tensor (N, K) or an `Output`.
 

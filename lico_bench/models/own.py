@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.models.classifier import declare_mean_colour
 from lico_bench.models.forwards import scoring
 from lico_bench.models.own_factory import build_network
 from lico_bench.models.own_weights import fill_network, weights_digest
 from lico_bench.models.tap import explanation_layer, tap
-from lico_bench.records import Output
+from lico_bench.records import IMAGENET_MEAN, Output
 
 Rgb = tuple[float, float, float]
-IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
 IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
 
@@ -115,6 +115,7 @@ def load_own(
     network.eval().requires_grad_(False).to(device)
     if normalisation != NO_NORMALISATION:
         network.register_forward_pre_hook(_Normalise(normalisation))
+        declare_mean_colour(network, normalisation.mean)
     title = _title_of(reference)
     return OwnModel(network, title, reference, weights, digest, normalisation, layer, tuple(notes))
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
+from lico_bench.models import Forwards, mean_colour
+from lico_bench.records import IMAGENET_MEAN
 
 
 def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
@@ -25,10 +24,7 @@ def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
         InvalidInputError: for any other `fill`.
     """
     if fill == "mean":
-        declared = getattr(model, "mean", None)
-        if isinstance(declared, Tensor) and declared.numel() == 3:
-            return declared.detach().view(1, 3, 1, 1).to(images)
-        return images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        return images.new_tensor(mean_colour(model) or IMAGENET_MEAN).view(1, 3, 1, 1)
     if isinstance(fill, str) or not 0 <= fill <= 1:
         raise InvalidInputError(f"fill: expected mean or a grey level in [0, 1], got {fill!r}")
     return images.new_full((1, 3, 1, 1), fill)

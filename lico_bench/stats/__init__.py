@@ -1,8 +1,8 @@
 """Rows in, numbers with intervals out: means of arms and paired differences between them."""
 
 from lico_bench.stats.bootstrap import Estimates, two_level
-from lico_bench.stats.class_macro import class_macro
 from lico_bench.stats.calibration import calibration_errors
+from lico_bench.stats.class_macro import class_macro
 from lico_bench.stats.grid import Grid, as_frame, build_grids
 from lico_bench.stats.means import arm_means
 from lico_bench.stats.own_scores import OWN_SCORES

@@ -15,9 +15,8 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, Evidence, perturbation_curves, resolve_metric
 from lico_bench.metrics.insertion_start import insertion_start, near_box
-from lico_bench.metrics.protocols import IMAGENET_MEAN
 from lico_bench.models import build_classifier
-from lico_bench.records import Protocol
+from lico_bench.records import IMAGENET_MEAN, Protocol
 
 ATOL_SCRIPT = 1e-4  # one script runs in numpy and another order of operations
 MEAN = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from lico_bench.errors import ConvergenceError, InvalidInputError
 from lico_bench.metrics import METRICS, PROTOCOLS, Evidence, resolve_metric
 from lico_bench.metrics import road as road_room
-from lico_bench.metrics.imputation import Imputation, impute
+from lico_bench.metrics.imputation import Imputation, Imputer, impute
 from lico_bench.metrics.road import removed_px, road_curves
 
 ATOL_FP32 = 1e-5
@@ -121,11 +121,12 @@ def test_a_plateau_map_loses_the_share_that_was_asked_for(share: int, monkeypatc
     evidence.maps[0, 3:9, 4:10] = 1  # a rectified map: nine tenths of it are zero
     removed: list[int] = []
 
-    def counting(images: Tensor, keep: Tensor) -> Imputation:
-        removed.extend((~keep).flatten(1).sum(1).tolist())
-        return impute(images, keep)
+    class Counting(Imputer):
+        def __call__(self, images: Tensor, keep: Tensor) -> Imputation:
+            removed.extend((~keep).flatten(1).sum(1).tolist())
+            return super().__call__(images, keep)
 
-    monkeypatch.setattr(road_room, "impute", counting)
+    monkeypatch.setattr(road_room, "Imputer", Counting)
     road_curves(evidence, percent=str(share), micro_batch=2)
     assert removed == [4 * share, 4 * share]
 
@@ -171,7 +172,7 @@ def test_shares_that_make_no_sense_are_refused(percent: str):
 
 
 def test_an_imputation_that_does_not_converge_is_an_error(monkeypatch):
-    monkeypatch.setattr(road_room, "impute", lambda i, k: impute(i, k, max_iterations=1))
+    monkeypatch.setattr(road_room, "Imputer", lambda: Imputer(max_iterations=1))
     with pytest.raises(ConvergenceError, match="did not reach their tolerance"):
         road_curves(random_case(8))
 

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
-from lico_bench.models.own import IMAGENET_MEAN, IMAGENET_STD, load_own, suggest_layer, try_model
+from lico_bench.models.own import IMAGENET_STD, load_own, suggest_layer, try_model
 from lico_bench.models.own_weights import weights_digest
+from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import explain
 
 NET = """

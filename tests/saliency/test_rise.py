@@ -11,9 +11,10 @@ from torch import nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
+from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import SALIENCY, Setting, explain
 from lico_bench.saliency.rise import MASKS_PER_DRAW, _draws, enlarge
-from lico_bench.saliency.states import IMAGENET_MEAN, fill_colour
+from lico_bench.saliency.states import fill_colour
 
 ATOL_FP32_SUM = 1e-5  # up to 200 additions of values up to 1, divided by their number
 NUM_DRAWN = 4096
