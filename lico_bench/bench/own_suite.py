@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from lico_bench.models.own import (
     try_model,
 )
 from lico_bench.records import content_key
-from lico_bench.registry import keyword_defaults
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod
 
@@ -121,13 +120,8 @@ class OwnSuite:
                 "limit": question.limit,
             },
             "datasets": {data.name: self.dataset_facts.to_json()},
-            "metrics": {
-                name: {**asdict(metric.spec), "rules": metric.rules}
-                for name, metric in question.resolved_metrics.items()
-            },
-            "methods": {n: _facts_of(m) for n, m in question.resolved_methods.items()},
+            **question.facts(),
             "arms": {arm: _arm_facts(arm, model) for arm, model in self.models.items()},
-            "protocols": {question.protocol.id: asdict(question.protocol)},
             "cells": [self.cell_facts(arm) for arm in self.models],
             "versions": versions(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -277,9 +271,3 @@ def _with_mean_of(model: OwnModel, pictures: OwnPictures) -> OwnPictures:
 def _arm_facts(arm: str, model: OwnModel) -> dict[str, Any]:
     weights = "as the factory made them" if model.weights is None else model.weights.name
     return {"title": arm, "summary": f"{model.reference}, weights {weights}", "source": "own model"}
-
-
-def _facts_of(method: SaliencyMethod) -> dict[str, Any]:
-    plain = {f.name: getattr(method, f.name) for f in fields(method)}
-    facts = {name: value for name, value in plain.items() if not callable(value)}
-    return facts | {"is_control": method.is_control, "options": keyword_defaults(method.compute)}

@@ -18,7 +18,6 @@ from lico_bench.evaluation import Question
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import Protocol, Recipe, content_key
-from lico_bench.registry import keyword_defaults
 from lico_bench.runtime import versions
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
@@ -119,23 +118,11 @@ class Plan:
             "suite_key": self.key,
             "suite": {"name": self.name, **self.suite.facts()},
             "datasets": {name: facts.to_json() for name, facts in self.datasets.items()},
-            "metrics": {
-                name: {**asdict(metric.spec), "rules": metric.rules}
-                for name, metric in self.question.resolved_metrics.items()
-            },
-            "methods": {
-                name: {
-                    **_without_functions(entry, ("compute", "cost")),
-                    "is_control": entry.is_control,
-                    "options": keyword_defaults(entry.compute),
-                }
-                for name, entry in self.question.resolved_methods.items()
-            },
+            **self.question.facts(),
             "arms": {
                 name: _without_functions(ARMS[name], ("build", "options"))
                 for name in self.suite.arms
             },
-            "protocols": {self.protocol.id: asdict(self.protocol)},
             "cells": [cell.facts() for cell in self.cells],
             "versions": versions(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

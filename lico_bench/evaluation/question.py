@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, Metric, resolve_metric
 from lico_bench.records import Protocol
+from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import SaliencyMethod, Setting, resolve_method
 
 MAP_FACTS = ("flat_map", "tied_ranks")  # stand beside every score of a map
@@ -64,6 +66,19 @@ class Question:
         found = {metric.spec.name: metric for metric in asked}
         return found | {name: resolve_metric(name) for name in MAP_FACTS}
 
+    def facts(self) -> dict[str, Any]:
+        """`metrics`, `methods` and `protocols` of a manifest: what each name and each id means."""
+        protocol = self.protocol
+        rules = {protocol.id: {**protocol.rules, "source": protocol.source}}
+        for metric in self.resolved_metrics.values():
+            if metric.spec.protocol:
+                rules[metric.spec.protocol] = metric.rules
+        return {
+            "metrics": {name: asdict(found.spec) for name, found in self.resolved_metrics.items()},
+            "methods": {name: _told(entry) for name, entry in self.resolved_methods.items()},
+            "protocols": rules,
+        }
+
     def defined_for(self, dataset: Dataset) -> tuple[dict[str, Metric], tuple[str, ...]]:
         """The metrics that the dataset has the ground truth for, and the names of the others.
 
@@ -103,3 +118,15 @@ class Question:
             else:
                 own += cost
         return each + own + sum(shared.values())
+
+
+def _told(entry: SaliencyMethod) -> dict[str, Any]:
+    return {
+        "title": entry.title,
+        "source": entry.source,
+        "family": entry.family,
+        "is_control": entry.is_control,
+        "is_signed": entry.is_signed,
+        "pitfalls": entry.pitfalls,
+        "options": keyword_defaults(entry.compute),
+    }

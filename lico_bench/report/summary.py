@@ -19,6 +19,10 @@ from lico_bench.store import RunFolder
 _STYLES = {"better": "bold green", "worse": "bold red", "unclear": "dim", "no interval": "dim"}
 
 
+# What stands beside every score: in the report always, here only where it was asked for.
+BESIDE = ("brier", "score_whole", "score_blurred", "score_emptied", "flat_map", "tied_ranks")
+
+
 def summary_table(run: RunFolder) -> Group:
     """A rich renderable: per dataset each arm's means, paired differences and intervals.
 
@@ -35,7 +39,9 @@ def show_summary(content: Content) -> Group:
         parts += [_heading(block), _table(content, block), Text()]
     parts += [Text(note, style="yellow") for note in content.notes]
     seeds = min(block.num_seeds for block in content.blocks)
-    foot = [*content.protocols(), f"Brackets: 95 % intervals. {wording.seeds_sentence(seeds)}"]
+    # An id without rules says nothing to who reads a terminal.
+    foot = [sentence for sentence in content.protocols() if ": " in sentence]
+    foot.append(f"Brackets: 95 % intervals. {wording.seeds_sentence(seeds)}")
     if content.has_standins:
         foot.append(
             f"{wording.STANDIN}: drawn scenes in the place of images that were not found; "
@@ -59,20 +65,21 @@ def _heading(block: Block) -> Text:
 def _table(content: Content, block: Block) -> Table:
     has_pairs = not block.differences.empty
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("  Score", no_wrap=True)
+    table.add_column("  Score")
     many_arms = len(content.arms) > 2
     if has_pairs:
         if many_arms:
             table.add_column("Arm")
         first = content.reference_arm
-        table.add_column(escape(content.arm_title(first)), justify="right")
+        table.add_column(escape(content.arm_title(first)), justify="right", no_wrap=True)
         table.add_column(
             "Mean" if many_arms else escape(content.arm_title(content.arms[1])),
             justify="right",
+            no_wrap=True,
         )
-        table.add_column("Diff.", justify="right")
+        table.add_column("Diff.", justify="right", no_wrap=True)
         table.add_column("95 % interval", justify="right", no_wrap=True)
-        table.add_column("")
+        table.add_column("", no_wrap=True)
     else:
         for title in ("Arm", "Mean", "95 % interval"):
             table.add_column(title, justify="left" if title == "Arm" else "right")
@@ -85,8 +92,11 @@ def _lines(
     content: Content, block: Block, *, has_pairs: bool, many_arms: bool
 ) -> Iterator[list[str]]:
     shown: str | None = None
+    asked = content.manifest["suite"].get("metrics", ())
     frame = block.differences if has_pairs else block.means
     for method, spec in content.each_score(block):
+        if spec.name in BESIDE and spec.name not in asked:
+            continue
         if method != shown and method:
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
         shown = method

@@ -107,15 +107,13 @@ def data_sentence(facts: dict[str, Any] | None, source: str) -> str:
 
 
 def protocol_sentence(protocol_id: str, facts: dict[str, Any] | None) -> str:
-    """The rules of a protocol in one line."""
-    if not facts:
-        return protocol_id
+    """The rules of a protocol in one line; an id without rules for itself."""
     rules = ", ".join(
         f"{name.replace('_', ' ')} {_plain(rule)}"
-        for name, rule in facts.items()
+        for name, rule in (facts or {}).items()
         if name not in ("name", "source")
     )
-    return f"{protocol_id}: {rules}"
+    return f"{protocol_id}: {rules}" if rules else protocol_id
 
 
 def plural(count: int, noun: str) -> str:
