@@ -1,8 +1,10 @@
 """The CAM family against pytorch-grad-cam: time and maps, on torchvision's resnet18.
 
 Bars, at 224 px on two cores, with maps equal to 1e-4 after the library's rescaling:
-the family at least 2.5 times faster (32 pictures), Ablation-CAM at least 20 times (one picture),
-Score-CAM not slower and at most 1.10 times its bare forwards (one picture).
+the gradient family at least 2.5 times faster (32 pictures), Ablation-CAM at least 20 times (one
+picture), Score-CAM not slower and at most 1.10 times its bare forwards (one picture). Eigen-CAM
+at least 1.5 times (32 pictures): the library takes no gradient there, and the forward, which both
+need, is nearly all of our time.
 """
 
 from __future__ import annotations
@@ -27,16 +29,15 @@ from lico_bench.saliency import explain
 from lico_bench.saliency.eigen_cam import first_component
 from lico_bench.saliency.layer_maps import enlarge, layer_activation
 
-FAMILY = {
+GRADIENTS = {
     "grad_cam": pytorch_grad_cam.GradCAM,
     "grad_cam_plus_plus": pytorch_grad_cam.GradCAMPlusPlus,
     "hires_cam": pytorch_grad_cam.HiResCAM,
     "xgrad_cam": pytorch_grad_cam.XGradCAM,
     "layer_cam": pytorch_grad_cam.LayerCAM,
-    "eigen_cam": pytorch_grad_cam.EigenCAM,
 }
 MAP_GAP = 1e-4
-FAMILY_BAR, ABLATION_BAR, SCORE_BAR, BARE_BAR = 2.5, 20.0, 1.0, 1.10
+GRADIENT_BAR, EIGEN_BAR, ABLATION_BAR, SCORE_BAR, BARE_BAR = 2.5, 1.5, 20.0, 1.0, 1.10
 CHANNELS = 512  # of layer4
 
 Maps = torch.Tensor | np.ndarray
@@ -150,17 +151,18 @@ def main() -> None:
     print(f"resnet18, {asked.size} px, {asked.images} images; ablation_cam and score_cam: 1 image")
     print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
     print(f"{'method':20} {'ours':>10} {'library':>10} {'times faster':>12} {'largest gap':>15}")
+    batch, one = (model, images, targets), (model, images[:1], targets[:1])
+    rounds, slow_rounds = asked.rounds, asked.slow_rounds
     missed = [
-        compare(name, cam_class, model, images, targets, asked.rounds, FAMILY_BAR)
-        for name, cam_class in FAMILY.items()
+        compare(name, cam_class, *batch, rounds, GRADIENT_BAR)
+        for name, cam_class in GRADIENTS.items()
     ]
-    one = model, images[:1], targets[:1]
     missed += [
-        compare("ablation_cam", pytorch_grad_cam.AblationCAM, *one, asked.slow_rounds,
-                ABLATION_BAR),
-        compare("score_cam", pytorch_grad_cam.ScoreCAM, *one, asked.slow_rounds, SCORE_BAR),
-        score_against_bare(*one, asked.slow_rounds),
-    ]  # fmt: skip
+        compare("eigen_cam", pytorch_grad_cam.EigenCAM, *batch, rounds, EIGEN_BAR),
+        compare("ablation_cam", pytorch_grad_cam.AblationCAM, *one, slow_rounds, ABLATION_BAR),
+        compare("score_cam", pytorch_grad_cam.ScoreCAM, *one, slow_rounds, SCORE_BAR),
+        score_against_bare(*one, slow_rounds),
+    ]
     sys.exit(any(missed))
 
 

@@ -44,7 +44,9 @@ def ours(images: Tensor, keep: Tensor, noise: float) -> Tensor:
     filled = impute(images, keep)
     if not filled.converged.all():
         raise SystemExit("the imputation did not converge")
-    return filled.images + noise * torch.randn_like(images) * ~keep[:, None]
+    for image, kept in zip(filled.images, keep, strict=True):
+        image.addcmul_(torch.randn_like(image), ~kept, value=noise)
+    return filled.images
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The application: its commands, and what every error looks like from outside.
 
-Exit codes: 0 well, 1 a failed gate, 2 usage or bad input, 3 an inconclusive gate, 4 not comparable,
-130 interrupted.
+Exit codes: 0 well, 1 a failed gate or self-check, 2 usage or bad input, 3 an inconclusive gate,
+4 not comparable, 130 interrupted.
 """
 
 from __future__ import annotations

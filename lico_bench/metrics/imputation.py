@@ -14,10 +14,13 @@ Preconditioner: Bramble, Pasciak and Xu, Mathematics of Computation 55, 1990.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lico_bench.checks import check_count, check_positive
 from lico_bench.errors import InvalidInputError
@@ -26,7 +29,8 @@ from lico_bench.errors import InvalidInputError
 # 224 px, the largest error of a pixel was about as large.
 TOLERANCE = 5e-5
 MAX_ITERATIONS = 200
-CHUNK_VALUES = 32 * 3 * 64 * 64  # unknowns at a time on a CPU, so that they stay in its caches
+CHUNK_VALUES = 16 * 3 * 64 * 64  # unknowns at a time on a CPU, so that they stay in its caches
+HOLE_PX = 4  # a block of this side without a kept pixel is a wide hole
 SMALLEST_GRID = 5
 PADDING = 3
 SCALE = 12  # makes the weights whole numbers: 2 along an edge, 1 across a corner
@@ -86,7 +90,7 @@ class Imputer:
         check_count("max_iterations", max_iterations)
         self.tolerance = tolerance
         self.max_iterations = max_iterations
-        self._problem: _Problem | None = None
+        self._problems: list[_Problem] = []
 
     def __call__(self, images: Tensor, keep: Tensor) -> Imputation:
         """See `impute`."""
@@ -95,7 +99,7 @@ class Imputer:
                 "impute: expected images (N, C, H, W) and bool keep (N, H, W), "
                 f"got {tuple(images.shape)} and {tuple(keep.shape)} {keep.dtype}"
             )
-        keep = keep.to(images.device)
+        images, keep = images.detach(), keep.to(images.device)
         filled = images.clone(memory_format=torch.contiguous_format)
         num_kept = keep.flatten(1).sum(1)
         is_empty = num_kept == 0
@@ -105,23 +109,60 @@ class Imputer:
             )
         iterations = torch.zeros_like(num_kept)
         converged = torch.ones_like(num_kept, dtype=torch.bool)
-        # Pictures of like effort share a part: it runs until its slowest column is done.
-        order = num_kept.argsort(descending=True, stable=True)
+        order = _by_effort(keep)
         order = order[~is_empty[order] & (num_kept[order] < keep[0].numel())]
-        for part in _even_parts(order, images):
-            problem = self._problem_for(images, len(part))
+        parts = _even_parts(order, images)
+        if parts:
+            shape = (len(parts[0]), *images.shape[1:])
+            self._problems = [p for p in self._problems if p.fits(shape, images)]
+
+        def fill(part: Tensor) -> None:
+            try:
+                problem = self._problems.pop()
+            except IndexError:  # asked first, another thread might take the last one
+                problem = _Problem(shape, images)
             problem.load(filled, keep, part)
             iterations[part], converged[part] = _solve(problem, self.tolerance, self.max_iterations)
             problem.store(filled, keep, part)
+            self._problems.append(problem)
+
+        _for_each(fill, parts)
         return Imputation(filled, iterations, converged)
 
-    def _problem_for(self, images: Tensor, num_images: int) -> _Problem:
-        shape = (num_images, *images.shape[1:])
-        found = self._problem
-        if found is None or found.shape != shape or found.found.device != images.device:
-            self._problem = None  # before the next one takes as much memory again
-            found = self._problem = _Problem(shape, images)
-        return found
+
+def _for_each(work: Callable[[Tensor], None], parts: list[Tensor]) -> None:
+    """Do `work` for the parts, on a CPU one part a thread.
+
+    Two threads that share each small operation wait for one another many times in a part; with a
+    part each they never do, which on a busy machine is a hundred times faster.
+    """
+    threads = torch.get_num_threads()
+    if len(parts) < 2 or threads == 1 or parts[0].device.type != "cpu":
+        for part in parts:
+            work(part)
+        return
+    is_inference = torch.is_inference_mode_enabled()
+
+    def work_alone(part: Tensor) -> None:
+        torch.set_num_threads(1)  # for this worker
+        with torch.inference_mode(is_inference):
+            work(part)
+
+    try:
+        with ThreadPoolExecutor(min(threads, len(parts))) as workers:
+            list(workers.map(work_alone, parts))  # raises what a worker raised
+    finally:
+        torch.set_num_threads(threads)  # the number that later threads start with
+
+
+def _by_effort(keep: Tensor) -> Tensor:
+    """Numbers of the pictures, those with few wide holes first.
+
+    Pictures of like effort share a part, which runs until its slowest column is done.
+    """
+    blocks = functional.max_pool2d(keep.float()[:, None], HOLE_PX, ceil_mode=True)
+    num_removed = (~keep).flatten(1).sum(1)
+    return ((blocks == 0).flatten(1).sum(1) * keep[0].numel() + num_removed).argsort(stable=True)
 
 
 def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
@@ -130,7 +171,8 @@ def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
         return []
     most = len(order)
     if images.device.type == "cpu":
-        most = max(1, CHUNK_VALUES // images[0].numel())
+        each = math.ceil(most / torch.get_num_threads())
+        most = min(each, max(1, CHUNK_VALUES // images[0].numel()))
     size = math.ceil(len(order) / math.ceil(len(order) / most))
     parts = list(order.split(size))
     missing = size - len(parts[-1])
@@ -141,24 +183,24 @@ def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
 def _solve(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[Tensor, Tensor]:
     """Conjugate gradients on all columns at once; iterations and whether they sufficed, (N,)."""
     residual, direction = _inner(problem.residual), _inner(problem.direction)
-    direction.copy_(problem.precondition(problem.residual))
+    direction.copy_(problem.precondition())
     slope = problem.dot(residual, direction)
     is_open = slope >= SCALE * tolerance**2
     iterations = torch.zeros_like(slope, dtype=torch.int64)
     tiny = torch.finfo(slope.dtype).tiny
     for _ in range(max_iterations):
         iterations += is_open
-        pull = problem.pull(problem.direction)
+        pull = problem.pull()
         length = slope / problem.dot(direction, pull).neg_().clamp_min_(tiny)
         length = torch.where(is_open, length, 0)  # a column that is done stays as it is
         problem.found.addcmul_(direction, length)
         residual.addcmul_(pull, length)
-        correction = problem.precondition(problem.residual)
+        correction = problem.precondition()
         before, slope = slope, problem.dot(residual, correction)
         is_open &= slope >= SCALE * tolerance**2
         if not is_open.any():
             break
-        direction.mul_(slope / before.clamp_min(tiny)).add_(correction)
+        torch.addcmul(correction, direction, slope / before.clamp_min_(tiny), out=direction)
     per_image = problem.shape[:2]
     return iterations.view(per_image).amax(1), ~is_open.view(per_image).any(1)
 
@@ -168,45 +210,49 @@ class _Problem:
 
     A channel of a picture is a column: arrays are (H, W, columns), so that a step to a neighbouring
     pixel or to a coarser grid moves whole rows of columns. What is computed lies in working arrays
-    that the next call of the same method overwrites: fresh ones of this size cost more than the
-    arithmetic.
+    that the next call of the same method overwrites, and their parts are looked up once: fresh
+    arrays and views cost more than the arithmetic.
     """
 
     def __init__(self, shape: tuple[int, ...], like: Tensor) -> None:
         num_images, channels, height, width = self.shape = shape
         size = (height, width, num_images * channels)
-        padded = (height + PADDING, width + PADDING, num_images * channels)
-        # Zeros, one before and two after the pixels, are as far as `restrict` looks.
-        self.residual, self.direction = like.new_zeros(padded), like.new_zeros(padded)
+        self.residual, self.direction = _padded_zeros(size, like), _padded_zeros(size, like)
         self.found, self.correction = like.new_empty(size), like.new_empty(size)
         self.removed, self.staged = like.new_empty(size), like.new_empty(shape)
-        self.scratch = (like.new_empty(padded), like.new_empty(padded))
+        scratch = (torch.empty_like(self.residual), torch.empty_like(self.residual))
+        self._stencil = _stencil_views(self.direction, scratch)
+        self._products = _part(scratch[0], size)
         _inner(self.direction).fill_(1)
-        self.centre = self.neighbours(self.direction)[:, :, :1].clone()
+        self.centre = self.neighbours()[:, :, :1].clone()
         self.inverse_diagonal = 1 / (self.centre - OWN_WEIGHT)
-        self.grids: list[Tensor] = []
-        while min(height, width) > SMALLEST_GRID:
-            height, width = height // 2 + 1, width // 2 + 1
-            self.grids.append(like.new_zeros(height + PADDING, width + PADDING, size[2]))
-        self.inverse_energies = [torch.empty_like(_inner(grid)) for grid in self.grids]
-        self.corrections = [torch.empty_like(inverse) for inverse in self.inverse_energies]
+        self.levels: list[_Level] = []
+        finer = self.residual
+        while min(finer.shape[:2]) - PADDING > SMALLEST_GRID:
+            self.levels.append(_Level(finer, scratch))
+            finer = self.levels[-1].residual
+
+    def fits(self, shape: tuple[int, ...], like: Tensor) -> bool:
+        """Whether it can take up pictures of that shape, type and device, in this grad mode."""
+        mine = self.staged
+        same_mode = mine.is_inference() == torch.is_inference_mode_enabled()
+        return same_mode and (mine.shape, mine.dtype, mine.device) == (
+            shape, like.dtype, like.device,
+        )  # fmt: skip
 
     def load(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
         """Take up the pictures number `part`; the residual is that of zeros on removed pixels."""
-        torch.index_select(images, 0, part, out=self.staged)
         inner = _inner(self.direction)
+        torch.index_select(images, 0, part, out=self.staged)
         self._by_picture(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
         # A known pixel under a bump holds it down: its energy is added to that of the free bump.
         torch.sub(1, self.removed, out=inner)
-        torch.mul(self.neighbours(self.direction), self.removed, out=_inner(self.residual))
-        tied = self.residual
-        for grid, inverse in zip(self.grids, self.inverse_energies, strict=True):
-            _inner(grid).copy_(self.restrict(tied))
-            torch.add(_inner(grid), BUMP_ENERGY, out=inverse).reciprocal_()
-            tied = grid
+        torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
+        for level in self.levels:
+            torch.add(level.restrict(), BUMP_ENERGY, out=level.inverse_energy).reciprocal_()
         self._by_picture(inner).copy_(self.staged.permute(2, 3, 0, 1))
         inner.addcmul_(inner, self.removed, value=-1)
-        torch.mul(self.neighbours(self.direction), self.removed, out=_inner(self.residual))
+        torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
         self.found.zero_()
 
     def store(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
@@ -215,69 +261,100 @@ class _Problem:
         torch.where(keep[part][:, None], self.staged, found, out=self.staged)
         images.index_copy_(0, part, self.staged)
 
-    def neighbours(self, padded: Tensor) -> Tensor:
-        """Sum with weights 1 2 1 both ways: SCALE times that of the neighbours, plus own weight."""
-        padded = padded[:-1, :-1]
-        rows = self._add(0, padded[1:], padded[:-1])
-        rows = self._add(1, rows[1:], rows[:-1])
-        across = self._add(0, rows[:, 1:], rows[:, :-1])
-        return self._add(1, across[:, 1:], across[:, :-1])
+    def neighbours(self) -> Tensor:
+        """Of `direction`, weighted 1 2 1 both ways: SCALE times the neighbours' sum, and itself."""
+        for first, second, out in self._stencil:
+            torch.add(first, second, out=out)
+        return self._stencil[-1][2]
 
-    def pull(self, padded: Tensor) -> Tensor:
-        """Minus the matrix times columns that are zero on known pixels; padded in, unpadded out."""
-        pulled = self.neighbours(padded).mul_(self.removed)
-        return pulled.addcmul_(self.centre, _inner(padded), value=-1)
+    def pull(self) -> Tensor:
+        """Minus the matrix times `direction`, which is zero on known pixels."""
+        pulled = self.neighbours().mul_(self.removed)
+        return pulled.addcmul_(self.centre, _inner(self.direction), value=-1)
 
-    def precondition(self, residual: Tensor) -> Tensor:
-        """Sum over all grids of what each alone would correct; padded in, unpadded out."""
-        total = torch.mul(_inner(residual), self.inverse_diagonal, out=self.correction)
-        for grid, inverse, out in zip(
-            self.grids, self.inverse_energies, self.corrections, strict=True
-        ):
-            _inner(grid).copy_(self.restrict(residual))
-            torch.mul(_inner(grid), inverse, out=out)
-            residual = grid
-        if not self.corrections:
-            return total
-        smooth = self.corrections[-1]
-        for finer in reversed(self.corrections[:-1]):
-            smooth = finer.add_(self.interpolate(smooth, finer.shape))
-        return total.addcmul_(self.interpolate(smooth, total.shape), self.removed)
-
-    def restrict(self, padded: Tensor) -> Tensor:
-        """Sums over bumps around every second pixel, the transpose of `interpolate`; unpadded."""
-        height, width = (side - PADDING for side in padded.shape[:2])
-        last = 2 * (height // 2) + 2
-        rows = self._add(0, padded[1:last:2], padded[0 : last - 1 : 2], weight=0.5)
-        rows.add_(padded[2 : last + 1 : 2], alpha=0.5)
-        last = 2 * (width // 2) + 2
-        out = self._add(1, rows[:, 1:last:2], rows[:, 0 : last - 1 : 2], weight=0.5)
-        return out.add_(rows[:, 2 : last + 1 : 2], alpha=0.5)
-
-    def interpolate(self, coarse: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """A grid of `shape` with `coarse` at every second pixel and halfway values in between."""
-        rows, across, number = coarse.shape
-        tall = self._array(0, (2 * rows - 1, across, number))
-        tall[::2] = coarse
-        torch.lerp(coarse[:-1], coarse[1:], 0.5, out=tall[1::2])
-        tall = tall[: shape[0]]
-        out = self._array(1, (shape[0], 2 * across - 1, number))
-        out[:, ::2] = tall
-        torch.lerp(tall[:, :-1], tall[:, 1:], 0.5, out=out[:, 1::2])
-        return out[:, : shape[1]]
+    def precondition(self) -> Tensor:
+        """Sum over all grids of what each alone would correct of `residual`."""
+        total = torch.mul(_inner(self.residual), self.inverse_diagonal, out=self.correction)
+        for level in self.levels:
+            torch.mul(level.restrict(), level.inverse_energy, out=level.correction)
+        for level, finer in zip(self.levels[:0:-1], self.levels[-2::-1], strict=True):
+            finer.correction.add_(level.interpolate())
+        if self.levels:
+            total.addcmul_(self.levels[0].interpolate(), self.removed)
+        return total
 
     def dot(self, first: Tensor, second: Tensor) -> Tensor:
         """Inner product of each column, (columns,)."""
-        return torch.mul(first, second, out=self._array(0, first.shape)).sum((0, 1))
-
-    def _add(self, number: int, first: Tensor, second: Tensor, *, weight: float = 1.0) -> Tensor:
-        return torch.add(first, second, alpha=weight, out=self._array(number, first.shape))
-
-    def _array(self, number: int, shape: tuple[int, ...]) -> Tensor:
-        return self.scratch[number].view(-1)[: math.prod(shape)].view(shape)
+        return torch.mul(first, second, out=self._products).sum((0, 1))
 
     def _by_picture(self, columns: Tensor) -> Tensor:
-        return columns.unflatten(2, self.shape[:2])
+        return columns.view(*columns.shape[:2], *self.shape[:2])
+
+
+class _Level:
+    """A grid of every second pixel of a finer one, and the ways between them."""
+
+    def __init__(self, finer: Tensor, scratch: tuple[Tensor, Tensor]) -> None:
+        height, width, columns = (
+            finer.shape[0] - PADDING,
+            finer.shape[1] - PADDING,
+            finer.shape[2],
+        )
+        rows, across = height // 2 + 1, width // 2 + 1
+        self.residual = _padded_zeros((rows, across, columns), finer)
+        self.correction = finer.new_empty(rows, across, columns)
+        self.inverse_energy = torch.empty_like(self.correction)
+        self._coarse = _inner(self.residual)
+        self._down = [finer[i : i + 2 * rows - 1 : 2] for i in range(3)]
+        self._halved = _part(scratch[0], (rows, width + PADDING, columns))
+        self._along = [self._halved[:, i : i + 2 * across - 1 : 2] for i in range(3)]
+        tall = _part(scratch[0], (2 * rows - 1, across, columns))
+        wide = _part(scratch[1], (height, 2 * across - 1, columns))
+        self._tall = (tall[::2], tall[1::2])
+        self._wide = (wide[:, ::2], wide[:, 1::2])
+        self._ends = (self.correction[:-1], self.correction[1:])
+        self._sides = (tall[:height], tall[:height, :-1], tall[:height, 1:])
+        self._finer = wide[:, :width]
+
+    def restrict(self) -> Tensor:
+        """Sums of the finer residual over bumps: the transpose of `interpolate`."""
+        for before, pixel, after, out in (
+            (*self._down, self._halved),
+            (*self._along, self._coarse),
+        ):
+            torch.add(pixel, before, alpha=0.5, out=out).add_(after, alpha=0.5)
+        return self._coarse
+
+    def interpolate(self) -> Tensor:
+        """`correction` on the finer grid, halfway values in between."""
+        self._tall[0].copy_(self.correction)
+        torch.lerp(*self._ends, 0.5, out=self._tall[1])
+        whole, left, right = self._sides
+        self._wide[0].copy_(whole)
+        torch.lerp(left, right, 0.5, out=self._wide[1])
+        return self._finer
+
+
+def _stencil_views(
+    padded: Tensor, scratch: tuple[Tensor, Tensor]
+) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+    """Four sums of two shifted arrays, one after the other: weights 1 2 1 down, then along."""
+    source, views = padded[:-1, :-1], []
+    for step, axis in enumerate((0, 0, 1, 1)):
+        shorter = source.shape[axis] - 1
+        first, second = source.narrow(axis, 1, shorter), source.narrow(axis, 0, shorter)
+        source = _part(scratch[step % 2], first.shape)
+        views.append((first, second, source))
+    return tuple(views)
+
+
+def _part(scratch: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return scratch.view(-1)[: math.prod(shape)].view(shape)
+
+
+def _padded_zeros(size: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros around (H, W, columns): one before, two after, as far as `restrict` looks."""
+    return like.new_zeros(size[0] + PADDING, size[1] + PADDING, size[2])
 
 
 def _inner(padded: Tensor) -> Tensor:

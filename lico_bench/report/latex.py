@@ -57,7 +57,7 @@ def draw_tables(content: Content) -> Iterator[LatexTable]:
     A run of one arm gives tables of means instead.
     """
     for method in ("", *content.methods()):
-        stem = method or "model"
+        stem = wording.file_stem(method)
         for arm in content.arms[1:]:
             for subset in ("all", "both_correct") if method else ("all",):
                 lines = list(_pair_lines(content, method, arm, subset))

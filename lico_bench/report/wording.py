@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from lico_bench.records import MetricSpec
@@ -114,6 +115,11 @@ def protocol_sentence(protocol_id: str, facts: dict[str, Any] | None) -> str:
         if name not in ("name", "source")
     )
     return f"{protocol_id}: {rules}" if rules else protocol_id
+
+
+def file_stem(method: str) -> str:
+    """A method as part of a file name: `rise(num_masks=32)` gives `rise_num_masks_32`."""
+    return re.sub(r"\W+", "_", method).strip("_") or "model"
 
 
 def plural(count: int, noun: str) -> str:

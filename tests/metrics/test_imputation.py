@@ -12,7 +12,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.imputation import impute
+from lico_bench.metrics.imputation import Imputer, impute
 
 ATOL_DIRECT = 1e-4  # a twentieth of the step between two 8-bit values; the solver stops at 3e-5
 ATOL_FP32 = 1e-6
@@ -145,6 +145,35 @@ def test_too_few_iterations_are_reported():
     filled = impute(torch.rand(2, 3, 32, 32, generator=rng), keep, max_iterations=3)
     assert filled.converged.tolist() == [False, True]
     assert filled.iterations.tolist() == [3, 0]
+
+
+def test_the_number_of_threads_changes_nothing_and_is_left_alone():
+    rng = torch.Generator().manual_seed(4)
+    keep = torch.rand(40, 32, 32, generator=rng) > 0.6
+    images = torch.rand(40, 3, 32, 32, generator=rng)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(impute(images, keep).images)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.allclose(*found, atol=ATOL_FP32)
+
+
+def test_an_imputer_serves_batches_of_any_size_type_and_mode():
+    rng = torch.Generator().manual_seed(5)
+    imputer = Imputer()
+    for num_images, size, dtype in ((3, 9, torch.float32), (20, 9, torch.float32),
+                                    (3, 12, torch.float64), (3, 9, torch.float32)):  # fmt: skip
+        keep = torch.rand(num_images, size, size, generator=rng) > 0.5
+        images = torch.rand(num_images, 3, size, size, generator=rng).to(dtype)
+        with torch.inference_mode(num_images == 20):
+            found = imputer(images, keep).images
+        assert found.dtype == dtype
+        assert torch.allclose(found, impute(images.requires_grad_(), keep).images, atol=ATOL_FP32)
 
 
 def test_shapes_that_do_not_fit_are_refused():

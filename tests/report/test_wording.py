@@ -86,3 +86,9 @@ def test_data_sentence_tells_how_much_of_the_official_data_was_found():
         wording.data_sentence(facts, "real") == "real images (test 2,000 of 10,000, train 50,000)"
     )
     assert wording.data_sentence(facts, "standin").startswith("drawn scenes, not the real data set")
+
+
+def test_a_method_with_options_gives_a_plain_file_name():
+    assert wording.file_stem("rise(num_masks=32, seed=1)") == "rise_num_masks_32_seed_1"
+    assert wording.file_stem("grad_cam") == "grad_cam"
+    assert wording.file_stem("") == "model"

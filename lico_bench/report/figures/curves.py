@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
     Axes,
@@ -55,7 +56,7 @@ def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterato
         )
         yield save_plot(
             figure,
-            f"curves_{block.key}_{method}",
+            f"curves_{block.key}_{wording.file_stem(method)}",
             kind="curves",
             title=title,
             caption=caption.strip(),

@@ -50,7 +50,7 @@ def _forest(content: Content, method: str, rows: pd.DataFrame, *, is_percent: bo
         f"← worse      against {content.arm_title(content.reference_arm)}, {unit}      better →"
     )
     title = content.method_title(method) if method else "Model"
-    name = f"forest_{method or 'model'}{'_shares' if is_percent else ''}"
+    name = f"forest_{wording.file_stem(method)}{'_shares' if is_percent else ''}"
     caption = (
         "Paired differences with 95 % intervals, turned so that right of zero is better whatever "
         "the metric's direction. Small dots: one seed each."

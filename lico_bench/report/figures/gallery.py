@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
     Figure,
@@ -45,7 +46,11 @@ def draw_galleries(content: Content, block: Block, gallery: pd.DataFrame) -> Ite
             "Maps run from their own lowest to their own highest value."
         )
         yield save_plot(
-            figure, f"gallery_{block.key}_{method}", kind="gallery", title=title, caption=caption
+            figure,
+            f"gallery_{block.key}_{wording.file_stem(method)}",
+            kind="gallery",
+            title=title,
+            caption=caption,
         )
 
 

@@ -1,0 +1,217 @@
+"""Pictures whose reason is known, a network that learned them, and the maps that mark the reason.
+
+In planted-cue scenes a coloured mark tells the class and nothing else does: a network that gets
+unseen scenes right looks at the mark, so the mark is the true explanation and can be compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lico_bench.data import Dataset, load_card, load_dataset
+from lico_bench.errors import TrainingError
+from lico_bench.evaluation.known_answers.yardsticks import halves, soften
+from lico_bench.metrics import PROTOCOLS, Evidence
+from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
+from lico_bench.records import Protocol, Recipe
+from lico_bench.registry import check_options, format_call, keyword_defaults, parse_call
+from lico_bench.saliency import SALIENCY, explain
+from lico_bench.training import train
+
+DATASET = "cifar10"
+BACKBONE = "wrn_10_1"
+NUM_IMAGES = 48
+NUM_IMAGES_QUICK = 16
+FIRST = 4  # pictures for what is asked one by one
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How the network of a variant is trained, and how well it must do on unseen scenes.
+
+    A mark's hue is read in a hundred steps; glyphs on clutter take the card's whole recipe.
+    """
+
+    epochs: int
+    augmentation: str
+    least_accuracy: float
+
+
+LESSONS = {
+    "planted_cue": Lesson(epochs=4, augmentation="flip", least_accuracy=0.95),
+    "plain": Lesson(epochs=8, augmentation="crop_flip", least_accuracy=0.80),
+}
+
+# Methods that are told how much to compute are told little: by the name of the option.
+CHEAPER: dict[str, int] = {"num_masks": 256, "num_samples": 8, "samples": 8, "steps": 8}
+
+
+@dataclass
+class Scene:
+    """Pictures that a trained network gets right, with the region that decides.
+
+    Attributes:
+        network: in evaluation mode.
+        stranger: the same architecture with fresh weights: it knows nothing.
+        images, targets: (N, 3, H, W) in [0, 1] and (N,) the class of each.
+        regions: (N, H, W) bool, what decides the class.
+        accuracy: of the network on the whole test split.
+    """
+
+    variant: str
+    network: Classifier
+    stranger: Classifier
+    images: Tensor
+    targets: Tensor
+    regions: Tensor
+    image_ids: tuple[str, ...]
+    mean_rgb: tuple[float, float, float]
+    accuracy: float
+    seed: int
+    protocol: Protocol = PROTOCOLS["lico_bench_1"]
+    _maps: dict[str, Tensor] = field(default_factory=dict)
+    _evidence: dict[str, Evidence] = field(default_factory=dict)
+    _parts: dict[tuple[int, int], Scene] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self, start: int, stop: int) -> Scene:
+        """The same with some of its pictures; kept, so that what was made for it is too."""
+        if (start, stop) not in self._parts:
+            self._parts[start, stop] = replace(
+                self,
+                images=self.images[start:stop],
+                targets=self.targets[start:stop],
+                regions=self.regions[start:stop],
+                image_ids=self.image_ids[start:stop],
+                _maps={},
+                _evidence={},
+                _parts={},
+            )
+        return self._parts[start, stop]
+
+    def first(self, count: int = FIRST) -> Scene:
+        """The same with its first pictures only."""
+        return self.rows(0, count)
+
+    @property
+    def oracle(self) -> Tensor:
+        """(N, H, W) maps of the true reason: the region, softened so that few ranks are tied."""
+        return soften(self.regions)
+
+    def maps(self, method: str) -> Tensor:
+        """(N, H, W) maps by a registered method, made once and with cheap options."""
+        if method not in self._maps:
+            self._maps[method] = explain(
+                self.network, self.images, self.targets, method=cheaper(method)
+            )
+        return self._maps[method]
+
+    def evidence_of(self, method: str) -> Evidence:
+        """Evidence of a method's maps."""
+        return self.kept_evidence(method, lambda: self.maps(method))
+
+    def kept_evidence(self, what: str, make: Callable[[], Tensor]) -> Evidence:
+        """Evidence of the maps that `make` gives, under a name: what metrics share is made once."""
+        if what not in self._evidence:
+            self._evidence[what] = self.evidence(make())
+        return self._evidence[what]
+
+    def evidence(self, maps: Tensor) -> Evidence:
+        """All that a metric may look at, for given maps."""
+        return Evidence(
+            self.network,
+            self.images,
+            self.targets,
+            maps,
+            self.regions,
+            self.protocol,
+            network=self.network,
+            instances=[halves(region) for region in self.regions],
+            predicted=self.targets,
+            image_ids=self.image_ids,
+            mean_rgb=self.mean_rgb,
+            seed=self.seed,
+        )
+
+
+def cheaper(method: str) -> str:
+    """`rise` as `rise(num_masks=256)`: the options that cost, at the values of this suite.
+
+    What the caller wrote stays as it is.
+    """
+    name, told = parse_call(method)
+    known = keyword_defaults(SALIENCY[name].compute)
+    check_options(f"method '{name}'", SALIENCY[name].compute, told)
+    options = {key: value for key, value in CHEAPER.items() if key in known} | told
+    return format_call(name, options)
+
+
+@lru_cache(maxsize=4)
+def load_scene(
+    variant: str = "planted_cue", *, seed: int = 0, num_images: int = NUM_IMAGES
+) -> Scene:
+    """Unseen scenes that a network trained on such scenes gets right; seconds, once a process.
+
+    Args:
+        variant: `planted_cue`, where the mark decides, or `plain`, where the object does.
+        seed: of the network and of everything that draws at random.
+
+    Raises:
+        TrainingError: if the network has not learned its task, so that its maps explain nothing.
+    """
+    network = _trained(variant, seed)
+    test = load_dataset(DATASET, "test", source="standin", variant=variant)
+    images = test.images
+    with evaluating(network), torch.inference_mode():
+        parts = [logits_of(network(part)).argmax(1) for part in torch.split(images, 64)]
+    is_right = torch.cat(parts) == test.labels
+    accuracy = float(is_right.float().mean())
+    if accuracy < LESSONS[variant].least_accuracy:
+        raise TrainingError(
+            f"known answers: the network reached {accuracy:.2f} on unseen {variant} scenes, "
+            f"expected {LESSONS[variant].least_accuracy}; use another --seed"
+        )
+    chosen = is_right.nonzero()[:num_images, 0]
+    return Scene(
+        variant=variant,
+        network=network,
+        stranger=_untrained(test, seed),
+        images=images[chosen],
+        targets=test.labels[chosen],
+        regions=test.read_regions(chosen),
+        image_ids=tuple(test.image_ids[i] for i in chosen.tolist()),
+        mean_rgb=test.mean,
+        accuracy=accuracy,
+        seed=seed,
+    )
+
+
+@lru_cache(maxsize=4)
+def _trained(variant: str, seed: int) -> Classifier:
+    lesson = LESSONS[variant]
+    options = load_card(DATASET).recipe("quick", "standin")
+    recipe = Recipe(dataset=DATASET, arm="baseline", source="standin", seed=seed, **options)
+    recipe = replace(
+        recipe,
+        backbone=BACKBONE,
+        epochs=lesson.epochs,
+        augmentation=lesson.augmentation,
+        precision="float32",
+    )
+    scenes = load_dataset(DATASET, "train", source="standin", variant=variant)
+    return train(recipe, dataset=scenes, device="cpu").classifier
+
+
+def _untrained(dataset: Dataset, seed: int) -> Classifier:
+    network = build_classifier(
+        BACKBONE, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std,
+        seed=seed + 1,
+    )  # fmt: skip
+    return network.eval().requires_grad_(False)

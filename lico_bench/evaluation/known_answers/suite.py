@@ -1,0 +1,150 @@
+"""The known-answer suite: every metric and method, or those that are named."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lico_bench.checks import check_choice
+from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
+from lico_bench.evaluation.known_answers.finding import Finding, raised
+from lico_bench.evaluation.known_answers.of_methods import (
+    contract_findings,
+    reason_findings,
+    score_findings,
+)
+from lico_bench.evaluation.known_answers.of_metrics import metric_findings, ranks_maps
+from lico_bench.evaluation.known_answers.scene import (
+    LESSONS,
+    NUM_IMAGES,
+    NUM_IMAGES_QUICK,
+    Scene,
+    load_scene,
+)
+from lico_bench.metrics import METRICS, resolve_metric
+from lico_bench.registry import parse_call
+from lico_bench.saliency import SALIENCY, resolve_method
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The findings, and on what they were made.
+
+    Attributes:
+        accuracy: of the scenes' network on unseen scenes.
+        num_images: scenes explained.
+    """
+
+    findings: tuple[Finding, ...]
+    variant: str
+    accuracy: float
+    num_images: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed, but for failures that are declared with a reason."""
+        return all(finding.verdict != "FAIL" for finding in self.findings)
+
+
+def self_check(
+    names: Sequence[str] = (),
+    *,
+    variant: str = "planted_cue",
+    quick: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SelfCheck:
+    """What is known to be asked of metrics and methods, and how they answer.
+
+    Args:
+        names: of metrics and methods, or calls with options; all that are registered if empty.
+        variant: of the scenes, `planted_cue` or `plain`.
+        quick: fewer scenes.
+        seed: of the scenes' network and of everything that draws at random.
+        progress: called with (name, entries done, entries in all).
+
+    Raises:
+        UnknownNameError: for a name that is neither metric nor method.
+        TrainingError: if the scenes' network did not learn its task.
+    """
+    check_choice("scenes", variant, tuple(LESSONS))
+    asked = tuple(names) or (*METRICS, *SALIENCY)
+    for name in asked:
+        _check_name(name)
+    if progress is not None:
+        progress("training a network on scenes", 0, len(asked))
+    scene = load_scene(variant, seed=seed, num_images=NUM_IMAGES_QUICK if quick else NUM_IMAGES)
+    findings: list[Finding] = []
+    for done, name in enumerate(asked):
+        if progress is not None:
+            progress(name, done, len(asked))
+        findings += findings_of(name, scene, is_alone=bool(names))
+    return SelfCheck(tuple(findings), variant, scene.accuracy, len(scene))
+
+
+def findings_of(name: str, scene: Scene, *, is_alone: bool = True) -> list[Finding]:
+    """The findings of one entry; an error that it raises is one of them.
+
+    Args:
+        is_alone: a method is also shown to the metrics, which else ask all methods themselves.
+    """
+    checks: list[Callable[[], Iterator[Finding]]]
+    if parse_call(name)[0] in METRICS:
+        methods = [m for m in SALIENCY if not SALIENCY[m].is_control]
+        checks = [lambda: metric_findings(name, scene, methods)]
+    else:
+        metrics = [m for m in METRICS if ranks_maps(m)] if is_alone else []
+        checks = [
+            lambda: contract_findings(name, scene),
+            lambda: reason_findings(name, scene),
+            lambda: score_findings(name, scene, metrics),
+        ]
+    found: list[Finding] = []
+    for check in checks:
+        try:
+            for finding in check():  # what was found before an error is kept
+                found.append(finding)  # noqa: PERF402
+        except Exception as error:  # an entry may raise anything; that is its answer
+            found.append(raised(name, "runs", error))
+    return found
+
+
+def load_entries(path: Path) -> tuple[str, ...]:
+    """Import a file that registers metrics or methods; the names that it added.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        InvalidInputError: if it cannot be imported or registers nothing.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"--load {path}: no such file; name a Python file")
+    before = {*METRICS, *SALIENCY}
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InvalidInputError(f"--load {path}: expected a Python file, NAME.py")
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except Exception as error:
+        raise InvalidInputError(
+            f"--load {path}: importing it raised {type(error).__name__}: {error}"
+        ) from error
+    added = tuple(n for n in (*METRICS, *SALIENCY) if n not in before)
+    if not added:
+        raise InvalidInputError(
+            f"--load {path}: it registers nothing; call METRICS.add or SALIENCY.add in it"
+        )
+    return added
+
+
+def _check_name(name: str) -> None:
+    bare = parse_call(name)[0]
+    if bare in METRICS:
+        resolve_metric(name)
+    elif bare in SALIENCY:
+        resolve_method(name)
+    else:
+        raise UnknownNameError.of("metric or method", bare, (*METRICS, *SALIENCY))
