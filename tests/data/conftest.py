@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -45,7 +46,9 @@ def closed(
         is_root = os.geteuid() == 0
         folder.chmod(0)
         if is_root:
-            for parent in (copied, root, *list(root.parents)[:3]):
+            base = Path(tempfile.gettempdir())
+            above = [parent for parent in root.parents if base in parent.parents]
+            for parent in (copied, root, *above):
                 parent.chmod(0o755)
             os.seteuid(NOBODY)
         try:
