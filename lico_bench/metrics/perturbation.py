@@ -203,6 +203,7 @@ class _Scorer:
         self.ranks = ranks.to(images.device)
         self.rules = rules
         self.fill = fill
+        self._rooms: dict[str, Tensor] = {}
         num_pixels = images.shape[2] * images.shape[3]
         changed = rules.changed_px(num_pixels)
         self.fractions = torch.tensor(changed, dtype=torch.float64) / num_pixels
@@ -264,7 +265,10 @@ class _Scorer:
             image = jobs.image[numbers]
             is_changed = self.ranks[image] < jobs.changed[numbers][:, None, None]
             return torch.where(
-                is_changed[:, None], _pick(changed_to, image), _pick(unchanged, image)
+                is_changed[:, None],
+                self._pick("changed", changed_to, image),
+                self._pick("unchanged", unchanged, image),
+                out=self._room("states", len(image)),
             )
 
         def read(logits: Tensor, numbers: Tensor) -> Tensor:
@@ -274,6 +278,21 @@ class _Scorer:
 
         scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
         return scores.view(len(self.images), -1)
+
+    def _pick(self, name: str, pictures: Tensor, image: Tensor) -> Tensor:
+        if len(pictures) == 1:
+            return pictures
+        return torch.index_select(pictures, 0, image, out=self._room(name, len(image)))
+
+    def _room(self, name: str, count: int) -> Tensor:
+        """Memory for `count` pictures, the same each time: a fresh page costs more than its use."""
+        if name not in self._rooms:
+            shape = (count, *self.images.shape[1:])
+            self._rooms[name] = torch.empty(
+                shape, dtype=self.images.dtype, device=self.images.device,
+                memory_format=torch.channels_last,
+            )  # fmt: skip
+        return self._rooms[name][:count]
 
     def _score_everywhere(self, state: Tensor) -> Tensor:
         """Probability of every picture's target in one common `state` (1, 3, H, W), (N,)."""
@@ -301,7 +320,3 @@ def _jobs_for(changed: list[int], num_images: int, device: torch.device) -> _Job
         image=torch.arange(num_images, device=device).repeat_interleave(len(counts)),
         changed=counts.repeat(num_images),
     )
-
-
-def _pick(pictures: Tensor, image: Tensor) -> Tensor:
-    return pictures if len(pictures) == 1 else pictures[image]
