@@ -11,11 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-from lico_bench.cli import main
 
 TINY = (
     "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--limit", "4",
@@ -25,26 +22,10 @@ TINY = (
 HELP_SECONDS = 0.5
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def lico_bench(monkeypatch, capsys):
-    """Call the command line with words and get what a shell would get."""
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lico-bench", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return call
+def lico_bench(call_cli):
+    """The command line, as a shell would see it."""
+    return call_cli
 
 
 def in_own_process(*words: str) -> subprocess.CompletedProcess[str]:

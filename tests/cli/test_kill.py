@@ -10,17 +10,27 @@ import sys
 import time
 from pathlib import Path
 
-SCRIPT = "from lico_bench.cli import main; main()"
-RUN = [
-    "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--seeds", "1",
-    "--device", "cpu", "--set", "recipe.epochs=4", "--set", "recipe.train_limit=128",
-]  # fmt: skip
+# What `run` does before it writes the report.
+SCRIPT = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from lico_bench.bench import Suite, execute, make_plan
+from lico_bench.cli.progress import LineReporter
+
+suite = Suite(
+    ("cifar10",), seeds=1, profile="smoke", methods=("grad_cam", "random_map"), limit=16,
+    data="standin", changes={"epochs": 4, "train_limit": 128},
+)
+reporter = LineReporter(Console())
+execute(make_plan(suite), Path(sys.argv[1]), device="cpu", executor="local", reporter=reporter)
+"""
 KILLS = 2
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *RUN, "--out", str(out)],
+        [sys.executable, "-c", SCRIPT, str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # With one thread no sum can change its order; a waiting one leaves the core to others.
