@@ -115,7 +115,7 @@ class OwnSuite:
                 "arms": list(self.models),
                 "seeds": 1,
                 "methods": list(question.resolved_methods),
-                "metrics": list(question.resolved_metrics),
+                "metrics": list(question.asked_metrics),
                 "protocol": question.protocol.name,
                 "limit": question.limit,
             },

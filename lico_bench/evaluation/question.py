@@ -59,6 +59,11 @@ class Question:
         """The methods by the name that rows carry."""
         return dict(resolve_method(text) for text in self.methods)
 
+    @property
+    def asked_metrics(self) -> tuple[str, ...]:
+        """The metrics asked for, by the name that rows carry."""
+        return tuple(resolve_metric(text).spec.name for text in self.metrics)
+
     @cached_property
     def resolved_metrics(self) -> dict[str, Metric]:
         """The metrics by the name that rows carry, those of the map itself last."""

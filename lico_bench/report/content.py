@@ -236,6 +236,9 @@ def _notes(
             f"The run is not finished: {finished} of {planned} models are in; "
             "the same `lico-bench run` command goes on where it stopped."
         )
+    for dataset, names in run.undefined().items():
+        told = ", ".join(names)
+        yield f"Not defined on {dataset}, which does not tell where its objects are: {told}."
     if SANITY_CHECK in manifest.get("metrics", {}):
         yield from _sanity_notes(run, manifest)
     lonely = rows.groupby("pair")["arm"].nunique() < len(arms)

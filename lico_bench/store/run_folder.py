@@ -159,6 +159,15 @@ class RunFolder:
         told = {key: self.cell(key).path / "findings.json" for key in self.finished()}
         return {key: read_json(path) if path.is_file() else {} for key, path in told.items()}
 
+    def undefined(self) -> dict[str, tuple[str, ...]]:
+        """Metrics asked for that a dataset has no ground truth for, by dataset."""
+        cells = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
+        lacking: dict[str, set[str]] = {}
+        for key in self.finished():
+            facts = read_json(self.cell(key).path / "done.json")
+            lacking.setdefault(cells[key], set()).update(facts.get("undefined_metrics", ()))
+        return {dataset: tuple(sorted(names)) for dataset, names in lacking.items() if names}
+
     def finished(self) -> list[str]:
         """Keys of the finished cells, in the manifest's order."""
         return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]

@@ -85,3 +85,13 @@ def test_rows_of_an_arm_scored_on_other_images_are_refused(tmp_path):
     write_parquet(path, pd.read_parquet(path).iloc[:-1])
     with pytest.raises(ValueError, match="expected baseline and lico on the same images"):
         gather(run)
+
+
+def test_metrics_that_a_dataset_cannot_define_are_named(tmp_path):
+    run = make_run(tmp_path / "run", datasets={"cifar10": "real"}, seeds=1)
+    key = run.finished()[0]
+    write_json(run.cell(key).path / "done.json", {"undefined_metrics": ["pointing_game"]})
+    (note,) = [note for note in gather(run).notes if "Not defined" in note]
+    assert note == (
+        "Not defined on cifar10, which does not tell where its objects are: pointing_game."
+    )
