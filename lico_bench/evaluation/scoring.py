@@ -113,7 +113,7 @@ def score_in_parts(
     collector = Collector(subject, dataset, defined, question.protocol, scorer)
     per_map = max(1, round(question.forwards_per_map(subject.setting(dataset), metrics=[*defined])))
     total, done = len(dataset) + len(explained) * per_map, 0
-    with evaluating(subject.model):
+    with evaluating(subject.model), evaluating(scorer or subject.model):
         for indices in _ranges(len(dataset), batch):
             name = _part_name("classified", indices)
             rows = stored(name)

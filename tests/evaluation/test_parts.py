@@ -102,6 +102,17 @@ def test_one_network_scores_both_arms_and_their_curves_meet_at_both_ends(dataset
     assert any(abs(first[0] - second[0]) > 1e-3 for first, second in starts)
 
 
+def test_a_scoring_network_in_training_mode_scores_as_in_evaluation_mode(dataset):
+    scorer = build(dataset, 1)
+    asked = {"dataset": dataset, "metrics": ("insertion", "deletion"), "limit": 3}
+    calm = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **asked).rows
+    before = {name: value.clone() for name, value in scorer.train().state_dict().items()}
+    busy = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **asked).rows
+    assert calm.equals(busy)
+    assert scorer.training
+    assert all(torch.equal(value, before[name]) for name, value in scorer.state_dict().items())
+
+
 def test_the_scoring_network_is_part_of_the_protocol(dataset):
     models = {"baseline": build(dataset, 0), "lico": build(dataset, 1)}
     rows = evaluate(models, dataset, metrics=("deletion",), limit=2, protocol="rise_2018").rows
