@@ -125,9 +125,7 @@ def _is_flat(maps: Tensor) -> Tensor:
     return flat.amax(1) == flat.amin(1)
 
 
-def _effort(
-    _protocol: Protocol, _num_pixels: int = 0, *, num_crops: int = NUM_CROPS, **_rules: object
-) -> Effort:
+def _effort(_protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object) -> Effort:
     """A map for each crop."""
     return Effort(explains=num_crops)
 

@@ -19,7 +19,14 @@ from lico_bench.checks import check_choice, check_images, check_maps, check_targ
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.insertion_start import insertion_start
 from lico_bench.metrics.protocols import PROTOCOLS
-from lico_bench.models import Forwards, LogitsModel, default_micro_batch, mean_colour, scoring
+from lico_bench.models import (
+    Forwards,
+    LogitsModel,
+    default_micro_batch,
+    mean_colour,
+    of_target,
+    scoring,
+)
 from lico_bench.records import Protocol
 
 Rgb = tuple[float, float, float]
@@ -203,6 +210,7 @@ class _Scorer:
         self.ranks = ranks.to(images.device)
         self.rules = rules
         self.fill = fill
+        self._highest = int(targets.max())
         self._rooms: dict[str, Tensor] = {}
         num_pixels = images.shape[2] * images.shape[3]
         changed = rules.changed_px(num_pixels)
@@ -273,8 +281,7 @@ class _Scorer:
 
         def read(logits: Tensor, numbers: Tensor) -> Tensor:
             targets = self.targets[jobs.image[numbers]]
-            _check_classes(targets, logits)
-            return logits.float().softmax(1).gather(1, targets[:, None])[:, 0]
+            return of_target(logits.float().softmax(1), targets, self._highest)
 
         scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
         return scores.view(len(self.images), -1)
@@ -305,13 +312,6 @@ class _Scorer:
             return logits.float().softmax(1)
 
         return self.forwards.run(1, make, read, device=state.device)[0, self.targets]
-
-
-def _check_classes(targets: Tensor, logits: Tensor) -> None:
-    if logits.shape[1] <= int(targets.max()):
-        raise InvalidInputError(
-            f"targets: expected classes in [0, {logits.shape[1]}), got {int(targets.max())}"
-        )
 
 
 def _jobs_for(changed: list[int], num_images: int, device: torch.device) -> _Jobs:

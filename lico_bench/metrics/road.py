@@ -22,7 +22,7 @@ from lico_bench.errors import ConvergenceError, InvalidInputError
 from lico_bench.metrics import METRICS, Effort, Evidence, Metric
 from lico_bench.metrics.imputation import Imputer
 from lico_bench.metrics.perturbation import rank_pixels
-from lico_bench.models import Forwards, default_micro_batch, scoring
+from lico_bench.models import Forwards, default_micro_batch, of_target, scoring
 from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
 
@@ -109,11 +109,10 @@ def road_curves(
         evidence.model, size=default_micro_batch(images) if micro_batch is None else micro_batch
     )
     states = _States(evidence, counts, noise)
-    targets = evidence.targets.to(images.device)
+    targets, highest = evidence.targets.to(images.device), int(evidence.targets.max())
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        chosen = targets[jobs // states.per_image]
-        return logits.float().softmax(1).gather(1, chosen[:, None])[:, 0]
+        return of_target(logits.float().softmax(1), targets[jobs // states.per_image], highest)
 
     with scoring(evidence.model):
         scores = forwards.run(
@@ -193,9 +192,7 @@ def _curves(evidence: Evidence, percent: str, noise: float) -> RoadCurves:
     return cast(RoadCurves, evidence.shared[key])
 
 
-def _effort(
-    _protocol: Protocol, _num_pixels: int = 0, *, percent: str = PERCENT, noise: float = NOISE
-) -> Effort:
+def _effort(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> Effort:
     """Two forwards a share; the three metrics read the same curves."""
     return Effort(f"road:{percent}:{noise}", forwards=2 * len(str(percent).split()))
 

@@ -8,6 +8,7 @@ from lico_bench.models.classifier import (
     load_weights,
     logits_of,
     mean_colour,
+    of_target,
 )
 from lico_bench.models.encoders import ENCODERS, EncoderIdentity, TextEncoder, TokenVectors
 from lico_bench.models.forwards import Forwards, LogitsModel, default_micro_batch, scoring
@@ -32,6 +33,7 @@ __all__ = [
     "load_weights",
     "logits_of",
     "mean_colour",
+    "of_target",
     "scoring",
     "tap",
 ]

@@ -110,6 +110,22 @@ def load_weights(classifier: nn.Module, path: Path) -> None:
         ) from error
 
 
+def of_target(scores: Tensor, targets: Tensor, highest: int) -> Tensor:
+    """The entry of each row's target, (n,), of scores (n, K).
+
+    Args:
+        highest: largest target of all, known beforehand: asking the device here would stop it.
+
+    Raises:
+        InvalidInputError: for a target that the model does not have.
+    """
+    if highest >= scores.shape[1]:
+        raise InvalidInputError(
+            f"targets: expected classes in [0, {scores.shape[1]}), got {highest}"
+        )
+    return torch.gather(scores, 1, targets[:, None])[:, 0]
+
+
 def mean_colour(model: object) -> tuple[float, float, float] | None:
     """The colour in [0, 1] that a model's normalisation turns into zero; None if it tells none."""
     declared = getattr(model, "mean", None)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, default_micro_batch, evaluating
-from lico_bench.saliency.states import of_target
+from lico_bench.models import Forwards, default_micro_batch, evaluating, of_target
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "max_abs": lambda values: values.abs().amax(dim=1),

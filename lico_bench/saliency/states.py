@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, mean_colour
+from lico_bench.models import Forwards, mean_colour, of_target
 from lico_bench.records import IMAGENET_MEAN
 
 
@@ -57,19 +56,3 @@ def target_probabilities(
         device=targets.device,
     )
     return scores.view(len(targets), num_states)
-
-
-def of_target(scores: Tensor, targets: Tensor, highest: int) -> Tensor:
-    """The entry of each row's target, (n,), of scores (n, K).
-
-    Args:
-        highest: largest target of all, known beforehand: asking the device here would stop it.
-
-    Raises:
-        InvalidInputError: for a target that the model does not have.
-    """
-    if highest >= scores.shape[1]:
-        raise InvalidInputError(
-            f"targets: expected classes in [0, {scores.shape[1]}), got {highest}"
-        )
-    return torch.gather(scores, 1, targets[:, None])[:, 0]

@@ -69,8 +69,8 @@ def test_crops_follow_the_picture_and_not_the_batch_and_cost_a_map_each():
     whole = case(recording)
     asked.clear()
     found = SES.compute(whole)
-    assert len(asked) == 4 == SES.effort(whole.protocol, 480).explains
-    assert resolve_metric("ses(num_crops=2)").effort(whole.protocol, 480).explains == 2
+    assert len(asked) == 4 == SES.effort(whole.protocol).explains
+    assert resolve_metric("ses(num_crops=2)").effort(whole.protocol).explains == 2
     first = [crop[1:2] for crop in asked]
     asked.clear()
     alone = replace(

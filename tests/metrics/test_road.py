@@ -70,9 +70,9 @@ def test_forwards_are_two_per_share_and_picture(micro_batch: int):
     curves = road_curves(evidence, micro_batch=micro_batch)
     assert curves.forwards == 2 * 7 * 3
     assert set(evidence.model.sent) == {micro_batch}
-    assert METRICS["road"].effort(evidence.protocol, 64).forwards == 2 * 7
+    assert METRICS["road"].effort(evidence.protocol).forwards == 2 * 7
     few = resolve_metric("road(percent=10 50)")
-    assert few.effort(evidence.protocol, 64).forwards == 2 * 2
+    assert few.effort(evidence.protocol).forwards == 2 * 2
 
 
 def test_the_three_metrics_share_one_set_of_curves():
