@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lico_bench.data import Dataset
 from lico_bench.evaluation.subject import Subject
 from lico_bench.metrics import Curves, Evidence, Metric
+from lico_bench.metrics.map_facts import is_flat
 from lico_bench.models import logits_of
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, Protocol
 from lico_bench.saliency import SaliencyMethod, explain
@@ -142,8 +143,7 @@ class Collector:
         return made
 
     def _score(self, indices: Tensor, targets: Tensor, method: str, evidence: Evidence) -> None:
-        flat = evidence.maps.flatten(1)
-        is_flat = (flat.amax(1) == flat.amin(1)).cpu()
+        flat = is_flat(evidence.maps).cpu()
         for name, metric in self.metrics.items():
             value = metric.compute(evidence).float().cpu()
             self._add(
@@ -153,7 +153,7 @@ class Collector:
                 metric=name,
                 protocol=metric.spec.protocol or self.protocol.id,
                 value=value,
-                flag=_flags(value, is_flat, evidence.regions, metric),
+                flag=_flags(value, flat, evidence.regions, metric),
             )
         for name in ("curves", "least_first"):
             if name in evidence.__dict__:
@@ -288,15 +288,15 @@ class Collector:
             )
 
 
-def _flags(value: Tensor, is_flat: Tensor, regions: Tensor | None, metric: Metric) -> list[str]:
+def _flags(value: Tensor, flat: Tensor, regions: Tensor | None, metric: Metric) -> list[str]:
     """Why each value is missing or to be taken with care; empty where there is nothing to say."""
-    is_empty = torch.zeros_like(is_flat)
+    is_empty = torch.zeros_like(flat)
     if regions is not None and "regions" in metric.spec.needs:
         is_empty = ~regions.flatten(1).any(1).cpu()
     missing = value.isnan().tolist()
     return [
-        (SKIPPED if empty else UNDEFINED) if gone else DEGENERATE if flat else ""
-        for gone, empty, flat in zip(missing, is_empty.tolist(), is_flat.tolist(), strict=True)
+        (SKIPPED if empty else UNDEFINED) if gone else DEGENERATE if same else ""
+        for gone, empty, same in zip(missing, is_empty.tolist(), flat.tolist(), strict=True)
     ]
 
 

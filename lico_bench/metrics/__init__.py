@@ -134,6 +134,19 @@ class Evidence:
             )
         return self.explainer(model, images, targets)
 
+    @property
+    def known_regions(self) -> Tensor:
+        """(N, H, W) bool on the maps' device.
+
+        Raises:
+            InvalidInputError: if the dataset has no ground truth.
+        """
+        if self.regions is None:
+            raise InvalidInputError(
+                "the dataset has no regions; leave the localisation metrics out"
+            )
+        return self.regions.to(self.maps.device)
+
     def key(self, row: int) -> str:
         """What seeds the draws of picture number `row`: its id, or its place where it has none."""
         return self.image_ids[row] if self.image_ids else str(row)

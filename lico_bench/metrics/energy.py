@@ -21,7 +21,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, Evidence, Metric
 from lico_bench.records import MetricSpec
 
@@ -32,7 +31,7 @@ def energy_pointing_game(evidence: Evidence) -> Tensor:
     Source: Wang et al., CVPR Workshops 2020 (Score-CAM), with boxes.
     Differs: a map without positive values scores the area prior.
     """
-    regions = _regions(evidence)
+    regions = evidence.known_regions
     return _share_inside(evidence.maps.clamp_min(0), regions)
 
 
@@ -44,12 +43,12 @@ def segmentation_content_heatmap(evidence: Evidence) -> Tensor:
     depend on its scale; the ratio of a map with negative values is kept in [0, 1]; a map whose sum
     is not positive scores the area prior.
     """
-    return _share_inside(evidence.maps, _regions(evidence)).clamp(0, 1)
+    return _share_inside(evidence.maps, evidence.known_regions).clamp(0, 1)
 
 
 def area_prior(evidence: Evidence) -> Tensor:
     """Share of the picture that the region covers, (N,) in [0, 1]."""
-    regions = _regions(evidence)
+    regions = evidence.known_regions
     return _unless_empty(regions.flatten(1).float().mean(1), regions)
 
 
@@ -67,20 +66,12 @@ def soft_iou(evidence: Evidence) -> Tensor:
     Source: Fletcher et al., TMLR 06/2024, `evaluate_iou.py`, masks of PartImageNet.
     Differs: divided by the maximum without taking the minimum off, which for a rectified map is 0.
     """
-    regions = _regions(evidence).float().flatten(1)
+    regions = evidence.known_regions.float().flatten(1)
     maps = evidence.maps.clamp_min(0).flatten(1)
     peak = maps.amax(1, keepdim=True)
     maps = maps / torch.where(peak > 0, peak, 1)
     inside = (maps * regions).sum(1)
     return _unless_empty(inside / (maps.sum(1) + regions.sum(1) - inside), regions > 0)
-
-
-def _regions(evidence: Evidence) -> Tensor:
-    if evidence.regions is None:
-        raise InvalidInputError(
-            "energy: the dataset has no regions; leave the localisation metrics out"
-        )
-    return evidence.regions.to(evidence.maps.device)
 
 
 def _share_inside(maps: Tensor, regions: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics.map_facts import is_flat
 from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
 
@@ -67,7 +68,7 @@ def salience_equivariance(
         )
         moved = _transform(maps[:, None], theta)[:, 0]
         anew = evidence.explain(_transform(images, theta).clamp(0, 1), evidence.targets).to(maps)
-        total += torch.where(_is_flat(maps) | _is_flat(anew), 0, _cosine(moved, anew))
+        total += torch.where(is_flat(maps) | is_flat(anew), 0, _cosine(moved, anew))
     return total / num_crops
 
 
@@ -118,11 +119,6 @@ def _unit(rows: Tensor) -> Tensor:
     rows = rows / torch.where(largest > 0, largest, 1)  # squares of faint maps would vanish
     length: Tensor = rows.norm(dim=1, keepdim=True)
     return rows / torch.where(length > 0, length, 1)
-
-
-def _is_flat(maps: Tensor) -> Tensor:
-    flat = maps.flatten(1)
-    return flat.amax(1) == flat.amin(1)
 
 
 def _effort(_protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object) -> Effort:

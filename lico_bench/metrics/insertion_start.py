@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from lico_bench.data.filters import filtered, gaussian
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import Protocol
 
@@ -32,31 +33,11 @@ def insertion_start(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tensor:
                 f"protocol {rules.name}: a blur of {len(kernel)} px needs pictures of more than "
                 f"{radius} px, got {shorter}; use larger pictures or another protocol"
             )
-        blurred = _filter(F.pad(images, (radius,) * 4, mode="reflect"), kernel)
+        blurred = filtered(F.pad(images, (radius,) * 4, mode="reflect"), kernel)
     else:
         # Zero padding after normalisation is padding with the fill colour before it.
-        blurred = _filter(F.pad(images - fill, (radius,) * 4), kernel) + fill
+        blurred = filtered(F.pad(images - fill, (radius,) * 4), kernel) + fill
     return blurred.clamp(0, 1)
-
-
-def blur(images: Tensor, *, sigma_px: float, radius_px: int) -> Tensor:
-    """Images after a Gaussian, cut off at `radius_px`, with mirrored borders.
-
-    Args:
-        images: (N, 3, H, W).
-
-    Returns:
-        (N, 3, H, W) in the range of the input.
-    """
-    kernel = gaussian(sigma_px, radius_px).to(images)
-    return _filter(F.pad(images, (radius_px,) * 4, mode="reflect"), kernel).clamp(0, 1)
-
-
-def gaussian(sigma_px: float, radius_px: int) -> Tensor:
-    """(2 r + 1,) weights of a Gaussian cut off at `radius_px`, summing to 1."""
-    offsets = torch.arange(-radius_px, radius_px + 1, dtype=torch.float32)
-    weights = torch.exp(-(offsets**2) / (2 * sigma_px**2))
-    return weights / weights.sum()
 
 
 def near_box(sigma_px: float, side_px: int) -> Tensor:
@@ -85,11 +66,3 @@ def _kernel(images: Tensor, rules: Protocol) -> Tensor:
     shorter = min(images.shape[2:])
     sigma = rules.blur_sigma_frac * shorter
     return gaussian(sigma, min(math.ceil(rules.blur_radius_sigmas * sigma), shorter - 1))
-
-
-def _filter(padded: Tensor, kernel: Tensor) -> Tensor:
-    """Separable filter of (N, 3, H + 2 r, W + 2 r), (N, 3, H, W)."""
-    planes = padded.reshape(-1, 1, *padded.shape[2:])
-    rows = F.conv2d(planes, kernel.view(1, 1, -1, 1))
-    filtered = F.conv2d(rows, kernel.view(1, 1, 1, -1))
-    return filtered.view(*padded.shape[:2], *filtered.shape[2:])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, Evidence, Metric, pointing_game
 from lico_bench.records import MetricSpec
 
@@ -32,10 +31,7 @@ def absolute_pointing_game(evidence: Evidence, *, tolerance_px: float = TOLERANC
 
 
 def _hits(evidence: Evidence, tolerance_px: float) -> Tensor:
-    if evidence.regions is None:
-        raise InvalidInputError("pointing_game: the dataset has no regions; leave the metric out")
-    regions = evidence.regions.to(evidence.maps.device)
-    return pointing_game(evidence.maps, regions, tolerance_px=tolerance_px)
+    return pointing_game(evidence.maps, evidence.known_regions, tolerance_px=tolerance_px)
 
 
 COARSE = "only the peak counts; peaks that several pixels share, and flat maps, miss"

@@ -9,10 +9,15 @@ from lico_bench.metrics import METRICS, Evidence, Metric
 from lico_bench.records import MetricSpec
 
 
+def is_flat(maps: Tensor) -> Tensor:
+    """Whether all values of a map (N, H, W) are the same, (N,) bool."""
+    flat = maps.flatten(1)
+    return flat.amax(1) == flat.amin(1)
+
+
 def flat_map(evidence: Evidence) -> Tensor:
     """1 where every value of the map is the same, which ranks nothing, else 0; (N,)."""
-    flat = evidence.maps.flatten(1)
-    return (flat.amax(1) == flat.amin(1)).float()
+    return is_flat(evidence.maps).float()
 
 
 def tied_ranks(evidence: Evidence) -> Tensor:

@@ -20,17 +20,6 @@ from lico_bench.records import MetricSpec
 TOP_SHARE = 1000 / 224**2  # the published 1,000 pixels of a 224 px picture
 
 
-def regions_of(evidence: Evidence, metric: str) -> Tensor:
-    """The true object areas (N, H, W) bool on the maps' device.
-
-    Raises:
-        InvalidInputError: if there are none.
-    """
-    if evidence.regions is None:
-        raise InvalidInputError(f"{metric}: the dataset has no regions; leave the metric out")
-    return evidence.regions.to(evidence.maps.device)
-
-
 def rank_accuracy(evidence: Evidence) -> Tensor:
     """Share of the first K pixels that lie on a region of K pixels, (N,) in [0, 1].
 
@@ -39,7 +28,7 @@ def rank_accuracy(evidence: Evidence) -> Tensor:
     Source: Arras et al., Information Fusion 2022 (CLEVR-XAI), relevance rank accuracy.
     Differs: equal values count in the mean over their orders.
     """
-    regions = regions_of(evidence, "rank_accuracy").flatten(1)
+    regions = evidence.known_regions.flatten(1)
     return _hit_share(evidence.maps.flatten(1), regions, regions.sum(1))
 
 
@@ -54,7 +43,7 @@ def top_k(evidence: Evidence, *, top_share: float = TOP_SHARE) -> Tensor:
     """
     if not 0 < top_share <= 1:
         raise InvalidInputError(f"top_k: expected a top_share in (0, 1], got {top_share}")
-    regions = regions_of(evidence, "top_k").flatten(1)
+    regions = evidence.known_regions.flatten(1)
     taken = max(1, round(top_share * regions.shape[1]))
     return _hit_share(evidence.maps.flatten(1), regions, torch.full_like(regions.sum(1), taken))
 

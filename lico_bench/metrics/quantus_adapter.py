@@ -25,7 +25,6 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice, check_positive
 from lico_bench.metrics import METRICS, Evidence, Metric
-from lico_bench.metrics.object_ranks import regions_of
 from lico_bench.records import MetricSpec
 
 LOUD = 1e9  # the index does not depend on a map's scale
@@ -73,7 +72,7 @@ def mass_accuracy(evidence: Evidence, *, sign: str = "positive") -> Tensor:
 
     Source: Arras et al., Information Fusion 2022 (CLEVR-XAI), relevance mass accuracy.
     """
-    regions = regions_of(evidence, "mass_accuracy").cpu()
+    regions = evidence.known_regions.cpu()
     weights = weights_of(evidence.maps, sign)
     is_defined = regions.flatten(1).any(1)
     return _region_scores("RelevanceMassAccuracy", weights, regions, is_defined)
@@ -87,7 +86,7 @@ def localisation_auc(evidence: Evidence) -> Tensor:
 
     Source: Fawcett, Pattern Recognition Letters 2006, as in Quantus.
     """
-    regions = regions_of(evidence, "localisation_auc").cpu()
+    regions = evidence.known_regions.cpu()
     values = evidence.maps.detach().cpu().double().numpy()
     is_defined = regions.flatten(1).any(1) & ~regions.flatten(1).all(1)
     return _region_scores("AUC", values, regions, is_defined)

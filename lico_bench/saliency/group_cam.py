@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.checks import check_count
+from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import Forwards, default_micro_batch, scoring
 from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
 from lico_bench.saliency.layer_maps import activation_and_gradient, class_scores, enlarge
 
-# The paper blurs 224 px pictures with a kernel of 51 px and a sigma of 50 px.
+# The published evaluation blurs 224 px pictures with a kernel of 51 px and a sigma of 50 px.
 BLUR_RADIUS_FRAC = 25 / 224  # of the shorter side
 BLUR_SIGMA_FRAC = 50 / 224
 
@@ -48,11 +49,11 @@ def group_cam(
         InvalidInputError: if an option is out of range, the layer gives no maps, or the model no
             logits or no such class.
 
-    Source: Zhang, Rao & Yang, arXiv 2103.13859, section 3.
+    Source: Zhang, Rao & Yang, arXiv 2103.13859.
 
-    Differs: the blur is a share of the picture's side, at 224 px the paper's; groups may differ by
-    one channel where their number does not divide C; masks are scaled on the layer's grid, so that
-    they are enlarged as the final map is.
+    Differs: the blur is a share of the picture's side, at 224 px the published one; groups may
+    differ by one channel where their number does not divide C; masks are scaled on the layer's
+    grid, so that they are enlarged as the final map is.
     """
     check_count("num_groups", num_groups)
     if not 0 <= threshold < 1:
@@ -91,7 +92,7 @@ def _importance(model: nn.Module, images: Tensor, targets: Tensor, masks: Tensor
     The last job of a picture shows nothing of it: the blurred picture itself.
     """
     num_images, num_groups = masks.shape[:2]
-    blurred = blur(images)
+    blurred = blurred_copies(images)
     masks = F.pad(masks, (0, 0, 0, 0, 0, 1))  # one more mask, all zero
     jobs_per_image = num_groups + 1
 
@@ -112,17 +113,11 @@ def _importance(model: nn.Module, images: Tensor, targets: Tensor, masks: Tensor
     return scores[:, :-1] - scores[:, -1:]
 
 
-def blur(images: Tensor) -> Tensor:
+def blurred_copies(images: Tensor) -> Tensor:
     """(N, 3, H, W) after a Gaussian cut off at half a sigma, with mirrored borders."""
     shorter = min(images.shape[2:])
     radius = round(BLUR_RADIUS_FRAC * shorter)
-    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
-    kernel = torch.exp(-((offsets / (BLUR_SIGMA_FRAC * shorter)) ** 2) / 2)
-    kernel = (kernel / kernel.sum()).to(images.dtype)
-    planes = images.reshape(-1, 1, *images.shape[2:])
-    padded = F.pad(planes, (radius,) * 4, mode="reflect")
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return blurred.view(images.shape)
+    return blur(images, sigma_px=BLUR_SIGMA_FRAC * shorter, radius_px=radius)
 
 
 def _one_per_group(setting: Setting, *, num_groups: int = 32, **_options: Any) -> float:

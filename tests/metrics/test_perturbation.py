@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy import integrate, ndimage
 from torch import nn
 
+from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS, area_under, perturbation_curves
-from lico_bench.metrics.insertion_start import blur, insertion_start
+from lico_bench.metrics.insertion_start import insertion_start
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.records import Output
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.saliency import SALIENCY, Setting, explain
-from lico_bench.saliency.group_cam import blur, group_masks
+from lico_bench.saliency.group_cam import blurred_copies, group_masks
 from lico_bench.saliency.layer_maps import activation_and_gradient
 
 RTOL_FORWARD = 1e-3  # importances are differences of close probabilities
@@ -21,7 +21,7 @@ def test_it_is_the_formula_of_its_docstring(build, images):
     classifier, picture = build("wrn_10_1"), images[:1]
     activation, gradient = activation_and_gradient(classifier, picture, TARGETS, layer=None)
     weighted = (gradient.mean((2, 3), keepdim=True) * activation)[0]
-    hazy, expected = blur(picture), torch.zeros(32, 32)
+    hazy, expected = blurred_copies(picture), torch.zeros(32, 32)
 
     def probability(pictures):
         with torch.no_grad():
@@ -71,7 +71,7 @@ def test_the_blur_is_a_gaussian_cut_off_at_half_its_sigma():
     for axis in (2, 3):
         # The paper's 51 px and sigma 50 px; SciPy calls mirroring without the border `mirror`.
         expected = gaussian_filter1d(expected, 50, axis=axis, radius=25, mode="mirror")
-    np.testing.assert_allclose(blur(pictures), expected, atol=1e-5)
+    np.testing.assert_allclose(blurred_copies(pictures), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"num_groups": 0}, {"threshold": 1.0}, {"threshold": -0.1}])
