@@ -12,16 +12,15 @@ import torch
 
 from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.stored_scores import store_scores
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import BrokenFileError
-from lico_bench.evaluation import Subject, score_in_parts
+from lico_bench.evaluation import Subject
 from lico_bench.models import Classifier, build_classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import (
-    SCORE_TABLES,
     CellFolder,
     RunFolder,
-    read_parquet,
     write_bytes,
     write_json,
     write_parquet,
@@ -103,31 +102,22 @@ def run_cell(
         classifier, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed,
         str(recipe.labels),
     )  # fmt: skip
-    for part in score_in_parts(
-        subject,
-        dataset,
-        plan.question,
-        scorer=scorer,
-        stored=folder.part_rows,
-        progress=reporter.advance,
-    ):
-        folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
-    num_rows = folder.join_parts()
-    rows = read_parquet(folder.table("rows"), ("metric", "value"))
+    scores = store_scores(
+        folder, subject, dataset, plan.question, scorer=scorer, progress=reporter.advance
+    )
     write_json(
         folder.path / "done.json",
         {
             "key": cell.key,
-            "rows": num_rows,
-            "undefined_metrics": list(plan.question.defined_for(dataset)[1]),
+            "rows": scores.num_rows,
+            "undefined_metrics": list(scores.undefined),
             "elapsed_s": round(time.perf_counter() - started, 3),
             "device": str(pick_device(device)),
         },
     )
     folder.drop_parts()
-    accuracy = rows.loc[rows.metric == "accuracy", "value"].mean()
     elapsed = time.perf_counter() - started
-    reporter.finish(cell.title, f"accuracy {accuracy:.1%}, {elapsed:.0f} s")
+    reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, {elapsed:.0f} s")
 
 
 def _trained_classifier(

@@ -9,16 +9,9 @@ import pandas as pd
 
 from lico_bench.bench.own_suite import OwnSuite
 from lico_bench.bench.reporter import Reporter
-from lico_bench.evaluation import Subject, score_in_parts
-from lico_bench.store import (
-    SCORE_TABLES,
-    CellFolder,
-    RunFolder,
-    read_parquet,
-    sweep_leftovers,
-    write_json,
-    write_parquet,
-)
+from lico_bench.bench.stored_scores import store_scores
+from lico_bench.evaluation import Subject
+from lico_bench.store import RunFolder, sweep_leftovers, write_json, write_parquet
 
 NEEDS_LABELS = ("accuracy", "brier")
 HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
@@ -57,43 +50,31 @@ def _score_cell(suite: OwnSuite, arm: str, run: RunFolder, reporter: Reporter) -
         suite.models[arm].network, suite.pair, cell, suite.backbone, arm, seed=0, labels="full"
     )
     scorer = suite.models.get(suite.question.protocol.scorer)
-    for part in score_in_parts(
+    scores = store_scores(
+        folder,
         subject,
         suite.pictures.dataset,
         suite.question,
         scorer=None if scorer is None else scorer.network,
-        stored=folder.part_rows,
         progress=reporter.advance,
-    ):
-        folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
-    folder.join_parts()
-    rows = _known_rows(suite, folder)
+        without=() if suite.pictures.is_labelled else NEEDS_LABELS,
+    )
     # Nothing was trained here; readers of a run expect the table.
     write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     elapsed = time.perf_counter() - started
-    _, undefined = suite.question.defined_for(suite.pictures.dataset)
     write_json(
         folder.path / "done.json",
         {
             "key": cell,
-            "rows": len(rows),
-            "undefined_metrics": list(undefined),
+            "rows": scores.num_rows,
+            "undefined_metrics": list(scores.undefined),
             "elapsed_s": round(elapsed, 3),
         },
     )
     folder.drop_parts()
-    right = rows.loc[rows.metric == "accuracy", "value"]
-    told = f"accuracy {right.mean():.1%}" if len(right) else "accuracy not known"
+    known = scores.accuracy is not None
+    told = f"accuracy {scores.accuracy:.1%}" if known else "accuracy not known"
     reporter.finish(_title(suite, arm), f"{told}, {elapsed:.0f} s")
-
-
-def _known_rows(suite: OwnSuite, folder: CellFolder) -> pd.DataFrame:
-    """The rows of a cell, stored again without those that need a label where there is none."""
-    rows = read_parquet(folder.table("rows"))
-    if not suite.pictures.is_labelled:
-        rows = rows[~rows["metric"].isin(NEEDS_LABELS)]
-        write_parquet(folder.table("rows"), rows)
-    return rows
 
 
 def _title(suite: OwnSuite, arm: str) -> str:

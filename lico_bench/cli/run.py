@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from lico_bench.cli.ending import reporter_for, show_results
 from lico_bench.cli.options import parse_labels, parse_settings, split_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench import Plan, Reporter, Suite
+    from lico_bench.bench import Plan, Suite
 
 
 def run(
@@ -78,19 +79,10 @@ def run(
     if plan:
         _show_plan(made, device, console)
         return
-    finished = execute(made, folder, device=device, executor=executor, reporter=_reporter(console))
-
-    from lico_bench.cli.progress import working
-    from lico_bench.report import build_report, current_report, summary_table
-
-    with working(console, "Comparing the arms"):
-        summary = summary_table(finished)
-    console.print(summary)
-    paths = current_report(finished)
-    if paths is None:
-        with working(console, "Writing the report"):
-            paths = build_report(finished)
-    console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
+    finished = execute(
+        made, folder, device=device, executor=executor, reporter=reporter_for(console)
+    )
+    show_results(finished, console, comparing="the arms")
 
 
 def _suite(
@@ -165,9 +157,3 @@ def _show_plan(plan: Plan, device: str, console: Console) -> None:
         f"{format_seconds(seconds)} here ({speed:.0f} GFLOP/s measured). Nothing was run.",
         highlight=False,
     )
-
-
-def _reporter(console: Console) -> Reporter:
-    from lico_bench.cli.progress import LineReporter, TerminalReporter
-
-    return TerminalReporter(console) if console.is_terminal else LineReporter(console)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.ending import reporter_for, show_results
 from lico_bench.cli.options import split_names
 
 if TYPE_CHECKING:
@@ -62,10 +63,8 @@ def score(
 
     from lico_bench.bench.own_scoring import score_own
     from lico_bench.bench.own_suite import load_models, plan_own
-    from lico_bench.cli.progress import LineReporter, TerminalReporter, working
     from lico_bench.data.folder import load_folder, read_class_names
     from lico_bench.evaluation import Question
-    from lico_bench.report import build_report, current_report, summary_table
     from lico_bench.runtime import pick_device
 
     console = Console()
@@ -79,17 +78,8 @@ def score(
     suite = plan_own(models, pictures, question)
     folder = out or Path("results") / suite.name
     _announce(suite, folder, console)
-    is_terminal = console.is_terminal
-    reporter = TerminalReporter(console) if is_terminal else LineReporter(console, doing="score")
-    finished = score_own(suite, folder, reporter=reporter)
-    with working(console, "Comparing the models"):
-        summary = summary_table(finished)
-    console.print(summary)
-    paths = current_report(finished)
-    if paths is None:
-        with working(console, "Writing the report"):
-            paths = build_report(finished)
-    console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
+    finished = score_own(suite, folder, reporter=reporter_for(console, doing="score"))
+    show_results(finished, console, comparing="the models")
 
 
 def _announce(suite: OwnSuite, folder: Path, console: Console) -> None:

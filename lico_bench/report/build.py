@@ -18,6 +18,7 @@ from lico_bench.report.content import Content, gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.latex import document, draw_tables
 from lico_bench.report.page import render_page
+from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
 
 VERDICTS_FORMAT = 1
@@ -85,6 +86,7 @@ def _write_tables(content: Content, folder: Path) -> list[str]:
     write_bytes(folder / "all.tex", document(names).encode())
     means = pd.concat([block.means for block in content.blocks])
     _write_csv(folder / "means.csv", means)
+    _write_csv(folder / "class_means.csv", class_macro(content.rows))
     pairs = [frame for block in content.blocks for frame in (block.differences, block.both_correct)]
     _write_csv(folder / "differences.csv", pd.concat(pairs))
     return names

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -107,10 +108,13 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
         ) from error
 
 
-def merge_parquet(parts: Sequence[Path], path: Path) -> int:
+def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] = ()) -> int:
     """Join Parquet files into `path`, one after the other in bounded memory; the number of rows.
 
     Columns that are empty in one part take their type from the others.
+
+    Args:
+        without: values of the column `metric` whose rows are left out.
 
     Raises:
         BrokenFileError: if a part is no whole Parquet file, or of other columns.
@@ -124,6 +128,9 @@ def merge_parquet(parts: Sequence[Path], path: Path) -> int:
         with replacing(path) as whole, pq.ParquetWriter(whole, schema, compression="zstd") as out:
             for part in parts:
                 table = pq.read_table(part, partitioning=None)
+                if without:
+                    is_dropped = pc.is_in(table["metric"], value_set=pa.array(list(without)))
+                    table = table.filter(pc.invert(is_dropped))
                 out.write_table(table.replace_schema_metadata(None).cast(schema))
                 count += table.num_rows
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, ValueError) as error:

@@ -10,7 +10,7 @@ RUN/report/             report.html verdicts.json tables/ figures/
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,18 @@ class CellFolder:
             if not tables[name].empty:
                 write_parquet(self.parts / f"{part}.{name}.parquet", tables[name])
 
-    def join_parts(self) -> int:
-        """Make the cell's tables of its parts, in bounded memory; the number of rows."""
+    def join_parts(self, *, without: Sequence[str] = ()) -> int:
+        """Make the cell's tables of its parts, in bounded memory; the number of rows.
+
+        Args:
+            without: metrics whose rows are left out.
+        """
         counts = {}
         for name in SCORE_TABLES:
             found = sorted(self.parts.glob(f"*.{name}.parquet"))
             if found:
-                counts[name] = merge_parquet(found, self.table(name))
+                dropped = without if name == "rows" else ()
+                counts[name] = merge_parquet(found, self.table(name), without=dropped)
             else:
                 write_parquet(self.table(name), pd.DataFrame(columns=list(EMPTY[name])))
         return counts["rows"]
