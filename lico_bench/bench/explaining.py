@@ -23,7 +23,7 @@ from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameEr
 from lico_bench.models import build_classifier, load_weights, logits_of, scoring
 from lico_bench.models.own import OwnModel, imagenet_names, try_model
 from lico_bench.saliency import explain, resolve_method
-from lico_bench.store import RunFolder, read_run
+from lico_bench.store import RunFolder, newest_run
 
 ANY_COLOURS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}  # the weights hold the real ones
 LISTED_CLASSES = 20  # in the message for an unknown one
@@ -267,20 +267,18 @@ def models_of_run(
 
 
 def newest_trained_run(results: Path = Path("results")) -> RunFolder:
-    """The run under `results` that was started last, those of own models left out.
+    """The run under `results` that changed last, those of own models left out.
 
     Raises:
         MissingDataError: if there is none.
     """
-    manifests = list(results.glob("*/manifest.json")) if results.is_dir() else []
-    for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
-        run = read_run(path.parent)
-        if _holds_models(run.manifest()):
-            return run
-    raise MissingDataError(
-        f"no run under {results}/ that trained models; make one with `lico-bench run`, name one "
-        "with --run, or name a model with --model"
-    )
+    try:
+        return newest_run(results, accept=lambda run: _holds_models(run.manifest()))
+    except MissingDataError as error:
+        raise MissingDataError(
+            f"no run under {results}/ that trained models; make one with `lico-bench run`, name "
+            "one with --run, or name a model with --model"
+        ) from error
 
 
 def _holds_models(manifest: dict[str, Any]) -> bool:

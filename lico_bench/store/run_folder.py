@@ -10,7 +10,7 @@ RUN/report/             report.html verdicts.json tables/ figures/
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,17 +203,24 @@ def read_run(path: str | Path) -> RunFolder:
     return folder
 
 
-def newest_run(results: Path = Path("results")) -> RunFolder:
-    """The run under `results` whose manifest or cells changed last.
+def newest_run(
+    results: Path = Path("results"), *, accept: Callable[[RunFolder], bool] = lambda _run: True
+) -> RunFolder:
+    """The run under `results` whose manifest or cells changed last, of those that `accept` takes.
 
     Raises:
         MissingDataError: if there is none.
     """
     manifests = list(results.glob("*/manifest.json")) if results.is_dir() else []
-    if not manifests:
-        raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
-    newest = max(manifests, key=lambda path: max(p.stat().st_mtime for p in path.parent.rglob("*")))
-    return read_run(newest.parent)
+
+    def changed(path: Path) -> float:
+        return max(found.stat().st_mtime for found in path.parent.rglob("*"))
+
+    for path in sorted(manifests, key=changed, reverse=True):
+        run = read_run(path.parent)
+        if accept(run):
+            return run
+    raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from lico_bench.cli import main
 from lico_bench.metrics import METRICS
 from lico_bench.saliency import SALIENCY
 
@@ -33,30 +31,14 @@ SALIENCY.add("brightness", SaliencyMethod(
 """
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture
-def self_check(monkeypatch, capsys):
+def self_check(call_cli, monkeypatch):
     """Call the command with words; what it registers is forgotten after the test."""
     for registry in (METRICS, SALIENCY):
         registry.names()
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["lico-bench", "self-check", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return call
+    return partial(call_cli, "self-check")
 
 
 def test_a_sound_metric_passes_with_a_table(self_check):

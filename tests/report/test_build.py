@@ -24,7 +24,8 @@ def test_report_holds_what_its_paths_say_and_nothing_else(run, report):
     written = {path for path in report.folder.rglob("*") if path.is_file()}
     assert written == {report.html, report.verdicts, *report.tables, *report.figures}
     assert {path.suffix for path in report.figures} == {".png", ".pdf"}
-    assert {path.name for path in report.tables} >= {"all.tex", "means.csv", "differences.csv"}
+    tables = {"all.tex", "means.csv", "class_means.csv", "differences.csv"}
+    assert {path.name for path in report.tables} >= tables
     assert sorted(one.name for one in run.path.iterdir()) == [
         "cells", "manifest.json", "report",
     ]  # fmt: skip
