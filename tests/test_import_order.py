@@ -20,6 +20,7 @@ LINES = (
     ("training", "saliency", "metrics"),
     ("evaluation",),
     ("store", "stats"),
+    ("claims",),
     ("bench",),
     ("gate", "report"),
     ("cli",),
@@ -27,7 +28,9 @@ LINES = (
 LEVEL = {room: level for level, rooms in enumerate(LINES) for room in rooms}
 # These hand names on; they hold no code of a room.
 OUTSIDE = ("__init__", "__main__")
-WITHOUT_TORCH = ("errors", "checks", "records", "registry", "store", "stats", "gate", "report")
+WITHOUT_TORCH = (
+    "errors", "checks", "records", "registry", "store", "stats", "claims", "gate", "report",
+)  # fmt: skip
 HEAVY = {
     "quantus": 1,
     "captum": 1,
@@ -35,6 +38,7 @@ HEAVY = {
     "lightning": 1,
     "jinja2": 1,
     "ot": 1,
+    "statsmodels": 1,
 }
 
 

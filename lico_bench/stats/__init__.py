@@ -3,13 +3,16 @@
 from lico_bench.stats.bootstrap import Estimates, two_level
 from lico_bench.stats.calibration import calibration_errors
 from lico_bench.stats.class_macro import class_macro
+from lico_bench.stats.control import NO_CONTROL, minus_control
 from lico_bench.stats.grid import Grid, as_frame, build_grids
 from lico_bench.stats.means import arm_means
+from lico_bench.stats.multiple import holm
 from lico_bench.stats.own_scores import OWN_SCORES
 from lico_bench.stats.paired import paired_differences
 from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
 
 __all__ = [
+    "NO_CONTROL",
     "OWN_SCORES",
     "Estimates",
     "Grid",
@@ -19,6 +22,8 @@ __all__ = [
     "build_grids",
     "calibration_errors",
     "class_macro",
+    "holm",
+    "minus_control",
     "paired_differences",
     "sanity_verdict",
     "sanity_verdicts",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from lico_bench.errors import InvalidInputError, NotComparableError
 from lico_bench.records import ROW_COLUMNS
@@ -16,6 +17,11 @@ from lico_bench.records import ROW_COLUMNS
 Codes = NDArray[np.int64]
 
 _SETTING = ("dataset", "source", "backbone", "labels")
+_KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("value",), lambda kind: is_numeric_dtype(kind) and not is_bool_dtype(kind), "numbers"),
+    (("correct",), is_bool_dtype, "True or False"),
+    (("seed", "target"), is_integer_dtype, "whole numbers"),
+)
 
 
 class Column(NamedTuple):
@@ -56,8 +62,8 @@ def as_frame(scores: Any) -> pd.DataFrame:
     """The rows of `scores`: a DataFrame, or anything with `to_frame()` or `rows()`.
 
     Raises:
-        InvalidInputError: for something else, no rows, missing columns, or a value that is not
-            finite although no flag explains it.
+        InvalidInputError: for something else, no rows, columns that are missing or of another
+            kind, or a value that is not finite although no flag explains it.
     """
     for name in ("to_frame", "rows"):
         if hasattr(scores, name) and not isinstance(scores, pd.DataFrame):
@@ -69,10 +75,12 @@ def as_frame(scores: Any) -> pd.DataFrame:
     missing = [name for name in ROW_COLUMNS if name not in scores.columns]
     if missing:
         raise InvalidInputError(
-            f"scores: columns missing: {', '.join(missing)}; expected those of rows.parquet"
+            f"scores: columns missing: {', '.join(missing)}; expected those of rows.parquet, as "
+            "this version writes them; score again what another version wrote"
         )
     if scores.empty:
         raise InvalidInputError("scores: expected at least one row, got none; nothing was scored")
+    _check_kinds(scores)
     values = scores["value"].to_numpy(dtype=np.float64, na_value=np.nan)
     broken = np.isinf(values) | (np.isnan(values) & (scores["flag"] == "").to_numpy())
     if broken.any():
@@ -83,6 +91,25 @@ def as_frame(scores: Any) -> pd.DataFrame:
             f"arm {row['arm']}); score these images again"
         )
     return scores
+
+
+def _check_kinds(frame: pd.DataFrame) -> None:
+    """Raise for columns that another version, or a spreadsheet, would have written otherwise."""
+    for names, is_kind, kind in _KINDS:
+        for name in names:
+            if not is_kind(frame[name].dtype):
+                raise InvalidInputError(
+                    f"scores: column '{name}': expected {kind}, got {frame[name].dtype} "
+                    f"(first: {frame[name].iloc[0]!r}); pass rows of one version, as "
+                    "rows.parquet has them"
+                )
+    for name in ROW_COLUMNS:
+        empty = frame[name].isna()
+        if name != "value" and empty.any():
+            raise InvalidInputError(
+                f"scores: column '{name}': expected an entry in every row, got none in "
+                f"{int(empty.sum())} of {len(frame)}; were rows of two versions put together?"
+            )
 
 
 def build_grids(scores: Any) -> Iterator[Grid]:
@@ -112,7 +139,7 @@ def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
     _check_protocols(columns, setting)
     shape = (len(arms), len(seeds), len(images), len(columns))
     places = np.ravel_multi_index((arm_codes, seed_codes, image_codes, column_codes), shape)
-    _check_single(frame, places, int(np.prod(shape)))
+    check_single(frame, places, int(np.prod(shape)))
     values = np.full(shape, np.nan)
     values.flat[places] = frame["value"].to_numpy(dtype=np.float64, na_value=np.nan)
     present, flagged = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
@@ -182,7 +209,8 @@ def _check_protocols(columns: list[tuple[Any, ...]], setting: dict[str, str]) ->
             )
 
 
-def _check_single(frame: pd.DataFrame, places: Codes, size: int) -> None:
+def check_single(frame: pd.DataFrame, places: Codes, size: int) -> None:
+    """Raise if two rows share one of the `size` places."""
     counts = np.bincount(places, minlength=size)
     if counts.max() > 1:
         row = frame.iloc[int((counts[places] > 1).argmax())]

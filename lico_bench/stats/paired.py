@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lico_bench.checks import check_choice
+from lico_bench.checks import check_choice, check_positive
 from lico_bench.errors import NotComparableError, UnknownNameError
-from lico_bench.stats.bootstrap import RESAMPLES, Floats, two_level
+from lico_bench.stats.bootstrap import RESAMPLES, Estimates, Floats, two_level
+from lico_bench.stats.effect_size import standardised_effect
 from lico_bench.stats.grid import Column, Grid, build_grids
+from lico_bench.stats.mcnemar import are_hits, mcnemar_exact
 from lico_bench.stats.means import describe
+from lico_bench.stats.sign_flips import sign_flip_tests
 
 PAIRED_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "reference_arm", "method", "metric",
     "protocol", "subset", "mean", "mean_reference", "difference", "low", "high", "interval",
-    "seed_part", "image_part", "interval_over", "num_images", "num_seeds", "num_skipped", "seeds",
-    "per_seed", "note",
+    "seed_part", "image_part", "p_value", "p_images", "p_mcnemar", "effect_size",
+    "smallest_effect", "p_equivalent", "interval_over", "num_images", "num_seeds", "num_skipped",
+    "seeds", "per_seed", "note",
 )  # fmt: skip
 SUBSETS = ("all", "both_correct")
 
@@ -30,6 +35,7 @@ def paired_differences(
     interval: float = 0.95,
     reference_arm: str = "baseline",
     subset: Literal["all", "both_correct"] = "all",
+    smallest_effects: Mapping[str, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -40,16 +46,24 @@ def paired_differences(
         interval: nominal coverage.
         reference_arm: what is subtracted.
         subset: `both_correct` keeps the pictures that both models of a pair classify correctly.
-        resamples: draws of the two-level bootstrap (see `stats.bootstrap`).
-        seed: of the draws; equal rows give equal intervals.
+        smallest_effects: of interest, by metric, in its unit and > 0; a difference can be called
+            equivalent only where one is declared. Metrics without rows are passed over.
+        resamples: draws of the two-level bootstrap (see `stats.bootstrap`) and of the sign flips
+            (see `stats.sign_flips`).
+        seed: of the draws; equal rows give equal intervals and p-values.
 
     Returns:
         Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric. `difference` is arm
         minus reference, both means are over the same pictures, `per_seed` holds the difference of
         each of `seeds`, `seed_part` and `image_part` are the standard errors of the two levels.
-        With one seed the interval covers the pictures alone and `interval_over` says so. A picture
-        skipped in one arm is left out of both and counted in `num_skipped`; `note` is a sentence
-        where a number is missing. Empty if there is one arm only.
+        `p_value` asks whether new trainings on new pictures would differ, `p_images` whether these
+        trainings would on new pictures, `p_mcnemar` the same exactly and for hits alone (NaN for
+        other metrics), `p_equivalent` whether the difference could be as large as
+        `smallest_effect` (NaN without one). All are two-sided and of one metric: adjust those that
+        are shown together with `holm`. `effect_size` is `difference` in standard deviations of the
+        pictures. With one seed interval and `p_value` cover the pictures alone and `interval_over`
+        says so. A picture skipped in one arm is left out of both and counted in `num_skipped`;
+        `note` is a sentence where a number is missing. Empty if there is one arm only.
 
     Raises:
         InvalidInputError: for rows that cannot be scores: duplicates, NaN without a flag, no rows.
@@ -58,19 +72,29 @@ def paired_differences(
         UnknownNameError: for a reference arm that is not among several.
     """
     check_choice("subset", subset, SUBSETS)
+    smallest = dict(smallest_effects or {})
+    for metric, effect in smallest.items():
+        check_positive(f"smallest effect of {metric}", effect)
+    draws = _Draws(interval, resamples, seed)
     records: list[dict[str, Any]] = []
     for grid in build_grids(scores):
         if len(grid.arms) == 1:
             continue
         if reference_arm not in grid.arms:
             raise UnknownNameError.of("arm", reference_arm, grid.arms)
-        for records_of_arm in _compare(grid, reference_arm, subset, interval, resamples, seed):
+        for records_of_arm in _compare(grid, reference_arm, subset, smallest, draws):
             records += records_of_arm
     return pd.DataFrame(records, columns=list(PAIRED_COLUMNS))
 
 
+class _Draws(NamedTuple):
+    interval: float
+    resamples: int
+    seed: int
+
+
 def _compare(
-    grid: Grid, reference_arm: str, subset: str, interval: float, resamples: int, seed: int
+    grid: Grid, reference_arm: str, subset: str, smallest: dict[str, float], draws: _Draws
 ) -> Iterator[list[dict[str, Any]]]:
     """The records of each arm against the reference; one bootstrap serves them all."""
     first = grid.arms.index(reference_arm)
@@ -79,10 +103,14 @@ def _compare(
         _check_paired(grid, first, other)
     pairs = [_both(grid, first, other, subset) for other in others]
     stacked = np.concatenate([theirs - ours for ours, theirs in pairs], axis=2)
-    found = two_level(stacked, interval=interval, resamples=resamples, seed=seed)
+    found = two_level(stacked, **draws._asdict())
+    margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
+    hits = np.concatenate([are_hits(ours, theirs) for ours, theirs in pairs])
+    tests = _tests(stacked, found, hits, np.tile(margins, len(others)), draws)
     width = len(grid.columns)
     for number, (other, (ours, theirs)) in enumerate(zip(others, pairs, strict=True)):
         means, references = _means(theirs), _means(ours)
+        mcnemar = mcnemar_exact(ours, theirs)
         yield [
             {
                 **grid.setting,
@@ -93,13 +121,38 @@ def _compare(
                 "mean": means[c],
                 "mean_reference": references[c],
                 "difference": found.mean[number * width + c],
-                "interval": interval,
+                "interval": draws.interval,
+                **{name: values[number * width + c] for name, values in tests.items()},
+                "p_mcnemar": mcnemar[c],
                 **describe(found, number * width + c, grid.seeds),
                 "num_skipped": _num_skipped(grid, first, other, c),
             }
             for c, column in enumerate(grid.columns)
             if grid.present[other, :, :, c].any()
         ]
+
+
+def _tests(
+    differences: Floats,
+    found: Estimates,
+    hits: NDArray[np.bool_],
+    margins: Floats,
+    draws: _Draws,
+) -> dict[str, Floats]:
+    """The columns of the tests, each (C,)."""
+    flips = sign_flip_tests(
+        differences,
+        seed_part=found.seed_part,
+        smallest_effects=margins,
+        hits=hits,
+        resamples=draws.resamples,
+        seed=draws.seed,
+    )
+    return {
+        **asdict(flips),
+        "effect_size": standardised_effect(differences),
+        "smallest_effect": margins,
+    }
 
 
 def _both(grid: Grid, first: int, other: int, subset: str) -> tuple[Floats, Floats]:

@@ -9,7 +9,8 @@ from scipy import stats
 from lico_bench.errors import InvalidInputError
 from lico_bench.stats import two_level
 
-# 4,000 draws leave an error of about 2 % of the half-width in an end of an interval.
+# 10,000 draws leave an error of about 1 % of the half-width in an end of an interval; three of
+# them, and as much for the slow loop's 3,000.
 RTOL_DRAWS = 0.06
 
 
@@ -42,10 +43,12 @@ def test_image_part_agrees_with_a_slow_loop_over_draws():
     np.testing.assert_allclose(found.image_part, slow, rtol=RTOL_DRAWS)
 
 
-def test_one_seed_gives_the_interval_of_the_images_alone():
-    values = np.random.default_rng(2).normal(size=(1, 400, 1))
+@pytest.mark.parametrize("num_images", [12, 400])
+def test_one_seed_gives_the_interval_of_the_images_alone(num_images):
+    values = np.random.default_rng(2).normal(size=(1, num_images, 1))
     found = two_level(values)
-    low, high = stats.t.interval(0.95, 399, values.mean(), stats.sem(values, axis=1)[0, 0])
+    error = stats.sem(values, axis=1)[0, 0]
+    low, high = stats.t.interval(0.95, num_images - 1, values.mean(), error)
     assert np.isnan(found.seed_part[0])
     np.testing.assert_allclose(
         [found.low[0], found.high[0]] - values.mean(),
@@ -72,43 +75,6 @@ def test_noise_of_single_pictures_is_not_counted_as_seed_noise():
         parts.append(two_level(values, resamples=100).seed_part[0] ** 2)
     # Without the correction the mean would be 1 / 500; cut at zero, it is a fifth of that.
     assert np.mean(parts) < 0.4 / 500
-
-
-def coverage(num_seeds, *, seed_sd, image_sd, noise_sd, num_images=100, trials=600):
-    """Share of intervals that hold the true mean, zero; every column is one experiment."""
-    generator = np.random.default_rng([num_seeds, int(1000 * seed_sd), int(1000 * image_sd)])
-    hits = []
-    for start in range(0, trials, 100):
-        shape = (num_seeds, num_images, 100)
-        values = generator.normal(0, noise_sd, shape)
-        values += generator.normal(0, seed_sd, (num_seeds, 1, 100))
-        values += generator.normal(0, image_sd, (1, num_images, 100))
-        found = two_level(values, resamples=1000, seed=start)
-        hits.append((found.low <= 0) & (found.high >= 0))
-    return np.mean(hits)
-
-
-# (seeds matter not at all, as much as the pictures, much more), (pictures agree between seeds, not)
-NOISES = [
-    (seed_sd, image_sd, noise_sd)
-    for image_sd, noise_sd in ((1.0, 0.2), (0.3, 1.0))
-    for seed_sd in (0.0, 0.1, 0.5)
-]
-BINOMIAL_SLACK = 0.02  # two standard errors of a share of 0.95 in 600 trials
-
-
-@pytest.mark.parametrize(("seed_sd", "image_sd", "noise_sd"), NOISES)
-def test_intervals_of_five_seeds_cover_93_to_97_percent(seed_sd, image_sd, noise_sd):
-    share = coverage(5, seed_sd=seed_sd, image_sd=image_sd, noise_sd=noise_sd)
-    assert 0.93 - BINOMIAL_SLACK <= share <= 0.97 + BINOMIAL_SLACK
-
-
-@pytest.mark.parametrize("num_seeds", [2, 3])
-def test_intervals_of_few_seeds_cover_what_the_docstring_says(num_seeds):
-    lowest = {2: 0.88, 3: 0.91}[num_seeds]
-    for seed_sd, image_sd, noise_sd in NOISES:
-        share = coverage(num_seeds, seed_sd=seed_sd, image_sd=image_sd, noise_sd=noise_sd)
-        assert share >= lowest - BINOMIAL_SLACK, (seed_sd, image_sd, noise_sd)
 
 
 @given(st.integers(1, 4), st.integers(2, 12), st.integers(0, 1000))

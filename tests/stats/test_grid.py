@@ -63,6 +63,23 @@ def test_nan_without_a_flag_is_an_error_and_with_one_is_not():
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"value": ["0.1", "0.2"]}, r"'value': expected numbers, got .*first: '0.1'"),
+        ({"correct": ["True", "False"]}, "'correct': expected True or False"),
+        ({"seed": ["0", "0"]}, "'seed': expected whole numbers"),
+        ({"target": [0.0, np.nan]}, "'target': expected whole numbers"),
+        ({"protocol": ["p@1", None]}, "'protocol': expected an entry in every row, got none in 1"),
+        ({"image_id": [None, None]}, "'image_id': expected an entry"),
+        ({"flag": ["", None], "value": [0.1, np.nan]}, "'flag': expected an entry"),
+    ],
+)
+def test_rows_of_another_version_are_refused(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        as_frame(rows_of(np.zeros((1, 2))).assign(**changes))
+
+
+@pytest.mark.parametrize(
     ("scores", "words"),
     [
         ("rows.parquet", "expected a DataFrame"),

@@ -98,6 +98,66 @@ def test_several_arms_are_each_compared_with_the_reference():
     assert other.to_dict() == pytest.approx({"baseline": -2.0, "lico": -1.0})
 
 
+def test_tests_stand_beside_the_interval_and_belong_to_their_arm_and_metric():
+    generator = np.random.default_rng(3)
+    ours = generator.random((3, 60))
+    hits = (ours < 0.5).astype(float)
+    rows = pd.concat(
+        [
+            pair_of(ours, ours + generator.normal(0.05, 0.1, ours.shape)),
+            pair_of(hits, np.where(generator.random(hits.shape) < 0.3, 1.0, hits), metric="hits"),
+            rows_of(ours, arm="same"),
+            rows_of(hits, arm="same", metric="hits"),
+        ]
+    )
+    found = paired_differences(rows, smallest_effects={"insertion": 0.1, "elsewhere": 1.0})
+    found = found.set_index(["arm", "metric"])
+    clear, same = found.loc[("lico", "insertion")], found.loc[("same", "insertion")]
+    assert clear["p_value"] < 0.05 < same["p_value"] == same["p_images"] == 1
+    assert same["effect_size"] == 0 < clear["effect_size"]
+    assert clear["smallest_effect"] == same["smallest_effect"] == 0.1
+    # Pictures alike in all 60 are within any margin, and 0.05 is within 0.1.
+    assert same["p_equivalent"] < clear["p_equivalent"] < 0.05
+    assert found["p_mcnemar"].isna().to_dict() == {
+        (arm, metric): metric == "insertion" for arm, metric in found.index
+    }
+    assert (
+        found.loc[("lico", "hits"), "p_mcnemar"] < 0.05 < found.loc[("same", "hits"), "p_mcnemar"]
+    )
+    assert found.loc[("lico", "hits"), ["smallest_effect", "p_equivalent"]].isna().all()
+
+
+def test_one_seed_of_hits_has_mcnemars_p_value():
+    ours = np.zeros((1, 12))
+    theirs = np.repeat([[1.0, 0.0]], [7, 5], axis=1)
+    row = one_row(pair_of(ours, theirs))
+    assert row["p_value"] == row["p_images"] == row["p_mcnemar"] == 2 / 2**7
+
+
+def test_metric_that_cannot_be_judged_spoils_no_neighbour():
+    generator = np.random.default_rng(4)
+    good = pair_of(*generator.random((2, 2, 30)))
+    skipped = pair_of(*np.full((2, 2, 30), np.nan), metric="pointing_game")
+    single = np.full((2, 2, 30), np.nan)
+    single[..., 0] = 1.0
+    alike = pair_of(*np.full((2, 2, 30), 0.5), metric="flat_map")
+    rows = pd.concat([skipped, good, pair_of(*single, metric="iou"), alike])
+    effects = dict.fromkeys(("insertion", "pointing_game", "iou"), 0.1)
+    found = paired_differences(rows, smallest_effects=effects).set_index("metric")
+    (alone,) = paired_differences(good, smallest_effects=effects).to_dict("records")
+    tests = ["p_value", "p_images", "effect_size", "p_equivalent"]
+    assert found.loc["insertion", tests].to_dict() == pytest.approx({k: alone[k] for k in tests})
+    assert found.loc[["pointing_game", "iou"], [*tests, "p_mcnemar"]].isna().all(axis=None)
+    assert (found.loc[["pointing_game", "iou"], "note"] != "").all()
+    assert found.loc["flat_map", ["p_value", "effect_size", "low", "high"]].tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("effect", [0.0, -0.1, np.nan])
+def test_smallest_effect_must_be_above_zero(effect):
+    with pytest.raises(InvalidInputError, match="smallest effect of insertion"):
+        paired_differences(rows_of(np.zeros((1, 3))), smallest_effects={"insertion": effect})
+
+
 def test_one_arm_has_no_differences():
     found = paired_differences(rows_of(np.zeros((2, 3))))
     assert found.empty

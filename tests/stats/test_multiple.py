@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.stats import holm
+
+
+def slow_holm(p_values):
+    """Step down: the smallest times N, the next times N - 1, never falling, never above 1."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for step, number in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[number]))
+        adjusted[number] = largest
+    return adjusted
+
+
+# Few: statsmodels collects garbage at every call.
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=4, deadline=None)
+def test_it_agrees_with_the_definition(p_values):
+    np.testing.assert_allclose(holm(p_values), slow_holm(p_values), rtol=1e-12)
+
+
+def test_what_was_not_tested_stays_nan_and_does_not_count():
+    found = holm([np.nan, 0.01, np.nan, 0.04])
+    assert np.isnan(found).tolist() == [True, False, True, False]
+    np.testing.assert_allclose(found[[1, 3]], holm([0.01, 0.04]))
+    assert np.isnan(holm([np.nan])).all()
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize("p_values", [[0.1, 1.2], [-0.1], [np.inf], [[0.1]]])
+def test_what_is_no_p_value_is_refused(p_values):
+    with pytest.raises(InvalidInputError, match=r"numbers in \[0, 1\]"):
+        holm(p_values)
