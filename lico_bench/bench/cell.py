@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lico_bench.bench.inference import inference_cost
 from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.stored_scores import store_scores
@@ -111,6 +112,7 @@ def run_cell(
             "key": cell.key,
             "rows": scores.num_rows,
             "undefined_metrics": list(scores.undefined),
+            "inference": inference_cost(classifier, dataset.image_size),
             "elapsed_s": round(time.perf_counter() - started, 3),
             "device": str(pick_device(device)),
         },

@@ -5,6 +5,7 @@ The counts are exact for the network; the seconds made of them are rough: one sp
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,8 @@ import torch
 
 from lico_bench.data import DatasetFacts
 from lico_bench.evaluation import Question
+from lico_bench.evaluation.gallery import MAP_SIDE_PX, PICTURE_SIDE_PX
+from lico_bench.evaluation.scoring import GALLERY_IMAGES
 from lico_bench.models import BACKBONES
 from lico_bench.records import Recipe
 from lico_bench.runtime import seeded
@@ -28,6 +31,8 @@ TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # one entry of a cost matrix, solved and 
 TOKENS_PER_PROMPT = 17  # 12 of context, specials, a short name
 ROW_BYTES = 6  # compressed Parquet, measured on a quick run
 CURVE_BYTES = 4.5  # per point
+PICTURE_BYTES = 2.4  # per pixel of a kept picture, PNG
+MAP_BYTES = 1.7  # per pixel of a kept map, float16, compressed
 OWN_ROWS = 3  # scores of the model itself, per picture
 
 
@@ -40,7 +45,7 @@ class Work:
         train_images: pictures seen in training, repeats counted.
         forwards: pictures sent through the model by scoring.
         train_gigaflop, score_gigaflop: operations of the network and of the text encoder.
-        disk_bytes: rows, curves and weights.
+        disk_bytes: rows, curves, kept pictures and weights.
     """
 
     updates: int
@@ -81,6 +86,7 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
         disk_bytes=int(
             ROW_BYTES * (OWN_ROWS * tested + explained * methods * len(question.resolved_metrics))
             + CURVE_BYTES * 2 * points * explained * methods
+            + _gallery_bytes(facts.image_size, explained, methods)
             + 4 * parameter_count(recipe.backbone)
         ),
     )
@@ -132,6 +138,16 @@ def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes:
     entries = batch * BACKBONES[recipe.backbone].channels * TOKENS_PER_PROMPT
     tokens = prompts * TOKENS_PER_PROMPT
     return tokens * TEXT_GIGAFLOP_PER_TOKEN + entries * TRANSPORT_GIGAFLOP_PER_ENTRY
+
+
+def _gallery_bytes(image_size: tuple[int, int], explained: int, methods: int) -> float:
+    """What the pictures and maps take that are kept for looking at."""
+    picture_px, map_px = (
+        math.prod(min(side, longest) for side in image_size)
+        for longest in (PICTURE_SIDE_PX, MAP_SIDE_PX)
+    )
+    pictures = min(explained, GALLERY_IMAGES)
+    return pictures * (PICTURE_BYTES * picture_px + MAP_BYTES * map_px * methods)
 
 
 def _train_images(recipe: Recipe, facts: DatasetFacts) -> int:

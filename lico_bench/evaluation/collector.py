@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from lico_bench.data import Dataset
+from lico_bench.evaluation.gallery import small_map, small_png
 from lico_bench.evaluation.subject import Subject
 from lico_bench.metrics import Curves, Evidence, Metric
 from lico_bench.metrics.map_facts import is_flat
@@ -33,7 +32,7 @@ class Scores:
     Attributes:
         rows: one score of one picture each, columns `records.ROW_COLUMNS`.
         curves: one curve of one picture each, columns `records.CURVE_COLUMNS`.
-        gallery: a few pictures with their maps.
+        gallery: a few pictures with their maps, made small; a picture lies with its first map.
         undefined: metrics asked for that this dataset has no ground truth for.
     """
 
@@ -98,6 +97,7 @@ class Collector:
         instances = self.dataset.read_instances(indices) if self.dataset.has_instances else None
         scored = self._scored_class(images, indices)
         ends: Curves | None = None
+        first = next(iter(methods))
         for method, entry in methods.items():
             evidence = Evidence(
                 model=self._logits,
@@ -117,7 +117,10 @@ class Collector:
             )
             self._score(indices, targets, method, evidence)
             ends = ends or evidence.__dict__.get("curves")
-            self._add_to_gallery(indices, method, images, evidence.maps, regions, is_shown)
+            self._add_to_gallery(
+                indices, method, images, evidence.maps, regions, is_shown,
+                with_picture=method == first,
+            )  # fmt: skip
         if ends is not None:
             self._add_ends(indices, targets, ends)
 
@@ -259,13 +262,14 @@ class Collector:
 
     def _add_to_gallery(
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
-        regions: Tensor | None, is_shown: Sequence[bool],
+        regions: Tensor | None, is_shown: Sequence[bool], *, with_picture: bool,
     ) -> None:  # fmt: skip
+        """A picture lies with the first of its maps; the others carry none."""
         names = self.dataset.class_names
         for row, index in enumerate(indices.tolist()):
             if not is_shown[row]:
                 continue
-            height, width = maps.shape[1:]
+            region = regions[row].float() if with_picture and regions is not None else None
             self._gallery.append(
                 {
                     "pair": self.subject.pair,
@@ -279,11 +283,9 @@ class Collector:
                     "label_name": names[int(self.dataset.labels[index])],
                     "predicted_name": names[int(self.predicted[index])],
                     "correct": bool(self.predicted[index] == self.dataset.labels[index]),
-                    "height": height,
-                    "width": width,
-                    "image_png": _png(images[row].permute(1, 2, 0)),
-                    "map": maps[row].cpu().flatten().numpy(),
-                    "region_png": None if regions is None else _png(regions[row].float()),
+                    "image_png": small_png(images[row]) if with_picture else None,
+                    "region_png": None if region is None else small_png(region),
+                    **small_map(maps[row]),
                 }
             )
 
@@ -298,11 +300,3 @@ def _flags(value: Tensor, flat: Tensor, regions: Tensor | None, metric: Metric) 
         (SKIPPED if empty else UNDEFINED) if gone else DEGENERATE if same else ""
         for gone, empty, same in zip(missing, is_empty.tolist(), flat.tolist(), strict=True)
     ]
-
-
-def _png(picture: Tensor) -> bytes:
-    """PNG bytes of (H, W, 3) or (H, W) values in [0, 1]."""
-    stream = io.BytesIO()
-    content = (picture.cpu().clamp(0, 1) * 255).round().byte().contiguous().numpy()
-    Image.fromarray(content).save(stream, format="PNG")
-    return stream.getvalue()

@@ -20,7 +20,7 @@ from lico_bench.training import TrainedModel
 BATCH_SMALL = 256  # pictures read and explained at a time
 BATCH_LARGE = 32
 SMALL_PIXELS = 64 * 64
-GALLERY_IMAGES = 12
+GALLERY_IMAGES = 64  # kept with their maps, of each model
 
 Progress = Callable[[int, int], None]
 Stored = Callable[[str], pd.DataFrame | None]

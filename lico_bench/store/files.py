@@ -102,7 +102,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
         return frame
     except FileNotFoundError as error:
         raise MissingDataError(f"no such file: {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    # A damaged description of the columns gives Python's own errors of texts and keys.
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise BrokenFileError(
             f"{path}: not a whole Parquet file; delete it and run the same command again"
         ) from error

@@ -10,19 +10,24 @@ RUN/report/             report.html verdicts.json tables/ figures/
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.files import merge_parquet, read_json, read_parquet, write_json, write_parquet
+from lico_bench.store.stored_gallery import with_pictures
 
 FORMAT = 1
 SCORE_TABLES = ("rows", "curves", "gallery")
+NUMBERS = {"rows": ("value",), "history": ("epoch", "value")}  # columns that are counted with
+LISTS = {"curves": ("fractions", "values"), "gallery": ("map",)}
 EMPTY = {"rows": ROW_COLUMNS, "curves": CURVE_COLUMNS, "gallery": ("cell", "image_id", "method")}
 
 
@@ -155,9 +160,16 @@ class RunFolder:
         """Training history of every finished cell: cell, epoch, quantity, value."""
         return self._gather("history", ("cell", "epoch", "quantity", "value"))
 
-    def gallery(self) -> pd.DataFrame:
-        """A few pictures with their maps, from every finished cell."""
-        return self._gather("gallery", ("cell", "image_id", "method"))
+    def gallery(self, cells: Collection[str] | None = None) -> pd.DataFrame:
+        """Some pictures with their maps, a row per cell, method and picture.
+
+        Args:
+            cells: keys of the cells to read; all that are finished if None.
+        """
+        if cells is not None and not any(key in cells for key in self.finished()):
+            return pd.DataFrame(columns=list(EMPTY["gallery"]))
+        frame = self._gather("gallery", EMPTY["gallery"], cells)
+        return with_pictures(frame, self.path)
 
     def findings(self) -> dict[str, dict[str, Any]]:
         """What the trained objective of each finished cell says of itself, by cell."""
@@ -173,13 +185,30 @@ class RunFolder:
             lacking.setdefault(cells[key], set()).update(facts.get("undefined_metrics", ()))
         return {dataset: tuple(sorted(names)) for dataset, names in lacking.items() if names}
 
+    def inference(self) -> pd.DataFrame:
+        """What one forward of each finished cell's classifier takes: cell, parameters, gigaflop.
+
+        Cells that were stored before this was counted are not in it.
+        """
+        columns = ("cell", "parameters", "gigaflop")
+        records = []
+        for key in self.finished():
+            counted = read_json(self.cell(key).path / "done.json").get("inference")
+            if counted is not None:
+                records.append((key, counted["parameters"], counted["gigaflop"]))
+        return pd.DataFrame(records, columns=list(columns))
+
     def finished(self) -> list[str]:
         """Keys of the finished cells, in the manifest's order."""
         return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
 
-    def _gather(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    def _gather(
+        self, name: str, columns: tuple[str, ...], cells: Collection[str] | None = None
+    ) -> pd.DataFrame:
         frames = []
         for key in self.finished():
+            if cells is not None and key not in cells:
+                continue
             path = self.cell(key).table(name)
             frame = read_parquet(path)
             missing = [column for column in columns if column not in frame.columns]
@@ -188,12 +217,34 @@ class RunFolder:
                     f"{path}: columns missing: {', '.join(missing)}; "
                     "it was not written by this version, start a new run"
                 )
+            _check_kinds(path, name, frame)
             frames.append(frame)
         if not frames:
             raise MissingDataError(
                 f"{self.path}: no finished cell yet; repeat `lico-bench run` to finish it"
             )
         return pd.concat(frames, ignore_index=True)
+
+
+def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:
+    """Raise unless the columns that are computed with hold numbers, or lists of them."""
+    if frame.empty:
+        return
+    wrong = [c for c in NUMBERS.get(name, ()) if not is_numeric_dtype(frame[c])]
+    wrong += [c for c in LISTS.get(name, ()) if not _holds_lists(frame, c)]
+    if wrong:
+        got = f"{frame[wrong[0]].iloc[0]!r:.40}"
+        raise BrokenFileError(
+            f"{path}: expected numbers in the column {wrong[0]}, got {got}; it was "
+            "not written by this version, start a new run"
+        )
+
+
+def _holds_lists(frame: pd.DataFrame, column: str) -> bool:
+    if column not in frame:  # told by who reads the table
+        return True
+    first = frame[column].iloc[0]
+    return isinstance(first, np.ndarray) and is_numeric_dtype(first.dtype)
 
 
 def read_run(path: str | Path) -> RunFolder:

@@ -37,6 +37,9 @@ def test_a_run_writes_the_stable_layout(suite, reporter):
     assert all({p.name for p in cell.iterdir()} == FILES for cell in cells)
     assert set(folder.rows().arm) == {"baseline", "lico"}
     assert set(folder.rows().source) == {"standin"}
+    # The text side of lico is gone when it is trained: both classifiers cost the same.
+    assert len(folder.inference()) == 2
+    assert len(folder.inference()[["parameters", "gigaflop"]].drop_duplicates()) == 1
     assert not [p for p in folder.path.rglob("*") if p.name.endswith(".part")]
 
 
@@ -56,7 +59,7 @@ class InterruptionError(Exception):
 
 def test_an_interrupted_run_goes_on_to_the_same_rows_and_weights(suite, reporter):
     whole = run(suite, reporter, Path("whole"))
-    for moment in (1, 5, 9, 14):
+    for moment in (1, 14):
         interrupt(suite, type(reporter)(), Path(f"part{moment}"), moment)
         finished = run(suite, type(reporter)(), Path(f"part{moment}"))
         assert rows_of(finished).equals(rows_of(whole))

@@ -67,7 +67,7 @@ def test_a_training_twice_gives_the_same_bits(recipe, arm):
     weights = []
     for _ in range(2):
         session = prepare(
-            replace(recipe, arm=arm, batch_size=32, train_limit=64, epochs=1), device="cpu"
+            replace(recipe, arm=arm, batch_size=16, train_limit=32, epochs=1), device="cpu"
         )
         run_and_record(session)
         weights.append(session.classifier.state_dict())

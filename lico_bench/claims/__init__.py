@@ -1,0 +1,7 @@
+"""What the papers claim, and what the rows of a run say of it."""
+
+from lico_bench.claims.declared import read_claims
+from lico_bench.claims.judging import judge_claims
+from lico_bench.claims.records import Claim, ClaimVerdict, Evidence
+
+__all__ = ["Claim", "ClaimVerdict", "Evidence", "judge_claims", "read_claims"]

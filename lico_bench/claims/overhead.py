@@ -1,0 +1,78 @@
+"""What a forward costs the two arms of a claim: counts, which are equal or are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.claims.comparisons import Setting, complete_pairs
+from lico_bench.claims.obstacles import Scope
+from lico_bench.claims.outcomes import STANDIN
+from lico_bench.claims.records import Claim, Evidence, Outcome
+
+COUNTS = ("parameters", "gigaflop")
+
+
+def overhead_evidence(
+    claim: Claim, rows: pd.DataFrame, scope: Scope, inference: pd.DataFrame | None
+) -> tuple[Evidence, ...]:
+    """One piece of evidence per setting that the claim is made for.
+
+    Args:
+        inference: cell, parameters and gigaflop; cells that were not counted are not in it.
+    """
+    cells = rows[[*Setting._fields, "pair", "arm", "cell"]].drop_duplicates()
+    cells = cells[cells["arm"].isin([claim.arm, claim.reference_arm])]
+    if inference is not None:
+        cells = cells.merge(inference, on="cell", how="left")
+    parts = {Setting(*map(str, key)): part for key, part in cells.groupby(list(Setting._fields))}
+    return tuple(
+        _piece(claim, setting, parts.get(setting, cells.iloc[:0]))
+        for setting in scope.settings_of(claim)
+    )
+
+
+def _piece(claim: Claim, setting: Setting, cells: pd.DataFrame) -> Evidence:
+    pairs = complete_pairs(cells, claim.arm, claim.reference_arm)
+    cells = cells[cells["pair"].isin(pairs)]
+
+    def told(outcome: Outcome, sentence: str) -> Evidence:
+        facts = {**setting._asdict(), "method": "", "num_seeds": len(pairs)}
+        return Evidence(**facts, outcome=outcome, sentence=sentence)
+
+    if not pairs:
+        return told("not_tested", "no pair is complete; repeat the same `lico-bench run`")
+    if "parameters" not in cells or cells[list(COUNTS)].isna().any(axis=None):
+        return told(
+            "not_tested",
+            "the run was made before the cost of a forward was counted; a new run counts it",
+        )
+    outcome, sentence = _compare(claim, cells)
+    if setting.source == "standin":
+        return told("not_tested", f"{STANDIN} ({sentence})")
+    if len(pairs) < claim.min_seeds:
+        seeds = "one training" if len(pairs) == 1 else f"{len(pairs)} trainings"
+        why = f"{seeds} per arm, the claim asks for {claim.min_seeds}"
+        return told("inconclusive", f"{why}; {sentence}")
+    return told(outcome, sentence)
+
+
+def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
+    """Supported if no pair needs more of anything, contradicted if one does."""
+    ours = cells[cells["arm"] == claim.arm].set_index("pair").sort_index()
+    theirs = cells[cells["arm"] == claim.reference_arm].set_index("pair").sort_index()
+    more: Any = (ours[list(COUNTS)] > theirs[list(COUNTS)]).any(axis=1)
+    if more.any():
+        pair = more.idxmax()
+        told = f"{_counts(ours.loc[pair])} against {_counts(theirs.loc[pair])}"
+        return "contradicted", f"{claim.arm} needs more than {claim.reference_arm}: {told}"
+    if (ours[list(COUNTS)] == theirs[list(COUNTS)]).all(axis=None):
+        return "supported", f"equal in both arms: {_counts(ours.iloc[0])}"
+    told = f"{_counts(ours.iloc[0])} against {_counts(theirs.iloc[0])}"
+    return "supported", f"{claim.arm} needs less than {claim.reference_arm}: {told}"
+
+
+def _counts(cell: Any) -> str:
+    each = f"{cell['gigaflop']:.6g} GFLOP per picture"
+    return f"{int(cell['parameters']):,} parameters, {each}"

@@ -1,0 +1,45 @@
+"""The gallery as readers want it: on disk a picture lies with the first of its maps alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lico_bench.errors import BrokenFileError
+
+PICTURE = ["cell", "image_id"]  # what tells one stored picture from another
+HEAVY = ["image_png", "region_png"]  # kept once for each
+GALLERY_COLUMNS = (
+    *PICTURE, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
+    "correct", "height", "width", "map", *HEAVY,
+)  # fmt: skip
+
+
+def with_pictures(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
+    """The rows of a gallery with the picture in each of them; the bytes are shared, not copied.
+
+    Rows of before, which all hold their picture, stay as they are.
+
+    Raises:
+        BrokenFileError: for other columns than a gallery has, or a map whose picture is missing.
+    """
+    if gallery.empty:
+        return gallery
+    missing = [name for name in GALLERY_COLUMNS if name not in gallery.columns]
+    if missing:
+        raise BrokenFileError(
+            f"{where}: a gallery.parquet lacks the columns {', '.join(missing)}; "
+            "it was not written by this version, start a new run"
+        )
+    pictures = gallery.loc[gallery["image_png"].notna(), [*PICTURE, *HEAVY]]
+    pictures = pictures.drop_duplicates(PICTURE)
+    whole = gallery.drop(columns=HEAVY).merge(pictures, on=PICTURE, how="left")
+    lost = whole["image_png"].isna()
+    if lost.any():
+        first = whole[lost].iloc[0]
+        raise BrokenFileError(
+            f"{where}: a map of '{first['image_id']}' in the gallery of cell {first['cell']} has "
+            "no picture; delete that cell's folder and run the same command again"
+        )
+    return whole

@@ -1,0 +1,88 @@
+"""Rows of several arms with gains that are known, and claims to judge on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lico_bench.claims import Claim, ClaimVerdict, judge_claims
+from lico_bench.records import ROW_COLUMNS
+
+RESAMPLES = 1000  # p-values from 0.001 on: enough for what is sure here
+METRICS = {
+    "insertion": {"higher_is_better": True, "unit": "probability"},
+    "deletion": {"higher_is_better": False, "unit": "probability"},
+    "pointing_game": {"higher_is_better": True, "unit": "share of hits"},
+    "sparseness": {"higher_is_better": None, "unit": "Gini index"},
+}
+MAPS = Claim(
+    id="maps",
+    title="Maps",
+    statement="The maps are better.",
+    source="nobody",
+    arm="lico",
+    reference_arm="baseline",
+    metric="insertion",
+    direction="better",
+    smallest_effect=0.01,
+    methods=("grad_cam", "rise"),
+    min_seeds=3,
+)
+MODEL = replace(
+    MAPS, id="model", metric="accuracy", direction="not_worse", smallest_effect=0.02, methods=()
+)
+
+
+def rows_with(
+    gains: dict[str, float],
+    *,
+    metric: str = "insertion",
+    method: str = "grad_cam",
+    dataset: str = "cifar10",
+    source: str = "real",
+    labels: str = "full",
+    seeds: int = 4,
+    images: int = 60,
+    noise: float = 0.02,
+    draw: int = 0,
+) -> pd.DataFrame:
+    """Rows of each arm of `gains`: a baseline of 0.5, the gain, and noise of each picture."""
+    rng = np.random.default_rng(draw)
+    ease = rng.normal(0, 0.2, images)
+    seed, image = np.indices((seeds, images)).reshape(2, -1)
+    frames = [
+        pd.DataFrame(
+            {
+                "pair": [f"{dataset}-{labels}-{s}" for s in seed],
+                "cell": [f"{dataset}-{labels}-{arm}-{s}" for s in seed],
+                "dataset": dataset, "source": source, "backbone": "wrn_10_2", "arm": arm,
+                "seed": seed, "labels": labels, "image_id": [f"test/{i:05d}" for i in image],
+                "target": 0, "correct": True, "method": method, "metric": metric,
+                "protocol": "" if method == "" else "rules@1", "flag": "",
+                "value": 0.5 + gain + ease[image] + rng.normal(0, noise, seeds * images),
+            }
+        )[list(ROW_COLUMNS)]
+        for arm, gain in gains.items()
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def manifest_of(rows: pd.DataFrame) -> dict[str, Any]:
+    """What of a manifest the verdicts look at."""
+    return {
+        "suite": {
+            "datasets": list(rows["dataset"].unique()), "arms": list(rows["arm"].unique()),
+            "methods": ["grad_cam"], "metrics": ["insertion"], "seeds": 2,
+        },
+        "metrics": METRICS,
+    }  # fmt: skip
+
+
+def verdict_on(claim: Claim, *frames: pd.DataFrame, **more: Any) -> ClaimVerdict:
+    """The verdict on one claim."""
+    rows = pd.concat(frames, ignore_index=True)
+    (verdict,) = judge_claims(rows, manifest_of(rows), [claim], resamples=RESAMPLES, **more)
+    return verdict

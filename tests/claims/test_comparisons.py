@@ -1,0 +1,97 @@
+"""Differences computed all at once, against each computed by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from lico_bench.claims.comparisons import Comparisons, Setting, base_name
+from lico_bench.stats import paired_differences
+from tests.claims.claimed_rows import MAPS, MODEL, RESAMPLES, rows_with
+
+GAINS = {"baseline": 0.0, "lico": 0.02, "lico_ot": 0.01, "lico_mm": -0.01}
+HERE = Setting("cifar10", "real", "wrn_10_2", "full")
+CLAIMS = [
+    replace(MAPS, control_arms=("lico_ot",), control_methods=("random_map",)),
+    replace(MAPS, id="ablation", reference_arm="lico_mm", metric="deletion"),
+    MODEL,
+]
+IS_BETTER = {"insertion": True, "deletion": False, "accuracy": True}
+# One end of an interval from draws of another order: a few of its hundredths.
+RTOL_DRAWS = 0.1
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    frames = [
+        rows_with(GAINS, noise=0.05),
+        rows_with(GAINS, metric="deletion", noise=0.05, draw=1),
+        rows_with(dict.fromkeys(GAINS, 0.0), method="random_map", noise=0.05, draw=2),
+        rows_with(GAINS, metric="accuracy", method="", images=90, draw=3),
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def comparisons(rows) -> Comparisons:
+    return Comparisons(rows, CLAIMS, IS_BETTER, resamples=RESAMPLES)
+
+
+def directly(rows, arm, other, metric, method="grad_cam", interval=0.95):
+    wanted = rows["arm"].isin([arm, other]) & (rows["metric"] == metric)
+    (found,) = paired_differences(
+        rows[wanted & (rows["method"] == method)],
+        reference_arm=other,
+        interval=interval,
+        resamples=RESAMPLES,
+    ).itertuples()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "other", "sign"), [(0, "baseline", 1), (0, "lico_ot", 1), (1, "lico_mm", -1)]
+)
+def test_a_gain_is_the_paired_difference_of_its_two_arms(rows, comparisons, number, other, sign):
+    claim = CLAIMS[number]
+    found = comparisons.find(claim, HERE, "grad_cam", other=other)
+    wanted = directly(rows, "lico", other, claim.metric)
+    assert found.gain == pytest.approx(sign * wanted.difference)
+    ends = sorted((sign * wanted.low, sign * wanted.high))
+    assert [found.low, found.high] == pytest.approx(ends, rel=RTOL_DRAWS)
+    assert (found.num_images, found.num_seeds) == (60, 4)
+
+
+def test_bounds_of_not_worse_are_the_ends_of_the_90_percent_interval(rows, comparisons):
+    found = comparisons.find(MODEL, HERE, "")
+    wanted = directly(rows, "lico", "baseline", "accuracy", "", interval=0.9)
+    ends = [wanted.low, wanted.high]
+    assert [found.lower, found.upper] == pytest.approx(ends, rel=RTOL_DRAWS)
+    assert found.low < found.lower < found.gain < found.upper < found.high
+
+
+def test_what_is_left_above_a_control_map_is_the_difference_of_differences(rows, comparisons):
+    found = comparisons.find(CLAIMS[0], HERE, "grad_cam", control="random_map")
+    gains = [directly(rows, "lico", "baseline", "insertion", m) for m in ("grad_cam", "random_map")]
+    assert found.gain == pytest.approx(gains[0].difference - gains[1].difference)
+
+
+def test_one_metric_may_have_two_smallest_effects(rows):
+    lenient = replace(MAPS, id="lenient", smallest_effect=0.05)
+    found = Comparisons(rows, [MAPS, lenient], IS_BETTER, resamples=RESAMPLES)
+    narrow, wide = (found.find(claim, HERE, "grad_cam") for claim in (MAPS, lenient))
+    assert wide.gain == narrow.gain
+    # A gain of 0.02, give or take 0.01, is surely below 0.05 and not below 0.01.
+    assert wide.p_equivalent < 0.05 < narrow.p_equivalent
+
+
+def test_what_nobody_measured_is_not_found(comparisons):
+    assert comparisons.find(MAPS, HERE, "rise") is None
+    assert comparisons.find(MAPS, HERE._replace(labels="40"), "grad_cam") is None
+    assert comparisons.find(MAPS, HERE, "grad_cam", other="lico_random_text") is None
+    assert comparisons.find(MAPS, HERE, "grad_cam", control="edge_map") is None
+
+
+def test_a_method_is_known_by_its_name_whatever_its_options():
+    assert base_name("rise(num_masks=200)") == base_name("rise") == "rise"

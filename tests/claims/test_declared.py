@@ -1,0 +1,133 @@
+"""The file of claims: what is refused, and that the shipped one can be run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lico_bench.claims import read_claims
+from lico_bench.claims.records import INFERENCE_COST
+from lico_bench.data import load_card
+from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.metrics import METRICS
+from lico_bench.saliency import SALIENCY
+from lico_bench.stats import OWN_SCORES
+from lico_bench.training import ARMS
+
+GOOD = {
+    "id": '"mine"', "title": '"Mine"', "statement": '"Mine is better."', "source": '"a paper"',
+    "arm": '"lico"', "reference_arm": '"baseline"', "metric": '"insertion"',
+    "methods": '["grad_cam"]', "direction": '"better"', "smallest_effect": "0.01",
+}  # fmt: skip
+
+
+def written(*claims: dict[str, str]) -> Path:
+    path = Path("mine.toml")
+    tables = ["[[claim]]\n" + "".join(f"{k} = {v}\n" for k, v in claim.items()) for claim in claims]
+    path.write_text("\n".join(tables))
+    return path
+
+
+def test_a_file_of_ones_own_is_read():
+    own = GOOD | {"min_seeds": "5", "control_arms": '["lico_ot"]', "smallest_effect": "1"}
+    (claim,) = read_claims(written(own))
+    assert (claim.id, claim.min_seeds, claim.smallest_effect) == ("mine", 5, 1.0)
+    assert (claim.methods, claim.control_arms, claim.datasets) == (("grad_cam",), ("lico_ot",), ())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"metrc": '"x"'}, "unknown field 'metrc'; did you mean 'metric'"),
+        ({"title": None}, "expected the fields title, got none"),
+        ({"title": "3"}, "title: expected a text, got 3"),
+        ({"title": '" "'}, "title: expected a text, got ' '"),
+        ({"methods": '"grad_cam"'}, "methods: expected a list of names, got 'grad_cam'"),
+        ({"labels": "[40]"}, r"labels: expected a list of names, got \[40\]"),
+        ({"smallest_effect": '"0.1"'}, "smallest_effect: expected a number, got '0.1'"),
+        ({"smallest_effect": "true"}, "smallest_effect: expected a number, got True"),
+        ({"smallest_effect": "0"}, "smallest_effect: expected a number above 0, got 0.0"),
+        ({"smallest_effect": "-0.1"}, "smallest_effect: expected a number above 0, got -0.1"),
+        ({"smallest_effect": "nan"}, "smallest_effect: expected a number above 0, got nan"),
+        ({"min_seeds": "2.5"}, "min_seeds: expected a whole number, got 2.5"),
+        ({"min_seeds": "1"}, "min_seeds: expected at least 2, got 1"),
+        ({"direction": '"worse"'}, "direction: expected better or not_worse, got 'worse'"),
+        ({"arm": '"baseline"'}, "arm: 'baseline' is compared with itself"),
+        ({"control_arms": '["lico"]'}, "arm: 'lico' is compared with itself"),
+        ({"methods": "[]"}, "insertion is of saliency maps; name a saliency method"),
+        ({"metric": '"accuracy"'}, "methods: accuracy is of the model itself"),
+        ({"metric": '"confidence"', "methods": None}, "confidence has no direction of merit"),
+        ({"direction": '"not_worse"', "control_arms": '["lico_ot"]'}, "leave the controls out"),
+        ({"metric": '"inference_cost"', "methods": None}, "direction: inference_cost is counted"),
+    ],
+)
+def test_a_claim_that_rows_cannot_decide_is_refused_by_name(change, told):
+    entries = {key: value for key, value in (GOOD | change).items() if value is not None}
+    with pytest.raises(BrokenFileError, match=f"mine.toml: claim 'mine': .*{told}"):
+        read_claims(written(entries))
+
+
+def test_an_id_that_is_there_twice_is_named():
+    with pytest.raises(BrokenFileError, match="claim 'mine': its id is there twice"):
+        read_claims(written(GOOD, GOOD))
+
+
+def test_a_claim_without_an_id_is_named_by_its_number():
+    nameless = {key: value for key, value in GOOD.items() if key != "id"}
+    with pytest.raises(BrokenFileError, match="claim 'number 2': expected the fields id"):
+        read_claims(written(GOOD, nameless))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", r"expected tables \[\[claim\]\] and nothing else, got an empty file"),
+        ("claim = []", "expected tables"),
+        ("claim = [3]", "claim '1': expected a table of fields, got 3"),
+        ("[claims]\nid = 1", "expected tables .* got claims"),
+        ("[[claim]", "not readable as TOML"),
+    ],
+)
+def test_a_file_that_declares_nothing_is_refused(content, told):
+    Path("mine.toml").write_text(content)
+    with pytest.raises(BrokenFileError, match=f"mine.toml: .*{told}"):
+        read_claims("mine.toml")
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(MissingDataError, match=r"no such file of claims: none\.toml"):
+        read_claims("none.toml")
+
+
+CLAIMS = read_claims()
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_every_declared_claim_can_be_put_to_the_test(claim):
+    assert all(arm in ARMS for arm in (claim.arm, claim.reference_arm, *claim.control_arms))
+    for method in claim.methods:
+        assert not SALIENCY[method].is_control
+    for method in claim.control_methods:
+        assert SALIENCY[method].is_control
+    if claim.metric not in OWN_SCORES and claim.metric != INFERENCE_COST:
+        assert METRICS[claim.metric].spec.higher_is_better is not None
+    for dataset in claim.datasets:
+        classes = len(load_card(dataset).class_names)
+        fits = [b for b in claim.labels if b == "full" or int(b) % classes == 0]
+        assert fits or not claim.labels
+        assert not claim.labels or claim.labels[0] in fits
+
+
+def test_a_metric_has_one_smallest_effect_in_all_declared_claims():
+    effects = {(claim.metric, claim.smallest_effect) for claim in CLAIMS}
+    assert len(effects) == len({metric for metric, _ in effects})
+
+
+def test_the_declared_claims_cover_what_the_paper_claims():
+    compared = {(claim.reference_arm, claim.metric) for claim in CLAIMS}
+    assert {"accuracy", "insertion", "deletion", "overall", "pointing_game", INFERENCE_COST} == {
+        claim.metric for claim in CLAIMS
+    }
+    ablations = ("lico_ot", "lico_mm", "lico_shuffled_names", "lico_random_text")
+    assert all((arm, "overall") in compared for arm in ablations)

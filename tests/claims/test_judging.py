@@ -1,0 +1,294 @@
+"""Rows with known gains, and the verdict that each of them must get."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lico_bench.claims import judge_claims, read_claims
+from lico_bench.errors import InvalidInputError
+from tests.claims.claimed_rows import MAPS, MODEL, RESAMPLES, manifest_of, rows_with, verdict_on
+
+# Of rows_with: 4 trainings of 60 pictures with noise 0.02 leave a standard error of about 0.002.
+SURE = 0.03
+TINY = 0.001
+
+
+def both(gain: float, **facts) -> pd.DataFrame:
+    return rows_with({"baseline": 0.0, "lico": gain}, **facts)
+
+
+@pytest.mark.parametrize(
+    ("gain", "outcome"),
+    [(SURE, "supported"), (-SURE, "contradicted"), (TINY, "equivalent"), (0.01, "inconclusive")],
+)
+def test_a_claimed_gain_is_called_what_it_is(gain, outcome):
+    # A standard error of about 0.014 leaves a gain of 0.01 open.
+    noise = 0.15 if outcome == "inconclusive" else 0.02
+    verdict = verdict_on(MAPS, both(gain, noise=noise))
+    assert verdict.outcome == outcome
+    (piece,) = verdict.evidence
+    assert piece.outcome == outcome
+    assert piece.low < piece.gain < piece.high
+    assert (piece.num_images, piece.num_seeds, piece.protocol) == (60, 4, "rules@1")
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "outcome"),
+    [
+        (SURE, 0.02, "supported"),
+        (TINY, 0.02, "supported"),
+        (-0.04, 0.02, "contradicted"),
+        (-0.02, 0.05, "inconclusive"),
+    ],
+)
+def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, outcome):
+    rows = both(gain, metric="accuracy", method="", noise=noise)
+    assert verdict_on(MODEL, rows).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "num_classes", "told"),
+    [
+        (0.12, 10, "arm baseline have hardly learned: accuracy 12.0%, where guessing gives 10.0%"),
+        (0.52, 2, "hardly learned"),
+        (0.20, 10, ""),
+        (0.04, 100, ""),
+    ],
+)
+def test_networks_that_guess_decide_nothing(accuracy, num_classes, told):
+    own = both(0.0, metric="accuracy", method="")
+    own["value"] = accuracy
+    rows = pd.concat([both(TINY), own], ignore_index=True)
+    manifest = manifest_of(rows)
+    manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(num_classes)]}}
+    (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
+    assert verdict.outcome == ("inconclusive" if told else "equivalent")
+    assert told in verdict.evidence[0].sentence
+
+
+def test_lower_is_better_where_the_metric_says_so():
+    claim = replace(MAPS, metric="deletion")
+    verdict = verdict_on(claim, both(-SURE, metric="deletion"))
+    assert verdict.outcome == "supported"
+    assert verdict.evidence[0].gain == pytest.approx(SURE, abs=0.01)
+
+
+@pytest.mark.parametrize("gain", [SURE, -SURE, TINY])
+def test_swapping_the_arms_turns_the_verdict_round(gain):
+    rows = both(gain)
+    swapped = replace(MAPS, arm="baseline", reference_arm="lico")
+    (one,), (other,) = (verdict_on(claim, rows).evidence for claim in (MAPS, swapped))
+    turned = {"supported": "contradicted", "contradicted": "supported", "equivalent": "equivalent"}
+    assert other.outcome == turned[one.outcome]
+    assert other.gain == pytest.approx(-one.gain)
+    # Both come from the same draws; those of the seed level are not mirrored.
+    assert other.low == pytest.approx(-one.high, rel=0.1)
+
+
+def test_a_sure_gain_on_stand_ins_is_no_test_and_its_numbers_are_shown():
+    verdict = verdict_on(MAPS, both(SURE, source="standin"))
+    assert verdict.outcome == "not_tested"
+    assert "stand-ins only" in verdict.sentence
+    (piece,) = verdict.evidence
+    assert piece.outcome == "not_tested"
+    assert piece.gain == pytest.approx(SURE, abs=0.01)
+    assert piece.p_holm is None
+
+
+@given(
+    gain=st.floats(-0.5, 0.5),
+    noise=st.floats(0.0, 0.2),
+    seeds=st.integers(1, 4),
+    draw=st.integers(0, 99),
+)
+@settings(max_examples=15, deadline=None)
+def test_nothing_is_ever_decided_by_stand_ins(gain, noise, seeds, draw):
+    facts = {"source": "standin", "seeds": seeds, "images": 12, "noise": noise, "draw": draw}
+    for claim, more in ((MAPS, {}), (MODEL, {"metric": "accuracy", "method": ""})):
+        verdict = verdict_on(claim, both(gain, **facts, **more))
+        assert verdict.outcome == "not_tested"
+        assert {piece.outcome for piece in verdict.evidence} == {"not_tested"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "gain", "told"),
+    [
+        (1, SURE, "one training per arm"),
+        (2, SURE, "2 trainings per arm"),
+        (2, -SURE, "2 trainings per arm"),
+        (2, TINY, "2 trainings per arm"),
+    ],
+)
+def test_too_few_trainings_decide_nothing_in_any_direction(seeds, gain, told):
+    verdict = verdict_on(MAPS, both(gain, seeds=seeds))
+    assert verdict.outcome == "inconclusive"
+    assert told in verdict.evidence[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("control", "outcome"), [(0.0, "supported"), (SURE, "inconclusive"), (None, "supported")]
+)
+def test_a_control_arm_that_does_as_well_takes_the_support_away(control, outcome):
+    claim = replace(MAPS, control_arms=("lico_random_text",))
+    gains = {"baseline": 0.0, "lico": SURE}
+    if control is not None:
+        gains["lico_random_text"] = control
+    verdict = verdict_on(claim, rows_with(gains))
+    assert verdict.outcome == outcome
+    told = verdict.evidence[0].sentence
+    assert ("control lico_random_text does as well" in told) == (outcome == "inconclusive")
+    assert ("no control was run" in verdict.sentence) == (control is None)
+
+
+@pytest.mark.parametrize(
+    ("control", "outcome"), [(0.0, "supported"), (SURE, "inconclusive"), (None, "supported")]
+)
+def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcome):
+    claim = replace(MAPS, control_methods=("random_map",))
+    frames = [both(SURE)]
+    if control is not None:
+        frames.append(both(control, method="random_map", draw=1))
+    verdict = verdict_on(claim, *frames)
+    assert verdict.outcome == outcome
+    told = verdict.evidence[0].sentence
+    assert ("control map random_map gains as much" in told) == (outcome == "inconclusive")
+    assert ("no control was run" in verdict.sentence) == (control is None)
+
+
+@pytest.mark.parametrize(
+    ("gains", "outcome", "told"),
+    [
+        ((SURE, SURE), "supported", "supported on both comparisons"),
+        ((SURE, 0.0), "inconclusive", "inconclusive: supported on 1 of 2 comparisons, equivalent"),
+        ((-SURE, 0.0), "contradicted", "contradicted on 1 of 2 comparisons, equivalent on 1"),
+        ((-SURE, SURE), "inconclusive", "inconclusive: supported on 1 of 2 comparisons, contra"),
+        ((0.0, 0.0), "equivalent", "equivalent on both comparisons"),
+    ],
+)
+def test_the_verdict_puts_all_data_sets_together(gains, outcome, told):
+    frames = [both(gain, dataset=f"set{n}", draw=n) for n, gain in enumerate(gains)]
+    verdict = verdict_on(MAPS, *frames)
+    assert verdict.outcome == outcome
+    assert verdict.sentence.startswith(told)
+
+
+def test_stand_ins_beside_real_pictures_are_left_out_of_the_verdict():
+    verdict = verdict_on(MAPS, both(SURE), both(-SURE, dataset="svhn", source="standin"))
+    assert verdict.outcome == "supported"
+    assert verdict.sentence == "supported on the only comparison; stand-ins left out"
+
+
+def test_the_primary_method_decides_and_a_further_one_can_only_object():
+    further = {"method": "rise(num_masks=9)", "draw": 1}
+    beside = verdict_on(MAPS, both(SURE), both(0.0, **further))
+    assert beside.outcome == "supported"
+    assert beside.sentence.endswith("further methods: equivalent on the only comparison")
+    against = verdict_on(MAPS, both(SURE), both(-SURE, **further))
+    assert against.outcome == "inconclusive"
+    assert against.sentence.endswith("a further method contradicts it")
+
+
+def test_p_values_are_corrected_over_the_real_tests_of_all_claims():
+    frames = [
+        both(0.006, noise=0.03),
+        both(SURE, dataset="svhn", draw=1),
+        both(SURE, dataset="drawn", source="standin", draw=2),
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    elsewhere = replace(MAPS, id="elsewhere", datasets=("svhn",))
+    found = judge_claims(rows, manifest_of(rows), [MAPS, elsewhere], resamples=RESAMPLES)
+    pieces = [piece for verdict in found for piece in verdict.evidence if piece.source == "real"]
+    values = sorted((piece.p_value, piece.p_holm) for piece in pieces)
+    # Holm by hand: times 3, 2, 1 in rising order, never falling, at most 1.
+    slow, highest = [], 0.0
+    for rank, (p_value, _) in enumerate(values):
+        highest = min(1.0, max(highest, p_value * (len(values) - rank)))
+        slow.append(highest)
+    assert [p_holm for _, p_holm in values] == pytest.approx(slow)
+
+
+def test_an_interrupted_run_is_judged_on_its_complete_pairs():
+    rows = rows_with({"baseline": 0.0, "lico": SURE, "lico_ot": 0.0}, seeds=5)
+    half = rows[~((rows["seed"] == 4) & (rows["arm"] == "lico_ot"))]
+    half = half[~((half["seed"] == 3) & (half["arm"] == "baseline"))]
+    claim = replace(MAPS, control_arms=("lico_ot",))
+    verdict = verdict_on(claim, half)
+    assert verdict.outcome == "supported"
+    assert verdict.evidence[0].num_seeds == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"reference_arm": "lico_mm"}, r"no arm lico_mm; .*--arms baseline,lico,lico_mm"),
+        ({"metric": "pointing_game"}, r"no metric pointing_game; .*insertion,pointing_game"),
+        ({"methods": ("score_cam",)}, r"no method score_cam; .*--methods grad_cam,score_cam"),
+        ({"datasets": ("svhn",)}, r"no data set svhn; `lico-bench run --datasets svhn .*--seeds 3"),
+        (
+            {"datasets": ("cifar10",), "labels": ("40", "250")},
+            r"no training with 40 or 250 labels; .*--labels 40",
+        ),
+    ],
+)
+def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, told):
+    verdict = verdict_on(replace(MAPS, **change), both(SURE))
+    assert (verdict.outcome, verdict.evidence) == ("not_tested", ())
+    assert re.match(f"not tested: the run has {told}", verdict.sentence)
+
+
+def test_what_one_data_set_lacks_stands_beside_what_the_others_show():
+    frames = [
+        both(SURE),
+        both(SURE, dataset="svhn", metric="deletion", draw=1),
+        rows_with({"baseline": 0.0}, dataset="cub200", draw=2),
+    ]
+    verdict = verdict_on(replace(MAPS, datasets=("cifar10", "svhn", "cub200", "cars")), *frames)
+    assert verdict.outcome == "supported"
+    told = {piece.dataset: piece.sentence for piece in verdict.evidence}
+    assert "not defined on svhn" in told["svhn"]
+    assert "no model of arm lico is finished" in told["cub200"]
+    counts = "supported on 1 of 3 comparisons, not tested on 2"
+    assert verdict.sentence == f"{counts}; not in this run: cars"
+
+
+def test_a_single_picture_and_equal_scores_give_a_sentence_and_no_nan():
+    alone = verdict_on(MAPS, both(SURE, images=1))
+    assert alone.outcome == "inconclusive"
+    assert "single image" in alone.evidence[0].sentence
+    same = verdict_on(MAPS, both(0.0, noise=0.0))
+    assert same.outcome == "equivalent"
+    skipped = both(SURE).assign(value=np.nan, flag="skipped_region")
+    nothing = verdict_on(MAPS, skipped)
+    assert nothing.outcome == "inconclusive"
+    assert "every image was skipped" in nothing.evidence[0].sentence
+    for verdict in (alone, same, nothing):
+        (piece,) = verdict.evidence
+        numbers = (piece.gain, piece.low, piece.high, piece.p_value, piece.p_holm)
+        assert not any(number is not None and np.isnan(number) for number in numbers)
+        assert "nan" not in piece.sentence
+
+
+def test_a_claim_on_a_metric_without_merit_is_refused():
+    claim = replace(MAPS, metric="sparseness")
+    with pytest.raises(InvalidInputError, match=r"claim 'maps'.*sparseness, which only describes"):
+        verdict_on(claim, both(SURE, metric="sparseness"))
+
+
+def test_all_declared_claims_are_judged_on_a_run_of_two_arms():
+    frames = [
+        both(SURE, source="standin"),
+        both(SURE, method="", metric="accuracy", source="standin"),
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    claims = read_claims()
+    verdicts = judge_claims(rows, manifest_of(rows), claims, resamples=RESAMPLES)
+    assert [verdict.claim for verdict in verdicts] == list(claims)
+    assert {verdict.outcome for verdict in verdicts} == {"not_tested"}
+    assert all(verdict.sentence.startswith("not tested: ") for verdict in verdicts)

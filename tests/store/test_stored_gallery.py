@@ -1,0 +1,54 @@
+"""The gallery of a run as it is read: the picture in every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lico_bench.errors import BrokenFileError
+from lico_bench.store.stored_gallery import with_pictures
+
+WHERE = Path("run")
+
+
+def rows(*, once: bool) -> pd.DataFrame:
+    """Two cells, two pictures, two methods; the picture with the first map, or with each."""
+    return pd.DataFrame(
+        {
+            "cell": cell, "image_id": image, "dataset": "d", "source": "real", "arm": "a",
+            "seed": 0, "method": method, "label_name": "l", "predicted_name": "p", "correct": True,
+            "height": 1, "width": 2, "map": np.array([0, 1], np.float16),
+            "image_png": None if once and method == "m2" else f"{cell}{image}".encode(),
+            "region_png": None,
+        }
+        for cell in ("c1", "c2")
+        for image in ("i1", "i2")
+        for method in ("m1", "m2")
+    )  # fmt: skip
+
+
+def test_each_map_gets_the_picture_of_its_cell():
+    whole = with_pictures(rows(once=True), WHERE)
+    assert len(whole) == 8
+    expected = [f"{row.cell}{row.image_id}".encode() for row in whole.itertuples()]
+    assert whole["image_png"].tolist() == expected
+
+
+def test_rows_that_all_hold_their_picture_stay_as_they_are():
+    before = rows(once=False)
+    pd.testing.assert_frame_equal(with_pictures(before, WHERE)[before.columns], before)
+
+
+def test_map_without_a_picture_is_an_error_that_names_it():
+    lost = rows(once=True)
+    lost = lost[~((lost["cell"] == "c2") & (lost["image_id"] == "i1") & (lost["method"] == "m1"))]
+    with pytest.raises(BrokenFileError, match="a map of 'i1' in the gallery of cell c2 has no pic"):
+        with_pictures(lost, WHERE)
+
+
+def test_foreign_table_is_an_error_that_names_the_columns():
+    with pytest.raises(BrokenFileError, match=r"lacks the columns .*label_name.*map"):
+        with_pictures(rows(once=True).drop(columns=["map", "label_name"]), WHERE)
