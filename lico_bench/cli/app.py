@@ -13,6 +13,7 @@ from types import FrameType
 import typer
 
 from lico_bench.cli.check import check
+from lico_bench.cli.compare import compare
 from lico_bench.cli.data import data
 from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, report, score, explain, check, ls, self_check):
+for _command in (run, report, score, explain, check, compare, ls, self_check):
     app.command()(_command)
 app.add_typer(data, name="data")
 

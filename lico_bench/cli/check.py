@@ -7,13 +7,27 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.judging import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.options import split_names
+
 
 def check(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A run folder; several are other trainings of it."),
+    ],
     against: Annotated[Path, typer.Option(help="Reference scores, baselines/ci/NAME.csv.")],
     update: Annotated[
-        bool, typer.Option("--update", help="Write this run's scores as the reference.")
+        bool, typer.Option("--update", help="Write the scores as the reference; show what moved.")
     ] = False,
+    margin: Annotated[
+        float | None, typer.Option(help="How much worse a mean may be, for every score alike.")
+    ] = None,
+    metrics: Metrics = None,
+    methods: Methods = None,
+    junit: Junit = None,
+    markdown: Markdown = None,
+    annotations: Annotations = None,
 ) -> None:
     """Fail when saliency scores got worse than the reference.
 
@@ -21,15 +35,16 @@ def check(
     """
     from rich.console import Console
 
+    from lico_bench.gate import Selection, join_trainings, update_reference, update_table
     from lico_bench.gate import check as judge
-    from lico_bench.gate import verdict_table, write_reference
     from lico_bench.store import read_run
 
-    folder = read_run(run)
+    scores = join_trainings([read_run(run) for run in runs])
+    only = Selection(split_names(metrics or ""), split_names(methods or ""))
     if update:
-        write_reference(folder, against)
+        done = update_reference(scores, against, margin=margin, only=only)
+        Console().print(update_table(done))
         print(f"reference written: {against}")
         return
-    verdict = judge(folder, reference=against)
-    Console().print(verdict_table(verdict))
-    raise typer.Exit(verdict.exit_code)
+    verdict = judge(scores, reference=against, margin=margin, only=only)
+    end_with(verdict, junit=junit, markdown=markdown, annotations=annotations)

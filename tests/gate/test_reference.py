@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from gated_rows import METRICS, rows_of
+from gated_rows import METRICS, Run, rows_of
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.gate import read_reference, write_reference
+from lico_bench.gate.reference import make_reference
 
 
 @pytest.fixture
@@ -18,16 +19,24 @@ def test_written_reference_reads_back_the_same(tmp_path, values):
     written = write_reference(rows_of(values), tmp_path / "ref.csv", metrics=METRICS)
     read = read_reference(tmp_path / "ref.csv")
     assert read["mean"].tolist() == pytest.approx(written["mean"].tolist(), abs=1e-6)
-    assert read["standard_error"].iloc[0] == pytest.approx(values.std(ddof=1) / 200**0.5, abs=1e-6)
+    assert read["image_error"].iloc[0] == pytest.approx(values.std(ddof=1) / 200**0.5, abs=1e-6)
+    assert read["seed_spread"].isna().all()
     assert read["higher_is_better"].tolist() == [False]
     assert read["num_images"].tolist() == [200]
     assert read["protocol"].tolist() == ["lico_bench_1@0"]
 
 
-def test_default_margin_is_five_standard_errors_rounded_up(tmp_path, values):
-    written = write_reference(rows_of(values), tmp_path / "ref.csv", metrics=METRICS)
-    error = written["standard_error"].iloc[0]
-    assert 5 * error <= written["margin"].iloc[0] < 5 * error + 0.01
+def test_seed_spread_is_the_deviation_between_the_means_of_trainings(tmp_path, values):
+    apart = np.concatenate([values, values + 0.1, values + 0.4])
+    write_reference(rows_of(apart, seeds=3), tmp_path / "ref.csv", metrics=METRICS)
+    (spread,) = read_reference(tmp_path / "ref.csv")["seed_spread"]
+    assert spread == pytest.approx(np.std([0.0, 0.1, 0.4], ddof=1), abs=1e-6)
+
+
+def test_controls_and_descriptions_are_no_reference(values):
+    both = pd.concat([rows_of(values), rows_of(values, method="random_map")])
+    run = Run(both, methods=("grad_cam", "random_map"))
+    assert make_reference(run)["method"].tolist() == ["grad_cam"]
 
 
 def test_default_margin_is_never_below_two_hundredths(tmp_path):
@@ -54,14 +63,7 @@ def test_accuracy_needs_no_declared_direction(tmp_path, values):
 
 
 def test_run_folder_brings_its_own_directions(tmp_path, values):
-    class Run:
-        def rows(self):
-            return rows_of(values)
-
-        def manifest(self):
-            return {"metrics": METRICS}
-
-    assert len(write_reference(Run(), tmp_path / "ref.csv")) == 1
+    assert len(write_reference(Run(rows_of(values)), tmp_path / "ref.csv")) == 1
 
 
 def test_metric_of_unknown_direction_is_refused(tmp_path, values):
@@ -89,6 +91,8 @@ def test_missing_reference_is_named(tmp_path):
         (lambda text: text.replace(",False,", ",perhaps,"), "expected True or False"),
         (lambda text: text.replace(",200,", ",many,"), "num_images: expected a number, got 'many'"),
         (lambda text: text + text.splitlines()[1] + "\n", "one row per score, got two"),
+        (lambda text: text.replace(",200,1", ",200,3"), "seed_spread: expected a number, got ''"),
+        (lambda text: text.replace("image_error,", "standard_error,"), "write a new one with"),
         (lambda text: text[: len(text) // 2 + 40], "expected"),
         (lambda text: '"' + text, "not readable as CSV|columns missing"),
     ],

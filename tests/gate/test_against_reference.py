@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from gated_rows import METRICS, rows_of
+from gated_rows import METRICS, Run, rows_of
 from rich.console import Console
+from scipy.special import stdtrit
 
-from lico_bench.errors import InvalidInputError
-from lico_bench.gate import check, verdict_table, write_reference
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.gate import Selection, check, verdict_table, write_reference
 
 EASE = np.random.default_rng(0).beta(4, 2, 300)
 
@@ -53,25 +54,13 @@ def test_loss_about_as_large_as_the_margin_is_inconclusive(reference):
     assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
 
 
-def test_another_draw_of_the_same_model_passes_or_stays_undecided_at_the_default_margin(tmp_path):
-    path = tmp_path / "ref.csv"
-    outcomes = []
-    for draw in range(25):
-        generator = np.random.default_rng(draw)
-        ours, theirs = generator.beta(4, 2, (2, 200))
-        write_reference(rows_of(ours), path, metrics=METRICS)
-        outcomes.append(check(rows_of(theirs), reference=path).outcome)
-    assert "regression" not in outcomes
-    assert outcomes.count("pass") >= 0.85 * len(outcomes)  # 95 of 100 in the long run
-
-
-def test_bounds_are_those_of_the_normal_approximation(reference):
+def test_bounds_are_those_of_students_t_over_the_pictures(reference):
     (judgement,) = [
         one for one in check(run_of(), reference=reference).judgements if one.metric == "deletion"
     ]
-    error = 2**0.5 * EASE.std(ddof=1) / 300**0.5
+    reach = stdtrit(299, 0.95) * 2**0.5 * EASE.std(ddof=1) / 300**0.5
     assert judgement.loss == pytest.approx(0, abs=1e-6)
-    assert judgement.loss_high == pytest.approx(1.6449 * error, rel=1e-3)
+    assert judgement.loss_high == pytest.approx(reach, abs=2e-6)  # six digits are written
     assert judgement.loss_low == pytest.approx(-judgement.loss_high, abs=1e-5)
 
 
@@ -130,7 +119,7 @@ def test_table_names_the_gravest_first(reference):
     console.print(verdict_table(verdict))
     text = console.export_text()
     assert "regression: 1 regression, 1 pass of 2 scores" in text
-    assert text.index("baseline: accuracy") < text.index("baseline: deletion")
+    assert text.index("Accuracy ↑") < text.index("deletion ↓")
 
 
 def test_verdict_reads_as_a_table(reference):
@@ -142,3 +131,64 @@ def test_verdict_reads_as_a_table(reference):
 def test_confidence_outside_its_range_is_refused(reference):
     with pytest.raises(InvalidInputError, match="confidence"):
         check(run_of(), reference=reference, confidence=95)
+
+
+def test_a_run_of_one_seed_has_the_spread_that_the_reference_knows(tmp_path):
+    path = tmp_path / "five.csv"
+    five = np.concatenate([EASE[:100] + step for step in (-0.2, -0.1, 0.0, 0.1, 0.2)])
+    write_reference(rows_of(five, seeds=5), path, metrics=METRICS, margin=0.1)
+    verdict = check(rows_of(EASE[:100] + 0.2), reference=path)
+    assert verdict.outcome == "inconclusive"  # one of the five trainings itself
+    assert verdict.notes == ()
+    (judgement,) = verdict.judgements
+    spread = np.std([-0.2, -0.1, 0.0, 0.1, 0.2], ddof=1)
+    seeds = stdtrit(4, 0.95) * spread * (1 + 1 / 5) ** 0.5
+    images = stdtrit(99, 0.95) * 2**0.5 * EASE[:100].std(ddof=1) / 10
+    assert judgement.loss_high - judgement.loss == pytest.approx(np.hypot(seeds, images), abs=1e-5)
+
+
+def test_one_training_on_each_side_is_said_not_to_cover_seeds(reference):
+    (note,) = check(run_of(), reference=reference).notes
+    assert "what another training would give is not covered" in note
+
+
+def test_selection_judges_what_was_asked_for(reference):
+    verdict = check(run_of(accuracy_at=0.7), reference=reference, only=Selection(("deletion",)))
+    assert [one.metric for one in verdict.judgements] == ["deletion"]
+    assert (verdict.exit_code, verdict.num_unjudged) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("only", "words"),
+    [
+        (Selection(metrics=("road",)), "unknown metric in the reference 'road'"),
+        (Selection(methods=("gradcam",)), "did you mean 'grad_cam'"),
+    ],
+)
+def test_a_metric_that_the_reference_lacks_is_named(reference, only, words):
+    with pytest.raises(UnknownNameError, match=words):
+        check(run_of(), reference=reference, only=only)
+
+
+def test_margin_takes_the_place_of_the_references(reference):
+    assert check(run_of(), reference=reference, margin=0.001).outcome == "inconclusive"
+    with pytest.raises(InvalidInputError, match="margin: expected a number above 0"):
+        check(run_of(), reference=reference, margin=-1)
+
+
+def test_a_reference_of_the_other_direction_is_not_comparable(reference):
+    run = Run(run_of(), metrics={"deletion": {"higher_is_better": True}})
+    verdict = check(run, reference=reference)
+    assert verdict.outcome == "not_comparable"
+    assert "the reference calls lower better, the run higher" in verdict.judgements[1].sentence
+
+
+def test_long_tables_only_count_what_is_well(tmp_path):
+    path = tmp_path / "many.csv"
+    many = pd.concat([rows_of(EASE, method=f"m{number}") for number in range(30)])
+    write_reference(many, path, metrics=METRICS)
+    console = Console(width=100, record=True, force_terminal=False)
+    console.print(verdict_table(check(many, reference=path)))
+    text = console.export_text()
+    assert "pass: 30 pass of 30 scores" in text
+    assert "m17" not in text

@@ -1,0 +1,103 @@
+"""One side of a comparison: a run folder, or one of its arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.gate.facts import RunFacts
+from lico_bench.stats import as_frame
+from lico_bench.store import read_run
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows to compare.
+
+    Attributes:
+        name: for sentences, the folder.
+        rows: `records.ROW_COLUMNS`.
+        facts: of its metrics and methods.
+        pictures: fingerprint of each dataset; empty where there is no manifest.
+        arm: the one that is meant; None for all.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    facts: RunFacts
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    arm: str | None = None
+
+    @classmethod
+    def of(cls, scores: Any, *, name: str, arm: str | None = None) -> Side:
+        """The side that `scores` (a run folder, rows, anything with `to_frame()`) make.
+
+        Raises:
+            UnknownNameError: for an arm that is not there.
+            InvalidInputError: for rows that cannot be scores.
+        """
+        manifest = scores.manifest() if hasattr(scores, "manifest") else {}
+        pictures = {
+            dataset: str(facts.get("fingerprint", ""))
+            for dataset, facts in manifest.get("datasets", {}).items()
+        }
+        side = cls(name, as_frame(scores), RunFacts.of(scores), pictures, arm)
+        if arm is not None and arm not in side.arms:
+            raise UnknownNameError.of(f"arm in {name}", arm, side.arms)
+        return side
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms, in order of first appearance."""
+        return tuple(str(arm) for arm in self.rows["arm"].unique())
+
+    def of_arm(self, arm: str) -> pd.DataFrame:
+        """The rows of one arm."""
+        return self.rows[self.rows["arm"] == arm]
+
+
+def read_side(text: str) -> Side:
+    """The side that `RUN` or `RUN:ARM` names.
+
+    Raises:
+        MissingDataError: if there is no such run.
+        UnknownNameError: for an arm that the run lacks.
+    """
+    folder, colon, arm = text.rpartition(":")
+    if colon and arm and not Path(text).is_dir():
+        return Side.of(read_run(folder), name=text, arm=arm)
+    return Side.of(read_run(text), name=text)
+
+
+def pair_arms(first: Side, second: Side) -> list[tuple[str, str]]:
+    """Which arm is compared with which: those named, else those of the same name.
+
+    Raises:
+        InvalidInputError: if nothing tells which belong together.
+    """
+    if first.arm or second.arm:
+        ours = first.arm or _counterpart(first, str(second.arm))
+        theirs = second.arm or _counterpart(second, str(first.arm))
+        return [(ours, theirs)]
+    shared = [(arm, arm) for arm in first.arms if arm in second.arms]
+    if shared:
+        return shared
+    if len(first.arms) == len(second.arms) == 1:
+        return [(first.arms[0], second.arms[0])]
+    raise InvalidInputError(
+        f"compare: expected arms of the same name, got {', '.join(first.arms)} in {first.name} and "
+        f"{', '.join(second.arms)} in {second.name}; say which with RUN:ARM"
+    )
+
+
+def _counterpart(side: Side, arm: str) -> str:
+    if arm in side.arms:
+        return arm
+    if len(side.arms) == 1:
+        return side.arms[0]
+    raise UnknownNameError.of(f"arm in {side.name}", arm, side.arms)

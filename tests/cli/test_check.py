@@ -1,0 +1,162 @@
+"""`lico-bench check` on real models: another seed passes, a spoilt model does not."""
+
+from __future__ import annotations
+
+import gc
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from own_things import Net, write_network, write_pictures
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from lico_bench.bench.own_scoring import score_own
+from lico_bench.bench.own_suite import load_models, plan_own
+from lico_bench.data.folder import load_folder
+from lico_bench.evaluation import Question
+
+NUM_TRAININGS = 4  # three for the reference, one that is checked
+NOISE = 3.0  # in mean sizes of a weight; the accuracy falls to one in three
+
+
+class Silent:
+    def __getattr__(self, _name):
+        return lambda *_words, **_options: None
+
+
+def trained(pictures, seed: int) -> Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Net()
+    network.train()
+    optimiser = torch.optim.Adam(network.parameters(), 0.05)
+    for _ in range(60):
+        features = network.conv(pictures.images).relu().mean((2, 3))
+        optimiser.zero_grad()
+        F.cross_entropy(network.head(features), pictures.labels).backward()
+        optimiser.step()
+    return network
+
+
+def spoilt(network: Net) -> Net:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in network.parameters():
+            noise = torch.randn(weights.shape, generator=generator)
+            weights += NOISE * weights.abs().mean() * noise
+    return network
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Run folders of trainings that differ in the seed alone, and of one with noise in it."""
+    folder = tmp_path_factory.mktemp("gated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_network(folder)
+        photos = load_folder(write_pictures(folder / "photos", each=8))
+
+        def score(network: Net, name: str) -> str:
+            save_file(network.state_dict(), f"{name}.safetensors")
+            models = load_models("net.py:Net", [Path(f"{name}.safetensors")], layer="conv")
+            question = Question.of(
+                ("grad_cam", "random_map"), ("insertion", "deletion"), "lico_bench_1", None
+            )
+            score_own(plan_own(models, photos, question), Path(name), reporter=Silent())
+            return name
+
+        names = [score(trained(photos.dataset, seed), f"m{seed}") for seed in range(NUM_TRAININGS)]
+        last = trained(photos.dataset, NUM_TRAININGS - 1)
+        return SimpleNamespace(
+            folder=folder, reference=names[:-1], other=names[-1], worse=score(spoilt(last), "worse")
+        )
+
+
+@pytest.fixture
+def gated(runs, monkeypatch, call_cli, tmp_path):
+    """The command line in the folder of the runs, with a reference of three trainings."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    # statsmodels collects garbage with every correction, 0.1 s a time beside a loaded torch.
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
+    monkeypatch.chdir(runs.folder)
+    reference = tmp_path / "ref.csv"
+    done = call_cli("check", *runs.reference, "--against", str(reference), "--update")
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(call=call_cli, against=("--against", str(reference)), path=reference)
+
+
+def test_another_seed_of_the_same_model_passes(runs, gated):
+    done = gated.call("check", runs.other, *gated.against)
+    assert done.returncode == 0, done.stdout
+    assert "pass: 4 pass of 4 scores" in done.stdout
+    assert "not covered" not in done.stdout
+
+
+def test_a_spoilt_model_is_a_regression(runs, gated):
+    done = gated.call("check", runs.worse, *gated.against)
+    assert done.returncode == 1, done.stdout
+    assert "regression" in done.stdout
+
+
+def test_a_spoilt_model_loses_the_comparison_too(runs, gated):
+    done = gated.call("compare", runs.other, runs.worse, "--margin", "0.05")
+    assert done.returncode == 1, done.stdout
+
+
+def test_a_reference_of_one_training_says_what_it_does_not_cover(runs, gated):
+    one = ("--against", str(gated.path.with_name("one.csv")))
+    gated.call("check", runs.reference[0], *one, "--update")
+    done = gated.call("check", runs.other, *one)
+    assert done.returncode in (0, 3)
+    assert "what another training would give is not covered" in " ".join(done.stdout.split())
+    assert gated.call("check", runs.worse, *one).returncode == 1
+
+
+def test_files_for_a_build_server_and_a_pull_request(runs, gated, tmp_path, monkeypatch):
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    junit, comment = tmp_path / "out/junit.xml", tmp_path / "out/comment.md"
+    done = gated.call(
+        "check", runs.worse, *gated.against, "--junit", str(junit), "--markdown", str(comment)
+    )
+    assert done.returncode == 1
+    suite = ElementTree.parse(junit).getroot()[0]
+    assert suite.get("tests") == "4"
+    assert int(suite.get("failures", "0")) > 0
+    assert "### ❌ lico-bench check: regression" in comment.read_text()
+    assert summary.read_text() == "before\n" + comment.read_text()
+    assert re.search(r"^::error title=regression%3A photos%2C", done.stdout, re.MULTILINE)
+    quiet = gated.call("check", runs.worse, *gated.against, "--no-annotations")
+    assert "::error" not in quiet.stdout
+
+
+def test_update_shows_what_moved(runs, gated):
+    done = gated.call("check", runs.worse, *gated.against, "--update")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    assert "4 changed, 0 added, 0 removed, 0 unchanged of 4 scores" in text
+    assert "worse" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--metrics", "road"), "unknown metric in the reference 'road'"),
+        (("--margin", "0"), "margin: expected a number above 0"),
+        (("--junit", "net.py/junit.xml"), "--junit: net.py/junit.xml cannot be written"),
+        (("--markdown", "photos"), "--markdown: photos cannot be written"),
+        (("m0",), "got one twice"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(runs, gated, words, message):
+    done = gated.call("check", "m0", *words, *gated.against)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
