@@ -18,15 +18,15 @@ def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:
         comparing: what is compared, `the arms`.
     """
     from lico_bench.cli.progress import working
-    from lico_bench.report import build_report, current_report, summary_table
+    from lico_bench.report import build_report, current_report, gather, show_summary
 
     with working(console, f"Comparing {comparing}"):
-        summary = summary_table(run)
-    console.print(summary)
+        content = gather(run)
+    console.print(show_summary(content))
     paths = current_report(run)
     if paths is None:
         with working(console, "Writing the report"):
-            paths = build_report(run)
+            paths = build_report(run, content)
     console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`lico-bench report`: tables, plots and the page of a run."""
+"""`lico-bench report`: tables, plots and the page of a run; the history of several."""
 
 from __future__ import annotations
 
@@ -7,20 +7,41 @@ from typing import Annotated
 
 import typer
 
+HISTORY = Path("results/history")
+
 
 def report(
-    run: Annotated[Path | None, typer.Argument(help="A run folder; the newest by default.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A run folder, the newest by default; several for their history."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"Folder for the history of several runs; {HISTORY} by default."),
+    ] = None,
 ) -> None:
-    """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run."""
+    """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
     from rich.console import Console
 
     from lico_bench.cli.progress import working
-    from lico_bench.report import build_report, summary_table
+    from lico_bench.errors import InvalidInputError
+    from lico_bench.report import build_history, build_report, gather, show_summary
     from lico_bench.store import newest_run, read_run
 
     console = Console()
-    folder = newest_run() if run is None else read_run(run)
-    console.print(summary_table(folder))
+    if runs is not None and len(runs) > 1:
+        with working(console, "Writing the history"):
+            html = build_history([read_run(run) for run in runs], out or HISTORY).html
+        console.print(f"History: {html}", highlight=False, soft_wrap=True)
+        return
+    if out is not None:
+        raise InvalidInputError(
+            "--out: expected several runs, got one; the report of a run goes into its own folder"
+        )
+    folder = read_run(runs[0]) if runs else newest_run()
+    with working(console, "Comparing the arms"):
+        content = gather(folder)
+    console.print(show_summary(content))
     with working(console, "Writing the report"):
-        paths = build_report(folder)
+        paths = build_report(folder, content)
     console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)

@@ -7,12 +7,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lico_bench.claims import ClaimVerdict
 from lico_bench.report import wording
 from lico_bench.report.content import Content, gather
 from lico_bench.report.figures import draw_figures
@@ -21,7 +22,7 @@ from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
 
-VERDICTS_FORMAT = 1
+VERDICTS_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,19 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def build_report(run: RunFolder) -> ReportPaths:
+def build_report(run: RunFolder, content: Content | None = None) -> ReportPaths:
     """Write `RUN/report`: page, LaTeX and CSV tables, plots, verdicts. An older report is replaced.
+
+    Args:
+        run: where it goes.
+        content: what `gather(run)` gave, if it was made already.
 
     Raises:
         MissingDataError: if the folder holds no run, or no cell of it is finished.
         BrokenFileError: if a file of it is unreadable.
         NotComparableError: for rows that may not be compared.
     """
-    content = gather(run)
+    content = content or gather(run)
     folder = run.path / "report"
     with _replacing_folder(folder) as draft:
         tables = _write_tables(content, draft / "tables")
@@ -108,8 +113,9 @@ def _verdicts(content: Content) -> dict[str, Any]:
         "suite_key": content.manifest.get("suite_key"),
         "reference_arm": content.reference_arm,
         "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
-        "corrected_for_multiple_comparisons": False,
+        "correction": wording.correction(content.num_compared) if content.num_compared else None,
         "notes": list(content.notes),
+        "claims": [_claim(verdict) for verdict in content.claims],
         "results": [
             _result(content, row)
             for block in content.blocks
@@ -127,8 +133,18 @@ def _result(content: Content, row: pd.Series[Any]) -> dict[str, Any]:
         "unit": spec.unit,
         "higher_is_better": spec.higher_is_better,
         "is_control": content.is_control(row["method"]),
-        "effect": wording.effect(row["low"], row["high"], spec),
+        "effect": wording.effect(row["low"], row["high"], spec, row["p_holm"]),
     }
+
+
+def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
+    facts = {name: _plain(value) for name, value in asdict(verdict.claim).items()}
+    evidence = [
+        {name: _plain(value) for name, value in asdict(one).items()} for one in verdict.evidence
+    ]
+    return {
+        **facts, "outcome": verdict.outcome, "sentence": verdict.sentence, "evidence": evidence
+    }  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

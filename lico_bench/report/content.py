@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
 from lico_bench.errors import MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import wording
-from lico_bench.stats import OWN_SCORES, arm_means, paired_differences, sanity_verdicts
+from lico_bench.stats import OWN_SCORES, arm_means, holm, paired_differences, sanity_verdicts
+from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
+# What stands beside every score, to judge it by; no result, unless it was asked for.
+BESIDE = ("brier", "score_whole", "score_blurred", "score_emptied", "flat_map", "tied_ranks")
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,10 @@ class Block:
 
     Attributes:
         means: rows of `stats.arm_means`.
-        differences: rows of `stats.paired_differences`, all images.
-        both_correct: the same on images that both models of a pair get right.
+        differences: rows of `stats.paired_differences`, all images, and `p_holm`: the p-value
+            corrected for all that the report shows as a result, NaN outside of that family. Drawn
+            pictures are a family of their own: they must not weaken what real ones say.
+        both_correct: the same on images that both models of a pair get right; outside the family.
     """
 
     dataset: str
@@ -63,6 +70,8 @@ class Content:
     Attributes:
         arms: in the suite's order, the reference first.
         specs: of each metric, the model's own scores included.
+        claims: the verdict on each declared claim.
+        num_compared: differences that p-values are corrected for, by source.
         notes: sentences about what is missing from the run.
     """
 
@@ -72,6 +81,8 @@ class Content:
     blocks: tuple[Block, ...]
     arms: tuple[str, ...]
     specs: dict[str, MetricSpec]
+    claims: tuple[ClaimVerdict, ...]
+    num_compared: Mapping[str, int]
     notes: tuple[str, ...]
 
     @property
@@ -135,10 +146,17 @@ def gather(run: RunFolder) -> Content:
     manifest = run.manifest()
     rows = run.rows()
     arms = _arms(manifest, rows)
+    specs = _specs(manifest, rows)
     means = arm_means(rows)
     pairs = [_complete_pairs(rows, arms[0], arm) for arm in arms[1:]]
-    differences = _differences(pairs, arms[0], "all")
-    both_correct = _differences(pairs, arms[0], "both_correct")
+    claims = read_claims()
+    # Claims may ask for different sizes of one metric; the smallest is the strictest.
+    effects: dict[str, float] = {}
+    for claim in claims:
+        known = effects.get(claim.metric, claim.smallest_effect)
+        effects[claim.metric] = min(known, claim.smallest_effect)
+    differences = _corrected(_differences(pairs, arms[0], "all", effects), manifest, specs)
+    both_correct = _differences(pairs, arms[0], "both_correct", effects).assign(p_holm=np.nan)
     blocks = tuple(
         _block(
             manifest, key, *(_select(frame, key) for frame in (means, differences, both_correct))
@@ -151,7 +169,9 @@ def gather(run: RunFolder) -> Content:
         rows,
         blocks,
         arms,
-        _specs(manifest, rows),
+        specs,
+        judge_claims(rows, manifest, claims, inference=run.inference()),
+        _num_compared(differences),
         tuple(_notes(run, manifest, rows, arms)),
     )
 
@@ -170,15 +190,46 @@ def _complete_pairs(rows: pd.DataFrame, reference: str, arm: str) -> pd.DataFram
     return both[both["pair"].isin(counts.index[counts == 2])]
 
 
-def _differences(pairs: list[pd.DataFrame], reference: str, subset: Any) -> pd.DataFrame:
+def _differences(
+    pairs: list[pd.DataFrame], reference: str, subset: Any, effects: Mapping[str, float]
+) -> pd.DataFrame:
     frames = [
-        paired_differences(pair, reference_arm=reference, subset=subset)
+        paired_differences(pair, reference_arm=reference, subset=subset, smallest_effects=effects)
         for pair in pairs
         if not pair.empty
     ]
     if not frames:
-        return pd.DataFrame(columns=[*SETTING, "arm", "method", "metric"])
+        return pd.DataFrame(columns=list(PAIRED_COLUMNS))
     return pd.concat(frames, ignore_index=True)
+
+
+def _corrected(
+    differences: pd.DataFrame, manifest: dict[str, Any], specs: Mapping[str, MetricSpec]
+) -> pd.DataFrame:
+    """The differences with `p_holm`, over all that the report shows as a result.
+
+    No result: a metric without direction, a control that knows nothing of the model, and what only
+    stands beside the scores.
+    """
+    methods = manifest.get("methods", {})
+    asked = manifest["suite"].get("metrics", ())
+    controls = {name for name, facts in methods.items() if facts.get("is_control")}
+    results = {
+        name
+        for name, spec in specs.items()
+        if spec.higher_is_better is not None and (name not in BESIDE or name in asked)
+    }
+    is_result = differences["metric"].isin(results) & ~differences["method"].isin(controls)
+    p_values = differences["p_value"].where(is_result).astype(float)
+    corrected = pd.Series(np.nan, index=differences.index)
+    for _, part in p_values.groupby(differences["source"]):
+        corrected[part.index] = holm(part.to_numpy())
+    return differences.assign(p_holm=corrected)
+
+
+def _num_compared(differences: pd.DataFrame) -> dict[str, int]:
+    inside = differences[differences["p_holm"].notna()]
+    return {str(source): len(part) for source, part in inside.groupby("source")}
 
 
 def _select(frame: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:

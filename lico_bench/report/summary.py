@@ -13,14 +13,17 @@ from rich.text import Text
 
 from lico_bench.records import MetricSpec
 from lico_bench.report import wording
-from lico_bench.report.content import Block, Content, gather
+from lico_bench.report.content import BESIDE, Block, Content, gather
 from lico_bench.store import RunFolder
 
-_STYLES = {"better": "bold green", "worse": "bold red", "unclear": "dim", "no interval": "dim"}
-
-
-# What stands beside every score: in the report always, here only where it was asked for.
-BESIDE = ("brier", "score_whole", "score_blurred", "score_emptied", "flat_map", "tied_ranks")
+_STYLES = {
+    "better": "bold green", "worse": "bold red", "leans better": "green", "leans worse": "red",
+    "unclear": "dim", "no interval": "dim",
+}  # fmt: skip
+_VERDICT_STYLES = {
+    "supported": "bold green", "contradicted": "bold red", "equivalent": "cyan",
+    "inconclusive": "yellow",
+}  # fmt: skip
 
 
 def summary_table(run: RunFolder) -> Group:
@@ -38,16 +41,40 @@ def show_summary(content: Content) -> Group:
     for block in content.blocks:
         parts += [_heading(block), _table(content, block), Text()]
     parts += [Text(note, style="yellow") for note in content.notes]
+    parts += _claims(content)
     seeds = min(block.num_seeds for block in content.blocks)
     # An id without rules says nothing to who reads a terminal.
     foot = [sentence for sentence in content.protocols() if ": " in sentence]
     foot.append(f"Brackets: 95 % intervals. {wording.seeds_sentence(seeds)}")
+    if content.num_compared:
+        foot.append(wording.family_sentence(content.num_compared))
     if content.has_standins:
         foot.append(
             f"{wording.STANDIN}: drawn scenes in the place of images that were not found; "
             "their numbers say nothing about the real data sets."
         )
     return Group(*parts, *(Text(line, style="dim") for line in foot))
+
+
+def _claims(content: Content) -> Iterator[RenderableType]:
+    """The claims that this run says something of; the others are counted."""
+    tested = [verdict for verdict in content.claims if verdict.outcome != "not_tested"]
+    if tested:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+        for title in ("Claim", "Verdict", ""):
+            table.add_column(title, overflow="fold")
+        for one in tested:
+            style = _VERDICT_STYLES[one.outcome]
+            told = f"[{style}]{one.outcome}[/]"
+            table.add_row(escape(one.claim.title), told, escape(one.sentence))
+        yield table
+    silent = len(content.claims) - len(tested)
+    if silent:
+        yield Text(
+            f"Claims that this run does not test: {silent} of {len(content.claims)}; "
+            "the report says what each needs.",
+            style="dim",
+        )
 
 
 def _heading(block: Block) -> Text:
@@ -108,7 +135,7 @@ def _lines(
 
 
 def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
-    word = wording.effect(row["low"], row["high"], spec)
+    word = wording.effect(row["low"], row["high"], spec, row["p_holm"])
     return [
         wording.value(row["mean_reference"], spec),
         wording.value(row["mean"], spec),

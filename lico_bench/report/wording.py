@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lico_bench.records import MetricSpec
@@ -12,6 +13,7 @@ NOTHING = "–"
 STANDIN = "STAND-IN"
 MINUS = "−"
 FINE_BELOW = 0.002  # differences below two of the usual last digits get two digits more
+SIGNIFICANT = 0.05  # after correction
 
 
 def arrow(spec: MetricSpec) -> str:
@@ -28,8 +30,9 @@ def value(number: float, spec: MetricSpec) -> str:
     """A mean: three digits of a probability, a percentage of a share."""
     if not math.isfinite(number):
         return NOTHING
-    text = f"{100 * number:.1f} %" if is_percent(spec) else f"{number:.3f}"
-    return text.replace("-", MINUS)
+    scale, digits, unit = (100, 1, " %") if is_percent(spec) else (1, 3, "")
+    # Adding 0 takes the sign off a rounded zero.
+    return f"{round(scale * number, digits) + 0.0:.{digits}f}{unit}".replace("-", MINUS)
 
 
 def signed(number: float, spec: MetricSpec, *, is_fine: bool = False) -> str:
@@ -73,8 +76,13 @@ def mean_interval(low: float, high: float, spec: MetricSpec) -> str:
     return f"[{value(low, spec)}, {value(high, spec)}]"
 
 
-def effect(low: float, high: float, spec: MetricSpec) -> str:
-    """What the interval of a difference says, in one word."""
+def effect(low: float, high: float, spec: MetricSpec, p_holm: float | None = None) -> str:
+    """What is known of a difference, in a word or two.
+
+    `better` and `worse` are said where the interval leaves zero out and the p-value, corrected for
+    all that is shown, is below 0.05; where the interval alone leaves zero out, or nothing was
+    corrected, the difference `leans better` or `leans worse`.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return "no interval"
     if low <= 0 <= high:
@@ -82,7 +90,20 @@ def effect(low: float, high: float, spec: MetricSpec) -> str:
     is_up = low > 0
     if spec.higher_is_better is None:
         return "higher" if is_up else "lower"
-    return "better" if is_up == spec.higher_is_better else "worse"
+    word = "better" if is_up == spec.higher_is_better else "worse"
+    return word if is_significant(p_holm) else f"leans {word}"
+
+
+def is_significant(p_holm: float | None) -> bool:
+    """Whether a corrected p-value is there and below 0.05."""
+    return p_holm is not None and p_holm < SIGNIFICANT
+
+
+def p_value(number: float) -> str:
+    """A p-value: three digits, `< 0.001` below them."""
+    if not math.isfinite(number):
+        return NOTHING
+    return "< 0.001" if number < 0.001 else f"{number:.3f}"
 
 
 def title_with_arrow(spec: MetricSpec) -> str:
@@ -140,6 +161,30 @@ def seeds_sentence(num_seeds: int) -> str:
             "where the seeds differ, and a few more seeds would narrow them."
         )
     return "Intervals cover another choice of seeds and of test images."
+
+
+def correction(num_compared: Mapping[str, int]) -> str:
+    """What p-values were corrected for.
+
+    Args:
+        num_compared: differences by source, `real` or `standin`.
+    """
+    real, drawn = (num_compared.get(source, 0) for source in ("real", "standin"))
+    if real and drawn:
+        return (
+            f"Holm's correction for the {plural(real, 'difference')} on real images shown as "
+            f"results, and apart for the {drawn:,} on stand-ins"
+        )
+    count = real or drawn
+    return f"Holm's correction for the {plural(count, 'difference')} shown as results"
+
+
+def family_sentence(num_compared: Mapping[str, int]) -> str:
+    """What better and worse mean, and among how many differences they were picked."""
+    return (
+        f"Better and worse: p < {SIGNIFICANT:g} after {correction(num_compared)}; leans: the 95 % "
+        "interval leaves zero out, the corrected p-value does not bear it out."
+    )
 
 
 def _count(split: str, found: int, official: int | None = None) -> str:

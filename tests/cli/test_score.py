@@ -49,7 +49,7 @@ def finished(tmp_path_factory):
         for name, words in (("pair", PAIR), ("single", FLAT)):
             if name == "single":  # one page is enough; drawing it takes seconds
                 page = SimpleNamespace(html="page")
-                patch.setattr("lico_bench.report.build_report", lambda _run, page=page: page)
+                patch.setattr("lico_bench.report.build_report", lambda *_words, page=page: page)
             patch.setattr(sys, "argv", ["lico-bench", *words, "--out", f"results/{name}"])
             with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
                 main()

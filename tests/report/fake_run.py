@@ -199,7 +199,8 @@ def _write_cell(
     if arm != "baseline":
         words = [[{"word": f"<word {n}>", "cosine": 0.25}] for n in range(3)]
         write_json(folder.path / "findings.json", {"context_words": words})
-    write_json(folder.path / "done.json", {"key": key})
+    inference = {"parameters": 1_234_567, "gigaflop": 0.5}
+    write_json(folder.path / "done.json", {"key": key, "inference": inference})
 
 
 def _rows(

@@ -11,9 +11,46 @@ from lico_bench.store import write_json, write_parquet
 
 
 def test_differences_are_those_of_the_statistics_room(run, content):
-    expected = paired_differences(run.rows())
+    # The strictest size that a claim asks for; the others have none.
+    effects = {"accuracy": 0.005, "insertion": 0.01, "deletion": 0.01, "overall": 0.02}
+    effects |= {"pointing_game": 0.02}
+    expected = paired_differences(run.rows(), smallest_effects=effects)
     shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
-    pd.testing.assert_frame_equal(shown, expected)
+    pd.testing.assert_frame_equal(shown.drop(columns="p_holm"), expected)
+
+
+def test_the_family_is_what_is_shown_as_a_result(content):
+    shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
+    inside = shown[shown["p_holm"].notna()]
+    assert content.num_compared == {"real": 4, "standin": 5}
+    assert set(inside["method"]) == {"", "grad_cam"}  # no control
+    assert "confidence" not in set(inside["metric"])  # no direction of merit
+    for source, part in inside.groupby("source"):
+        raw = part["p_value"].to_numpy()
+        assert len(raw) == content.num_compared[source]
+        assert (part["p_holm"] >= raw).all()
+        assert part["p_holm"].min() == min(1.0, len(raw) * raw.min())
+
+
+def test_what_stands_beside_the_scores_joins_the_family_only_if_asked_for(tmp_path):
+    run = make_run(tmp_path / "run", datasets={"cifar10": "real"}, seeds=1)
+    for cell in run.finished():
+        rows = run.rows()
+        own = rows[(rows["cell"] == cell) & (rows["metric"] == "accuracy")]
+        brier = own.assign(metric="brier", value=(own["value"] - 0.3) ** 2)
+        write_parquet(run.cell(cell).table("rows"), pd.concat([rows[rows["cell"] == cell], brier]))
+    assert gather(run).num_compared == {"real": 4}
+    manifest = run.manifest()
+    manifest["suite"]["metrics"] += ["brier"]
+    write_json(run.manifest_path, manifest)
+    assert gather(run).num_compared == {"real": 5}
+
+
+def test_every_declared_claim_has_a_verdict_and_standins_support_none(content, tmp_path):
+    assert len(content.claims) >= 10
+    drawn = gather(make_run(tmp_path / "run", datasets={"cub200": "standin"}, effect=0.3))
+    assert {one.outcome for one in drawn.claims} == {"not_tested"}
+    assert any(one.evidence for one in drawn.claims)
 
 
 def test_blocks_say_which_data_is_drawn(content):

@@ -1,73 +1,88 @@
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_run import make_run
 from PIL import Image
 
+from lico_bench.claims import Claim, ClaimVerdict
 from lico_bench.report.content import gather
-from lico_bench.report.figures import draw_figures, heat_png, pictures
+from lico_bench.report.figures import draw_figures
+from lico_bench.report.figures.canvas import Plot
+from lico_bench.report.figures.forest import MOST_LINES, draw_forests
+from lico_bench.report.figures.gallery import heat
+from lico_bench.report.figures.models import draw_scatter, draw_seeds
+
+SETTING_KEYS = ("cifar10_wrn_10_2", "cub200_standin_wrn_10_2")
 
 
-@pytest.fixture(scope="module")
-def plots(content):
-    return {plot.name: plot for plot in draw_figures(content)}
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures by name as they are handed over to be saved; no files are made of them."""
+    seen = {}
+
+    def keep(figure, name, **facts):
+        seen[name] = figure
+        return Plot(name, png=b"", pdf=b"", **facts)
+
+    for room in ("curves", "forest", "gallery", "models", "sanity", "training"):
+        monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
+    return seen
 
 
-def test_every_dataset_has_curves_gallery_and_training(plots):
-    assert sorted(plots) == [
-        "curves_cifar10_wrn_10_2_grad_cam",
-        "curves_cub200_standin_wrn_10_2_grad_cam",
-        "forest_grad_cam",
-        "forest_grad_cam_shares",
-        "forest_model_shares",
-        "gallery_cifar10_wrn_10_2_grad_cam",
-        "gallery_cub200_standin_wrn_10_2_grad_cam",
-        "training_cifar10_wrn_10_2",
-        "training_cub200_standin_wrn_10_2",
-    ]
+def test_every_dataset_has_curves_gallery_and_training(content, figures):
+    list(draw_figures(content))
+    kinds = ("curves_{}_grad_cam", "gallery_{}_grad_cam", "training_{}")
+    assert sorted(figures) == sorted(
+        [
+            "forest_grad_cam", "forest_grad_cam_shares", "forest_model_shares",
+            "seeds_accuracy", "seeds_grad_cam_overall", "seeds_grad_cam_pointing_game",
+            "scatter_grad_cam_overall",
+            *(kind.format(key) for kind in kinds for key in SETTING_KEYS),
+        ]
+    )  # fmt: skip
 
 
-def test_pngs_and_pdfs_are_pictures_with_ink(plots):
-    for plot in plots.values():
-        assert plot.pdf.startswith(b"%PDF-")
-        with Image.open(io.BytesIO(plot.png)) as picture:
-            assert min(picture.size) > 150
-            assert np.asarray(picture.convert("L")).std() > 5
+def test_pngs_and_pdfs_of_a_report_are_pictures_with_ink(report):
+    for path in report.figures:
+        if path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF-")
+        else:
+            with Image.open(path) as picture:
+                assert min(picture.size) > 150
+                assert np.asarray(picture.convert("L")).std() > 5
 
 
-def test_standins_are_labelled_in_the_plots_title(plots):
-    for name, plot in plots.items():
-        if "standin" in name:
+def test_standins_are_labelled_in_every_plot(content, figures):
+    for plot in draw_figures(content):
+        if "standin" in plot.name:
             assert plot.title.startswith("STAND-IN ")
-        elif "cifar10" in name:
+        elif "cifar10" in plot.name:
             assert "STAND-IN" not in plot.title
+        else:  # of several datasets: at the line or panel
+            texts = figures[plot.name].findobj(lambda one: hasattr(one, "get_text"))
+            drawn = [text.get_text() for text in texts if "CUB-200" in text.get_text()]
+            assert drawn
+            assert all(text.startswith("STAND-IN") for text in drawn)
 
 
-def test_equal_rows_give_equal_files_without_dates(content, plots):
+def test_equal_rows_give_equal_files_without_dates(content, report):
     again = next(draw_figures(content))
-    assert again.png == plots[again.name].png
-    assert again.pdf == plots[again.name].pdf
+    files = {path.name: path for path in report.figures}
+    assert again.png == files[f"{again.name}.png"].read_bytes()
+    assert again.pdf == files[f"{again.name}.pdf"].read_bytes()
     assert b"CreationDate" not in again.pdf
-
-
-def test_pictures_hold_every_arm_of_the_first_seed(content):
-    rows = pictures(content, content.blocks[0], content.run.gallery(), "grad_cam")
-    assert len(rows) == 6
-    assert all(set(by_arm) == {"baseline", "lico"} for by_arm in rows)
-    assert {row["seed"] for by_arm in rows for row in by_arm.values()} == {0}
 
 
 def test_heat_is_brightest_and_least_transparent_where_the_map_is_highest():
     values = np.zeros((4, 5), dtype=np.float32)
     values[2, 3] = 7.0
     row = {"map": values.ravel(), "height": 4, "width": 5}
-    with Image.open(io.BytesIO(heat_png(row))) as picture:
-        pixels = np.asarray(picture).astype(int)
+    pixels = heat(row)
     assert pixels.shape == (4, 5, 4)
     assert np.unravel_index(pixels[..., :3].sum(2).argmax(), (4, 5)) == (2, 3)
     assert np.unravel_index(pixels[..., 3].argmax(), (4, 5)) == (2, 3)
@@ -75,17 +90,99 @@ def test_heat_is_brightest_and_least_transparent_where_the_map_is_highest():
 
 def test_flat_map_is_drawn_without_a_warning():
     row = {"map": np.full(6, 0.5, dtype=np.float32), "height": 2, "width": 3}
-    with Image.open(io.BytesIO(heat_png(row))) as picture:
-        assert len(picture.convert("RGBA").getcolors()) == 1
+    assert len(np.unique(heat(row).reshape(-1, 4), axis=0)) == 1
 
 
 @pytest.mark.parametrize("arms", [("lico",), ("baseline", "a", "b", "c", "d", "e", "f", "g")])
-def test_any_number_of_arms_can_be_drawn(tmp_path, arms):
+def test_any_number_of_arms_can_be_drawn(tmp_path, figures, arms):
     run = make_run(
         tmp_path / "run", arms=arms, seeds=1, datasets={"cub200": "standin"}, num_test=12,
         num_explained=2,
     )  # fmt: skip
     assert {plot.kind for plot in draw_figures(gather(run))} >= {"curves", "gallery", "training"}
+    for figure in figures.values():
+        figure.draw_without_rendering()  # ticks are placed here
+        assert figure.get_size_inches().max() < 16
+
+
+def test_seeds_join_the_two_models_of_each_pair(content, figures):
+    list(draw_seeds(content))
+    means = content.blocks[0].means.set_index(["metric", "arm"])["per_seed"]["accuracy"]
+    axes = figures["seeds_accuracy"].axes[0]
+    joined = {tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2
+              and line.get_linestyle() == "-"}  # fmt: skip
+    expected = zip(means["baseline"], means["lico"], strict=True)
+    assert joined == {(100 * one, 100 * other) for one, other in expected}
+
+
+def test_scatter_has_a_point_per_trained_model(content, figures):
+    list(draw_scatter(content))
+    for axes, block in zip(figures["scatter_grad_cam_overall"].axes, content.blocks, strict=True):
+        points = [line for line in axes.lines if line.get_linestyle() == "None"]
+        drawn = {xy for line in points for xy in zip(*line.get_data(), strict=True)}
+        means = block.means.set_index(["method", "metric", "arm"])["per_seed"]
+        expected = {
+            (100 * x, y)
+            for arm in content.arms
+            for x, y in zip(
+                means["", "accuracy", arm], means["grad_cam", "overall", arm], strict=True
+            )
+        }
+        assert drawn == expected
+
+
+def test_no_axis_makes_a_cliff_of_a_tiny_difference(content, figures):
+    list(draw_seeds(content))
+    for name, least in (("seeds_accuracy", 2), ("seeds_grad_cam_overall", 0.02)):
+        for axes in figures[name].axes:
+            low, high = axes.get_ylim()
+            assert high - low >= least * (1 - 1e-9)
+
+
+def with_forest(content, p_holm, **changes):
+    blocks = [
+        replace(block, differences=block.differences.assign(p_holm=p_holm))
+        for block in content.blocks
+    ]
+    return replace(content, blocks=tuple(blocks), **changes)
+
+
+@pytest.mark.parametrize(("p_holm", "is_filled"), [(0.049, True), (0.05, False), (np.nan, False)])
+def test_forest_fills_the_markers_of_what_is_significant(content, figures, p_holm, is_filled):
+    list(draw_forests(with_forest(content, p_holm)))
+    axes = figures["forest_grad_cam"].axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "s"]
+    assert len(marks) == 6  # three scores of two datasets
+    assert {line.get_markerfacecolor() != "white" for line in marks} == {is_filled}
+
+
+def test_forest_bands_the_smallest_effect_of_what_a_claim_is_about(content, figures):
+    claim = Claim(
+        id="x", title="", statement="", source="", arm="lico", reference_arm="baseline",
+        metric="insertion", direction="better", smallest_effect=0.013, methods=("grad_cam",),
+        datasets=("cifar10",),
+    )  # fmt: skip
+    claimed = with_forest(content, 1.0, claims=(ClaimVerdict(claim, "inconclusive", ""),))
+    list(draw_forests(claimed))
+    (band,) = figures["forest_grad_cam"].axes[0].patches
+    assert (band.get_x(), band.get_width()) == pytest.approx((-0.013, 0.026))
+    assert not figures["forest_model_shares"].axes[0].patches
+    figures.clear()
+    list(draw_forests(with_forest(content, 1.0, claims=())))
+    assert not figures["forest_grad_cam"].axes[0].patches
+
+
+def test_long_forest_is_cut_into_sheets_and_says_what_is_left_out(content, figures):
+    block = content.blocks[0]
+    many = tuple(replace(block, title=f"Data set {k}") for k in range(2 * MOST_LINES))
+    told = list(draw_forests(with_forest(replace(content, blocks=many), 1.0)))
+    sheets = [plot for plot in told if plot.name.startswith("forest_grad_cam_")]
+    assert [plot.name for plot in sheets] == [f"forest_grad_cam_{k}" for k in (1, 2, 3)]
+    assert all(figures[plot.name].get_size_inches()[1] < 11.7 for plot in sheets)  # A4
+    shown = sum(
+        line.get_marker() == "s" for plot in sheets for line in figures[plot.name].axes[0].lines
+    )
+    assert f"{3 * len(many) - shown:,} further differences did not fit" in sheets[-1].caption
 
 
 @pytest.mark.parametrize(

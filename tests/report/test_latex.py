@@ -3,118 +3,307 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from fake_run import CLASSES, make_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lico_bench.claims import Claim, ClaimVerdict, Evidence
+from lico_bench.metrics import METRICS
+from lico_bench.report import wording
 from lico_bench.report.content import gather
 from lico_bench.report.latex import document, draw_tables, escape
-from lico_bench.store import write_json
+from lico_bench.report.latex.escaping import breakable
+from lico_bench.report.latex.fitting import FONTS, TEXT_HEIGHT, fit
+from lico_bench.report.latex.sheet import Cell, Line, Section, Sheet
+from lico_bench.report.latex.typesetting import typeset
+from lico_bench.stats import OWN_SCORES
 
 needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="pdflatex is not installed"
 )
-COMPLAINTS = re.compile(r"^!|Overfull|Undefined|LaTeX Warning", re.MULTILINE)
+COMPLAINTS = re.compile(r"^!.*|Overfull.*|.*[Uu]ndefined.*|LaTeX Warning.*", re.MULTILINE)
+HOSTILE = "50% {LICO} & $co_2^x$ ~ #1 \\end{document} --"
 
 
-def compile_in(folder, text):
+def compile_in(folder, text, *, passes=1):
+    """The log; the first pass knows no labels yet and says so."""
     (folder / "all.tex").write_text(text)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    for _ in range(2):  # labels settle in the second pass
+    for _ in range(passes):
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
     log = done.stdout.decode(errors="replace")
     assert done.returncode == 0, log[-2000:]
     return log
 
 
-def write_tables(content, folder):
-    names = []
-    for table in draw_tables(content):
+def complaints(log, *, passes=1):
+    found = COMPLAINTS.findall(log)
+    # Without a file of labels every label is new.
+    return [one for one in found if passes > 1 or "Label(s) may have changed" not in one]
+
+
+def write_tables(tables, folder):
+    for table in tables:
         (folder / f"{table.name}.tex").write_text(table.text)
-        names.append(table.name)
-    return names
+    return [table.name for table in tables]
 
 
-def test_each_method_and_subset_has_its_table(content):
-    assert [table.name for table in draw_tables(content)] == [
-        "model_lico",
-        "grad_cam_lico",
-        "grad_cam_lico_both_correct",
-        "random_map_lico",
-        "random_map_lico_both_correct",
+def verdict(title="Maps: insertion", outcome="supported", evidence=()):
+    claim = Claim(
+        "maps", title, "Maps are better.", "Lei et al., 2023", "lico", "baseline", "insertion",
+        "better", 0.01,
+    )  # fmt: skip
+    return ClaimVerdict(claim, outcome, "supported on the only comparison", tuple(evidence))
+
+
+def piece(dataset="cifar10", source="real", method="grad_cam"):
+    sentence = "gain over baseline +0.0123 [+0.0050, +0.0196] probability, p < 0.001"
+    return Evidence(
+        dataset, source, "wrn_10_2", "full", method, "supported", sentence, num_images=2000,
+        num_seeds=5,
+    )  # fmt: skip
+
+
+def sheet(lines, **changes):
+    asked = {
+        "name": "some", "run_name": "run", "caption": "Some", "heads": ("Score", "Mean"),
+        "align": "lr", "sections": (Section("CIFAR-10", tuple(lines), notes=("Real images.",)),),
+    } | changes  # fmt: skip
+    return Sheet(**asked)
+
+
+def grown(content, arms):
+    """The run with every metric on eight data sets, the numbers of insertion repeated."""
+    specs = {name: METRICS[name].spec for name in METRICS}
+
+    def repeat(frame):
+        own = frame[(frame["method"] == "") | (frame["method"] == "grad_cam")]
+        kept = [name for name in arms if name != "baseline" or "difference" not in frame]
+        parts = []
+        for arm in kept:
+            source = own[own["arm"] == ("baseline" if arm == "baseline" else "lico")]
+            parts.append(source[source["method"] == ""].assign(arm=arm))
+            model = source[source["metric"] == "insertion"].assign(arm=arm)
+            parts += [model.assign(metric=name, protocol=f"{name}_1@1a2b3c4d") for name in specs]
+        return pd.concat(parts, ignore_index=True)
+
+    blocks = [
+        replace(
+            block,
+            dataset=f"{block.dataset}{number}",
+            title=f"{block.title} {number}",
+            means=repeat(block.means),
+            differences=repeat(block.differences),
+            both_correct=repeat(block.both_correct),
+        )
+        for number in range(4)
+        for block in content.blocks
     ]
-
-
-def test_row_reads_metric_means_difference_and_interval(content):
-    (table,) = [one for one in draw_tables(content) if one.name == "grad_cam_lico"]
-    assert re.search(
-        r"\\quad Deletion \$\\downarrow\$ & 0\.\d{3} & 0\.\d{3} & (\$-\$|\+)0\.\d{3} & "
-        r"\[(\$-\$|\+)0\.\d{3}, (\$-\$|\+)0\.\d{3}\] \\\\",
-        table.text,
+    rows = content.rows[content.rows["method"] != "random_map"]
+    return replace(
+        content, rows=rows, blocks=tuple(blocks), arms=arms, specs={**OWN_SCORES, **specs}
     )
-    assert r"\textit{CUB-200-2011 stand-in} \textbf{[STAND-IN]}" in table.text
-    assert r"Protocol lico\_bench\_1@1a2b3c4d" in table.text
-    assert "test 2,000 of 10,000" in table.text
 
 
-def test_each_table_names_only_its_own_protocols(content):
-    (model,) = [one for one in draw_tables(content) if one.name == "model_lico"]
-    assert "Protocol" not in model.text
+@pytest.fixture(scope="module")
+def tables(content):
+    content = replace(content, claims=(verdict(evidence=[piece(), piece("cub200", "standin")]),))
+    return {table.name: table.text for table in draw_tables(content)}
+
+
+def test_claims_come_first_then_the_papers_tables_then_every_method(tables):
+    names = list(tables)
+    assert names[0] == "claims"
+    assert names[1] == "layout_insertion_deletion_imagenet"
+    assert names[-5:] == [
+        "model_lico", "grad_cam_lico", "grad_cam_lico_both_correct", "random_map_lico",
+        "random_map_lico_both_correct",
+    ]  # fmt: skip
+    assert all(name.startswith("layout_") for name in names[1:-5])
+
+
+def test_row_reads_means_difference_interval_p_and_images(tables):
+    signed = r"(\$-\$|\+)0\.\d{3}"
+    assert re.search(
+        r"\\quad Deletion \$\\downarrow\$ & 0\.\d{3} & 0\.\d{3} & "
+        rf"(\\textbf{{)?{signed}}}? & \[{signed}, {signed}\] & "
+        r"(0\.\d{3}|\$<\$ 0\.001) & 40 \\tabularnewline",
+        tables["grad_cam_lico"],
+    )
+    assert r"\textit{CUB-200-2011 stand-in} \textbf{[STAND-IN]}" in tables["grad_cam_lico"]
+    assert "p (Holm)" in tables["grad_cam_lico"]
+
+
+def test_notes_tell_data_protocol_units_and_what_bold_means(content, tables):
+    text = tables["grad_cam_lico"]
+    assert "test 2,000 of 10,000" in text
+    assert re.search(r"Protocols: lico\\_(\\allowbreak\{\})?bench\\_", text)
+    assert r"Units: Insertion $\uparrow$, Deletion $\downarrow$, Overall $\uparrow$: probab" in text
+    assert "Holm's correction for the 4 differences on real images" in text
+    assert "apart for the 5 on stand-ins" in text
+    assert "Protocol" not in tables["model_lico"]
+
+
+@pytest.mark.parametrize(
+    ("p_holm", "shown", "is_bold"),
+    [(0.0004, "$<$ 0.001", True), (0.049, "0.049", True), (0.05, "0.050", False),
+     (np.nan, "--", False)],
+)  # fmt: skip
+def test_bold_and_p_follow_the_corrected_p_value(content, p_holm, shown, is_bold):
+    (block,) = [one for one in content.blocks if not one.is_standin]
+    block = replace(block, differences=block.differences.assign(p_holm=p_holm))
+    found = {t.name: t.text for t in draw_tables(replace(content, blocks=(block,)))}
+    line = next(x for x in found["grad_cam_lico"].splitlines() if x.startswith(r"\quad Insertion"))
+    assert f"& {shown} & 40" in line
+    assert (r"\textbf" in line) == is_bold
+    assert r"\textbf" not in found["grad_cam_lico_both_correct"]
+
+
+def test_images_that_both_get_right_have_no_p_column(tables):
+    text = tables["grad_cam_lico_both_correct"]
+    assert "p (Holm)" not in text
+    assert "Not among the differences that are tested" in text
 
 
 def test_one_arm_gives_tables_of_means(tmp_path):
     content = gather(make_run(tmp_path / "run", arms=("lico",), datasets={"cifar10": "real"}))
-    tables = list(draw_tables(content))
+    tables = [t for t in draw_tables(content) if not re.match("layout|claims", t.name)]
     assert [table.name for table in tables] == ["model", "grad_cam", "random_map"]
     assert "Difference" not in tables[0].text
     assert "STAND-IN" not in tables[0].text
 
 
+def test_layout_shows_published_beside_own_and_gaps_once(tables):
+    text = tables["layout_accuracy"]
+    assert r"ImageNet-1k & Paper 2023 & \multicolumn{2}{c}{\textit{not confirmed}}" in text
+    assert re.search(r"response 2024, wrn\\_28\\_2\\textsuperscript{a} & 93.79\\,\\% & 94.47", text)
+    assert re.search(r"This run, wrn\\_10\\_2 & \\begin{tabular}\[t\]{@{}r@{}}\d", text)
+    assert "second hand" in text
+    assert "CIFAR-10 &" in text
+    assert text.count("CIFAR-10 &") == 1  # a label that repeats is left blank
+
+
+def test_slip_of_arithmetic_is_a_footnote_of_its_cell(tables):
+    text = tables["layout_insertion_deletion_imagenette"]
+    (mark,) = re.findall(r"0\.3929\\textsuperscript{(\w)}", text)
+    assert re.search(rf"\\textsuperscript{{{mark}}} Authors' response.*is 0\.3956\.", text)
+
+
+def test_claims_tell_verdict_and_evidence_and_count_stand_ins(tables):
+    text = tables["claims"]
+    assert r"\textbf{supported}" in text
+    assert r"CIFAR-10, wrn\_10\_2, Grad-CAM (2,000 images, 5 seeds): supported; gain" in text
+    assert "In verdicts.json: 1 stand-in comparison." in text
+    assert "Claimed in Lei et al., 2023." in text
+
+
+def test_no_claims_no_table_of_claims(content):
+    names = [table.name for table in draw_tables(replace(content, claims=()))]
+    assert "claims" not in names
+
+
+def test_a_long_table_is_cut_and_every_part_says_what_it_needs():
+    lines = [Line((Cell(f"Score {n}"), Cell("0.5")), f"p{n}@1", "nats") for n in range(150)]
+    parts = list(typeset(sheet(lines)))
+    assert [part.name for part in parts][:3] == ["some", "some_2", "some_3"]
+    assert f"(part 2 of {len(parts)})" in parts[1].text
+    assert "CIFAR-10 (continued)" in parts[1].text
+    assert "(continued)" not in parts[0].text
+    shown = [re.findall(r"\\quad Score (\d+) &", part.text) for part in parts]
+    assert [int(n) for part in shown for n in part] == list(range(150))
+    for part, numbers in zip(parts, shown, strict=True):
+        assert set(re.findall(r"\bp(\d+)@", part.text)) == set(numbers)
+        assert part.text.count("Real images.") == 1
+        # 12 points a row at the least, or the parts would be too large for a page.
+        assert len(numbers) * 11 < TEXT_HEIGHT
+
+
+def test_lines_of_one_label_stay_on_one_page():
+    lines = [Line((Cell(f"claim {n // 7}"), Cell(f"piece {n}"))) for n in range(140)]
+    parts = list(typeset(sheet(lines, num_labels=1, align="ll")))
+    assert len(parts) > 1
+    for part in parts:
+        assert len(re.findall("piece", part.text)) % 7 == 0
+
+
+def test_a_bracket_after_the_end_of_a_line_is_no_option_of_it():
+    (table,) = typeset(sheet([Line((Cell("[1cm]"), Cell("*"))), Line((Cell("*"), Cell("1")))]))
+    rows = [line for line in table.text.splitlines() if line.endswith(r"\tabularnewline")]
+    assert [row[:8] for row in rows[-2:]] == [r"\quad [1", r"\quad * "]
+    (table,) = typeset(sheet([], sections=(Section("", (Line((Cell("[1cm]"), Cell("1"))),)),)))
+    assert r"{}[1cm] & 1 \tabularnewline" in table.text
+
+
+def test_font_shrinks_before_a_column_is_broken():
+    texts = ["x" * length for length in (10, 84, 92, 100, 200)]
+    fits = [fit(sheet([Line((Cell(text), Cell("1")))])) for text in texts]
+    assert [FONTS[found.font].command for found in fits] == [
+        "small", "small", "footnotesize", "scriptsize", "scriptsize",
+    ]  # fmt: skip
+    assert [found.columns[0].width is not None for found in fits] == [False] * 4 + [True]
+
+
 @needs_pdflatex
-@pytest.mark.parametrize("arms", [("baseline", "lico"), ("lico",)])
-def test_all_tables_compile_without_a_complaint(tmp_path, arms):
-    content = gather(make_run(tmp_path / "run", arms=arms))
-    names = write_tables(content, tmp_path)
-    log = compile_in(tmp_path, document(names))
-    assert not COMPLAINTS.search(log), COMPLAINTS.findall(log)
+def test_tables_of_a_run_compile_without_a_complaint(tmp_path, content):
+    alone = replace(content, arms=("lico",), claims=())
+    content = replace(content, claims=(verdict(evidence=[piece()] * 12),) * 9)
+    names = write_tables([*draw_tables(content)], tmp_path)
+    names += write_tables([t for t in draw_tables(alone) if "layout" not in t.name], tmp_path)
+    log = compile_in(tmp_path, document(names), passes=2)
+    assert not complaints(log, passes=2)
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
 @needs_pdflatex
-def test_tables_of_eight_datasets_fit_their_pages(tmp_path):
-    names = ["imagenet", "cifar10", "cifar100", "svhn", "cub200", "cars", "aircraft", "flowers"]
-    run = make_run(
-        tmp_path / "run", datasets=dict.fromkeys(names, "standin"), seeds=1, num_test=20,
-        num_explained=5,
-    )  # fmt: skip
-    log = compile_in(tmp_path, document(write_tables(gather(run), tmp_path)))
-    assert not COMPLAINTS.search(log), COMPLAINTS.findall(log)
-
-
-@needs_pdflatex
-def test_names_full_of_special_signs_compile(tmp_path):
-    run = make_run(tmp_path / "run", datasets={"cifar10": "real"})
-    manifest = run.manifest()
-    manifest["arms"]["lico"]["title"] = "50% {LICO} & $co_2^x$ ~ #1 \\end{document}"
-    manifest["datasets"]["cifar10"]["title"] = "Åéß 猫 <b>“x”</b> 🙂 | \\"
-    manifest["suite"]["name"] = "100%\n\\input{/etc/passwd}"
-    write_json(run.manifest_path, manifest)
-    compile_in(tmp_path, document(write_tables(gather(run), tmp_path)))
+def test_every_metric_on_eight_datasets_with_hostile_names_fits_its_pages(tmp_path, content):
+    arms = ("baseline", "lico")
+    manifest = {
+        **content.manifest,
+        "arms": {"lico": {"title": HOSTILE}},
+        "methods": {"grad_cam": {"title": "Åéß 猫 <b>“x”</b> 🙂 | \\", "is_control": False}},
+        "suite": {**content.manifest["suite"], "name": "100%\n\\input{/etc/passwd}"},
+    }
+    content = replace(content, manifest=manifest, claims=(verdict(title=HOSTILE),))
+    content = grown(content, arms)
+    blocks = (replace(content.blocks[0], title=f"[1cm] {HOSTILE}"), *content.blocks[1:])
+    tables = list(draw_tables(replace(content, blocks=blocks)))
+    names = [table.name for table in tables]
+    assert len(names) == len(set(names))
+    shown = "".join(
+        table.text for table in tables if re.match(r"grad_cam_lico(_\d+)?$", table.name)
+    )
+    for name in METRICS:
+        title = wording.title_with_arrow(METRICS[name].spec)
+        assert shown.count(rf"\quad {escape(title)} &") == len(blocks), name
+    assert not complaints(compile_in(tmp_path, document(write_tables(tables, tmp_path))))
 
 
 @needs_pdflatex
 def test_every_printable_ascii_and_class_name_compiles(tmp_path):
     signs = "".join(chr(code) for code in range(32, 127))
-    body = "\n\n".join(map(escape, [signs, *CLASSES, "áÀêñüÅçøæßš–—…"]))
+    body = "\n\n".join(map(escape, [signs, *CLASSES, "áÀêñüÅçøæßš–—…≤±∞"]))
     compile_in(tmp_path, document([]).replace("\\end{document}", body + "\n\\end{document}"))
 
 
 @given(st.text(max_size=40))
 @settings(max_examples=200, deadline=None)
 def test_escaped_text_is_plain_ascii_without_bare_specials(text):
-    escaped = escape(text)
-    assert escaped.isascii()
-    assert escaped.isprintable() or not escaped
-    assert not re.search(r"(?<!\\)[%&#_]", escaped)
+    for escaped in (escape(text), breakable(text)):
+        assert escaped.isascii()
+        assert escaped.isprintable() or not escaped
+        assert not re.search(r"(?<!\\)[%&#_]", escaped)
+        assert "--" not in escaped.replace("---", "").replace("--", "", text.count("–"))
+
+
+def test_long_names_may_be_broken_and_short_ones_are_not():
+    assert breakable("wrn_28_2 at 95 %") == r"wrn\_28\_2 at 95\,\%"
+    assert breakable("baselines/published/paper_2023.csv").count(r"\allowbreak{}") == 3
+
+
+def test_two_hyphens_stay_two_hyphens():
+    assert escape("--seeds") == "-{}-seeds"

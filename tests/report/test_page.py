@@ -1,21 +1,31 @@
 from __future__ import annotations
 
-import html
+import base64
+import io
+import json
 import re
-import shutil
-import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from fake_run import make_run
+from PIL import Image
 
+from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.report import wording
 from lico_bench.report.content import gather
+from lico_bench.report.figures.canvas import heat_colours
 from lico_bench.report.page import render_page
-from lico_bench.store import write_json
+from lico_bench.report.page.gallery import MOST_MAPS, SHADES, _per_group, heat_uri, picture_uri
+from lico_bench.report.page.verdicts import OUTCOMES
+from lico_bench.report.templating import TEMPLATES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-VOID = {"meta", "link", "img", "input", "br", "line", "circle"}
+VOID = {"meta", "link", "img", "input", "br", "rect", "path", "circle"}
+ATTACK = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+STEEPEST = 5  # slope of a channel of the colour map, over values in [0, 1]
+READABLE = 4.5  # to 1, WCAG 2.1 AA for text of any size
+SECTIONS = ["claims", "results", "papers", "table", "figures", "gallery", "provenance"]
 
 
 class Outline(HTMLParser):
@@ -28,12 +38,16 @@ class Outline(HTMLParser):
         self.ids: list[str] = []
         self.faults: list[str] = []
         self.tags: list[str] = []
+        self.unlabelled: list[str] = []
+        self.labelled: list[str] = []
 
     def handle_starttag(self, tag, attrs):
         facts = dict(attrs)
         self.tags.append(tag)
         self.links += [facts[name] for name in ("href", "src") if facts.get(name)]
         self.ids += [facts["id"]] if "id" in facts else []
+        self.labelled += [facts["for"]] if tag == "label" else []
+        self.unlabelled += [facts.get("id")] if tag in ("input", "select") else []
         if tag not in VOID:
             self.open.append(tag)
         if tag == "img" and "alt" not in facts:
@@ -49,25 +63,72 @@ def page(report):
     return report.html.read_text()
 
 
+@pytest.fixture(scope="module")
+def outline(page):
+    return outline_of(page)
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """Real data alone, three arms, one seed."""
+    path = tmp_path_factory.mktemp("runs") / "three"
+    return make_run(
+        path, datasets={"cifar10": "real"}, seeds=1, arms=("baseline", "lico", "lico_mm")
+    )
+
+
+@pytest.fixture(scope="module")
+def small(small_run):
+    return gather(small_run)
+
+
 def outline_of(page):
     outline = Outline()
     outline.feed(page)
     return outline
 
 
-def page_of(run):
-    return render_page(gather(run), [], [])
+def numbers_of(page):
+    (found,) = re.findall(r'<script type="application/json" id="numbers-data">(.*?)</script>', page)
+    return json.loads(found)
 
 
-def test_tags_nest_and_every_picture_has_a_description(page):
-    outline = outline_of(page)
+def columns_of(page):
+    """Each line of the table of all numbers by column, names spelt out."""
+    data = numbers_of(page)
+    return [
+        {
+            column["key"]: data["names"][column["key"]][cell]["text"]
+            if column["kind"] == "name"
+            else cell
+            for column, cell in zip(data["columns"], line, strict=True)
+        }
+        for line in data["lines"]
+    ]
+
+
+def verdict(outcome, **changes):
+    claim = Claim(
+        id=f"claim_{outcome}", title=f"Title of {outcome}", statement="LICO classifies better.",
+        source="NeurIPS 2023", arm="lico", reference_arm="baseline", metric="insertion",
+        direction="better", smallest_effect=0.01,
+    )  # fmt: skip
+    evidence = Evidence(
+        "cifar10", "real", "wrn_10_2", "full", "grad_cam", outcome, "because of it", 0.0321, 0.021,
+        0.043, 0.0002, 0.0004, 0.9, 40, 1, "lico_bench_1@1a2b3c4d",
+    )  # fmt: skip
+    facts = {"sentence": f"the sentence of {outcome}", "evidence": (evidence,)} | changes
+    return ClaimVerdict(claim, outcome, **facts)
+
+
+def test_tags_nest_and_pictures_and_controls_have_names(outline):
     assert outline.faults == []
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
+    assert set(outline.unlabelled) <= set(outline.labelled)
 
 
-def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(page, report):
-    outline = outline_of(page)
+def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(page, outline, report):
     for link in outline.links:
         if link.startswith("data:"):
             continue
@@ -75,109 +136,225 @@ def test_nothing_is_loaded_from_outside_and_every_link_leads_somewhere(page, rep
             assert link[1:] in outline.ids
         else:
             assert (report.folder / link).is_file(), link
-    assert not re.search(r"https?://|@import|url\(", page)
+    assert not re.search(r"https?://|@import|url\((?!data:image/)", page)
 
 
-def test_every_difference_is_on_the_page_with_its_interval(page, content):
-    plain = html.unescape(page)
-    for block in content.blocks:
-        for _, row in block.differences.iterrows():
-            spec = content.specs[row["metric"]]
-            told = wording.difference(row["difference"], row["low"], row["high"], spec)
-            assert all(one in plain for one in told)
+def test_verdicts_come_first_and_every_section_can_be_reached(page, outline):
+    sections = re.findall(r'<section id="(\w+)"', page)
+    assert sections == SECTIONS
+    assert {f"#{name}" for name in SECTIONS} <= set(outline.links)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_verdict_is_told_in_word_sign_and_sentence_with_its_evidence(small, outcome):
+    page = render_page(replace(small, claims=(verdict(outcome),)), [], [])
+    claims = page[page.index('id="claims"') : page.index('id="results"')]
+    sign, word = OUTCOMES[outcome]
+    for told in (sign, word, f"Title of {outcome}", "Because of it.", "+0.032", "[+0.021, +0.043]"):
+        assert told in claims
+    for told in ("&lt; 0.001", "0.900", "40 × 1", "lico_bench_1@1a2b3c4d", "CIFAR-10", "REAL"):
+        assert told in claims
+    assert "1 " + word.lower() in claims
+
+
+def test_evidence_of_a_metric_that_the_run_lacks_is_told_without_numbers(small):
+    lacking = replace(
+        verdict("not_tested").evidence[0], gain=None, low=None, high=None, p_value=None,
+        p_holm=None, p_equivalent=None, num_images=0, num_seeds=0, protocol="",
+    )  # fmt: skip
+    told = verdict("not_tested", evidence=(lacking,), sentence="not tested: run `lico-bench run`")
+    told = replace(told, claim=replace(told.claim, metric="no_such_metric", arm="lico_unknown"))
+    page = render_page(replace(small, claims=(told,)), [], [])
+    claims = page[page.index('id="claims"') : page.index('id="results"')]
+    assert "Run <code>lico-bench run</code>." in claims
+    assert "lico_unknown against Baseline on no such metric" in claims
+    assert not re.search(r"\bnan\b|None", claims)
+    assert outline_of(page).faults == []
+
+
+def test_every_difference_is_on_the_page_with_all_that_belongs_to_it(page, content):
+    lines = columns_of(page)
+    wanted = [
+        (content.method_title(row["method"]), wording.title_with_arrow(spec),
+         *wording.difference(row["difference"], row["low"], row["high"], spec),
+         wording.effect(row["low"], row["high"], spec, row["p_holm"]),
+         wording.p_value(row["p_holm"]), row["num_images"], row["num_seeds"])
+        for block in content.blocks
+        for _, row in block.differences.iterrows()
+        for spec in [content.specs[row["metric"]]]
+    ]  # fmt: skip
+    keys = ("method", "score", "difference", "interval", "word", "p_holm", "num_images",
+            "num_seeds")  # fmt: skip
+    found = [tuple(line[key] for key in keys) for line in lines if line["subset"] == "all"]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_lines_of_the_table_lead_to_rules_and_models(page, outline):
+    data = numbers_of(page)
+    for key in ("score", "protocol", "models"):
+        assert data["names"][key]
+        for entry in data["names"][key]:
+            assert entry["href"][1:] in outline.ids
+
+
+def test_bold_and_signs_stand_where_the_corrected_p_value_is_small_and_nowhere_else(page, content):
+    results = page[page.index('id="results"') : page.index('id="papers"')]
+    p_values = [p for block in content.blocks for p in block.differences["p_holm"]]
+    significant = sum(wording.is_significant(p) for p in p_values)
+    assert 0 < significant < len(p_values)
+    assert results.count('class="sure"') == significant
+    assert len(re.findall('class="(better|worse)"', results)) == significant
 
 
 def test_standins_are_called_so_before_any_number(page):
     body = page[page.index("<body>") :]
-    assert body.index("STAND-IN") < body.index("<table>")
+    assert body.index("STAND-IN") < body.index("<table")
     assert "drawn scenes" in body
-    assert body.count('<span class="tag">STAND-IN</span>') > 10
+    assert body.count('<span class="tag">STAND-IN</span>') > 5
+    standins = [one for one in numbers_of(page)["names"]["dataset"] if "stand-in" in one["text"]]
+    assert standins
+    assert all(one["tag"] == "STAND-IN" for one in standins)
 
 
-def test_page_of_real_data_carries_no_such_label(tmp_path):
-    run = make_run(tmp_path / "run", datasets={"cifar10": "real"}, seeds=1)
-    assert "STAND-IN" not in page_of(run)
+def test_page_of_real_data_carries_no_such_label(small):
+    page = render_page(small, [], [])
+    body = page[page.index("<body>") :]
+    assert '<span class="tag">' not in body
+    assert {one["tag"] for one in numbers_of(page)["names"]["dataset"]} == {""}
 
 
-def test_names_cannot_become_markup(tmp_path):
-    run = make_run(tmp_path / "run", datasets={"cifar10": "real"}, seeds=1)
-    attack = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
-    manifest = run.manifest()
-    manifest["suite"]["name"] = attack
-    manifest["datasets"]["cifar10"]["title"] = attack
-    manifest["arms"]["lico"]["title"] = attack
-    manifest["methods"]["grad_cam"]["title"] = attack
-    write_json(run.manifest_path, manifest)
-    page = page_of(run)
-    assert attack not in page
-    assert html.escape(attack, quote=False)[:20] in page.replace("&#34;", '"')
-    assert outline_of(page).tags.count("script") == 1
+def test_names_cannot_become_markup(small, small_run, tmp_path):
+    manifest = json.loads(json.dumps(small.manifest))
+    manifest["suite"]["name"] = ATTACK
+    manifest["datasets"]["cifar10"] |= {
+        "title": ATTACK, "class_names": [ATTACK], "notes": [ATTACK], "fingerprint": ATTACK
+    }  # fmt: skip
+    manifest["arms"]["lico"] = {"title": ATTACK, "summary": ATTACK, "source": ATTACK}
+    manifest["methods"]["grad_cam"]["title"] = ATTACK
+    manifest["versions"] = {ATTACK: ATTACK}
+    manifest["cells"][0]["recipe"]["labels"] = ATTACK
+    hostile = replace(
+        small,
+        manifest=manifest,
+        blocks=tuple(replace(block, title=ATTACK, data=ATTACK) for block in small.blocks),
+        notes=(ATTACK,),
+        claims=(verdict("supported", sentence=ATTACK),),
+    )
+    page = render_page(hostile, [], [])
+    assert ATTACK not in page
+    assert "<script>alert" not in page
+    outline = outline_of(page)
+    assert outline.faults == []
+    assert outline.tags.count("script") == 2
+    assert "x" not in outline.links
+    assert numbers_of(page)["names"]["dataset"][0]["text"] == ATTACK
+
+
+def test_hostile_class_names_of_the_gallery_are_text(page):
+    assert "<b>bird</b>" not in page
+    assert "50% &lt;b&gt;bird&lt;/b&gt;" in page
 
 
 def test_page_tells_protocol_versions_and_recipes(page):
-    for words in ("lico_bench_1@1a2b3c4d", "torch 2.15.0", "learning_rate = 0.3", "encoder.sha256"):
-        assert words in page
+    plain = re.sub(r"<[^>]+>", " ", page)
+    for words in (
+        "lico_bench_1@1a2b3c4d", "torch 2.15.0", "learning_rate  0.3", "1,234,567 parameters",
+        "encoder.sha256 = 53aa"
+    ):  # fmt: skip
+        assert words in plain
 
 
 def test_page_of_one_arm_shows_means(tmp_path):
     run = make_run(tmp_path / "run", arms=("lico",), datasets={"cifar10": "real"})
-    page = page_of(run)
+    page = render_page(gather(run), [], [])
     assert outline_of(page).faults == []
     assert "One arm" in page
-    assert "Difference" not in page
+    assert "Difference," not in page
+    assert {column["key"] for column in numbers_of(page)["columns"]}.isdisjoint(
+        {"difference", "reference", "p_holm", "word"}
+    )
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
-def test_sorting_filter_and_slider_work_in_a_browser(page, tmp_path):
-    script = """<script>
-    window.addEventListener("error", function (e) { document.title = "ERROR " + e.message; });
-    window.addEventListener("load", function () {
-      var table = document.getElementById("numbers"), heads = table.tHead.rows[0].cells, at = -1;
-      for (var k = 0; k < heads.length; k++) {
-        if (heads[k].textContent.trim() === "Difference") { at = k; }
-      }
-      function column() {
-        return Array.prototype.map.call(table.tBodies[0].rows, function (row) {
-          return Number(row.cells[at].getAttribute("data-sort"));
-        });
-      }
-      function sorted(list, sign) {
-        return list.every(function (x, k) { return k === 0 || sign * (x - list[k - 1]) >= 0; });
-      }
-      var button = heads[at].querySelector("button"), out = [];
-      out.push(sorted(column(), 1)); button.click(); out.push(sorted(column(), 1));
-      button.click(); out.push(sorted(column(), -1)); out.push(heads[at].getAttribute("aria-sort"));
-      var filter = document.getElementById("filter");
-      filter.value = "random pointing correct"; filter.dispatchEvent(new Event("input"));
-      out.push(document.getElementById("shown").textContent);
-      var slider = document.getElementById("opacity");
-      slider.value = 20; slider.dispatchEvent(new Event("input"));
-      out.push(getComputedStyle(document.querySelector("img.heat")).opacity);
-      out.push(document.documentElement.scrollWidth <= window.innerWidth);
-      var broken = Array.prototype.filter.call(document.images, function (image) {
-        return image.loading !== "lazy" && image.naturalWidth === 0;
-      });
-      out.push(broken.length);
-      document.body.setAttribute("data-found", out.join("|"));
-    });
-    </script></body>"""
-    path = tmp_path / "page.html"
-    path.write_text(page.replace("</body>", script))
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-        "--no-first-run", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=420,900",
-        "--virtual-time-budget=4000", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, check=True, timeout=90)
-    dom = done.stdout.decode()
-    assert "<title>ERROR" not in dom
-    (found,) = re.findall(r'data-found="([^"]*)"', dom)
-    assert found == "false|true|true|descending|1 of 32 rows|0.2|true|0"
+def test_several_arms_stand_side_by_side_and_can_be_chosen_in_the_gallery(small):
+    page = render_page(small, [], [])
+    results = page[page.index('id="results"') : page.index('id="papers"')]
+    assert results.count('="LICO, difference"') == results.count('="lico_mm, difference"') > 4
+    assert 'id="left-arm"' in page
+    assert 'id="right-arm"' in page
+
+
+def test_each_picture_is_carried_once_though_every_arm_shows_it(small):
+    page = render_page(small, [], [])
+    pictures = re.findall(r"url\((data:image/[^)]+)\)", page)
+    assert len(pictures) == len(set(pictures)) > 3
+    used = set(re.findall(r'class="picture (p\d+)"', page))
+    assert len(used) == len(pictures)
+    assert page.count('class="heat"') == 3 * len(pictures)
 
 
 def test_the_words_of_the_learned_context_stand_with_their_model(page):
-    trained = page[page.index("Trained models") :]
+    trained = page[page.index('id="models"') :]
     shown = re.findall(r"<li>(&lt;word \d&gt; \(0\.25\))</li>", trained)
     assert len(shown) == 3 * trained.count("learned context token")
     assert shown
+
+
+def decoded(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_a_map_is_coloured_from_its_lowest_to_its_highest_value():
+    values = np.linspace(-3, 5, 48, dtype=np.float32)
+    row = {"map": values, "height": 6, "width": 8}
+    pixels = np.asarray(decoded(heat_uri(row)).convert("RGBA")).reshape(-1, 4)
+    wanted = 255 * heat_colours((values.astype(float) + 3) / 8)[:, :3]
+    assert np.abs(pixels[:, :3] - wanted).max() <= STEEPEST * 255 / (SHADES - 1) / 2  # half a shade
+    assert (np.diff(pixels[:, 3].astype(int)) >= 0).all()
+    assert pixels[0, 3] < 100 < 200 < pixels[-1, 3]
+
+
+def test_a_flat_map_is_drawn_as_low_everywhere():
+    flat = {"map": np.full(4, 7.0), "height": 2, "width": 2}
+    pixels = np.asarray(decoded(heat_uri(flat)).convert("RGBA")).reshape(-1, 4)
+    assert (pixels == pixels[0]).all()
+
+
+def test_large_pictures_are_carried_small_and_small_ones_as_they_are():
+    rng = np.random.default_rng(0)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(stream, "PNG")
+    large = picture_uri(stream.getvalue())
+    assert large.startswith("data:image/jpeg")
+    assert decoded(large).size == (224, 168)
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(stream, "PNG")
+    assert base64.b64decode(picture_uri(stream.getvalue()).partition(",")[2]) == stream.getvalue()
+
+
+@pytest.mark.parametrize("galleries", [1, 8, 24, 80])
+@pytest.mark.parametrize("arms", [2, 11])
+def test_the_number_of_maps_on_a_page_is_bounded(galleries, arms):
+    shown = 3 * galleries * arms * _per_group(galleries, arms)
+    assert shown <= max(MOST_MAPS, 3 * galleries * arms)
+
+
+def luminance(colour):
+    """Relative luminance of `#rrggbb` (WCAG 2.1)."""
+    parts = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_of_text_can_be_read_on_their_ground(scheme):
+    css = (TEMPLATES / "style.css").read_text()
+    declared = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
+    palette = dict(re.findall(r"--([\w-]+): (#\w{6})", declared))
+    pairs = [("ink", "paper"), ("soft", "paper"), ("link", "paper"), ("good", "paper"),
+             ("bad", "paper"), ("ink", "wash"), ("soft", "wash"), ("ink", "alarm"),
+             ("tag-ink", "tag"), ("real-ink", "real"), ("ink", "same-wash"),
+             ("soft", "none-wash")]  # fmt: skip
+    pairs += [(name, f"{name}-wash") for name in ("good", "bad", "same", "open", "none")]
+    for text, ground in pairs:
+        light, dark = sorted((luminance(palette[text]), luminance(palette[ground])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= READABLE, (text, ground)

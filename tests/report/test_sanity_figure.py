@@ -74,7 +74,7 @@ def test_each_figure_gets_its_own_curves(content, monkeypatch):
         monkeypatch.setattr(
             draw, name, lambda _c, _b, curves, name=name: seen.update({name: curves}) or iter(())
         )
-    for name in ("draw_forests", "draw_galleries", "draw_training"):
+    for name in ("draw_forests", "draw_seeds", "draw_scatter", "draw_galleries", "draw_training"):
         monkeypatch.setattr(draw, name, lambda *_: iter(()))
     both = pd.concat([content.run.curves(), cascades_of(content)])
     monkeypatch.setattr(type(content.run), "curves", lambda _run: both)

@@ -41,6 +41,17 @@ def test_summary_fits_80_columns_without_cutting_a_number(tmp_path, arms):
     assert all("]" in line and "…" not in line for line in numbers)
 
 
+def test_claims_that_were_tested_stand_under_the_table_and_the_others_are_counted(run, content):
+    text = " ".join(text_of(run, width=200).split())
+    tested = [one for one in content.claims if one.outcome != "not_tested"]
+    assert tested
+    for one in tested:
+        assert one.claim.title in text
+        assert " ".join(one.sentence.split()[:4]) in text
+    silent = len(content.claims) - len(tested)
+    assert f"does not test: {silent} of {len(content.claims)}" in text
+
+
 def test_protocol_and_seeds_are_told(run):
     text = text_of(run)
     assert "lico_bench_1@1a2b3c4d" in text

@@ -66,7 +66,26 @@ def test_tiny_difference_does_not_read_as_zero():
     ],
 )
 def test_effect_follows_the_metrics_direction(low, high, spec, word):
-    assert wording.effect(low, high, spec) == word
+    assert wording.effect(low, high, spec, p_holm=0.01) == word
+
+
+@pytest.mark.parametrize("p_holm", [0.05, 0.4, NAN, None])
+def test_a_difference_that_correction_does_not_bear_out_leans(p_holm):
+    assert wording.effect(0.01, 0.02, PROBABILITY, p_holm) == "leans better"
+    assert wording.effect(-0.02, -0.01, PROBABILITY, p_holm) == "leans worse"
+    assert wording.effect(-0.01, 0.02, PROBABILITY, p_holm) == "unclear"
+    assert wording.effect(0.01, 0.02, NEUTRAL, p_holm) == "higher"
+
+
+def test_a_mean_that_rounds_to_zero_has_no_sign():
+    assert wording.value(-0.0004, PROBABILITY) == "0.000"
+    assert wording.value(-0.0006, PROBABILITY) == "−0.001"
+    assert wording.value(0.00049, SHARE) == "0.0 %"
+
+
+def test_no_p_value_reads_as_zero_or_as_not_a_number():
+    told = [wording.p_value(p) for p in (0.0, 0.00099, 0.001, 0.0494, 1.0, NAN)]
+    assert told == ["< 0.001", "< 0.001", "0.001", "0.049", "1.000", "–"]
 
 
 def test_interval_of_a_mean_is_cut_at_what_the_metric_can_be():

@@ -2,6 +2,6 @@
 
 from lico_bench.report.figures.canvas import Plot, colour_of
 from lico_bench.report.figures.draw import draw_figures
-from lico_bench.report.figures.gallery import heat_png, pictures
+from lico_bench.report.figures.history import draw_history
 
-__all__ = ["Plot", "colour_of", "draw_figures", "heat_png", "pictures"]
+__all__ = ["Plot", "colour_of", "draw_figures", "draw_history"]

@@ -9,6 +9,7 @@ style. PDFs carry no dates, so that equal rows give equal files.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from lico_bench.report import wording
 from lico_bench.report.content import SETTING, Block, Content
 
 __all__ = [
+    "GREY",
+    "LEAST_SPAN",
     "Axes",
     "Figure",
     "Plot",
@@ -36,24 +39,40 @@ __all__ = [
     "colour_of",
     "drawing",
     "heat_colours",
+    "legend_of",
+    "log_axis",
     "loud_title",
+    "marker_of",
+    "name_panel",
     "of_block",
+    "panel_grid",
     "save_plot",
+    "series_look",
+    "short_ticks",
     "signed_colours",
     "style_of",
+    "title_of",
     "whole_ticks",
+    "widen",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#6b6b6b"
 HEAT = "inferno"
 SIGNED = "RdBu_r"  # white is zero
 PNG_DPI = 130
+LEGEND_COLUMNS, LEGEND_LINE_IN = 4, 0.2
+PANEL_SIGNS = 36  # of a panel's title
+TITLE_IN, YLABEL_IN = 0.3, 0.16
+LEAST_SPAN = 0.02  # of an upright axis: less would make a cliff of a difference that is nothing
 
 SETTINGS: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 100,
-    "pdf.fonttype": 42, "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "image.composite_image": False,  # pictures go into a PDF as they are, not as one of 72 dpi
 }  # fmt: skip
 
 
@@ -63,7 +82,7 @@ class Plot:
 
     Attributes:
         name: stem of its files.
-        kind: `forest`, `curves`, `sanity`, `gallery` or `training`.
+        kind: `forest`, `seeds`, `scatter`, `curves`, `sanity`, `gallery`, `training` or `history`.
         title: one line, plain text.
         caption: what is to be seen and under which rules.
     """
@@ -83,10 +102,11 @@ def drawing() -> AbstractContextManager[None]:
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
     """The figure as PNG and PDF bytes."""
-    FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not once per file
     png, pdf = io.BytesIO(), io.BytesIO()
+    FigureCanvasAgg(figure)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not once per file
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     return Plot(name, kind, title, caption, png.getvalue(), pdf.getvalue())
@@ -94,12 +114,105 @@ def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str)
 
 def colour_of(content: Content, arm: str) -> str:
     """The colour of an arm, the same in every plot and on the page."""
-    return COLOURS[content.arms.index(arm) % len(COLOURS)]
+    return series_look(content.arms.index(arm))[0]
 
 
 def style_of(content: Content, arm: str) -> str:
     """The line style of an arm."""
-    return STYLES[content.arms.index(arm) % len(STYLES)]
+    return series_look(content.arms.index(arm))[1]
+
+
+def marker_of(content: Content, arm: str) -> str:
+    """The marker of an arm's points."""
+    return series_look(content.arms.index(arm))[2]
+
+
+def series_look(number: int) -> tuple[str, str, str]:
+    """Colour, line style and marker of the arm at a place in the order of the arms."""
+    return (
+        COLOURS[number % len(COLOURS)],
+        STYLES[number % len(STYLES)],
+        MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+    )
+
+
+def panel_grid(
+    count: int, *, columns: int, panel_in: tuple[float, float], left_in: float = 0.62,
+    foot_in: float = 0.4, head_in: float = 0.32, below_in: float = 0.0, num_labels: int = 0,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """A sheet with `count` panels at fixed places, line by line.
+
+    Places are given, not found: matplotlib's own layout measures every text several times, which
+    is most of the time that a figure of many panels takes.
+
+    Args:
+        columns: at most so many panels beside each other.
+        panel_in: width and height of a panel's plotting area.
+        left_in, foot_in, head_in: around each panel, for its tick labels and its title.
+        below_in: at the foot of the sheet, beside the legend.
+        num_labels: in the legend at the foot of the sheet, see `legend_of`.
+    """
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    wide, high = panel_in[0] + left_in, panel_in[1] + foot_in + head_in
+    legend_in = LEGEND_LINE_IN * -(-num_labels // LEGEND_COLUMNS) + 0.1 * bool(num_labels)
+    right_in = 0.15
+    size = (YLABEL_IN + wide * columns + right_in, TITLE_IN + high * lines + below_in + legend_in)
+    figure = Figure(figsize=size)
+    axes = []
+    for place in range(count):
+        line, column = divmod(place, columns)
+        left = YLABEL_IN + column * wide + left_in
+        bottom = size[1] - TITLE_IN - line * high - head_in - panel_in[1]
+        axes.append(
+            figure.add_axes(
+                (left / size[0], bottom / size[1], panel_in[0] / size[0], panel_in[1] / size[1])
+            )
+        )
+    return figure, axes
+
+
+def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
+    """The labels of all panels, each once, at the foot of the sheet."""
+    found: dict[str, Any] = {}
+    for one in axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            list(found.values()), list(found), loc="lower center", borderaxespad=0.3,
+            ncols=min(LEGEND_COLUMNS, len(found)), borderpad=0, labelspacing=0.25, fontsize=8,
+            columnspacing=1.2, handletextpad=0.5,
+        )  # fmt: skip
+
+
+def short_ticks(axes: Axes, *, nbins: int = 4) -> None:
+    """Few and small ticks on the upright axis."""
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins))
+    axes.tick_params(labelsize=7.5)
+
+
+def widen(axes: Axes, least: float) -> None:
+    """Upright limits that span `least` or more, about what is drawn."""
+    low, high = axes.get_ylim()
+    lacking = (least - (high - low)) / 2
+    if lacking > 0:
+        axes.set_ylim(low - lacking, high + lacking)
+
+
+def title_of(figure: Figure, title: str) -> None:
+    """The title of a sheet whose places are given."""
+    height = figure.get_size_inches()[1]
+    figure.suptitle(title, fontsize=10, y=1 - 0.07 / height, va="top", parse_math=False)
+
+
+def log_axis(axes: Axes) -> None:
+    """An upright axis of magnitudes, labelled at 1, 2 and 5 of each where there is room."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+    axes.yaxis.set_major_formatter(lambda size, _place: f"{size:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.tick_params(labelsize=7.5)
 
 
 def heat_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -131,6 +244,16 @@ def whole_ticks(axes: Axes) -> None:
 def loud_title(block: Block) -> str:
     """The dataset's title, with the warning where its pictures are drawn."""
     return f"{wording.STANDIN} {block.title}" if block.is_standin else block.title
+
+
+def name_panel(axes: Axes, block: Block, *, with_backbone: bool) -> None:
+    """The dataset over a panel; the warning that it is drawn has a line of its own."""
+    extra = f", {block.backbone}" if with_backbone else ""
+    extra += "" if block.labels == "full" else f", {block.labels} labels"
+    name = f"{block.title}{extra}"
+    lines = [wording.STANDIN] if block.is_standin else []
+    lines.append(name if len(name) <= PANEL_SIGNS else f"{name[: PANEL_SIGNS - 1]}…")
+    axes.set_title("\n".join(lines), fontsize=7.5, parse_math=False, pad=3)
 
 
 def of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:

@@ -11,19 +11,22 @@ import pandas as pd
 from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    GREY,
     Axes,
-    Figure,
     Plot,
     colour_of,
+    legend_of,
     loud_title,
+    panel_grid,
     save_plot,
     style_of,
+    title_of,
 )
 from lico_bench.stats import two_level
 
-GREY = "#6b6b6b"
 CURVE_RESAMPLES = 100  # the means and standard errors used here need no draws
 Z_95 = 1.96
+BANDED_ARMS = 4  # with more, bands and single trainings hide each other
 
 
 def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
@@ -31,39 +34,55 @@ def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterato
     methods = [name for name in content.methods() if name in set(curves["method"])]
     controls = [name for name in methods if content.is_control(name)]
     for method in [name for name in methods if name not in controls] or methods:
-        figure = Figure(figsize=(7.2, 3.2))
-        for axes, kind in zip(
-            figure.subplots(1, 2, sharey=True), ("insertion", "deletion"), strict=True
-        ):
-            part = curves[curves["curve"] == kind]
-            for control in controls:
-                _control_line(content, axes, part[part["method"] == control], control)
-            for arm in content.arms:
-                _band(content, axes, part[(part["method"] == method) & (part["arm"] == arm)], arm)
+        part = curves[curves["method"] == method]
+        arms = [arm for arm in content.arms if arm in set(part["arm"])]
+        behind = [name for name in controls if name != method]
+        figure, (left, right) = panel_grid(
+            2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, below_in=0.1,
+            num_labels=len(behind) + len(arms),
+        )  # fmt: skip
+        right.sharey(left)
+        right.tick_params(labelleft=False)
+        for axes, kind in ((left, "insertion"), (right, "deletion")):
+            for control in behind:
+                same = (curves["method"] == control) & (curves["curve"] == kind)
+                _control_line(content, axes, curves[same], control)
+            for arm in arms:
+                same = (part["arm"] == arm) & (part["curve"] == kind)
+                _band(content, axes, part[same], arm, is_alone=len(arms) > BANDED_ARMS)
             axes.set_title(f"{kind.capitalize()} {'↑' if kind == 'insertion' else '↓'}")
-            axes.set_xlabel("share of pixels changed")
+            axes.set_xlabel("share of pixels changed", labelpad=2)
             axes.set_xlim(0, 1)
             axes.set_ylim(bottom=0)
-        figure.axes[0].set_ylabel("probability of the class")
-        figure.axes[1].legend(loc="best")
+        left.set_ylabel("probability of the class")
+        legend_of(figure, [left, right])
         title = f"{loud_title(block)}: {content.method_title(method)} curves"
-        figure.suptitle(title, fontsize=10)
-        caption = (
-            "Mean probability as pixels appear (insertion) or vanish (deletion), "
-            "most salient first. Thick: mean over seeds, its band the 95 % interval over test "
-            "images; thin: single trainings. "
-            + ("Grey: a control that knows nothing of the model." if controls else "")
-        )
+        title_of(figure, title)
         yield save_plot(
             figure,
             f"curves_{block.key}_{wording.file_stem(method)}",
             kind="curves",
             title=title,
-            caption=caption.strip(),
+            caption=_caption(has_bands=len(arms) <= BANDED_ARMS, has_controls=bool(behind)),
         )
 
 
-def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str) -> None:
+def _caption(*, has_bands: bool, has_controls: bool) -> str:
+    lines = (
+        "Thick: mean over seeds, its band the 95 % interval over test images; thin: single "
+        "trainings."
+        if has_bands
+        else "Lines are means over seeds; with so many arms, intervals are in the tables only."
+    )
+    caption = (
+        "Mean probability as pixels appear (insertion) or vanish (deletion), most salient first. "
+        f"{lines}"
+    )
+    return caption + (" Grey: a control that knows nothing of the model." if has_controls else "")
+
+
+def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str, *, is_alone: bool) -> None:
+    """The mean curve of an arm, with its band and trainings unless it `is_alone`."""
     if part.empty:
         return
     found = two_level(_stack(part), resamples=CURVE_RESAMPLES)
@@ -71,6 +90,8 @@ def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str) -> None:
     colour = colour_of(content, arm)
     style = style_of(content, arm)
     axes.plot(fractions, found.mean, style, color=colour, lw=1.8, label=content.arm_title(arm))
+    if is_alone:
+        return
     # Point by point, an interval over two or three seeds jumps from nothing to everything; the
     # seeds are shown as they are instead.
     if len(found.per_seed) > 1:

@@ -1,4 +1,4 @@
-"""Pictures with the maps of every arm over them."""
+"""Pictures with the maps of every arm over them: where these differ most, least, and at random."""
 
 from __future__ import annotations
 
@@ -8,101 +8,119 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    GREY,
+    Axes,
     Figure,
     Plot,
-    cells_of,
     heat_colours,
     loud_title,
     save_plot,
 )
+from lico_bench.report.picking import GROUPS, Pick, pick_pictures
 
 FAINTEST, STRONGEST = 0.3, 0.8  # opacity where a map is lowest and highest
-GALLERY_ROWS = 6
+PRINTED = 3  # pictures of each group
 GALLERY_ARMS = 4
+CELL_IN, GAP_IN, WORDS_IN, HEAD_IN, TITLE_IN = 1.05, 0.06, 0.3, 0.3, 0.3
+WIDEST_IN = 10.8  # up to which the groups stand beside each other
+TITLES = {"most": "differ most", "least": "differ least", "random": "at random"}
 
 
 def draw_galleries(content: Content, block: Block, gallery: pd.DataFrame) -> Iterator[Plot]:
-    """Pictures beside the maps of each arm, one seed."""
+    """Picked pictures beside the maps of each arm, one seed."""
     for method in content.methods():
         if content.is_control(method):
             continue
-        rows = pictures(content, block, gallery, method)
-        if not rows:
-            continue
-        arms = content.arms[:GALLERY_ARMS]
-        figure = Figure(figsize=(1.75 * (1 + len(arms)), 0.3 + 1.95 * len(rows[:GALLERY_ROWS])))
-        grid = figure.subplots(min(len(rows), GALLERY_ROWS), 1 + len(arms), squeeze=False)
-        for line, by_arm in zip(grid, rows, strict=False):
-            _gallery_line(content, line, by_arm, arms)
-        title = f"{loud_title(block)}: {content.method_title(method)} maps"
-        figure.suptitle(title, fontsize=10)
-        caption = (
-            "Each picture with its label, and each arm's map over it with the arm's prediction. "
-            "Maps run from their own lowest to their own highest value."
-        )
-        yield save_plot(
-            figure,
-            f"gallery_{block.key}_{wording.file_stem(method)}",
-            kind="gallery",
-            title=title,
-            caption=caption,
-        )
+        picks = pick_pictures(content, block, gallery, method)
+        if picks:
+            yield _gallery(content, block, method, picks)
 
 
-def pictures(
-    content: Content, block: Block, gallery: pd.DataFrame, method: str
-) -> list[dict[str, dict[str, Any]]]:
-    """For each picture of the first seed that every arm explained: its gallery rows by arm."""
-    part = gallery[
-        (gallery["dataset"] == block.dataset)
-        & (gallery["source"] == block.source)
-        & (gallery["method"] == method)
-        & gallery["cell"].isin(cells_of(content, block))
-    ]
-    if part.empty:
-        return []
-    part = part[part["seed"] == part["seed"].min()]
-    found = []
-    for _, rows in part.groupby("image_id", sort=True):
-        by_arm = {str(row["arm"]): dict(row) for _, row in rows.iterrows()}
-        if set(content.arms) <= set(by_arm):
-            found.append(by_arm)
-    return found
+def _gallery(content: Content, block: Block, method: str, picks: tuple[Pick, ...]) -> Plot:
+    """All pictures on one pair of axes whose unit is an inch: one axes each takes far longer."""
+    arms = content.arms[:GALLERY_ARMS]
+    groups = [[pick for pick in picks if pick.group == group][:PRINTED] for group in GROUPS]
+    groups = [group for group in groups if group]
+    lines = max(map(len, groups))
+    wide = (CELL_IN + GAP_IN) * (1 + len(arms)) + 0.2
+    high = HEAD_IN + (CELL_IN + WORDS_IN) * lines
+    columns = max(1, min(len(groups), int(WIDEST_IN / wide)))
+    size = (wide * columns, TITLE_IN + high * -(-len(groups) // columns))
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((0, 0, 1, 1))
+    for number, group in enumerate(groups):
+        top = TITLE_IN + high * (number // columns)
+        _group(content, axes, group, arms, wide * (number % columns) + 0.1, top)
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.set_axis_off()
+    title = f"{loud_title(block)}: {content.method_title(method)} maps"
+    axes.text(size[0] / 2, 0.04, title, ha="center", va="top", fontsize=10, parse_math=False)
+    return save_plot(
+        figure,
+        f"gallery_{block.key}_{wording.file_stem(method)}",
+        kind="gallery",
+        title=title,
+        caption=_caption(len(content.arms) - len(arms)),
+    )
 
 
-def heat_png(row: dict[str, Any]) -> bytes:
-    """The saliency map of a gallery row as a coloured PNG that lets the picture shine through."""
-    stream = io.BytesIO()
-    Image.fromarray((255 * _heat(row)).astype(np.uint8)).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+def _caption(num_left_out: int) -> str:
+    left_out = f" {wording.plural(num_left_out, 'arm')} not shown." if num_left_out else ""
+    return (
+        "Pictures on which the arms' maps differ most and least, and others at random: only the "
+        "last say what is usual. Each with its label, and each arm's map over it with the arm's "
+        "prediction. Maps run from their own lowest to their own highest value; d is one minus "
+        "the rank correlation of an arm's map with the reference's, its mean where there are "
+        f"several arms.{left_out}"
+    )
 
 
-def _gallery_line(
-    content: Content, line: Any, by_arm: dict[str, dict[str, Any]], arms: tuple[str, ...]
+def _group(
+    content: Content, axes: Axes, picks: list[Pick], arms: tuple[str, ...], left: float, top: float
 ) -> None:
-    first = by_arm[arms[0]]
-    with Image.open(io.BytesIO(first["image_png"])) as opened:
-        picture = np.asarray(opened.convert("RGB"))
-    for axes in line:
-        axes.set_axis_off()
-    line[0].imshow(picture)
-    line[0].set_title(_short(first["label_name"]), fontsize=8, parse_math=False)
-    for axes, arm in zip(line[1:], arms, strict=True):
-        row = by_arm[arm]
-        axes.imshow(picture)
-        height, width = picture.shape[:2]
-        axes.imshow(_heat(row), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-        sign = "✓" if row["correct"] else "✗"
-        told = f"{content.arm_title(arm)}: {_short(row['predicted_name'])} {sign}"
-        axes.set_title(told, fontsize=8, parse_math=False)
+    heading = f"Maps {TITLES[picks[0].group]}" if len(arms) > 1 else "Pictures at random"
+    if picks[0].group == "random":
+        heading = "Pictures at random"
+    axes.text(left, top + 0.02, heading, fontsize=9.5, va="top")
+    for line, pick in enumerate(picks):
+        y = top + HEAD_IN + line * (CELL_IN + WORDS_IN) + 0.17
+        _words(axes, left, y, pick.by_arm[arms[0]]["label_name"])
+        picture = _picture(pick.by_arm[arms[0]])
+        _show(axes, picture, left, y)
+        for number, arm in enumerate(arms, start=1):
+            x = left + number * (CELL_IN + GAP_IN)
+            row = pick.by_arm[arm]
+            sign = "✓" if row["correct"] else "✗"
+            _words(axes, x, y, f"{content.arm_title(arm)}: {row['predicted_name']}", sign)
+            _show(axes, picture, x, y)
+            _show(axes, heat(row), x, y)
+        if len(content.arms) > 1:
+            told = f"d = {pick.difference:.2f}"
+            axes.text(left + CELL_IN, y + CELL_IN + 0.02, told, fontsize=6.5, va="top", ha="right",
+                      color=GREY)  # fmt: skip
 
 
-def _heat(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+def _words(axes: Axes, x: float, y: float, text: str, sign: str = "") -> None:
+    told = f"{_short(text)} {sign}".strip()
+    axes.text(x, y - 0.03, told, fontsize=6.5, va="bottom", parse_math=False)
+
+
+def _show(axes: Axes, picture: NDArray[Any], x: float, y: float) -> None:
+    axes.imshow(picture, extent=(x, x + CELL_IN, y + CELL_IN, y), aspect="auto")
+
+
+def _picture(row: dict[str, Any]) -> NDArray[Any]:
+    with Image.open(io.BytesIO(row["image_png"])) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def heat(row: dict[str, Any]) -> NDArray[Any]:
     """(H, W, 4) in [0, 1], from the map's lowest to its highest value, faint where it is low."""
     values = np.asarray(row["map"], dtype=float).reshape(row["height"], row["width"])
     span = float(values.max() - values.min())
@@ -112,5 +130,5 @@ def _heat(row: dict[str, Any]) -> np.ndarray[Any, Any]:
     return colours
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= 17 else f"{text[:16]}…"

@@ -38,7 +38,8 @@ def draw_overlay(explanation: Explanation) -> Plot:
     num_rows, num_maps = len(explanation.rows), len(explanation.rows[0].maps)
     with drawing():
         figure = Figure(
-            figsize=(CELL_IN * (1 + num_maps), HEAD_IN + (CELL_IN + WORDS_IN) * num_rows)
+            figsize=(CELL_IN * (1 + num_maps), HEAD_IN + (CELL_IN + WORDS_IN) * num_rows),
+            layout="constrained",
         )
         grid = figure.subplots(num_rows, 1 + num_maps, squeeze=False)
         for line, row in zip(grid, explanation.rows, strict=True):

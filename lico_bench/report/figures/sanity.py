@@ -10,17 +10,19 @@ import pandas as pd
 
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    GREY,
     Axes,
-    Figure,
     Plot,
     colour_of,
+    legend_of,
     loud_title,
+    panel_grid,
     save_plot,
     style_of,
+    title_of,
 )
 from lico_bench.stats.sanity import THRESHOLD
 
-GREY = "#6b6b6b"
 COLUMNS = 4
 LOW, HIGH = 25, 75  # percentiles of the band
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -36,26 +38,28 @@ def draw_sanity(content: Content, block: Block, cascades: pd.DataFrame) -> Itera
     methods = [name for name in content.methods() if name in set(cascades["method"])]
     if not methods:
         return
+    arms = [arm for arm in content.arms if arm in set(cascades["arm"])]
+    figure, grid = panel_grid(
+        len(methods), columns=COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, foot_in=0.45,
+        below_in=0.15, num_labels=len(arms),
+    )  # fmt: skip
     columns = min(COLUMNS, len(methods))
-    lines = -(-len(methods) // columns)
-    figure = Figure(figsize=(max(2.1 * columns, 4.2), 0.9 + 2.1 * lines))
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes in grid[len(methods) :]:
-        axes.set_axis_off()
-    for axes, method in zip(grid, methods, strict=False):
+    for place, (axes, method) in enumerate(zip(grid, methods, strict=True)):
         part = cascades[cascades["method"] == method]
         axes.axhline(THRESHOLD, color=GREY, lw=0.8, ls=":")
-        for arm in content.arms:
+        for arm in arms:
             _line(content, axes, part[part["arm"] == arm], arm)
         control = " (control)" if content.is_control(method) else ""
-        axes.set_title(f"{content.method_title(method)}{control}", fontsize=9)
+        axes.set_title(f"{content.method_title(method)}{control}", fontsize=8.5)
         axes.set_ylim(-0.03, 1.05)
-    _label_stages(grid[: len(methods)], columns, len(cascades["fractions"].iloc[0]) - 1)
-    handles, labels = _legend(grid)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
-    figure.supylabel("size of the rank correlation", fontsize=9)
+        if place % columns == 0:
+            axes.set_ylabel("size of the rank\ncorrelation", fontsize=8)
+        else:
+            axes.tick_params(labelleft=False)
+    _label_stages(grid, columns, len(cascades["fractions"].iloc[0]) - 1)
+    legend_of(figure, grid)
     title = f"{loud_title(block)}: sanity check"
-    figure.suptitle(title, fontsize=10)
+    title_of(figure, title)
     caption = (
         "Size of the rank correlation between the map of the network as trained and the map after "
         "its layers were drawn anew, stage by stage from the output back. Line: mean over "
@@ -90,15 +94,6 @@ def _label_stages(grid: Any, columns: int, count: int) -> None:
             np.linspace(0, 1, count + 1), names, fontsize=7, rotation=40, ha="right",
             rotation_mode="anchor",
         )  # fmt: skip
+        axes.tick_params(axis="y", labelsize=8)
     for axes in grid[-columns:]:  # the lowest panel of each column
-        axes.tick_params(labelbottom=True)
-        axes.set_xlabel("randomised, output first", fontsize=8)
-
-
-def _legend(grid: Any) -> tuple[list[Any], list[str]]:
-    """Handles and labels of the arms, each once, whichever panel has them."""
-    found: dict[str, Any] = {}
-    for axes in grid:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    return list(found.values()), list(found)
+        axes.set_xlabel("randomised, output first", fontsize=8, labelpad=1)

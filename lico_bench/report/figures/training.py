@@ -8,51 +8,78 @@ import pandas as pd
 
 from lico_bench.report.content import Block, Content
 from lico_bench.report.figures.canvas import (
+    LEAST_SPAN,
     Axes,
-    Figure,
     Plot,
     cells_of,
     colour_of,
+    legend_of,
+    log_axis,
     loud_title,
+    panel_grid,
     save_plot,
+    short_ticks,
     style_of,
+    title_of,
     whole_ticks,
+    widen,
 )
 
 FIRST_QUANTITIES = ("loss", "train_accuracy", "cross_entropy")
 GRADIENT_NORM = "_gradient_norm"  # of a weighted term on the backbone; they differ by magnitudes
 SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not the model
+MOST_QUANTITIES = 18  # on one sheet
 
 
 def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iterator[Plot]:
     """Each recorded quantity over the epochs, one line per model."""
     cells = cells_of(content, block)
     part = history[history["cell"].isin(cells) & ~history["quantity"].isin(SKIPPED_QUANTITIES)]
-    quantities = sorted(part["quantity"].unique(), key=_place)
-    if not quantities:
+    every = sorted(part["quantity"].unique(), key=_place)
+    if not every:
         return
-    columns = min(3, len(quantities))
-    lines = -(-len(quantities) // columns)
-    figure = Figure(figsize=(2.6 * columns, 0.5 + 1.7 * lines))
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes in grid[len(quantities) :]:
-        axes.set_axis_off()
-    for axes, quantity in zip(grid, quantities, strict=False):
+    # One epoch makes points, not curves: the first of them are enough.
+    quantities = every[: MOST_QUANTITIES if part["epoch"].nunique() > 1 else 3]
+    arms = [arm for arm in content.arms if arm in set(cells.values())]
+    figure, grid = panel_grid(
+        len(quantities), columns=3, panel_in=(1.9, 1.15), below_in=0.1, num_labels=len(arms)
+    )
+    for axes, quantity in zip(grid, quantities, strict=True):
         _quantity(content, axes, part[part["quantity"] == quantity], cells)
-        whole_ticks(axes)
-        axes.set_title(quantity.replace("_", " "), fontsize=9)
+        axes.set_title(quantity.replace("_", " "), fontsize=8.5)
         if quantity.endswith(GRADIENT_NORM):
-            axes.set_yscale("log")
+            log_axis(axes)
+        else:
+            short_ticks(axes)
+            low, high = axes.get_ylim()
+            widen(axes, LEAST_SPAN * max(abs(low), abs(high)))
+        whole_ticks(axes)
+    for axes in grid[-3:]:
+        axes.set_xlabel("epoch", fontsize=8, labelpad=1)
+    legend_of(figure, grid)
     title = f"{loud_title(block)}: training"
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
-    figure.suptitle(title, fontsize=10)
+    title_of(figure, title)
+    yield save_plot(
+        figure,
+        f"training_{block.key}",
+        kind="training",
+        title=title,
+        caption=_caption(len(quantities), len(every)),
+    )
+
+
+def _caption(num_shown: int, num_recorded: int) -> str:
     caption = (
         "What was recorded while training, by epoch; one line per model. Gradient norms are of "
         "each weighted loss term on the backbone; channel cosine and effective rank say how alike "
         "the channel maps of an image are (1 and 1 where all channels have become one map)."
     )
-    yield save_plot(figure, f"training_{block.key}", kind="training", title=title, caption=caption)
+    if num_shown == num_recorded:
+        return caption
+    return (
+        f"What was recorded while training, by epoch; one line per model. {num_shown} of "
+        f"{num_recorded} quantities; the others are in the models' history.parquet."
+    )
 
 
 def _place(quantity: str) -> tuple[int, str]:

@@ -1,0 +1,155 @@
+"""The history of several runs as files: one page, one table as CSV, plots."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.report import wording
+from lico_bench.report.content import SETTING
+from lico_bench.report.figures import Plot, draw_history
+from lico_bench.report.history import SERIES, History, PastRun, gather_history
+from lico_bench.report.templating import fill_template
+from lico_bench.store import RunFolder, write_bytes
+
+TEMPLATE = "history.html.j2"
+OWN_TITLE = "The models themselves"  # scores without rules of a protocol
+
+
+@dataclass(frozen=True)
+class HistoryPaths:
+    """Where the parts of a history are."""
+
+    folder: Path
+    html: Path
+    table: Path
+    figures: tuple[Path, ...]
+
+
+def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
+    """Write `history.html`, `history.csv` and plots into the folder `out`; older ones are replaced.
+
+    Raises:
+        InvalidInputError: for a run given twice, or an `out` inside of a run.
+        NotComparableError: if no two runs have a series in common.
+        MissingDataError: for a folder that holds no run, or no finished cell.
+        BrokenFileError: for an unreadable file; what is there stays.
+    """
+    _check_outside(out)
+    history = gather_history(runs)
+    plots = list(draw_history(history))
+    page = render_history(history, plots)
+    # Everything is made before anything is replaced.
+    figures = out / "figures"
+    for plot in plots:
+        write_bytes(figures / f"{plot.name}.png", plot.png)
+        write_bytes(figures / f"{plot.name}.pdf", plot.pdf)
+    written = {figures / f"{plot.name}.{kind}" for plot in plots for kind in ("png", "pdf")}
+    for old in set(figures.glob("history_*.p[nd][gf]")) - written:
+        old.unlink()
+    table = history.means.to_csv(index=False, float_format="%.6f")
+    write_bytes(out / "history.csv", table.encode())
+    write_bytes(out / "history.html", page.encode())
+    return HistoryPaths(out, out / "history.html", out / "history.csv", tuple(sorted(written)))
+
+
+def render_history(history: History, plots: Sequence[Plot]) -> str:
+    """The page as text, with its plots inside."""
+    return fill_template(
+        TEMPLATE,
+        history=history,
+        runs=[_run(run) for run in history.runs],
+        tables=[_table(history, protocol) for protocol in history.protocols],
+        plots=[(plot, _data_uri(plot.png)) for plot in plots],
+        standin=wording.STANDIN,
+        bar_width=0,  # the shared macros know of bars; this page draws none
+    )
+
+
+def _check_outside(out: Path) -> None:
+    for folder in (out.resolve(), *out.resolve().parents):
+        if RunFolder(folder).manifest_path.is_file():
+            raise InvalidInputError(
+                f"--out {out}: expected a folder outside of every run, but {folder} is a run; "
+                "choose another, such as results/history"
+            )
+
+
+def _run(run: PastRun) -> dict[str, Any]:
+    suite = run.content.manifest["suite"]
+    return {
+        "name": run.name,
+        "path": str(run.content.run.path),
+        "started": run.started or "unknown",
+        "version": run.version,
+        "profile": suite.get("profile", "none"),
+        "arms": [run.content.arm_title(arm) for arm in run.content.arms],
+        "datasets": [
+            {"title": block.title, "data": block.data, "is_standin": block.is_standin}
+            for block in run.content.blocks
+        ],
+        "seeds": wording.plural(max(block.num_seeds for block in run.content.blocks), "seed"),
+    }
+
+
+def _table(history: History, protocol: str) -> dict[str, Any]:
+    """One protocol's series as lines, its runs as columns; others have no number in it."""
+    runs = history.under(protocol)
+    known = (run.content.manifest.get("protocols", {}).get(protocol) for run in reversed(runs))
+    facts = next((one for one in known if one), None)
+    means = history.means[history.means["protocol"] == protocol]
+    return {
+        "title": protocol or OWN_TITLE,
+        "rules": wording.protocol_sentence(protocol, facts) if protocol else "",
+        "runs": [{"name": run.name, "started": run.started[:10]} for run in runs],
+        "rows": list(_rows(history, means, runs)),
+    }
+
+
+def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterator[dict[str, Any]]:
+    """In the order of the newest run that has a series."""
+    for key, part in means.groupby(list(SERIES), sort=False):
+        series = dict(zip(SERIES, map(str, key), strict=True))
+        content, block = history.newest(tuple(series[name] for name in SETTING))
+        spec = next(
+            run.content.specs[series["metric"]]
+            for run in reversed(runs)
+            if series["metric"] in run.content.specs
+        )
+        by_run = {row["run"]: row for _, row in part.iterrows()}
+        budget = "" if block.labels == "full" else f", {block.labels} labels"
+        yield {
+            "dataset": f"{block.title}{budget}",
+            "backbone": block.backbone,
+            "is_standin": block.is_standin,
+            "method": content.method_title(series["method"]),
+            "is_control": content.is_control(series["method"]),
+            "score": wording.title_with_arrow(spec),
+            "unit": spec.unit,
+            "arm": content.arm_title(series["arm"]),
+            "cells": [_cell(by_run.get(run.name), spec) for run in runs],
+        }
+
+
+def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
+    """A mean, its interval and what it rests on; None where the run has no such number."""
+    if row is None:
+        return None
+    interval = wording.mean_interval(row["low"], row["high"], spec)
+    images = wording.plural(int(row["num_images"]), "image")
+    return {
+        "mean": wording.value(row["mean"], spec),
+        "interval": "no interval" if interval == wording.NOTHING else interval,
+        "counts": f"{images}, {wording.plural(int(row['num_seeds']), 'seed')}",
+        "note": row["note"],
+    }
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

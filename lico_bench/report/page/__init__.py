@@ -1,0 +1,5 @@
+"""The HTML page: one file, pictures inlined, nothing fetched from anywhere."""
+
+from lico_bench.report.page.render import render_page
+
+__all__ = ["render_page"]

@@ -1,0 +1,72 @@
+"""The page as text: what its parts show, put into the template."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from lico_bench.report import wording
+from lico_bench.report.content import Content
+from lico_bench.report.figures import Plot
+from lico_bench.report.page.anchors import place_anchors
+from lico_bench.report.page.gallery import Album, galleries
+from lico_bench.report.page.lines import BAR_WIDTH
+from lico_bench.report.page.numbers import all_numbers
+from lico_bench.report.page.papers import paper_tables
+from lico_bench.report.page.provenance import provenance
+from lico_bench.report.page.results import result_tables
+from lico_bench.report.page.verdicts import count_outcomes, verdict_cards
+from lico_bench.report.templating import fill_template
+
+TEMPLATE = "report.html.j2"
+
+
+def render_page(content: Content, plots: Sequence[Plot], tables: Sequence[str]) -> str:
+    """One HTML file that holds all it shows; `tables` are the stems of the LaTeX tables beside it.
+
+    It works from a disk, without a network, and all but the table of all numbers without scripts.
+    """
+    anchors = place_anchors(content)
+    album = Album()
+    return fill_template(
+        TEMPLATE,
+        content=content,
+        manifest=content.manifest,
+        suite=content.manifest["suite"],
+        arm_titles=[content.arm_title(arm) for arm in content.arms],
+        counts=_counts(content),
+        outcomes=count_outcomes(content),
+        claims=verdict_cards(content, anchors),
+        blocks=result_tables(content, anchors),
+        papers=paper_tables(content),
+        numbers=all_numbers(content, anchors),
+        plots=[(plot, png_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
+        gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
+        galleries=galleries(content, album),
+        pictures=album.uris,
+        provenance=provenance(content, anchors),
+        tables=tables,
+        seeds=wording.seeds_sentence(min(block.num_seeds for block in content.blocks)),
+        family=wording.family_sentence(content.num_compared) if content.num_compared else "",
+        standin=wording.STANDIN,
+        bar_width=BAR_WIDTH,
+    )
+
+
+def png_uri(png: bytes) -> str:
+    """A PNG as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _counts(content: Content) -> list[str]:
+    """The size of the run in a few words each."""
+    standins = len({block.dataset for block in content.blocks if block.is_standin})
+    datasets = wording.plural(len({block.dataset for block in content.blocks}), "data set")
+    return [
+        f"{datasets}, {standins} of them stand-ins" if standins else datasets,
+        wording.plural(len(content.arms), "arm"),
+        wording.plural(max(block.num_seeds for block in content.blocks), "seed"),
+        wording.plural(len(content.methods()), "saliency method"),
+        wording.plural(content.rows["cell"].nunique(), "trained model"),
+        f"{len(content.rows):,} scores of single images",
+    ]
