@@ -210,7 +210,7 @@ class RunFolder:
             if cells is not None and key not in cells:
                 continue
             path = self.cell(key).table(name)
-            frame = read_parquet(path)
+            frame = _read_table(path)
             missing = [column for column in columns if column not in frame.columns]
             if missing:
                 raise BrokenFileError(
@@ -224,6 +224,17 @@ class RunFolder:
                 f"{self.path}: no finished cell yet; repeat `lico-bench run` to finish it"
             )
         return pd.concat(frames, ignore_index=True)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table of a finished cell; where it is damaged, what makes it anew."""
+    remedy = f"delete {path.parent / 'done.json'} and repeat the same `lico-bench run`"
+    try:
+        return read_parquet(path)
+    except MissingDataError as error:
+        raise MissingDataError(f"{path} of a finished cell is missing; {remedy}") from error
+    except BrokenFileError as error:
+        raise BrokenFileError(f"{path}: not a whole Parquet file; {remedy}") from error
 
 
 def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fake_run import make_run
 
 from lico_bench.cli import main
-from lico_bench.errors import BrokenFileError
+from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store import RunFolder, read_parquet, write_parquet
 
 TABLES = ("rows", "curves", "gallery", "history")
@@ -67,6 +67,17 @@ def test_damaged_table_is_a_broken_file_that_is_named(whole, tmp_path, table, da
     with pytest.raises(BrokenFileError) as caught:
         getattr(run, table)()
     assert str(damaged) in str(caught.value)
+
+
+def test_missing_table_of_a_finished_cell_is_named_with_what_makes_it_anew(whole, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(whole.path, run.path)
+    gone = next(run.path.glob("cells/*/rows.parquet"))
+    gone.unlink()
+    with pytest.raises(MissingDataError) as caught:
+        run.rows()
+    assert str(gone) in str(caught.value)
+    assert f"delete {gone.parent / 'done.json'} and repeat" in str(caught.value)
 
 
 def test_report_of_a_damaged_run_is_one_sentence_and_the_old_report_stays(

@@ -174,7 +174,7 @@ def test_anything_with_to_frame_is_taken():
 
 def test_unpaired_image_is_named():
     rows = pair_of(np.zeros((1, 3)), np.zeros((1, 3)))
-    with pytest.raises(NotComparableError, match=r"1 images have insertion.*test/00002"):
+    with pytest.raises(NotComparableError, match=r"1 image has insertion.*test/00002"):
         paired_differences(rows.iloc[:-1])
 
 
