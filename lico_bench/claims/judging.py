@@ -219,7 +219,7 @@ def _verdict(claim: Claim, scope: Scope, evidence: tuple[Evidence, ...]) -> Clai
     if outcome == "not_tested":
         told = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
     else:
-        told = _counts(outcomes)
+        told = first[0].sentence if len(first) == 1 else _counts(outcomes)
         if not told.startswith(_word(outcome)):
             told = f"{_word(outcome)}: {told}"
     return ClaimVerdict(claim, outcome, "; ".join([told, *notes]), evidence)
