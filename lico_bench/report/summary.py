@@ -66,7 +66,8 @@ def _claims(content: Content) -> Iterator[RenderableType]:
         for one in tested:
             style = _VERDICT_STYLES[one.outcome]
             told = f"[{style}]{one.outcome}[/]"
-            table.add_row(escape(one.claim.title), told, escape(one.sentence))
+            reason = one.sentence.removeprefix(f"{one.outcome}: ")
+            table.add_row(escape(one.claim.title), told, escape(reason))
         yield table
     silent = len(content.claims) - len(tested)
     if silent:
