@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
-from lico_bench.errors import InvalidInputError
+from lico_bench.errors import CONTROLS, InvalidInputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+LONGEST_NAME, LONGEST_TITLE = 200, 300
+_NAME = re.compile(r"\w[\w .,:;=()@+\-\[\]'*%]*")
+_CONTROL = re.compile(f"[{CONTROLS}]")
 RANGE_SLACK = 1e-4  # resampling may overshoot [0, 1] by rounding
 
 
@@ -73,6 +77,29 @@ def check_maps(maps: Tensor, *, num_images: int, size: tuple[int, int]) -> None:
             f"maps: expected finite values, got NaN or infinity in {int(broken.sum())} of "
             f"{num_images} maps (first: number {first}); mend the method that made them"
         )
+
+
+def is_plain(text: object) -> bool:
+    """Whether `text` is one line of text without control signs, which a terminal would obey."""
+    return isinstance(text, str) and _CONTROL.search(text) is None
+
+
+def is_title(text: object) -> bool:
+    """Whether `text` may be shown as somebody's name for a thing: a class, a picture, a dataset."""
+    return is_plain(text) and 0 < len(str(text)) <= LONGEST_TITLE
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` may become part of a path or a cell of a spreadsheet.
+
+    It starts with a letter, a digit or an underscore and has neither slash nor control sign.
+    """
+    return (
+        isinstance(text, str)
+        and len(text) <= LONGEST_NAME
+        and _NAME.fullmatch(text) is not None
+        and text.strip(" .") == text
+    )
 
 
 def check_positive(name: str, value: float) -> None:

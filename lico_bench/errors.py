@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# Signs that do something in place of being shown: they move the cursor of a terminal, turn the
+# direction of a line, or are no text at all. Breaks of lines are among them.
+CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+_CONTROL = re.compile(f"[{CONTROLS}]")
+
+
+def plain(text: str) -> str:
+    """`text` on one line, where control signs can be read and do nothing."""
+    return _CONTROL.sub(lambda sign: " " if sign[0] in "\t\n" else repr(sign[0])[1:-1], text)
 
 
 class LicoBenchError(Exception):
@@ -11,7 +22,7 @@ class LicoBenchError(Exception):
 
     def __str__(self) -> str:
         # KeyError would print the quoted repr of its argument.
-        return str(self.args[0]) if self.args else ""
+        return plain(str(self.args[0])) if self.args else ""
 
 
 class UnknownNameError(LicoBenchError, KeyError):
@@ -56,3 +67,26 @@ class ConvergenceError(LicoBenchError, ArithmeticError):
 
 class OutOfMemoryError(LicoBenchError, MemoryError):
     """Not even one picture at a time fits into memory."""
+
+
+class LostPeersError(LicoBenchError, ConnectionError):
+    """Processes that train one model together and have lost one of them."""
+
+
+class DiskFullError(LicoBenchError, OSError):
+    """A file that could not be written, because there is no room for it."""
+
+
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: what schedulers take as "start it again"
+
+
+class Preempted(BaseException):
+    """The machine wants its place back. No error: nothing that catches errors may catch it."""
+
+
+class RunBusyError(LicoBenchError, BlockingIOError):
+    """A run folder that another process is at work on."""
+
+
+class ClusterError(LicoBenchError, ConnectionError):
+    """A cluster that cannot be joined, or whose machines cannot run the cells."""

@@ -41,9 +41,9 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 
         fetched = fetch_dataset(name, data_root, show)
     for path in fetched.files:
-        console.print(f"  checked: {path}", highlight=False, soft_wrap=True)
+        console.print(f"  checked: {path}", highlight=False, markup=False, soft_wrap=True)
     if fetched.steps:
-        console.print(f"{name} must be fetched by hand:", highlight=False)
+        console.print(f"{name} must be fetched by hand:", highlight=False, markup=False)
         for number, step in enumerate(fetched.steps, 1):
             console.print(f"  {number}. {step}", highlight=False, markup=False, soft_wrap=True)
 
@@ -64,7 +64,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
             root=data_root,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
-    console.print(f"{name}: {report.found.folder}", highlight=False, soft_wrap=True)
+    console.print(f"{name}: {report.found.folder}", highlight=False, markup=False, soft_wrap=True)
     for split in report.splits:
         _show(split, console)
     if not report.is_sound:
@@ -89,6 +89,7 @@ def where(name: Name, data_root: DataRoot = None) -> None:
 def _show(split: SplitReport, console: Console) -> None:
     regions = f", {split.num_regions:,} regions" if split.num_regions else ""
     counts = f"{split.found_count:,} of {split.official_count:,} images{regions}"
-    console.print(f"  {split.split}: {counts}, {len(split.broken)} broken", highlight=False)
+    told = f"  {split.split}: {counts}, {len(split.broken)} broken"
+    console.print(told, highlight=False, markup=False)
     for sentence in (*split.broken, *split.notes):
         console.print(f"    {sentence}", highlight=False, markup=False, soft_wrap=True)

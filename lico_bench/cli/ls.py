@@ -16,6 +16,7 @@ def ls(
 ) -> None:
     """List what can be named in other commands."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lico_bench.errors import UnknownNameError
@@ -27,7 +28,7 @@ def ls(
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows():
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a card of the user's may say anything
     Console().print(table)
 
 

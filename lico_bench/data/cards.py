@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lico_bench.checks import check_choice
+from lico_bench.checks import check_choice, is_name, is_title
 from lico_bench.errors import BrokenFileError, UnknownNameError
 from lico_bench.records import Source
 from lico_bench.runtime import data_root, shipped
@@ -187,6 +187,11 @@ def _check_card(path: Path, card: DatasetCard) -> None:
     twice = _repeated(card.prompt_names)
     if twice:
         refuse(f"prompt name '{twice}' occurs twice")
+    if not is_name(card.name):
+        refuse("expected a file name of letters, digits and underscores")
+    for text in (card.title, *card.class_names, *card.prompt_names, *card.class_ids):
+        if not is_title(text):
+            refuse(f"expected names of one line without control signs, got {text!r:.60}")
     num_classes = len(card.class_names)
     if num_classes < 2:
         refuse(f"expected at least two class names, got {num_classes}")

@@ -126,8 +126,8 @@ class Dataset:
             raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
         out = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
         for place, index in enumerate(positions.tolist()):
-            height, width = self.pictures.stored_size(index)
-            out[place] = fit_region(self.region_source[index], self.pictures.fit, height, width)
+            stored = self.pictures.stored(index)
+            out[place] = fit_region(self.region_source[index], self.pictures.fit, *stored)
         return out
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
@@ -144,8 +144,8 @@ class Dataset:
             raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
         found = []
         for index in positions.tolist():
-            height, width = self.pictures.stored_size(index)
-            found.append(fit_instances(self.region_source[index], self.pictures.fit, height, width))
+            stored = self.pictures.stored(index)
+            found.append(fit_instances(self.region_source[index], self.pictures.fit, *stored))
         return found
 
     def batches(
@@ -156,6 +156,8 @@ class Dataset:
         crop_padding_px: int = 4,
         generator: torch.Generator | None = None,
         device: str | torch.device = "cpu",
+        skip: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels of each batch in `order`, on `device`.
 
@@ -166,9 +168,12 @@ class Dataset:
             generator: a CPU generator; each batch draws (n, 5) numbers from it, in order and in
                 the calling thread, whatever the augmentation.
             device: where the batches go.
+            skip: so many batches at the front are drawn like the others, and not read.
+            part: number and count of equal parts of each batch, of which that one is read; the
+                draws are those of the whole batch.
 
         Yields:
-            (n, 3, H, W) float32 in [0, 1] and (n,) int64.
+            (n, 3, H, W) float32 in [0, 1], of the part, and the labels (n,) int64 of the batch.
 
         Raises:
             InvalidInputError: for an unknown augmentation, or a random one without generator.
@@ -179,7 +184,9 @@ class Dataset:
                 f"augmentation '{augmentation}' draws at random; pass generator=, "
                 "a torch.Generator on the CPU"
             )
-        return self._batches(order, augmentation, crop_padding_px, generator, torch.device(device))
+        return self._batches(
+            order, augmentation, crop_padding_px, generator, torch.device(device), skip, part
+        )
 
     def subset(self, indices: Indices) -> Dataset:
         """The images at `indices`, in that order, as a dataset of its own."""
@@ -208,20 +215,26 @@ class Dataset:
         padding_px: int,
         generator: torch.Generator | None,
         device: torch.device,
+        skip: int,
+        part: tuple[int, int],
     ) -> Iterator[tuple[Tensor, Tensor]]:
         ahead: list[tuple[Tensor, Tensor]] = []
         is_resized = augmentation == "resized_crop_flip"
+        index, count = part
 
         def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
-            for indices in order:
+            for number, indices in enumerate(order):
                 # Without a generator nothing below looks at the draws.
                 drawn = (
                     torch.ones(len(indices), augment.DRAWS)
                     if generator is None
                     else augment.draw(len(indices), generator)
                 )
+                if number < skip:
+                    continue
+                drawn = drawn.chunk(count)[index]
                 ahead.append((indices, drawn))
-                yield indices, drawn if is_resized else None
+                yield indices.chunk(count)[index], drawn if is_resized else None
 
         for images in self.pictures.stream(steps(), device):
             indices, drawn = ahead.pop(0)

@@ -7,10 +7,11 @@ the steps are given instead.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import shutil
 import tarfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from http import HTTPStatus
 from pathlib import Path
 
 from lico_bench.data.cards import SourceFile, load_card
+from lico_bench.data.index_files import inside
+from lico_bench.data.unpacking import unpack_tar
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import data_root
 
 BLOCK = 2**20
 TIMEOUT_S = 30
+SCHEMES = ("https", "http")  # others would read this machine's own files
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -70,14 +74,25 @@ def fetch(
         if source.manual:
             steps += [*source.manual, f"Everything belongs in {folder}."]
         else:
-            files.append(_fetch_file(source, folder / source.folder, progress))
+            files.append(_fetch_file(source, _place(source, folder), progress))
     if not card.sources:
         steps = [f"The card of {card.title} names no source; put {card.expects} in {folder}."]
     return Fetched(card.name, folder, tuple(files), tuple(steps))
 
 
-def _fetch_file(source: SourceFile, folder: Path, progress: Progress | None) -> Path:
-    path = folder / source.url.rsplit("/", 1)[-1]
+def _place(source: SourceFile, folder: Path) -> Path:
+    """Where a file goes; a card from somebody else must not lead out of the folder."""
+    told = f"the card's source {source.url}"
+    if urllib.parse.urlsplit(source.url).scheme not in SCHEMES:
+        raise BrokenFileError(
+            f"{told}: expected an address that starts with https:// or http://; mend the card"
+        )
+    place = inside(folder, source.folder, told) if source.folder else folder
+    return inside(place, source.url.rsplit("/", 1)[-1] or ".", told)
+
+
+def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Path:
+    folder = path.parent
     if not (path.is_file() and _is_intact(path, source)):
         part = path.with_name(path.name + ".part")
         _download(source.url, part, progress)
@@ -110,7 +125,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             resumes = answer.status == HTTPStatus.PARTIAL_CONTENT
             start = start if resumes else 0
             length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else None
+            total = start + int(length) if length and length.isdecimal() else None
             # Only now: an address that does not answer leaves no empty folder behind.
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if resumes else "wb") as file:
@@ -127,7 +142,7 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             f"{url}: the server answers {error.code} {error.reason}; "
             "fetch the file by hand, or use stand-ins with --data standin"
         ) from error
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise MissingDataError(
             f"{url}: cannot be fetched ({reason}); run the command again where there is a network "
@@ -141,20 +156,8 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack `archive` beside itself; members that would land elsewhere are refused."""
+    """Unpack `archive` beside itself, once."""
     done = archive.with_name(archive.name + ".unpacked")
-    if done.is_file():
-        return
-    needed = archive.stat().st_size
-    if shutil.disk_usage(folder).free < needed:
-        raise MissingDataError(
-            f"{folder}: too little room to unpack {archive.name}; free at least {needed:,} bytes"
-        )
-    try:
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise BrokenFileError(
-            f"{archive}: cannot be unpacked ({error}); delete it and fetch again"
-        ) from error
-    done.touch()
+    if not done.is_file():
+        unpack_tar(archive, folder)
+        done.touch()

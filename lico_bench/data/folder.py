@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from lico_bench.checks import check_count
+from lico_bench.checks import LONGEST_TITLE, check_count, is_title
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.geometry import Fit
+from lico_bench.data.image_files import open_picture, stored_picture
 from lico_bench.data.index_files import comparable
-from lico_bench.data.listing import Faults, Listing, digest_of
+from lico_bench.data.listing import Faults, Listing, check_ids, digest_of
 from lico_bench.data.pictures import FilePictures
 from lico_bench.data.readers.class_folders import SUFFIXES
 from lico_bench.data.reading import without_broken
@@ -127,6 +127,7 @@ def load_folder(
             f"{folder}: no pictures ({', '.join(SUFFIXES)}) in it or in class folders below it; "
             "correct --images"
         )
+    _check_titles(folder, [folder.name, *(f.name for f in class_folders)])
     listing = _labelled(folder, classes, loose) if class_folders else _unlabelled(folder, loose)
     names = tuple(classes or ())
     if class_folders and classes is None:
@@ -161,6 +162,12 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise BrokenFileError(f"{path}: expected one class name per line, got none")
+    odd = next((name for name in names if not is_title(name)), None)
+    if odd is not None:
+        raise BrokenFileError(
+            f"{path}: expected names of at most {LONGEST_TITLE} signs without control signs, got "
+            f"'{odd[:60]}'; mend that line"
+        )
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
         raise BrokenFileError(f"{path}: the class '{twice}' is named twice; number one of them")
@@ -171,18 +178,28 @@ def natural_size(files: Sequence[Path | bytes]) -> int:
     """The side in px of pictures that are all squares of one size up to 224; else 224."""
     side = 0
     for file in files:
-        width, height = _size(file)
+        height, width = _size(file)
         if width != height or not 0 < width <= USUAL_SIZE or side not in (0, width):
             return USUAL_SIZE
         side = width
     return side or USUAL_SIZE
 
 
+def _check_titles(folder: Path, names: Sequence[str]) -> None:
+    """Raise unless names of folders can be shown: they become those of the classes."""
+    for name in names:
+        if name and not is_title(name):
+            raise InvalidInputError(
+                f"{folder}: a folder is called '{name}', with control signs or letters that are "
+                "no UTF-8; rename it"
+            )
+
+
 def _size(file: Path | bytes) -> tuple[int, int]:
     try:
-        with Image.open(file) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        with open_picture(file, "", "") as image:
+            return stored_picture(image).upright
+    except (OSError, BrokenFileError):
         return 0, 0  # told with its name when it is decoded
 
 
@@ -196,9 +213,11 @@ def _pictures_in(folder: Path, *, deep: bool) -> list[Path]:
 
 
 def _unlabelled(folder: Path, files: list[Path]) -> Listing:
+    image_ids = tuple(f.relative_to(folder).as_posix() for f in files)
+    check_ids(folder, image_ids)
     return Listing(
         labels=np.zeros(len(files), dtype=np.int64),
-        image_ids=tuple(f.relative_to(folder).as_posix() for f in files),
+        image_ids=image_ids,
         files=tuple(files),
     )
 

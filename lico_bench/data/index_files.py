@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
+from lico_bench.data.array_pickle import load_arrays
 from lico_bench.data.cards import DatasetCard
+from lico_bench.data.matlab_files import MatlabError, read_variable
 from lico_bench.errors import BrokenFileError, MissingDataError
-
-# What the official pickles hold: arrays and plain values. Old and new NumPy name the same function
-# differently, so names are mapped instead of imported.
-_ARRAY_PARTS: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): codecs.encode,
-}
-for _module in ("numpy.core", "numpy._core"):
-    _ARRAY_PARTS[_module + ".multiarray", "_reconstruct"] = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    _ARRAY_PARTS[_module + ".numeric", "_frombuffer"] = np._core.numeric._frombuffer  # type: ignore[attr-defined]
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds NumPy arrays and plain values; anything else that a pickle names is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ARRAY_PARTS[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f"it asks to load {module}.{name}, which no image archive needs"
-            ) from None
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
@@ -48,20 +23,19 @@ def read_pickle(path: Path) -> dict[str, Any]:
         BrokenFileError: if it is damaged, holds something else, or asks to import anything.
     """
     try:
-        with need_file(path).open("rb") as file:
-            value = _ArraysOnly(file, encoding="latin1").load()
+        value = load_arrays(need_file(path).read_bytes())
     except MissingDataError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise BrokenFileError(
             f"{path}: refused as an archive of images ({error}); unpack the official archive again"
         ) from error
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not all(isinstance(key, str | bytes) for key in value):
         raise BrokenFileError(
-            f"{path}: expected a pickled dictionary, got {type(value).__name__}; "
+            f"{path}: expected a pickled dictionary of names, got {type(value).__name__}; "
             "unpack the official archive again"
         )
-    return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in value.items()}
+    return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in value.items()}
 
 
 def read_mat(path: Path, name: str) -> NDArray[Any]:
@@ -72,16 +46,14 @@ def read_mat(path: Path, name: str) -> NDArray[Any]:
         BrokenFileError: if it is damaged or has no such variable.
     """
     try:
-        content = scipy.io.loadmat(need_file(path), squeeze_me=True, variable_names=[name])
-    except MissingDataError:
-        raise
-    except Exception as error:  # scipy raises nearly anything on damaged files
+        found = read_variable(need_file(path), name)
+    except (MatlabError, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise BrokenFileError(
             f"{path}: not readable as a MATLAB file ({error}); unpack it again"
         ) from error
-    if name not in content:
+    if found is None:
         raise BrokenFileError(f"{path}: has no variable '{name}'; unpack the official file again")
-    return np.atleast_1d(content[name])
+    return found
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -162,7 +134,8 @@ def inside(folder: Path, name: str, place: str) -> Path:
         BrokenFileError: for an absolute path or one with `..`.
     """
     pure = PurePosixPath(name.replace("\\", "/"))
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or ":" in pure.parts[0]:
+    is_odd = any(ord(sign) < ord(" ") for sign in name)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or ":" in pure.parts[0] or is_odd:
         raise BrokenFileError(
             f"{place}: '{name}' leads out of {folder}; take the list from the official archive"
         )

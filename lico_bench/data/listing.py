@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lico_bench.checks import is_plain
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.regions import Region
-from lico_bench.errors import LicoBenchError
+from lico_bench.errors import BrokenFileError, LicoBenchError
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,20 @@ class Reader(NamedTuple):
 
     splits: Callable[[Path, DatasetCard], tuple[str, ...]]
     read: Callable[[Path, str, DatasetCard, Faults], Listing]
+
+
+def check_ids(folder: Path, image_ids: Iterable[str]) -> None:
+    """Raise unless every picture's name can be shown, stored and compared.
+
+    Raises:
+        BrokenFileError: for control signs, or a name that is no UTF-8.
+    """
+    odd = next((name for name in image_ids if not is_plain(name)), None)
+    if odd is not None:
+        raise BrokenFileError(
+            f"{folder}: a picture is called '{odd}', with control signs or letters that are no "
+            "UTF-8; rename it"
+        )
 
 
 def digest_of(parts: Iterable[bytes | str]) -> str:

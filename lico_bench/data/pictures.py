@@ -5,7 +5,6 @@ Decoding releases the interpreter's lock, so threads suffice and nothing has to 
 
 from __future__ import annotations
 
-import io
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,16 +14,26 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from lico_bench.data import augmentation
 from lico_bench.data.geometry import Fit
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.data.image_files import (
+    DECODING_ERRORS,
+    Stored,
+    as_rgb,
+    broken_picture,
+    open_picture,
+    stored_picture,
+    turn_picture,
+)
+from lico_bench.errors import MissingDataError
 
 CACHE_BYTES = 512 * 2**20  # decoded pictures are kept up to this sum, so memory stays bounded
 PREFETCHED_BATCHES = 3
 FILES_PER_JOB = 8  # small enough to keep all workers busy, large enough to hide the hand-over
+REMEDY = "restore it from the official archive, or pass --skip-broken"
 Step = tuple[Tensor, Tensor | None]  # image indices; draws of a resized crop, if there is one
 
 
@@ -128,10 +137,10 @@ class FilePictures:
             tuple(self.files[i] for i in chosen), tuple(self.image_ids[i] for i in chosen), self.fit
         )
 
-    def stored_size(self, index: int) -> tuple[int, int]:
-        """Height and width of the picture as it lies on disk."""
+    def stored(self, index: int) -> Stored:
+        """Size and orientation of the picture as it lies on disk."""
         with self._open(index) as image:
-            return image.height, image.width
+            return stored_picture(image)
 
     def decode(self, index: int, crop_draws: Tensor | None = None) -> Tensor:
         """(3, S, S) uint8: one picture in evaluation form, or a random resized crop of it.
@@ -143,44 +152,37 @@ class FilePictures:
         with self._open(index) as image:
             try:
                 fitted = self._fitted(image, crop_draws)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise self._broken(index, error) from error
+            except DECODING_ERRORS as error:
+                source, name = self.files[index], self._name(index)
+                raise broken_picture(source, name, error, REMEDY) from error
         # The copy makes the array writable, which torch asks for.
         return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
 
     def _fitted(self, image: Image.Image, crop_draws: Tensor | None) -> Image.Image:
-        height, width = image.height, image.width
+        stored = stored_picture(image)
+        height, width = stored.upright
         if crop_draws is None:
             if not self.fit.cut_bottom_px:
                 # JPEG decodes straight to 1/2, 1/4 or 1/8, never below the size asked for.
-                image.draft(None, self.fit.resized(height, width)[::-1])
-            fitted: Image.Image = self.fit.apply(image.convert("RGB"), height, width)
+                target = Stored(*self.fit.resized(height, width), stored.orientation)
+                image.draft(None, target.upright[::-1])  # there and back is the same exchange
+            fitted: Image.Image = self.fit.apply(_upright_rgb(image, stored), height, width)
             return fitted
         from torchvision.transforms.v2 import functional as transforms  # seconds to import
 
         box = augmentation.crop_box(crop_draws, height - self.fit.cut_bottom_px, width)
         cropped: Image.Image = transforms.resized_crop(
-            image.convert("RGB"), *box, [self.fit.size, self.fit.size], antialias=True
+            _upright_rgb(image, stored), *box, [self.fit.size, self.fit.size], antialias=True
         )
         return cropped
 
     def _open(self, index: int) -> Image.Image:
-        source = self.files[index]
         try:
-            return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            return open_picture(self.files[index], self._name(index), REMEDY)
         except FileNotFoundError as error:
             raise MissingDataError(
                 f"{self._name(index)}: image missing; restore it from the official archive"
             ) from error
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise self._broken(index, error) from error
-
-    def _broken(self, index: int, error: Exception) -> BrokenFileError:
-        reason = "it is empty" if _is_empty(self.files[index]) else _reason(error)
-        return BrokenFileError(
-            f"{self._name(index)}: cannot be decoded as an image ({reason}); "
-            "restore it from the official archive, or pass --skip-broken"
-        )
 
     def _name(self, index: int) -> str:
         source = self.files[index]
@@ -221,14 +223,6 @@ def num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_empty(source: Path | bytes) -> bool:
-    return not source if isinstance(source, bytes) else source.stat().st_size == 0
-
-
-def _reason(error: Exception) -> str:
-    """What the decoder says, without the path or memory address it likes to add."""
-    return (
-        "it is no image of a known kind"
-        if isinstance(error, UnidentifiedImageError)
-        else str(error)
-    )
+def _upright_rgb(image: Image.Image, stored: Stored) -> Image.Image:
+    image.load()  # a TIFF file is turned by its decoder, when it has decoded
+    return as_rgb(turn_picture(image, stored.orientation))

@@ -10,7 +10,7 @@ import torch
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.geometry import Fit
-from lico_bench.data.listing import Faults, Listing, digest_of
+from lico_bench.data.listing import Faults, Listing, check_ids, digest_of
 from lico_bench.data.locate import Found
 from lico_bench.data.pictures import ArrayPictures, FilePictures, Pictures, num_workers
 from lico_bench.data.readers import READERS
@@ -36,6 +36,7 @@ def read_split(card: DatasetCard, found: Found, split: str, faults: Faults) -> L
         raise MissingDataError(
             f"{found.folder}: no {split} images of {card.title}; expected {card.expects}"
         )
+    check_ids(found.folder, listing.image_ids)
     seen: set[str] = set()
     for image_id in listing.image_ids:
         if image_id in seen:

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from lico_bench.data.geometry import Fit
+from lico_bench.data.image_files import (
+    DECODING_ERRORS,
+    UPRIGHT,
+    Stored,
+    as_rgb,
+    broken_picture,
+    open_picture,
+    turn_boxes,
+    turn_mask,
+)
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 Corners = tuple[float, float, float, float]  # left, top, right, bottom in px, right and bottom open
 SEGMENTED_AT = 128  # CUB masks hold the share of annotators who marked the pixel, times 255
 BLUE_BACKGROUND = (0, 0, 254)  # what the flower masks put where no flower is
+REMEDY = "unpack the masks again"
 BLUE_TOLERANCE = 60  # the masks are JPEG files: the blue is not exact
+
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_corners(left: Any, top: Any, right: Any, bottom: Any) -> Corners:
+    """Four numbers as corners.
+
+    Raises:
+        ValueError, TypeError: if one is no finite number.
+    """
+    corners = (float(left), float(top), float(right), float(bottom))
+    if not all(map(math.isfinite, corners)):
+        raise ValueError(f"expected finite corners, got {corners}")
+    return corners
 
 
 class Region(Protocol):
@@ -80,21 +106,28 @@ class MaskFile:
         return mask
 
 
-def fit_region(region: Region, fit: Fit, height: int, width: int) -> Tensor:
+def fit_region(
+    region: Region, fit: Fit, height: int, width: int, orientation: int = UPRIGHT
+) -> Tensor:
     """(S, S) bool: `region` of a stored picture after the transform that the picture goes through.
 
     All False where the crop left nothing of the region.
+
+    Args:
+        height, width, orientation: of the picture as stored, see `image_files.Stored`.
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = fit.apply(region.on(height, width), height, width)
+    laid = _laid(region, fit, Stored(height, width, orientation))
     if isinstance(laid, tv_tensors.BoundingBoxes):
         return _filled(laid.as_subclass(Tensor), fit.size)
     mask: Tensor = laid.as_subclass(Tensor).bool()
     return mask
 
 
-def fit_instances(region: Region, fit: Fit, height: int, width: int) -> Tensor:
+def fit_instances(
+    region: Region, fit: Fit, height: int, width: int, orientation: int = UPRIGHT
+) -> Tensor:
     """(I, S, S) bool: each object of `region` alone, after the same transform as `fit_region`.
 
     Objects that the crop left nothing of are left out. A mask does not tell objects apart and
@@ -102,7 +135,7 @@ def fit_instances(region: Region, fit: Fit, height: int, width: int) -> Tensor:
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = fit.apply(region.on(height, width), height, width)
+    laid = _laid(region, fit, Stored(height, width, orientation))
     if isinstance(laid, tv_tensors.BoundingBoxes):
         objects = _each_filled(laid.as_subclass(Tensor), fit.size)
     else:
@@ -128,24 +161,36 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
         ) from error
 
 
+def _laid(region: Region, fit: Fit, stored: Stored) -> Any:
+    """The region, turned as its picture is and then through the transform."""
+    from torchvision import tv_tensors  # seconds to import
+
+    found = region.on(stored.height, stored.width)
+    height, width = stored.upright
+    if stored.orientation != UPRIGHT:
+        plain = found.as_subclass(Tensor)
+        if isinstance(found, tv_tensors.BoundingBoxes):
+            found = _bounding_boxes(turn_boxes(plain, stored), height, width)
+        else:
+            found = tv_tensors.Mask(turn_mask(plain, stored.orientation))
+    return fit.apply(found, height, width)
+
+
 def _corners(item: ElementTree.Element) -> Corners:
-    left, top, right, bottom = (
-        float(item.findtext(f"bndbox/{side}", "missing"))
-        for side in ("xmin", "ymin", "xmax", "ymax")
-    )
-    return left, top, right, bottom
+    corners = [item.findtext(f"bndbox/{side}", "missing") for side in SIDES]
+    return read_corners(*corners)
 
 
 def _mask_pixels(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        image = open_picture(path, f"mask {path}", REMEDY)
     except FileNotFoundError as error:
         raise MissingDataError(f"{path}: mask missing; unpack the masks again") from error
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise BrokenFileError(
-            f"{path}: cannot be decoded as a mask ({error}); unpack it again"
-        ) from error
+    with image:
+        try:
+            return np.asarray(as_rgb(image))
+        except DECODING_ERRORS as error:
+            raise broken_picture(path, f"mask {path}", error, REMEDY) from error
 
 
 def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:

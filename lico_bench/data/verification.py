@@ -127,8 +127,7 @@ def _broken_in(listing: Listing, pictures: FilePictures, start: int) -> list[str
         try:
             pictures.decode(index)
             if listing.regions is not None:
-                height, width = pictures.stored_size(index)
-                fit_region(listing.regions[index], pictures.fit, height, width)
+                fit_region(listing.regions[index], pictures.fit, *pictures.stored(index))
         except LicoBenchError as error:
             found.append(str(error))
     return found

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +104,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of a foreign pickle is said below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged pickle raises nearly anything
         foreign = _foreign_object(str(error))
         if foreign:
             raise BrokenFileError(
@@ -118,6 +119,22 @@ def _read_pickle(path: Path) -> Any:
         raise BrokenFileError(
             f"{path}: neither safetensors nor a state dict that torch.load reads; {SAVE_PLAIN}"
         ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise if the archive that torch writes was packed by somebody else, so that it could grow."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            is_packed = any(m.compress_type != zipfile.ZIP_STORED for m in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # told by who reads it
+    if is_packed:
+        raise BrokenFileError(
+            f"{path}: expected a file as torch.save writes it, got a compressed archive; "
+            f"{SAVE_PLAIN}"
+        )
 
 
 def _foreign_object(told: str) -> str:
@@ -139,11 +156,23 @@ def _checked(path: Path, content: Any) -> dict[str, Tensor]:
             f"'{foreign[0]}'; {SAVE_PLAIN}"
         )
     for name, value in content.items():
+        if not _holds_its_numbers(value):
+            raise BrokenFileError(
+                f"{path}: expected a tensor with all its own numbers, got another kind under "
+                f"'{name}' ({value.layout}, {tuple(value.shape)}); {SAVE_PLAIN}"
+            )
         if value.is_floating_point() and not value.isfinite().all():
             raise InvalidInputError(
                 f"{path}: '{name}' holds NaN or infinity; take weights of a training that went well"
             )
     return dict(content)
+
+
+def _holds_its_numbers(value: Tensor) -> bool:
+    """Whether a tensor is dense and not one number that claims to be many."""
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return bool(value.untyped_storage().nbytes() >= value.numel() * value.element_size())
 
 
 def _told(value: Any) -> str:

@@ -111,7 +111,8 @@ def test_scale_sign_and_order_of_images_do_not_matter_to_the_images_test(seeds, 
     generator = np.random.default_rng(draw)
     values = generator.normal(0.3, 1, (seeds, images, 1))
     plain = judged(values, resamples=300).p_images[0]
-    assert judged(-7 * values, resamples=300).p_images[0] == plain
+    scaled = judged(-7 * values, resamples=300).p_images[0]
+    assert scaled == pytest.approx(plain, rel=1e-9)
     shuffled = judged(generator.permutation(values, axis=1), resamples=300).p_images[0]
     # 300 draws have a standard error of 0.03 each.
     assert shuffled == pytest.approx(plain, abs=1e-12 if 2**images <= 300 else 0.15)

@@ -19,7 +19,7 @@ from lico_bench.data.index_files import (
 )
 from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
-from lico_bench.data.regions import Boxes, MaskFile, Region
+from lico_bench.data.regions import Boxes, MaskFile, Region, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 INDEX_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
@@ -84,8 +84,8 @@ def _boxes(path: Path) -> dict[str, Boxes]:
     for number, line in read_lines(path):
         words = line.split()
         try:
-            key, (left, top, width, height) = words[0], (float(v) for v in words[1:])
-        except ValueError as error:
+            key, (left, top, width, height) = words[0], read_corners(*words[1:])
+        except (ValueError, TypeError) as error:
             raise BrokenFileError(
                 f"{path}, line {number}: expected '<image> <x> <y> <width> <height>', got "
                 f"'{line}'; unpack the official archive again"

@@ -10,7 +10,7 @@ from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_names, inside, read_lines, read_pairs
 from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
-from lico_bench.data.regions import Boxes
+from lico_bench.data.regions import Boxes, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
@@ -65,8 +65,8 @@ def _boxes(path: Path) -> dict[str, Boxes]:
     found = {}
     for place, name, text in read_pairs(path):
         try:
-            left, top, right, bottom = (float(v) for v in text.split())
-        except ValueError as error:
+            left, top, right, bottom = read_corners(*text.split())
+        except (ValueError, TypeError) as error:
             raise BrokenFileError(
                 f"{place}: expected '<image> <xmin> <ymin> <xmax> <ymax>', got '{name} {text}'; "
                 "take the list from the official archive"

@@ -17,7 +17,7 @@ from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import need_folder, read_lines, read_mat, read_pairs
 from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
-from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes
+from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FOLDERS = {"train": "train", "test": "val"}
@@ -138,17 +138,14 @@ def _solution_boxes(path: Path, name: str, text: str, wnid: str) -> tuple[Corner
     """Boxes of class `wnid` in `n01440764 1 2 30 40 n01440764 ...`."""
     words = text.split()
     try:
-        entries = [
-            (words[i], tuple(float(v) for v in words[i + 1 : i + 5]))
-            for i in range(0, len(words), 5)
-        ]
-        if any(len(corners) != 4 for _, corners in entries):
-            raise ValueError("each box needs four numbers")
-    except ValueError as error:
+        if len(words) % 5:
+            raise ValueError("expected a class and four numbers for each")
+        entries = [(words[i], read_corners(*words[i + 1 : i + 5])) for i in range(0, len(words), 5)]
+    except (ValueError, TypeError) as error:
         raise BrokenFileError(
             f"{path}, image {name}: not a list of boxes ({error}); unpack it again"
         ) from error
-    return tuple(corners for found, corners in entries if found == wnid)  # type: ignore[misc]
+    return tuple(corners for found, corners in entries if found == wnid)
 
 
 def _solution_rows(path: Path) -> Iterator[tuple[str, str]]:

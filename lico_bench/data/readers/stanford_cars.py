@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lico_bench.data.cards import DatasetCard
+from lico_bench.data.image_files import open_picture
 from lico_bench.data.index_files import (
     check_names,
     inside,
@@ -17,7 +17,7 @@ from lico_bench.data.index_files import (
 )
 from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
-from lico_bench.data.regions import Boxes
+from lico_bench.data.regions import Boxes, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
@@ -95,7 +95,7 @@ def _entries(path: Path) -> np.ndarray:
 
 def _box(entry: np.void, place: str) -> Boxes:
     try:
-        left, top, right, bottom = (float(entry[field]) for field in FIELDS[:4])
+        left, top, right, bottom = read_corners(*(entry[field] for field in FIELDS[:4]))
     except (TypeError, ValueError) as error:
         raise BrokenFileError(
             f"{place}: the box is not four numbers; take the file from the official kit"
@@ -109,10 +109,10 @@ def _are_whole(files: list[Path], regions: list[Boxes]) -> bool:
     for file, region in list(zip(files, regions, strict=True))[:LOOKED_AT]:
         left, top, right, bottom = region.corners[0]
         try:
-            with Image.open(file) as image:
+            with open_picture(file, str(file), "") as image:
                 width, height = image.size
-        except OSError:  # a broken picture is reported, by name, when it is decoded
-            continue
+        except (OSError, BrokenFileError):
+            continue  # a broken picture is reported, by name, when it is decoded
         if right - left < WHOLE * width or bottom - top < WHOLE * height:
             return False
     return True
