@@ -6,7 +6,19 @@ public function `lico_bench.evaluate`.
 
 from lico_bench.evaluation.collector import Scores
 from lico_bench.evaluation.question import Question
-from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts, spread
+from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts
+from lico_bench.evaluation.shards import WHOLE, Shard, ranges_of, spread
 from lico_bench.evaluation.subject import Subject
 
-__all__ = ["Part", "Question", "Scores", "Subject", "evaluate", "score_in_parts", "spread"]
+__all__ = [
+    "WHOLE",
+    "Part",
+    "Question",
+    "Scores",
+    "Shard",
+    "Subject",
+    "evaluate",
+    "ranges_of",
+    "score_in_parts",
+    "spread",
+]

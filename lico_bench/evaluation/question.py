@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,10 @@ class Question:
         if self.limit is not None:
             check_count("limit", self.limit)
         _ = self.resolved_methods, self.resolved_metrics
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was looked up holds functions that no other process can be sent; it looks up anew.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def of(

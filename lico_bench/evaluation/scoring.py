@@ -13,13 +13,11 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
 from lico_bench.evaluation.question import Question
+from lico_bench.evaluation.shards import WHOLE, Shard, part_name, ranges_of, spread
 from lico_bench.evaluation.subject import Subject, subjects_of
 from lico_bench.models import evaluating
 from lico_bench.training import TrainedModel
 
-BATCH_SMALL = 256  # pictures read and explained at a time
-BATCH_LARGE = 32
-SMALL_PIXELS = 64 * 64
 GALLERY_IMAGES = 64  # kept with their maps, of each model
 
 Progress = Callable[[int, int], None]
@@ -93,6 +91,7 @@ def score_in_parts(
     scorer: nn.Module | None = None,
     stored: Stored = lambda _name: None,
     progress: Progress | None = None,
+    shard: Shard = WHOLE,
 ) -> Iterator[Part]:
     """The scores of one model, a range of pictures at a time, so that memory stays flat.
 
@@ -100,43 +99,47 @@ def score_in_parts(
         scorer: the network that scores; the subject's own if None.
         stored: from a part's name to the rows of it that are stored; such a part is not made
             again and not handed on.
+        shard: the share of the parts that is made here.
 
     Yields:
         Parts whose names depend on the dataset and the question alone: first those that classify
         every picture, then those that explain and score.
     """
     defined, undefined = question.defined_for(dataset)
-    explained = spread(len(dataset), question.limit)
-    pixels = dataset.image_size[0] * dataset.image_size[1]
-    batch = BATCH_SMALL if pixels <= SMALL_PIXELS else BATCH_LARGE
-    shown = set(spread(len(explained), GALLERY_IMAGES).tolist())
+    ranges = ranges_of(dataset, question)
+    classified, scored = shard.of(ranges.classified), shard.of(ranges.scored)
+    shown = set(spread(len(ranges.explained), GALLERY_IMAGES).tolist())
     collector = Collector(subject, dataset, defined, question.protocol, scorer)
     per_map = max(1, round(question.forwards_per_map(subject.setting(dataset), metrics=[*defined])))
-    total, done = len(dataset) + len(explained) * per_map, 0
+    total = sum(map(len, classified)) + sum(map(len, scored)) * per_map
+    done = 0
     with evaluating(subject.model), evaluating(scorer or subject.model):
-        for indices in _ranges(len(dataset), batch):
-            name = _part_name("classified", indices)
-            rows = stored(name)
-            if rows is None:
-                collector.classify(indices)
-                yield Part(name, collector.take(undefined))
-            else:
-                collector.predicted[indices] = _predicted(rows)
+        for indices in classified:
+            if _learn(collector, indices, stored):
+                yield Part(part_name("classified", indices), collector.take(undefined))
             done = _report(progress, done + len(indices), total)
-        for places in _ranges(len(explained), batch):
-            name = _part_name("scored", places)
+        for places in scored:
+            name = part_name("scored", places)
             if stored(name) is None:
+                indices = ranges.explained[places]
+                for unknown in ranges.around(indices[collector.predicted[indices] < 0]):
+                    # Another shard's part: read, or made once more with the same bits.
+                    if _learn(collector, unknown, stored):
+                        collector.take()
                 is_shown = [p in shown for p in places.tolist()]
-                collector.score(explained[places], question.resolved_methods, is_shown)
+                collector.score(indices, question.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
             done = _report(progress, done + len(places) * per_map, total)
 
 
-def spread(num_images: int, limit: int | None) -> Tensor:
-    """Indices of `limit` pictures at even distances, so that sorted classes are all met."""
-    if limit is None or limit >= num_images:
-        return torch.arange(num_images)
-    return (torch.arange(limit) * num_images) // limit
+def _learn(collector: Collector, indices: Tensor, stored: Stored) -> bool:
+    """Learn the classes of a range, stored or not; whether they were made here just now."""
+    rows = stored(part_name("classified", indices))
+    if rows is None:
+        collector.classify(indices)
+        return True
+    collector.predicted[indices] = _predicted(rows)
+    return False
 
 
 def _scorer_of(
@@ -155,10 +158,6 @@ def _scorer_of(
     )
 
 
-def _part_name(what: str, places: Tensor) -> str:
-    return f"{what}-{int(places[0]):08d}-{int(places[-1]) + 1:08d}"
-
-
 def _predicted(rows: pd.DataFrame) -> Tensor:
     classes = rows.loc[rows["metric"] == "accuracy", "target"]
     return torch.tensor(classes.tolist(), dtype=torch.int64)
@@ -168,10 +167,6 @@ def _offset(progress: Progress | None, index: int, count: int) -> Progress | Non
     if progress is None:
         return None
     return lambda done, total: progress(index * total + done, count * total)
-
-
-def _ranges(count: int, size: int) -> Iterator[Tensor]:
-    return (torch.arange(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def _report(progress: Progress | None, done: int, total: int) -> int:

@@ -12,10 +12,15 @@ from torch import Tensor, nn
 
 from lico_bench.errors import TrainingError
 from lico_bench.records import Output
+from lico_bench.training.distributed import ALONE, Peers
 
 
 class Batch(NamedTuple):
     """What an objective sees of one step.
+
+    Where several processes train together, this is one part of a batch. The mean over samples is
+    taken over the part; what compares samples with each other goes through `peers.gather`, and
+    what is drawn is drawn for the whole batch, of which `peers.part` is used.
 
     Attributes:
         images: (B, 3, H, W) in [0, 1], augmented.
@@ -23,12 +28,21 @@ class Batch(NamedTuple):
         output: of the classifier for `images`; logits, in single precision, are a function of
             `output.features`, which are in that of the training.
         classifier: for an objective that needs further forwards, in the precision of the training.
+        peers: the processes that hold the other parts.
+        whole_labels: of the whole batch; None where this is the whole.
     """
 
     images: Tensor
     labels: Tensor
     output: Output
     classifier: Callable[[Tensor], Output]
+    peers: Peers = ALONE
+    whole_labels: Tensor | None = None
+
+    @property
+    def all_labels(self) -> Tensor:
+        """The labels of the whole batch."""
+        return self.labels if self.whole_labels is None else self.whole_labels
 
 
 @dataclass(frozen=True)

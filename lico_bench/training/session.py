@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
 from lico_bench.models import Classifier, build_classifier
+from lico_bench.models.synced_norm import synced_norms
 from lico_bench.records import Output, Recipe
 from lico_bench.runtime import make_generator, pick_device
 from lico_bench.training.arms import ARMS, Setting, resolve_options
 from lico_bench.training.diagnostics import channel_geometry
+from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.epoch import EpochSoFar
 from lico_bench.training.objective import Batch, Objective, assert_terms_train, term_gradients
 from lico_bench.training.schedule import rate_share
 
@@ -48,6 +51,8 @@ class Session:
     average: AveragedModel | None = None
     epoch: int = 0
     history: list[tuple[int, str, float]] = field(default_factory=list)
+    under_way: EpochSoFar | None = None
+    peers: Peers = ALONE
 
     def __post_init__(self) -> None:
         # Not the module that Fabric wraps: an objective may ask for the gradient of its output,
@@ -66,34 +71,41 @@ class Session:
         return self.batches_per_epoch * self.recipe.epochs
 
     def run_epoch(self) -> Iterator[int]:
-        """Train one epoch, yielding the number of updates done so far after each."""
+        """Train one epoch, or the rest of one, yielding the number of updates done after each."""
         started = time.perf_counter()
         self.classifier.train()
         self.objective.train()
-        first = step = self.epoch * self.batches_per_epoch
-        seen: list[dict[str, Tensor]] = []
-        diagnostics: list[dict[str, float]] = []
-        for images, labels in self._batches():
-            seen.append(self._update(images, labels, step, looks_closer=step == first))
-            diagnostics.append(self.objective.diagnostics())
-            step += 1
-            if (step - first) % CHECK_EVERY == 0:
-                self._check_finite(seen[-CHECK_EVERY:], step - CHECK_EVERY)
-            yield step
-        rest = len(seen) % CHECK_EVERY
-        self._check_finite(seen[len(seen) - rest :], step - rest)
-        self._record(seen, diagnostics, time.perf_counter() - started)
+        self.under_way = so_far = self.under_way or EpochSoFar(self._draws())
+        before_s = so_far.elapsed_s
+        first = self.epoch * self.batches_per_epoch
+        for images, labels in self._batches(skip=so_far.num_updates):
+            step = first + so_far.num_updates
+            with synced_norms(self.classifier, self.peers.count):
+                seen = self._update(images, labels, step, looks_closer=step == first)
+            so_far.seen.append(self.peers.mean(seen))
+            so_far.diagnostics.append(self.peers.mean_numbers(self.objective.diagnostics()))
+            so_far.elapsed_s = before_s + time.perf_counter() - started
+            if so_far.num_updates % CHECK_EVERY == 0:
+                self._check_finite(so_far.seen[-CHECK_EVERY:], step + 1 - CHECK_EVERY)
+            yield step + 1
+        rest = so_far.num_updates % CHECK_EVERY
+        unchecked = so_far.num_updates - rest
+        self._check_finite(so_far.seen[unchecked:], first + unchecked)
+        self._record(so_far)
+        self.under_way = None
         self.epoch += 1
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on after this epoch: tensors, numbers and text only."""
+        """Everything needed to go on from here, also inside an epoch: tensors, numbers, text."""
         return {
             "epoch": self.epoch,
+            "under_way": None if self.under_way is None else self.under_way.state(),
             "classifier": self.classifier.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "generators": {name: g.get_state() for name, g in self.generators.items()},
+            # Inside an epoch as they were at its start: they have drawn ahead of the updates.
+            "generators": self._draws() if self.under_way is None else self.under_way.draws,
             "history": list(self.history),
         }
 
@@ -111,8 +123,12 @@ class Session:
                 self.average.load_state_dict(state["average"])
             for name, generator in self.generators.items():
                 generator.set_state(state["generators"][name].cpu())
+            inside = state.get("under_way")
+            if inside is not None:
+                self.under_way = EpochSoFar.from_state(inside, self._draws(), self.fabric.device)
             self.epoch, self.history = int(state["epoch"]), [tuple(r) for r in state["history"]]
-        except (KeyError, RuntimeError, ValueError) as error:
+        # A state of another making may hold any kind of value under a name of ours.
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise BrokenFileError(
                 f"checkpoint: it belongs to another training ({str(error).splitlines()[0]}); "
                 "delete it to train again"
@@ -129,7 +145,14 @@ class Session:
         self.classifier.eval().requires_grad_(False)
         return self.classifier
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _draws(self) -> dict[str, Tensor]:
+        return {name: generator.get_state() for name, generator in self.generators.items()}
+
+    def _batches(self, *, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Own images and all labels of the epoch's batches.
+
+        The first `skip` batches are drawn like the others and left out.
+        """
         size = min(self.recipe.batch_size, len(self.dataset))
         order = torch.randperm(len(self.dataset), generator=self.generators["order"])
         kept = order[: self.batches_per_epoch * size]
@@ -139,6 +162,8 @@ class Session:
             crop_padding_px=self.recipe.crop_padding_px,
             generator=self.generators["augmentation"],
             device=self.fabric.device,
+            skip=skip,
+            part=(self.peers.rank, self.peers.count),
         )
 
     def _forward(self, images: Tensor) -> Output:
@@ -159,9 +184,13 @@ class Session:
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         output = self._forward(images)
+        self._check_together(output, step)
+        batch = Batch(
+            images, self.peers.part(labels), output, self._forward, self.peers, whole_labels=labels
+        )
         try:
             with self.fabric.autocast():
-                values = self.objective(Batch(images, labels, output, self._forward))
+                values = self.objective(batch)
         except InvalidInputError as error:
             raise TrainingError(
                 f"{self._place_of(step)}: {error} (where a training diverges, {LOWER_RATE})"
@@ -171,12 +200,13 @@ class Session:
         loss = self.objective.total(values)
         self._stepper.zero_grad()
         self.fabric.backward(loss)
+        self.peers.average_gradients(self._trained())
         if self.recipe.gradient_clip > 0:
             self._clip()
         self._stepper.step()
         if self.average is not None:
             self.average.update_parameters(self.classifier)
-        correct = (output.logits.argmax(1) == labels).float().mean()
+        correct = (output.logits.argmax(1) == batch.labels).float().mean()
         seen = {"loss": loss, **values, "train_accuracy": correct}
         return {name: value.detach() for name, value in seen.items()}
 
@@ -186,17 +216,35 @@ class Session:
             self.objective,
             values,
             self.classifier,
-            lambda value: self.fabric.backward(value, retain_graph=True),
+            self._add_gradients,
         )
         if step == 0:
             assert_terms_train(self.objective, gradients)
         norms = {f"{term}_gradient_norm": parts["features"] for term, parts in gradients.items()}
-        for name, value in (norms | channel_geometry(features.detach())).items():
+        shown = channel_geometry(self.peers.gather(features.detach()))
+        for name, value in (norms | shown).items():
             self.history.append((self.epoch + 1, name, value))
 
+    def _add_gradients(self, value: Tensor) -> None:
+        """Those of one term to parameters that have none yet; the graph is kept."""
+        self.fabric.backward(value, retain_graph=True)
+        self.peers.average_gradients(self._trained())
+
     def _clip(self) -> None:
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(trained, self.recipe.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self._trained(), self.recipe.gradient_clip)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _check_together(self, output: Output, step: int) -> None:
+        """Find values that are not finite in any process, so that all stop at the same step."""
+        if self.peers.count == 1:
+            return  # the losses look themselves
+        sums = torch.stack([part.detach().float().sum() for part in output])
+        if self.peers.any(not sums.isfinite().all()):
+            raise TrainingError(
+                f"{self._place_of(step)}: the feature maps are not finite; {LOWER_RATE}"
+            )
 
     def _check_finite(self, seen: list[dict[str, Tensor]], first_step: int) -> None:
         if not seen:
@@ -218,13 +266,12 @@ class Session:
             f"(epoch {self.epoch + 1}, arm {self.recipe.arm}, seed {self.recipe.seed})"
         )
 
-    def _record(
-        self, seen: list[dict[str, Tensor]], diagnostics: list[dict[str, float]], elapsed_s: float
-    ) -> None:
+    def _record(self, whole: EpochSoFar) -> None:
+        seen, diagnostics = whole.seen, whole.diagnostics
         means = {k: float(torch.stack([v[k] for v in seen]).mean()) for k in seen[0]}
         means |= {k: sum(d[k] for d in diagnostics) / len(diagnostics) for k in diagnostics[0]}
         means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
-        means["elapsed_s"] = elapsed_s
+        means["elapsed_s"] = whole.elapsed_s
         self.history += [(self.epoch + 1, name, value) for name, value in means.items()]
 
 
@@ -234,8 +281,13 @@ def prepare(
     root: str | Path | None = None,
     device: str = "auto",
     dataset: Dataset | None = None,
+    peers: Peers = ALONE,
 ) -> Session:
-    """A training at its start: data, weights, objective, optimiser and generators."""
+    """A training at its start: data, weights, objective, optimiser and generators.
+
+    Raises:
+        InvalidInputError: for too few images, or batches that the peers cannot share out.
+    """
     from lightning.fabric import Fabric  # seconds to import; only a training needs it
 
     for library in ("lightning.fabric", "lightning.pytorch"):
@@ -247,6 +299,7 @@ def prepare(
     data = dataset or load_training_data(recipe, root)
     if len(data) < 2:
         raise InvalidInputError(f"{recipe.dataset}: expected at least 2 images to train on")
+    check_shareable(recipe, peers, num_images=len(data))
     classifier = build_classifier(
         recipe.backbone,
         num_classes=data.num_classes,
@@ -274,12 +327,35 @@ def prepare(
         optimizer=_build_optimizer(recipe, classifier, objective),
         fabric=Fabric(
             accelerator=chosen.type,
-            devices=1,
+            devices=1 if chosen.index is None else [chosen.index],
             precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         ),
         generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
         average=_build_average(recipe, classifier),
+        peers=peers,
     )
+
+
+def check_shareable(recipe: Recipe, peers: Peers, *, num_images: int | None = None) -> None:
+    """Raise unless the batches of `recipe` can be cut into one equal part per process.
+
+    Args:
+        num_images: of the training, where it is known.
+
+    Raises:
+        InvalidInputError: for a batch size that does not divide, or a compiled classifier.
+    """
+    size = min(recipe.batch_size, num_images or recipe.batch_size)
+    if size % peers.count:
+        raise InvalidInputError(
+            f"batch of {size} images: expected a multiple of the {peers.count} processes that "
+            "share it; change recipe.batch_size or the number of devices"
+        )
+    if recipe.compile and peers.count > 1:
+        raise InvalidInputError(
+            "recipe.compile: several processes normalise together, which a compiled classifier "
+            "does not; leave it off, or train on one device"
+        )
 
 
 def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:

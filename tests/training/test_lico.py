@@ -15,6 +15,7 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch, Objective, Term
 from lico_bench.training.arms.lico import LicoObjective
+from lico_bench.training.distributed import ALONE
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
 from lico_bench.training.session import prepare
@@ -62,7 +63,7 @@ def forbidden(_images):
 
 def text_of(objective, batch):
     """G of each sample and its mask."""
-    return objective._read(batch.labels).tokens()
+    return objective._read(batch.labels, ALONE).tokens()
 
 
 def test_terms_are_the_public_losses_of_the_text_features(objective, batch):
@@ -127,7 +128,7 @@ def test_context_and_temperature_have_no_weight_decay(objective):
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_arm_trains_what_its_terms_declare(recipe, arm: str):
     session = prepare(replace(recipe, arm=arm), device="cpu")
-    images, labels = next(session._batches())
+    images, labels = next(session._batches(skip=0))
     session.classifier.train()
     output = session.classifier(images)
     values = session.objective(Batch(images, labels, output, session.classifier))

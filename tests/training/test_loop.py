@@ -37,6 +37,24 @@ def test_a_resumed_training_ends_with_the_same_bits(recipe, arm: str):
         assert steady.reset_index(drop=True).equals(resumed.reset_index(drop=True))
 
 
+@pytest.mark.parametrize("arm", ["baseline", "lico"])
+def test_a_training_resumed_inside_an_epoch_ends_with_the_same_bits(recipe, arm: str):
+    recipe = replace(recipe, arm=arm, augmentation="crop_flip", ema_decay=0.5)
+    kept = []
+    whole = train(
+        recipe, device="cpu", keep=lambda state: kept.append(copy_of(state)), is_due=lambda: True
+    )
+    inside = [state for state in kept if state["under_way"] is not None]
+    assert [len(state["under_way"]["diagnostics"]) for state in inside] == [1, 2, 3] * 2
+    for state in (inside[0], inside[4], inside[5]):  # early, in the middle, after the last update
+        again = train(recipe, device="cpu", state=state)
+        ours, theirs = whole.classifier.state_dict(), again.classifier.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        steady = whole.history[whole.history.quantity != "elapsed_s"]
+        resumed = again.history[again.history.quantity != "elapsed_s"]
+        assert steady.reset_index(drop=True).equals(resumed.reset_index(drop=True))
+
+
 def test_history_has_every_term_of_every_epoch(recipe):
     history = train(recipe, device="cpu").history
     for epoch in (1, 2):

@@ -16,6 +16,7 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch
 from lico_bench.training.arms.lico import LicoObjective
+from lico_bench.training.distributed import ALONE
 from lico_bench.training.lico_options import CHOICES, LicoOptions
 from lico_bench.training.prompts import names_for_prompts
 from lico_bench.training.session import prepare
@@ -69,7 +70,7 @@ def test_the_released_codes_transport_is_a_constant(batch):
 def test_the_released_code_weighs_far_samples_more(batch):
     objective = without_draws("lico_authors_code", mm_index="once")
     value = objective(batch)["manifold_matching"]
-    whole = objective._read(LABELS).whole()
+    whole = objective._read(LABELS, ALONE).whole()
     pooled = batch.output.features.mean(2)
     of_image, of_text = (
         affinity(side, temperature=objective.temperature[0], sign=1, least_distance=0.01)
@@ -81,16 +82,16 @@ def test_the_released_code_weighs_far_samples_more(batch):
 
 def test_the_released_code_takes_the_text_of_another_sample(batch):
     objective = without_draws("lico_authors_code")
-    whole = objective._read(LABELS).whole()
+    whole = objective._read(LABELS, ALONE).whole()
     once = without_draws("lico_authors_code", mm_index="once")
     mixed = batch._replace(labels=LABELS[LABELS])  # the class whose text row i is given
-    assert torch.equal(once._read(mixed.labels).whole(), whole[LABELS])
+    assert torch.equal(once._read(mixed.labels, ALONE).whole(), whole[LABELS])
     assert not torch.equal(objective(batch)["manifold_matching"], once(batch)["manifold_matching"])
 
 
 def test_the_responses_text_points_are_rolled_contexts(batch):
     objective = without_draws("lico_response")
-    points, mask = objective._read(LABELS).rolled_contexts()
+    points, mask = objective._read(LABELS, ALONE).rolled_contexts()
     assert points.shape == (6, 12, 16)
     assert mask is None
     context = objective.prompts.tokens.detach()[0, 0]
@@ -109,7 +110,7 @@ def test_contexts_that_start_alike_are_one_roll_of_one_draw():
 
 def test_fletchers_text_points_are_the_prompts_of_the_batch(batch):
     objective = without_draws("lico_fletcher")
-    points, _ = objective._read(LABELS).batch_prompts()
+    points, _ = objective._read(LABELS, ALONE).batch_prompts()
     assert points.shape == (6, 6, 16)
     assert torch.equal(points[0], points[5])
     assert torch.equal(points[0, 1], points[0, 5])  # two samples of one class
@@ -124,7 +125,7 @@ def test_a_context_per_class_differs_between_classes():
 
 def test_bartaks_padding_carries_mass(batch):
     objective = without_draws("lico_bartak")
-    text = objective._read(LABELS)
+    text = objective._read(LABELS, ALONE)
     rows, mask = text.tokens()
     assert mask.all()
     assert (rows[0, -1] != 0).any()
@@ -148,7 +149,7 @@ def test_bartaks_temperature_is_held_in_its_range(batch):
 def test_all_classes_are_read_where_a_reading_says_so(batch):
     objective = without_draws("lico", ot_points="all_classes")
     only = batch._replace(labels=torch.zeros(6, dtype=torch.int64))
-    points, _ = objective._read(only.labels).all_classes()
+    points, _ = objective._read(only.labels, ALONE).all_classes()
     assert points.shape == (6, 3, 16)
 
 

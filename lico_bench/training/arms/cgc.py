@@ -84,15 +84,19 @@ class CgcObjective(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and L_CGC of a batch, each ()."""
-        boxes = draw_crops(len(batch.labels), self.options.least_area, self.generator)
-        boxes = boxes.to(batch.images.device)
+        drawn = draw_crops(len(batch.all_labels), self.options.least_area, self.generator)
+        boxes = batch.peers.part(drawn).to(batch.images.device)
         transformed = batch.classifier(apply_crops(batch.images, boxes, batch.images.shape[2:]))
         queries = label_maps(transformed, batch.labels).unflatten(1, self._map_size)
         maps = label_maps(batch.output, batch.labels).unflatten(1, self._map_size)
         keys = apply_crops(maps[:, None], boxes, self._map_size)[:, 0]
         return {
             **super().forward(batch),
-            "consistency": contrast(queries, keys, temperature=self.options.temperature),
+            "consistency": contrast(
+                batch.peers.gather(queries),
+                batch.peers.gather(keys),
+                temperature=self.options.temperature,
+            ),
         }
 
 

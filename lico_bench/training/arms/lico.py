@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,12 +25,14 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.losses import manifold_matching, solve_transport
 from lico_bench.models import ENCODERS, TextEncoder, TokenVectors
 from lico_bench.training.arms import ARMS, Arm, Setting
+from lico_bench.training.distributed import Peers
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
 from lico_bench.training.prompts import Prompts, names_for_prompts
 
 Points = tuple[Tensor, Tensor | None]  # text points of each sample, and which of them count
 PAPER = "Lei et al., NeurIPS 2023"
+NEVER_REACHED = 1e-30  # a tolerance with which all iterations are made
 SHOWN_WORDS = 3  # nearest vocabulary words per context token
 
 
@@ -83,12 +86,15 @@ class LicoObjective(Objective):
         """Cross-entropy, and of L_MM and L_OT those that have a weight, each ()."""
         values = super().forward(batch)
         features = batch.output.features.float()
-        text = self._read(batch.labels)
+        # The prompts of the whole batch, so that every process draws and reads the same.
+        text = self._read(batch.all_labels, batch.peers)
         self._diagnostics = {}
         if self.options.alpha > 0:
-            values["manifold_matching"] = self._manifold_matching(features, text, batch.labels)
+            values["manifold_matching"] = self._manifold_matching(
+                batch.peers.gather(self._compared(features)), text, batch.all_labels
+            )
         if self.options.beta > 0:
-            values["transport"] = self._transport(features, text)
+            values["transport"] = self._transport(features, text, batch.peers)
         return values
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
@@ -152,7 +158,7 @@ class LicoObjective(Objective):
             )
         return terms
 
-    def _read(self, labels: Tensor) -> _Text:
+    def _read(self, labels: Tensor, peers: Peers) -> _Text:
         """The prompts this step needs: of the batch's classes, or of all."""
         classes, of_sample = labels.unique(return_inverse=True)
         if self.options.ot_points == "all_classes" and self.options.beta > 0:
@@ -166,9 +172,14 @@ class LicoObjective(Objective):
         first = copies[0]
         if self.options.ot_padding:
             first = first._replace(mask=torch.ones_like(first.mask))
-        return _Text(first, [reading.whole for reading in copies], of_sample, self._project)
+        wholes = [reading.whole for reading in copies]
+        return _Text(first, wholes, of_sample, self._project, peers)
 
-    def _manifold_matching(self, features: Tensor, text: _Text, labels: Tensor) -> Tensor:
+    def _compared(self, features: Tensor) -> Tensor:
+        """F_i as manifold matching takes it, (B, C, D) or (B, C)."""
+        return features if self.options.mm_image == "flat" else features.mean(2)
+
+    def _manifold_matching(self, images: Tensor, text: _Text, labels: Tensor) -> Tensor:
         options = self.options
         of_text = text.tokens()[0] if options.mm_text == "tokens" else text.whole()
         if options.mm_index == "twice":
@@ -182,7 +193,7 @@ class LicoObjective(Objective):
         if options.separate_temperatures:
             self._diagnostics["text_temperature"] = float(temperatures[1].detach())
         return manifold_matching(
-            features if options.mm_image == "flat" else features.mean(2),
+            images,
             of_text.detach() if options.mm_detach_text else of_text,
             temperature=temperatures[0],
             text_temperature=temperatures[1] if options.separate_temperatures else None,
@@ -194,22 +205,30 @@ class LicoObjective(Objective):
             least_distance=options.mm_least_distance,
         )
 
-    def _transport(self, features: Tensor, text: _Text) -> Tensor:
+    def _transport(self, features: Tensor, text: _Text, peers: Peers) -> Tensor:
         options = self.options
         points, mask = OT_POINTS[options.ot_points](text)
-        solved = solve_transport(
+        solve = partial(
+            solve_transport,
             features if options.ot_align == "channels" else features.transpose(1, 2),
             points,
             epsilon=options.epsilon,
-            max_iterations=options.max_iterations,
-            tolerance=options.tolerance,
             gradient=options.ot_gradient,  # type: ignore[arg-type]  # checked by the options
             normalise=options.ot_normalise,
             kind=options.ot_cost,  # type: ignore[arg-type]  # checked by the options
             token_mask=None if options.ot_padding else mask,
         )
-        self._diagnostics["transport_iterations"] = float(solved.iterations)
-        self._diagnostics["transport_unconverged"] = float((~solved.converged).float().mean())
+        # What cannot be solved in one part of the batch ends the training of all.
+        solved = peers.attempt(
+            partial(solve, max_iterations=options.max_iterations, tolerance=options.tolerance)
+        )
+        iterations = peers.largest(solved.iterations)
+        unconverged = (~solved.converged).float().mean()
+        if iterations > solved.iterations:
+            # The solver goes on until the whole batch has converged, the other parts too.
+            solved = solve(max_iterations=iterations, tolerance=NEVER_REACHED)
+        self._diagnostics["transport_iterations"] = float(iterations)
+        self._diagnostics["transport_unconverged"] = float(unconverged)
         return solved.cost.mean()
 
     def _project(self, vectors: Tensor) -> Tensor:
@@ -228,8 +247,9 @@ class _Text:
     Args:
         first: prompts of the read classes under the first copy of the context.
         wholes: (K, D_text) of each copy.
-        of_sample: (B,) row of each sample's class.
+        of_sample: (B,) row of each sample's class, over the whole batch.
         project: the MLP.
+        peers: who have the parts of the batch; transport asks for the points of the own part.
     """
 
     def __init__(
@@ -238,9 +258,11 @@ class _Text:
         wholes: list[Tensor],
         of_sample: Tensor,
         project: Callable[[Tensor], Tensor],
+        peers: Peers,
     ) -> None:
         self._first, self._wholes = first, wholes
-        self._of_sample, self._project = of_sample, project
+        self._of_sample, self._project, self._peers = of_sample, project, peers
+        self._own = peers.part(of_sample)
         self._tokens: Points | None = None
 
     def tokens(self) -> Points:
@@ -250,26 +272,31 @@ class _Text:
             self._tokens = _pick(rows, self._of_sample), self._first.mask[self._of_sample]
         return self._tokens
 
+    def own_tokens(self) -> Points:
+        """`tokens` of the own part."""
+        rows, mask = self.tokens()
+        return self._peers.part(rows), None if mask is None else self._peers.part(mask)
+
     def whole(self) -> Tensor:
         """(B, D_text) of each sample's prompt, before the MLP."""
         return _pick(self._wholes[0], self._of_sample).float()
 
     def rolled_contexts(self) -> Points:
         """(B, M, D): each sample's class under every copy of the context."""
-        return _pick(self._project(torch.stack(self._wholes, 1)), self._of_sample), None
+        return _pick(self._project(torch.stack(self._wholes, 1)), self._own), None
 
     def all_classes(self) -> Points:
         """(B, K, D): the prompts of all classes, the same for every sample."""
-        return self._project(self._wholes[0]).expand(len(self._of_sample), -1, -1), None
+        return self._project(self._wholes[0]).expand(len(self._own), -1, -1), None
 
     def batch_prompts(self) -> Points:
         """(B, B, D): the prompts of all samples of the batch, the same for every sample."""
         projected = _pick(self._project(self._wholes[0]), self._of_sample)
-        return projected.expand(len(self._of_sample), -1, -1), None
+        return projected.expand(len(self._own), -1, -1), None
 
 
 OT_POINTS: dict[str, Callable[[_Text], Points]] = {
-    "prompt_tokens": _Text.tokens,
+    "prompt_tokens": _Text.own_tokens,
     "rolled_contexts": _Text.rolled_contexts,
     "all_classes": _Text.all_classes,
     "batch_prompts": _Text.batch_prompts,
