@@ -39,6 +39,7 @@ HEAVY = {
     "jinja2": 1,
     "ot": 1,
     "statsmodels": 1,
+    "ray": 1,
 }
 
 

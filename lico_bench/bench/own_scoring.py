@@ -3,51 +3,71 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from lico_bench.bench.failures import attempt
 from lico_bench.bench.own_suite import OwnSuite
 from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.runner import opened
 from lico_bench.bench.stored_scores import store_scores
 from lico_bench.evaluation import Subject
-from lico_bench.store import RunFolder, sweep_leftovers, write_json, write_parquet
+from lico_bench.store import RunFolder, seal_cell, write_json, write_parquet
 
 NEEDS_LABELS = ("accuracy", "brier")
 HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
 
 
-def score_own(suite: OwnSuite, out: Path, *, reporter: Reporter) -> RunFolder:
+class OwnCell(NamedTuple):
+    """A model of the suite as a cell: the name of its folder, and one for people."""
+
+    key: str
+    title: str
+
+
+def score_own(suite: OwnSuite, out: Path, *, wait: bool = False, reporter: Reporter) -> RunFolder:
     """Score every model of `suite` into the folder `out`; one that is stored there is kept.
+
+    A model that fails is recorded, see `RunFolder.failures`; another call tries it again.
+
+    Args:
+        wait: for another process that is at work on the folder, instead of raising.
 
     Raises:
         RunMismatchError: if `out` holds another suite or something else.
-        InvalidInputError: for maps that are not finite.
+        RunBusyError: if another process is at work on it.
+        DiskFullError: if there is no room for what is to be written.
+        Preempted: at a notice (SIGTERM); the parts that are finished are stored.
     """
-    run = RunFolder(out)
-    run.open_for(suite.manifest())
-    sweep_leftovers(run.path)
-    missing = [arm for arm in suite.models if not run.cell(suite.cell(arm)).is_done]
-    reporter.begin(cells=len(suite.models), work=len(missing))
-    try:
-        for arm in suite.models:
-            if arm in missing:
-                _score_cell(suite, arm, run, reporter)
-            else:
-                reporter.skip(_title(suite, arm))
-    finally:
-        reporter.end()
+    cells = {arm: OwnCell(suite.cell(arm), _title(suite, arm)) for arm in suite.models}
+    keys = [cell.key for cell in cells.values()]
+    with opened(out, suite.manifest(), keys, wait=wait, reporter=reporter) as run:
+        missing = [arm for arm in suite.models if not run.cell(cells[arm].key).is_done]
+        reporter.begin(cells=len(suite.models), work=len(missing))
+        try:
+            for arm, cell in cells.items():
+                if arm in missing:
+                    work = partial(_score_cell, suite, arm, cell, run, reporter)
+                    attempt(cell, run, "scoring", reporter, work)
+                else:
+                    reporter.skip(cell.title)
+        finally:
+            reporter.end()
     return run
 
 
-def _score_cell(suite: OwnSuite, arm: str, run: RunFolder, reporter: Reporter) -> None:
+def _score_cell(
+    suite: OwnSuite, arm: str, cell: OwnCell, run: RunFolder, reporter: Reporter
+) -> None:
     started = time.perf_counter()
-    cell = suite.cell(arm)
-    folder = run.cell(cell)
-    reporter.stage(_title(suite, arm), "scoring", work=1)
-    write_json(folder.path / "recipe.json", suite.cell_facts(arm))
+    folder = run.cell(cell.key)
+    reporter.stage(cell.title, "scoring", work=1)
+    write_json(folder.recipe, suite.cell_facts(arm))
     subject = Subject(
-        suite.models[arm].network, suite.pair, cell, suite.backbone, arm, seed=0, labels="full"
+        suite.models[arm].network, suite.pair, cell.key, suite.backbone, arm, seed=0, labels="full"
     )
     scorer = suite.models.get(suite.question.protocol.scorer)
     scores = store_scores(
@@ -62,19 +82,15 @@ def _score_cell(suite: OwnSuite, arm: str, run: RunFolder, reporter: Reporter) -
     # Nothing was trained here; readers of a run expect the table.
     write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     elapsed = time.perf_counter() - started
-    write_json(
-        folder.path / "done.json",
-        {
-            "key": cell,
-            "rows": scores.num_rows,
-            "undefined_metrics": list(scores.undefined),
-            "elapsed_s": round(elapsed, 3),
-        },
-    )
-    folder.drop_parts()
+    facts = {
+        "rows": scores.num_rows,
+        "undefined_metrics": list(scores.undefined),
+        "elapsed_s": round(elapsed, 3),
+    }
+    seal_cell(run, cell.key, facts)
     known = scores.accuracy is not None
     told = f"accuracy {scores.accuracy:.1%}" if known else "accuracy not known"
-    reporter.finish(_title(suite, arm), f"{told}, {elapsed:.0f} s")
+    reporter.finish(cell.title, f"{told}, {elapsed:.0f} s")
 
 
 def _title(suite: OwnSuite, arm: str) -> str:

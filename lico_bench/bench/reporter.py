@@ -17,11 +17,14 @@ class Reporter(Protocol):
     def stage(self, cell: str, stage: str, *, work: float) -> None:
         """A stage of a cell starts: `training`, `scoring`."""
 
-    def advance(self, done: int, total: int) -> None:
-        """Part of the current stage is done."""
+    def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
+        """Part of the stage of `cell` is done; of the stage that started last if None."""
 
     def finish(self, cell: str, message: str) -> None:
-        """A cell is finished and stored."""
+        """A cell is finished and stored, or has failed."""
+
+    def note(self, sentence: str) -> None:
+        """Something that whoever watches must know."""
 
     def end(self) -> None:
         """No more work."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from lico_bench.data import Dataset
-from lico_bench.evaluation import Question, Subject, score_in_parts
+from lico_bench.errors import MissingDataError
+from lico_bench.evaluation import WHOLE, Question, Shard, Subject, ranges_of, score_in_parts
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
 
@@ -42,10 +43,49 @@ def store_scores(
         scorer: the network that scores the maps; the subject's own if None.
         without: metrics whose rows are left out of the table.
     """
+    store_parts(folder, subject, dataset, question, scorer=scorer, progress=progress)
+    return join_scores(folder, dataset, question, without=without)
+
+
+def store_parts(
+    folder: CellFolder,
+    subject: Subject,
+    dataset: Dataset,
+    question: Question,
+    *,
+    scorer: nn.Module | None,
+    progress: Callable[[int, int], None],
+    shard: Shard = WHOLE,
+) -> None:
+    """Store those parts of `shard` that are not stored yet; several processes may share them out.
+
+    Args:
+        scorer: the network that scores the maps; the subject's own if None.
+    """
     for part in score_in_parts(
-        subject, dataset, question, scorer=scorer, stored=folder.part_rows, progress=progress
-    ):
+        subject, dataset, question,
+        scorer=scorer, stored=folder.part_rows, progress=progress, shard=shard,
+    ):  # fmt: skip
         folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
+
+
+def join_scores(
+    folder: CellFolder, dataset: Dataset, question: Question, *, without: Sequence[str] = ()
+) -> StoredScores:
+    """Make the tables of the stored parts.
+
+    Args:
+        without: metrics whose rows are left out of the table.
+
+    Raises:
+        MissingDataError: if a part is not there.
+    """
+    missing = [name for name in ranges_of(dataset, question).names() if not folder.has_part(name)]
+    if missing:
+        raise MissingDataError(
+            f"{folder.parts}: {len(missing)} parts are missing ({missing[0]} is the first); put "
+            "the run folder where every process sees it, and repeat the same command"
+        )
     num_rows = folder.join_parts(without=without)
     rows = read_parquet(folder.table("rows"), ("metric", "value"))
     right = rows.loc[rows["metric"] == "accuracy", "value"]

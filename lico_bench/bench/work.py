@@ -1,13 +1,23 @@
 """What a cell costs, counted before it is run: updates, forwards, operations, bytes.
 
-The counts are exact for the network; the seconds made of them are rough: one speed for all.
+With B pictures in a batch, P passes per update (2 for an arm that looks at changed copies), E
+epochs of U updates, N pictures tested and n explained by M methods and m metrics, c_M forwards of
+a method's map and its scores, p parameters and h x w px:
+
+    forwards of training = E U B P, as many backwards; operations 3 times those of the forwards
+    forwards of scoring  = N + n sum_M c_M; c_M = 1 + 2 * 32 for a CAM under insertion and deletion
+    rows                 = 3 N + n (M m + 3)
+    bytes read           = 3 h w (E U B + N + n), as decoded pixels
+    weights, checkpoint  = 4 p, 8 p (weights and momentum)
+
+The counts are exact for the network; seconds come from `bench.cost`, or roughly from one speed.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -34,6 +44,9 @@ CURVE_BYTES = 4.5  # per point
 PICTURE_BYTES = 2.4  # per pixel of a kept picture, PNG
 MAP_BYTES = 1.7  # per pixel of a kept map, float16, compressed
 OWN_ROWS = 3  # scores of the model itself, per picture
+END_ROWS = 3  # and of the whole, blurred and emptied picture, per explained one
+WEIGHT_BYTES = 4  # of a parameter
+MOMENTUM_BYTES = 4  # beside it, in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -43,16 +56,24 @@ class Work:
     Attributes:
         updates: optimiser steps.
         train_images: pictures seen in training, repeats counted.
+        train_forwards: pictures sent through the model by training, and as many back.
         forwards: pictures sent through the model by scoring.
         train_gigaflop, score_gigaflop: operations of the network and of the text encoder.
+        rows: scores of single pictures.
+        read_bytes: decoded pixels that the network is given, pictures changed by scoring aside.
+        checkpoint_bytes: state of the unfinished training.
         disk_bytes: rows, curves, kept pictures and weights.
     """
 
     updates: int
     train_images: int
+    train_forwards: int
     forwards: int
     train_gigaflop: float
     score_gigaflop: float
+    rows: int
+    read_bytes: int
+    checkpoint_bytes: int
     disk_bytes: int
 
     @property
@@ -63,33 +84,62 @@ class Work:
 
 def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Work:
     """Counts for training `recipe` and asking it `question`."""
-    images = _train_images(recipe, facts)
+    images = split_images(recipe, facts, "train")
     batch = min(recipe.batch_size, images)
     updates = max(1, images // recipe.batch_size) * recipe.epochs
-    tested = facts.num_images("test")
-    explained = min(question.limit or tested, tested)
-    setting = Setting(BACKBONES[recipe.backbone].channels, facts.image_size)
-    forwards = tested + round(explained * question.forwards_per_map(setting))
+    tested, explained = facts.num_images("test"), explained_images(facts, question)
     methods = len(question.resolved_methods)
+    per_map = sum(method_forwards(recipe.backbone, facts, question, m) for m in question.methods)
+    forwards = tested + round(explained * per_map)
     points = len(question.protocol.changed_px(facts.image_size[0] * facts.image_size[1]))
     each = forward_gigaflop(recipe.backbone, facts.image_size)
     options = resolve_options(recipe.arm, dict(recipe.objective))
     text = updates * _text_gigaflop(recipe, options, batch, len(facts.class_names))
     trained = updates * batch * options.forwards_per_step()
     speedup = BFLOAT16_SPEEDUP if recipe.precision == "bfloat16" else 1.0
+    rows = OWN_ROWS * tested
+    rows += explained * (methods * len(question.resolved_metrics) + END_ROWS)
+    parameters = parameter_count(recipe.backbone)
+    pictures = updates * batch + tested + explained
     return Work(
         updates=updates,
         train_images=updates * batch,
+        train_forwards=trained,
         forwards=forwards,
         train_gigaflop=(trained * each * (1 + BACKWARD_FACTOR) + text) / speedup,
         score_gigaflop=forwards * each,
+        rows=rows,
+        read_bytes=3 * math.prod(facts.image_size) * pictures,
+        checkpoint_bytes=(WEIGHT_BYTES + MOMENTUM_BYTES) * parameters,
         disk_bytes=int(
-            ROW_BYTES * (OWN_ROWS * tested + explained * methods * len(question.resolved_metrics))
+            ROW_BYTES * rows
             + CURVE_BYTES * 2 * points * explained * methods
             + _gallery_bytes(facts.image_size, explained, methods)
-            + 4 * parameter_count(recipe.backbone)
+            + WEIGHT_BYTES * parameters
         ),
     )
+
+
+def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
+    """Pictures of `train` or `test` that a cell uses."""
+    images = facts.num_images(split)
+    if split == "test":
+        return images
+    if recipe.labels != "full":
+        images = min(images, recipe.labels)
+    return min(images, recipe.train_limit or images)
+
+
+def explained_images(facts: DatasetFacts, question: Question) -> int:
+    """Pictures of the test split that are explained."""
+    tested = facts.num_images("test")
+    return min(question.limit or tested, tested)
+
+
+def method_forwards(backbone: str, facts: DatasetFacts, question: Question, method: str) -> float:
+    """Pictures sent through the model for one method's map and its scores."""
+    setting = Setting(BACKBONES[backbone].channels, facts.image_size)
+    return replace(question, methods=(method,)).forwards_per_map(setting)
 
 
 @lru_cache(maxsize=64)
@@ -148,10 +198,3 @@ def _gallery_bytes(image_size: tuple[int, int], explained: int, methods: int) ->
     )
     pictures = min(explained, GALLERY_IMAGES)
     return pictures * (PICTURE_BYTES * picture_px + MAP_BYTES * map_px * methods)
-
-
-def _train_images(recipe: Recipe, facts: DatasetFacts) -> int:
-    images = facts.num_images("train")
-    if recipe.labels != "full":
-        images = min(images, recipe.labels)
-    return min(images, recipe.train_limit or images)

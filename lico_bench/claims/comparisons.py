@@ -137,7 +137,7 @@ def base_name(method: str) -> str:
 
 def complete_pairs(rows: pd.DataFrame, arm: str, other: str) -> frozenset[str]:
     """Pairs that have both arms; an interrupted run has others."""
-    arms = rows.groupby("pair")["arm"].unique()
+    arms = rows.groupby("pair", observed=True)["arm"].unique()
     return frozenset(str(pair) for pair, found in arms.items() if {arm, other} <= set(found))
 
 

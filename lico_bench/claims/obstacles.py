@@ -79,7 +79,9 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
     for row in rows[[*names, "arm"]].drop_duplicates().itertuples(index=False, name=None):
         arms.setdefault(Setting(*map(str, row[:4])), set()).add(str(row[4]))
     own = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
-    accuracies = own.groupby([*names, "arm"], sort=False)["value"].mean().reset_index()
+    accuracies = (
+        own.groupby([*names, "arm"], sort=False, observed=True)["value"].mean().reset_index()
+    )
     datasets = manifest.get("datasets", {})
     return Scope(
         accuracies={

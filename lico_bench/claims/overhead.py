@@ -26,7 +26,8 @@ def overhead_evidence(
     cells = cells[cells["arm"].isin([claim.arm, claim.reference_arm])]
     if inference is not None:
         cells = cells.merge(inference, on="cell", how="left")
-    parts = {Setting(*map(str, key)): part for key, part in cells.groupby(list(Setting._fields))}
+    groups = cells.groupby(list(Setting._fields), observed=True)
+    parts = {Setting(*map(str, key)): part for key, part in groups}
     return tuple(
         _piece(claim, setting, parts.get(setting, cells.iloc[:0]))
         for setting in scope.settings_of(claim)

@@ -1,14 +1,38 @@
-"""How a command that scores something ends: the summary, and the report."""
+"""How a command that scores something ends: the summary, the report, and what failed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lico_bench.bench import Reporter
     from lico_bench.store import RunFolder
+
+
+EXIT_FAILED_CELLS = 5
+
+
+def end_run(run: RunFolder, console: Console, *, comparing: str) -> None:
+    """Show what a run found; the last lines and the exit code say which cells failed.
+
+    Args:
+        comparing: what is compared, `the arms`.
+    """
+    if run.finished():
+        show_results(run, console, comparing=comparing)
+    failures = run.failures()
+    if not failures:
+        return
+    count = f"{len(failures)} of {len(run.manifest()['cells'])} cells failed"
+    lines = [f"  {key} in {told['stage']}: {told['sentence']}" for key, told in failures.items()]
+    lines.append("Repeat the same command to try them again; the finished ones are kept.")
+    for line in (f"{count}:", *lines):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(EXIT_FAILED_CELLS)
 
 
 def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:
@@ -27,7 +51,7 @@ def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:
     if paths is None:
         with working(console, "Writing the report"):
             paths = build_report(run, content)
-    console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {paths.html}", highlight=False, markup=False, soft_wrap=True)
 
 
 def reporter_for(console: Console, *, doing: str = "train and score") -> Reporter:

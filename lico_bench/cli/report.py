@@ -32,7 +32,7 @@ def report(
     if runs is not None and len(runs) > 1:
         with working(console, "Writing the history"):
             html = build_history([read_run(run) for run in runs], out or HISTORY).html
-        console.print(f"History: {html}", highlight=False, soft_wrap=True)
+        console.print(f"History: {html}", highlight=False, markup=False, soft_wrap=True)
         return
     if out is not None:
         raise InvalidInputError(
@@ -44,4 +44,4 @@ def report(
     console.print(show_summary(content))
     with working(console, "Writing the report"):
         paths = build_report(folder, content)
-    console.print(f"Report: {paths.html}", highlight=False, soft_wrap=True)
+    console.print(f"Report: {paths.html}", highlight=False, markup=False, soft_wrap=True)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from lico_bench.cli.ending import reporter_for, show_results
+from lico_bench.cli.ending import end_run, reporter_for
 from lico_bench.cli.options import parse_labels, parse_settings, split_names
+from lico_bench.cli.plan import show_plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench import Plan, Suite
+    from lico_bench.bench import ExecutorOptions, Plan, Suite
+    from lico_bench.store import RunFolder
 
 
 def run(
@@ -53,20 +55,39 @@ def run(
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    executor: Annotated[str, typer.Option(help="Where cells run.")] = "local",
+    executor: Annotated[str, typer.Option(help="Where cells run: local, ray.")] = "local",
+    workers: Annotated[
+        int, typer.Option(help="Processes that run cells beside each other on this machine.")
+    ] = 1,
+    devices: Annotated[
+        int, typer.Option(help="Processes per machine that train each model together.")
+    ] = 1,
+    num_nodes: Annotated[
+        int, typer.Option(help="Machines that train each model together; see README.")
+    ] = 1,
+    address: Annotated[str | None, typer.Option(help="Of the cluster, for --executor ray.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="For another process at work on the run folder.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="recipe.NAME=VALUE or objective.NAME=VALUE; repeatable."),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and stop.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="With --plan: time this machine first, a minute.")
+    ] = False,
 ) -> None:
     """Train pairs, explain and score them, and write the report. Resumes by itself."""
     from rich.console import Console
 
-    from lico_bench.bench import execute, make_plan
+    from lico_bench.bench import ExecutorOptions, make_plan
 
     console = Console()
+    options = ExecutorOptions(
+        device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
+    )
     suite = _suite(
         datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
         metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
@@ -75,14 +96,33 @@ def run(
     )  # fmt: skip
     made = make_plan(suite, root=data_root)
     folder = out or Path("results") / made.name
-    _announce(made, folder, console)
-    if plan:
-        _show_plan(made, device, console)
+    if plan or calibrate:
+        _announce(made, folder, console)
+        show_plan(made, device, console, calibrating=calibrate)
         return
-    finished = execute(
-        made, folder, device=device, executor=executor, reporter=reporter_for(console)
-    )
-    show_results(finished, console, comparing="the arms")
+    finished = _execute(made, folder, executor, options, console, wait=wait)
+    if finished is not None:
+        end_run(finished, console, comparing="the arms")
+
+
+def _execute(
+    plan: Plan, folder: Path, executor: str, options: ExecutorOptions, console: Console, *,
+    wait: bool,
+) -> RunFolder | None:  # fmt: skip
+    """The finished run; None in a process that only helps another with it."""
+    from lico_bench.bench import execute
+    from lico_bench.bench.executors.together import follow, options_at
+    from lico_bench.bench.joining import joined
+
+    with joined(devices=options.devices, num_nodes=options.num_nodes) as place:
+        if place.count > 1:
+            executor, options = "together", options_at(place, options, executor)
+        if not place.is_leader:
+            follow(plan, folder, device=options.device)
+            return None
+        _announce(plan, folder, console)
+        told = reporter_for(console)
+        return execute(plan, folder, executor=executor, options=options, wait=wait, reporter=told)
 
 
 def _suite(
@@ -125,35 +165,5 @@ def _suite(
 def _announce(plan: Plan, folder: Path, console: Console) -> None:
     """One line per dataset that says which pictures will be used."""
     for facts in plan.datasets.values():
-        console.print(f"  {facts.summary()}", highlight=False, soft_wrap=True)
-    console.print(f"  run folder: {folder}", highlight=False, soft_wrap=True)
-
-
-def _show_plan(plan: Plan, device: str, console: Console) -> None:
-    from rich.table import Table
-
-    from lico_bench.bench.work import measure_speed
-    from lico_bench.cli.progress import format_seconds
-    from lico_bench.runtime import pick_device
-
-    speed = measure_speed(pick_device(device))
-    table = Table(title=f"{len(plan.cells)} models, {plan.protocol.id}")
-    for heading in ("cell", "backbone", "updates", "forwards", "disk", "about"):
-        table.add_column(heading, justify="left" if heading in ("cell", "backbone") else "right")
-    seconds = 0.0
-    for cell in plan.cells:
-        work = cell.work
-        took = work.gigaflop / speed
-        seconds += took
-        table.add_row(
-            cell.title, cell.recipe.backbone, f"{work.updates:,}", f"{work.forwards:,}",
-            f"{work.disk_bytes / 1e6:.1f} MB", format_seconds(took),
-        )  # fmt: skip
-    total = sum(cell.work.disk_bytes for cell in plan.cells)
-    forwards = sum(cell.work.forwards for cell in plan.cells)
-    console.print(table)
-    console.print(
-        f"{forwards:,} forwards for scoring, {total / 1e6:.0f} MB on disk, roughly "
-        f"{format_seconds(seconds)} here ({speed:.0f} GFLOP/s measured). Nothing was run.",
-        highlight=False,
-    )
+        console.print(f"  {facts.summary()}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  run folder: {folder}", highlight=False, markup=False, soft_wrap=True)

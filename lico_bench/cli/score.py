@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.ending import reporter_for, show_results
+from lico_bench.cli.ending import end_run, reporter_for
 from lico_bench.cli.options import split_names
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def score(
     ] = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="For another process at work on the run folder.")
+    ] = False,
 ) -> None:
     """Explain and score your own model, or two as a pair, on a folder of pictures."""
     from rich.console import Console
@@ -78,8 +81,9 @@ def score(
     suite = plan_own(models, pictures, question)
     folder = out or Path("results") / suite.name
     _announce(suite, folder, console)
-    finished = score_own(suite, folder, reporter=reporter_for(console, doing="score"))
-    show_results(finished, console, comparing="the models")
+    told = reporter_for(console, doing="score")
+    finished = score_own(suite, folder, wait=wait, reporter=told)
+    end_run(finished, console, comparing="the models")
 
 
 def _announce(suite: OwnSuite, folder: Path, console: Console) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lico_bench.checks import check_positive
+from lico_bench.checks import check_positive, is_name
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.gate.uncertainty import MeanFacts, default_margin
@@ -161,6 +161,12 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     frame["higher_is_better"] = [_truth(value, name) for value in frame["higher_is_better"]]
     for column in (*KEY_COLUMNS, "source", "protocol"):
         frame[column] = frame[column].astype(str)
+        odd = [text for text in frame[column].unique() if not (is_name(text) or text == "")]
+        if odd:
+            raise BrokenFileError(
+                f"{name}: {column}: expected names of letters, digits and underscores, got "
+                f"'{odd[0][:60]}'; correct the file"
+            )
     twice = frame.duplicated(list(KEY_COLUMNS))
     if twice.any():
         row = frame[twice].iloc[0]

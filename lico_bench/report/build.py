@@ -21,6 +21,9 @@ from lico_bench.report.latex import document, draw_tables
 from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
+from lico_bench.store.files import naming_full_disk
+from lico_bench.store.leftovers import part_prefix
+from lico_bench.store.report_folder import is_report_current, seal_report
 
 VERDICTS_FORMAT = 2
 
@@ -58,18 +61,15 @@ def build_report(run: RunFolder, content: Content | None = None) -> ReportPaths:
             write_bytes(draft / "figures" / f"{plot.name}.pdf", plot.pdf)
         write_json(draft / "verdicts.json", _verdicts(content))
         write_bytes(draft / "report.html", render_page(content, plots, tables).encode())
+        seal_report(run, draft, cells=set(content.rows["cell"].unique()))
     return _paths(folder)
 
 
 def current_report(run: RunFolder) -> ReportPaths | None:
-    """The report that is there, if it was made after the last cell was stored; else None."""
-    page = run.path / "report" / "report.html"
-    stored = [run.cell(key).path / "done.json" for key in run.finished()]
-    if not page.is_file() or not stored:
-        return None
-    made = page.stat().st_mtime_ns
-    is_current = all(path.stat().st_mtime_ns < made for path in stored)
-    return _paths(page.parent) if is_current else None
+    """The report that is there, if it is whole and was made of what is stored now; else None."""
+    folder = run.path / "report"
+    is_there = (folder / "report.html").is_file() and bool(run.finished())
+    return _paths(folder) if is_there and is_report_current(run) else None
 
 
 def _paths(folder: Path) -> ReportPaths:
@@ -157,12 +157,15 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
     """A folder that takes the place of `folder` if the block ends well and vanishes if not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    with naming_full_disk(folder):
+        prefix = part_prefix(folder.name)
+        draft = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=folder.parent))
     draft.chmod(0o755)  # mkdtemp makes it private; a run folder is shared by a team
     old = draft.with_suffix(".old")
     try:
         yield draft
+        if folder.is_symlink():
+            folder.unlink()  # what it leads to is not ours
         if folder.exists():
             folder.rename(old)
         try:

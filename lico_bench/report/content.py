@@ -17,6 +17,7 @@ from lico_bench.stats import OWN_SCORES, arm_means, holm, paired_differences, sa
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
+from lico_bench.store.foreign import check_reportable
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
@@ -144,6 +145,7 @@ def gather(run: RunFolder) -> Content:
         BrokenFileError: if a file of it is unreadable.
     """
     manifest = run.manifest()
+    check_reportable(manifest, run.manifest_path)
     rows = run.rows()
     arms = _arms(manifest, rows)
     specs = _specs(manifest, rows)
@@ -186,7 +188,7 @@ def _arms(manifest: dict[str, Any], rows: pd.DataFrame) -> tuple[str, ...]:
 def _complete_pairs(rows: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
     """Rows of two arms, of those pairs that have both; an interrupted run has others."""
     both = rows[rows["arm"].isin([reference, arm])]
-    counts = both.groupby("pair")["arm"].nunique()
+    counts = both.groupby("pair", observed=True)["arm"].nunique()
     return both[both["pair"].isin(counts.index[counts == 2])]
 
 
@@ -269,7 +271,7 @@ def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec
     for name in [*asked, *(name for name in described if name not in asked)]:
         facts = described[name]
         specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in known})
-    unknown = sorted(set(rows["metric"]) - set(specs))
+    unknown = sorted(set(rows["metric"].unique()) - set(specs))
     if unknown:
         raise MissingDataError(
             f"the manifest does not say what these metrics are: {', '.join(unknown)}; "
@@ -287,20 +289,23 @@ def _notes(
             f"The run is not finished: {finished} of {planned} models are in; "
             "the same `lico-bench run` command goes on where it stopped."
         )
+    for key, failure in run.failures().items():
+        yield f"Failed in {failure['stage']} and not in: {key}: {failure['sentence']}."
     for dataset, names in run.undefined().items():
         told = ", ".join(names)
         yield f"Not defined on {dataset}, which does not tell where its objects are: {told}."
     if SANITY_CHECK in manifest.get("metrics", {}):
         yield from _sanity_notes(run, manifest)
-    lonely = rows.groupby("pair")["arm"].nunique() < len(arms)
+    lonely = rows.groupby("pair", observed=True)["arm"].nunique() < len(arms)
     if lonely.any():
         yield (
             f"Pairs that still lack an arm: {int(lonely.sum())}; "
             "their models count in the means and not in the differences."
         )
     flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]
-    for flag, part in flags.groupby("flag"):
-        counts = part.groupby(["method", "metric"]).size().groupby("method").max()
+    for flag, part in flags.groupby("flag", observed=True):
+        by_metric = part.groupby(["method", "metric"], observed=True).size()
+        counts = by_metric.groupby("method", observed=True).max()
         told = ", ".join(
             f"{count:,} of {method or 'the model'}" for method, count in counts.items()
         )

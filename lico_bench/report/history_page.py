@@ -53,7 +53,9 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
     written = {figures / f"{plot.name}.{kind}" for plot in plots for kind in ("png", "pdf")}
     for old in set(figures.glob("history_*.p[nd][gf]")) - written:
         old.unlink()
-    table = history.means.to_csv(index=False, float_format="%.6f")
+    table = history.means.assign(run=history.means["run"].map(wording.inert_cell)).to_csv(
+        index=False, float_format="%.6f"
+    )
     write_bytes(out / "history.csv", table.encode())
     write_bytes(out / "history.html", page.encode())
     return HistoryPaths(out, out / "history.html", out / "history.csv", tuple(sorted(written)))

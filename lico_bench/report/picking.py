@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lico_bench.report.content import SETTING, Block, Content
+from lico_bench.report.stored_pictures import stored_map
 
 Group = Literal["most", "least", "random"]
 GROUPS: tuple[Group, ...] = ("most", "least", "random")
@@ -89,8 +90,9 @@ def _explained_by_all(
     ]
     found = []
     for _, rows in part.groupby("image_id", sort=True):
-        by_arm = {str(row["arm"]): dict(row) for _, row in rows.iterrows()}
-        sizes = {len(row["map"]) for row in by_arm.values()}
+        records = cast("list[dict[str, Any]]", rows.to_dict("records"))
+        by_arm = {str(row["arm"]): row for row in records}
+        sizes = {stored_map(row).size for row in by_arm.values()}
         if set(content.arms) <= set(by_arm) and len(sizes) == 1:
             found.append({arm: by_arm[arm] for arm in content.arms})
     return found

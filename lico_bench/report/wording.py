@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ NOTHING = "–"
 STANDIN = "STAND-IN"
 MINUS = "−"
 FINE_BELOW = 0.002  # differences below two of the usual last digits get two digits more
+LONGEST_STEM = 120  # of a file; systems take 255 bytes with the suffix
 SIGNIFICANT = 0.05  # after correction
 
 
@@ -141,6 +143,19 @@ def protocol_sentence(protocol_id: str, facts: dict[str, Any] | None) -> str:
 def file_stem(method: str) -> str:
     """A method as part of a file name: `rise(num_masks=32)` gives `rise_num_masks_32`."""
     return re.sub(r"\W+", "_", method).strip("_") or "model"
+
+
+def file_part(text: str) -> str:
+    """`text` as the stem of a file in one folder, whatever it holds; usual names stay."""
+    if re.fullmatch(r"\w[\w.-]*", text) and len(text) <= LONGEST_STEM:
+        return text
+    kept = re.sub(r"[^\w.-]+", "_", text).strip("._-")[: LONGEST_STEM - 9]
+    return f"{kept or 'table'}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def inert_cell(text: str) -> str:
+    """A name of a folder as a cell of a CSV file: a spreadsheet takes none for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def plural(count: int, noun: str) -> str:

@@ -39,11 +39,11 @@ from scipy.special import ndtri, stdtrit
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
+from lico_bench.stats.kept_draws import image_weights
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 10_000  # an end of a 95 % interval moves by 1 % of its half-width between seeds
-_CHUNK = 2**22  # draws held at once: 32 MiB of numbers
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _image_draws(
     mask = present[:, :, :1].transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
     out = np.empty((resamples, num_columns))
     start = 0
-    for weights in _weights(num_images, resamples=resamples, seed=seed):
+    for weights in image_weights(num_images, resamples=resamples, seed=seed):
         stop = start + len(weights)
         sums = (weights @ flat).reshape(len(weights), len(shares), num_columns)
         counts = np.float32(num_images) if is_whole else (weights @ mask)[:, :, None]
@@ -169,18 +169,6 @@ def _image_draws(
         out[start:stop] = (sums / np.maximum(counts, 1.0)).mean(1)
         start = stop
     return out
-
-
-def _weights(num_images: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """How often each image was drawn, (r, I) at a time."""
-    generator = np.random.default_rng([seed, num_images])
-    step = max(1, _CHUNK // num_images)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = generator.integers(0, num_images, (rows, num_images), dtype=np.int64)
-        drawn += np.arange(rows)[:, None] * num_images
-        counts = np.bincount(drawn.ravel(), minlength=rows * num_images)
-        yield counts.reshape(rows, num_images).astype(np.float32)
 
 
 def student_draws(freedom: int, resamples: int, seed: int) -> Floats:

@@ -24,9 +24,11 @@ def calibration_errors(rows: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     """
     check_count("bins", bins)
     own = rows[rows["metric"].isin(["accuracy", "confidence"]) & (rows["method"] == "")]
-    wide = own.pivot_table(index=["cell", "image_id"], columns="metric", values="value")
+    wide = own.pivot_table(
+        index=["cell", "image_id"], columns="metric", values="value", observed=True
+    )
     records = []
-    for cell, part in wide.groupby(level="cell", sort=False):
+    for cell, part in wide.groupby(level="cell", sort=False, observed=True):
         confidence = part["confidence"].to_numpy()
         number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
         gaps = part["accuracy"].to_numpy() - confidence

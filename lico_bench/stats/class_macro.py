@@ -33,8 +33,9 @@ def class_macro(scores: Any) -> pd.DataFrame:
     """
     frame = as_frame(scores)
     group = list(_GROUP)
-    classes = frame.groupby([*group, "target"], sort=False)["value"].agg(["mean", "count", "size"])
-    found = classes.groupby(group, sort=False).agg(
+    by_class = frame.groupby([*group, "target"], sort=False, observed=True)["value"]
+    classes = by_class.agg(["mean", "count", "size"])
+    found = classes.groupby(group, sort=False, observed=True).agg(
         mean=("mean", "mean"),
         num_classes=("mean", "count"),
         num_images=("count", "sum"),

@@ -105,7 +105,7 @@ def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd
             "sanity check: the run has no cascades; ask for the metric sanity_check"
         )
     records: list[dict[str, Any]] = []
-    for key, part in rows.groupby(list(GROUP_COLUMNS), sort=True):
+    for key, part in rows.groupby(list(GROUP_COLUMNS), sort=True, observed=True):
         stacked = np.abs(np.stack([np.asarray(one, dtype=float) for one in part["values"]]))
         by_image = pd.DataFrame(stacked).groupby(part["image_id"].to_numpy()).mean()
         verdict = sanity_verdict(by_image.to_numpy(), threshold=threshold)

@@ -49,6 +49,7 @@ from scipy.special import stdtr
 
 from lico_bench.checks import check_count
 from lico_bench.stats.bootstrap import RESAMPLES, Floats, alike, student_draws
+from lico_bench.stats.kept_draws import image_signs
 
 _CHUNK = 2**22  # signs held at once: 16 MiB of numbers
 # Sums of I float32 numbers of size r err by about eps * I * r; draws that close are ties.
@@ -202,7 +203,7 @@ def _sign_draws(
         blocks = _every_sign(num_images, total, rows)
     else:
         total = draws.resamples
-        blocks = _random_signs(num_images, total, rows, draws.seed)
+        blocks = image_signs(num_images, resamples=total, rows=rows, seed=draws.seed)
     students = student_draws(draws.freedom, total, draws.seed) if draws.freedom else np.zeros(total)
     start = 0
     for signs in blocks:
@@ -218,16 +219,3 @@ def _every_sign(num_images: int, total: int, rows: int) -> Iterator[NDArray[np.f
     step = max(1, rows // len(every))
     for start in range(0, times, step):
         yield np.tile(every, (min(step, times - start), 1))
-
-
-def _random_signs(
-    num_images: int, total: int, rows: int, seed: int
-) -> Iterator[NDArray[np.float32]]:
-    generator = np.random.default_rng([seed, num_images, 2])
-    for start in range(0, total, rows):
-        shape = (min(rows, total - start), -(-num_images // 8))
-        packed = generator.integers(0, 256, shape, dtype=np.uint8)
-        signs = np.unpackbits(packed, axis=1, count=num_images).astype(np.float32)
-        signs *= 2
-        signs -= 1
-        yield signs

@@ -1,16 +1,20 @@
 """The layout of a run folder (stable): manifest, one folder per cell, the report.
 
 RUN/manifest.json       suite, recipes, data found, class names, versions, metrics, protocols
-RUN/cells/<key>/        recipe.json model.safetensors history.parquet findings.json rows.parquet
-                        curves.parquet gallery.parquet done.json (last: the cell is whole)
+RUN/lock                held by the process that is at work here
+RUN/cells/<key>/        recipe.json model.safetensors (and .sha256) history.parquet findings.json
+                        rows.parquet curves.parquet gallery.parquet
+                        done.json (last: the cell is whole; size and SHA-256 of each file)
+RUN/cells/<key>/failed.json  why the last try failed; gone when a next one starts
 RUN/cells/<key>/parts/  scores of ranges of pictures while the cell is scored
+RUN/cells/<key>/checkpoint.pt  and checkpoint.previous.pt, checkpoint.pt.sha256, while it is trained
+RUN/damaged/            what was set aside, under the names it had
 RUN/report/             report.html verdicts.json tables/ figures/
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,76 +25,28 @@ from pandas.api.types import is_numeric_dtype
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
-from lico_bench.store.files import merge_parquet, read_json, read_parquet, write_json, write_parquet
+from lico_bench.store.aside import DAMAGED, move_aside
+from lico_bench.store.cell_folder import EMPTY, CellFolder
+from lico_bench.store.files import read_arrow, read_json, read_parquet
+from lico_bench.store.foreign import check_failure, check_findings, check_inside, check_texts
+from lico_bench.store.lock import LOCK
+from lico_bench.store.manifests import (
+    is_of_other_version,
+    judge_unnamed,
+    keys_told,
+    read_manifest,
+    write_manifest,
+)
+from lico_bench.store.many_rows import Where, join_rows, keep_rows
 from lico_bench.store.stored_gallery import with_pictures
 
-FORMAT = 1
-SCORE_TABLES = ("rows", "curves", "gallery")
+# Columns of rows and curves that hold texts; one that stands in many rows is read once.
+TEXTS = (
+    "pair", "cell", "dataset", "source", "backbone", "arm", "labels", "image_id", "method",
+    "metric", "protocol", "curve", "flag",
+)  # fmt: skip
 NUMBERS = {"rows": ("value",), "history": ("epoch", "value")}  # columns that are counted with
 LISTS = {"curves": ("fractions", "values"), "gallery": ("map",)}
-EMPTY = {"rows": ROW_COLUMNS, "curves": CURVE_COLUMNS, "gallery": ("cell", "image_id", "method")}
-
-
-@dataclass(frozen=True)
-class CellFolder:
-    """The files of one trained model and its scores."""
-
-    path: Path
-
-    @property
-    def is_done(self) -> bool:
-        """Whether everything of this cell was written."""
-        return (self.path / "done.json").is_file()
-
-    @property
-    def model(self) -> Path:
-        """Weights of the classifier alone, safetensors."""
-        return self.path / "model.safetensors"
-
-    @property
-    def checkpoint(self) -> Path:
-        """State of an unfinished training; gone when the training is done."""
-        return self.path / "checkpoint.pt"
-
-    def table(self, name: str) -> Path:
-        """Path of `rows`, `curves`, `history` or `gallery`."""
-        return self.path / f"{name}.parquet"
-
-    @property
-    def parts(self) -> Path:
-        """Where the scores of ranges of pictures lie until the cell is whole."""
-        return self.path / "parts"
-
-    def part_rows(self, part: str) -> pd.DataFrame | None:
-        """The rows of a stored part; None if it is not there."""
-        path = self.parts / f"{part}.rows.parquet"
-        return read_parquet(path) if path.is_file() else None
-
-    def write_part(self, part: str, tables: Mapping[str, pd.DataFrame]) -> None:
-        """Store the tables of a part; its rows come last: where they are, it is whole."""
-        for name in SCORE_TABLES[::-1]:
-            if not tables[name].empty:
-                write_parquet(self.parts / f"{part}.{name}.parquet", tables[name])
-
-    def join_parts(self, *, without: Sequence[str] = ()) -> int:
-        """Make the cell's tables of its parts, in bounded memory; the number of rows.
-
-        Args:
-            without: metrics whose rows are left out.
-        """
-        counts = {}
-        for name in SCORE_TABLES:
-            found = sorted(self.parts.glob(f"*.{name}.parquet"))
-            if found:
-                dropped = without if name == "rows" else ()
-                counts[name] = merge_parquet(found, self.table(name), without=dropped)
-            else:
-                write_parquet(self.table(name), pd.DataFrame(columns=list(EMPTY[name])))
-        return counts["rows"]
-
-    def drop_parts(self) -> None:
-        """Remove the parts; what they hold is in the tables."""
-        shutil.rmtree(self.parts, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -100,8 +56,19 @@ class RunFolder:
     path: Path
 
     def cell(self, key: str) -> CellFolder:
-        """The folder of the cell called `key`."""
-        return CellFolder(self.path / "cells" / key)
+        """The folder of the cell called `key`.
+
+        Raises:
+            BrokenFileError: if a link leads to it, or the name out of the run.
+        """
+        cell = CellFolder(self.path / "cells" / key)
+        check_inside(self.path, cell.parts)
+        return cell
+
+    @property
+    def damaged(self) -> Path:
+        """Where damaged files are set aside, under the names they had."""
+        return self.path / DAMAGED
 
     @property
     def manifest_path(self) -> Path:
@@ -113,48 +80,95 @@ class RunFolder:
 
         Raises:
             MissingDataError: if the folder holds no run.
-            BrokenFileError: if the manifest is unreadable or of another format.
+            BrokenFileError: if the manifest is unreadable, not what was written, or of another
+                format.
         """
-        if not self.manifest_path.is_file():
-            raise MissingDataError(
-                f"{self.path} is not a run folder (no manifest.json); "
-                "name one that `lico-bench run` made"
-            )
-        manifest = read_json(self.manifest_path)
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise BrokenFileError(
-                f"{self.manifest_path}: expected a manifest of format {FORMAT}; "
-                "it was written by another version, start a new run with another --out"
-            )
-        return manifest
+        return read_manifest(self.manifest_path)
 
-    def open_for(self, manifest: dict[str, Any]) -> None:
+    def check_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
+        """What `open_for` would mend, in sentences; it raises as that does, and writes nothing."""
+        try:
+            found = self.manifest()
+        except MissingDataError:
+            return judge_unnamed(self.path, manifest, "its manifest is missing")
+        except BrokenFileError:
+            if is_of_other_version(self.manifest_path):
+                raise
+            return judge_unnamed(self.path, manifest, "its manifest is damaged")
+        if found["suite_key"] != manifest["suite_key"]:
+            raise RunMismatchError(
+                f"{self.path} holds another suite ({_difference(found, manifest)}); "
+                "choose another --out, or repeat the command that made it"
+            )
+        return ()
+
+    def open_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
         """Write `manifest`, or accept the one that is there if it is of the same suite.
+
+        A damaged or lost one is written anew where all else in the folder is of this suite. Needs
+        the run's lock.
+
+        Returns:
+            What was mended, in sentences.
 
         Raises:
             RunMismatchError: if the folder holds another suite's run or something else.
+            BrokenFileError: for a damaged manifest that nothing here can replace.
         """
-        if self.manifest_path.exists():
-            found = self.manifest()
-            if found["suite_key"] != manifest["suite_key"]:
-                raise RunMismatchError(
-                    f"{self.path} holds another suite ({_difference(found, manifest)}); "
-                    "choose another --out, or repeat the command that made it"
-                )
-            return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunMismatchError(
-                f"{self.path} exists and is not a run folder; choose another --out"
-            )
-        write_json(self.manifest_path, {"format": FORMAT, **manifest})
+        mended = self.check_for(manifest)
+        if mended and not keys_told(self.path):
+            # A cell's name says how it was trained and not what it was asked.
+            for cell in manifest["cells"]:
+                move_aside(self.path, self.cell(cell["key"]).parts)
+        if mended:
+            move_aside(self.path, self.manifest_path)
+        if not self.manifest_path.exists():
+            write_manifest(self.manifest_path, manifest)
+        return mended
 
-    def rows(self) -> pd.DataFrame:
-        """Rows of every finished cell, one score of one image each."""
-        return self._gather("rows", ROW_COLUMNS)
+    def rows(
+        self, columns: Sequence[str] = ROW_COLUMNS, *, where: Where | None = None
+    ) -> pd.DataFrame:
+        """Rows of every finished cell, one score of one image each.
 
-    def curves(self) -> pd.DataFrame:
-        """Insertion and deletion curves of every finished cell, one curve of one image each."""
-        return self._gather("curves", CURVE_COLUMNS)
+        Args:
+            columns: what is read; fewer columns take less time and memory.
+            where: texts by column, `{"metric": {"deletion"}}`; rows of others are left out.
+
+        Returns:
+            Texts as categoricals with sorted categories.
+        """
+        return self._join("rows", columns, self.finished(), where or {})
+
+    def curves(self, cells: Collection[str] | None = None) -> pd.DataFrame:
+        """Insertion and deletion curves of finished cells, one curve of one image each.
+
+        Args:
+            cells: keys of the cells to read; all that are finished if None.
+
+        Returns:
+            Texts as categoricals with sorted categories.
+        """
+        keys = [key for key in self.finished() if cells is None or key in cells]
+        return self._join("curves", CURVE_COLUMNS, keys, {})
+
+    def _join(
+        self, name: str, columns: Sequence[str], keys: Sequence[str], where: Where
+    ) -> pd.DataFrame:
+        """The columns of one table of each cell; of all of them one at a time is held twice."""
+        self._check_found(keys)
+        read = list(dict.fromkeys([*columns, *where]))
+
+        def tables() -> Iterator[Any]:
+            for key in keys:
+                path = self.cell(key).table(name)
+                table = _told(path, lambda path: read_arrow(path, read, texts=TEXTS))
+                _check_columns(path, read, table.column_names)
+                _check_kinds(path, name, table.slice(0, 1).to_pandas())
+                check_texts(path, table)
+                yield keep_rows(table, where)
+
+        return join_rows(tables(), columns)
 
     def history(self) -> pd.DataFrame:
         """Training history of every finished cell: cell, epoch, quantity, value."""
@@ -173,15 +187,19 @@ class RunFolder:
 
     def findings(self) -> dict[str, dict[str, Any]]:
         """What the trained objective of each finished cell says of itself, by cell."""
-        told = {key: self.cell(key).path / "findings.json" for key in self.finished()}
-        return {key: read_json(path) if path.is_file() else {} for key, path in told.items()}
+        told: dict[str, dict[str, Any]] = {}
+        for key in self.finished():
+            path = self.cell(key).path / "findings.json"
+            told[key] = read_json(path) if path.is_file() else {}
+            check_findings(told[key], path)
+        return told
 
     def undefined(self) -> dict[str, tuple[str, ...]]:
         """Metrics asked for that a dataset has no ground truth for, by dataset."""
         cells = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
         lacking: dict[str, set[str]] = {}
         for key in self.finished():
-            facts = read_json(self.cell(key).path / "done.json")
+            facts = self.cell(key).facts()
             lacking.setdefault(cells[key], set()).update(facts.get("undefined_metrics", ()))
         return {dataset: tuple(sorted(names)) for dataset, names in lacking.items() if names}
 
@@ -193,7 +211,7 @@ class RunFolder:
         columns = ("cell", "parameters", "gigaflop")
         records = []
         for key in self.finished():
-            counted = read_json(self.cell(key).path / "done.json").get("inference")
+            counted = self.cell(key).facts().get("inference")
             if counted is not None:
                 records.append((key, counted["parameters"], counted["gigaflop"]))
         return pd.DataFrame(records, columns=list(columns))
@@ -201,6 +219,16 @@ class RunFolder:
     def finished(self) -> list[str]:
         """Keys of the finished cells, in the manifest's order."""
         return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
+
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """What went wrong with each cell whose last try failed, by its key."""
+        told: dict[str, dict[str, Any]] = {}
+        for entry in self.manifest()["cells"]:
+            cell = self.cell(entry["key"])
+            if cell.failed:
+                told[entry["key"]] = read_json(cell.failure)
+                check_failure(told[entry["key"]], cell.failure)
+        return told
 
     def _gather(
         self, name: str, columns: tuple[str, ...], cells: Collection[str] | None = None
@@ -210,38 +238,47 @@ class RunFolder:
             if cells is not None and key not in cells:
                 continue
             path = self.cell(key).table(name)
-            frame = _read_table(path)
-            missing = [column for column in columns if column not in frame.columns]
-            if missing:
-                raise BrokenFileError(
-                    f"{path}: columns missing: {', '.join(missing)}; "
-                    "it was not written by this version, start a new run"
-                )
+            frame: pd.DataFrame = _told(path, read_parquet)
+            _check_columns(path, columns, frame.columns)
             _check_kinds(path, name, frame)
+            check_texts(path, frame)
             frames.append(frame)
-        if not frames:
+        self._check_found(frames)
+        return pd.concat(frames, ignore_index=True)
+
+    def _check_found(self, found: Sequence[Any]) -> None:
+        if not found:
             raise MissingDataError(
                 f"{self.path}: no finished cell yet; repeat `lico-bench run` to finish it"
             )
-        return pd.concat(frames, ignore_index=True)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _told(path: Path, read: Callable[[Path], Any]) -> Any:
     """A table of a finished cell; where it is damaged, what makes it anew."""
     remedy = f"delete {path.parent / 'done.json'} and repeat the same `lico-bench run`"
     try:
-        return read_parquet(path)
+        return read(path)
     except MissingDataError as error:
         raise MissingDataError(f"{path} of a finished cell is missing; {remedy}") from error
     except BrokenFileError as error:
         raise BrokenFileError(f"{path}: not a whole Parquet file; {remedy}") from error
 
 
+def _check_columns(path: Path, wanted: Collection[str], found: Collection[str]) -> None:
+    missing = [column for column in wanted if column not in found]
+    if missing:
+        raise BrokenFileError(
+            f"{path}: columns missing: {', '.join(missing)}; "
+            "it was not written by this version, start a new run"
+        )
+
+
 def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:
     """Raise unless the columns that are computed with hold numbers, or lists of them."""
     if frame.empty:
         return
-    wrong = [c for c in NUMBERS.get(name, ()) if not is_numeric_dtype(frame[c])]
+    numbers = [column for column in NUMBERS.get(name, ()) if column in frame]
+    wrong = [column for column in numbers if not is_numeric_dtype(frame[column])]
     wrong += [c for c in LISTS.get(name, ()) if not _holds_lists(frame, c)]
     if wrong:
         got = f"{frame[wrong[0]].iloc[0]!r:.40}"
@@ -276,7 +313,9 @@ def newest_run(
     manifests = list(results.glob("*/manifest.json")) if results.is_dir() else []
 
     def changed(path: Path) -> float:
-        return max(found.stat().st_mtime for found in path.parent.rglob("*"))
+        # The lock is touched by who looks whether there is something to do.
+        found = (one for one in path.parent.rglob("*") if one.name != LOCK)
+        return max(one.stat().st_mtime for one in found)
 
     for path in sorted(manifests, key=changed, reverse=True):
         run = read_run(path.parent)

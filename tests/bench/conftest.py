@@ -30,11 +30,14 @@ class RecordingReporter:
     def stage(self, cell, stage, *, work):
         self.events.append(("stage", cell, stage))
 
-    def advance(self, done, total):
+    def advance(self, done, total, *, cell=None):
         self.events.append(("advance", done, total))
 
     def finish(self, cell, message):
         self.events.append(("finish", cell, message))
+
+    def note(self, sentence):
+        self.events.append(("note", sentence))
 
     def end(self):
         self.events.append(("end",))

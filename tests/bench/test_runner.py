@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from lico_bench.bench import execute, make_plan
-from lico_bench.errors import BrokenFileError, RunMismatchError, TrainingError
+from lico_bench.bench import ExecutorOptions, execute, make_plan
+from lico_bench.errors import DiskFullError, RunBusyError, RunMismatchError, TrainingError
 from lico_bench.records import ROW_COLUMNS
+from lico_bench.store import RunFolder, RunLock
+
+CPU = ExecutorOptions(device="cpu")
 
 FILES = {
-    "recipe.json", "model.safetensors", "history.parquet", "findings.json", "rows.parquet",
-    "curves.parquet", "gallery.parquet", "done.json",
+    "recipe.json", "model.safetensors", "model.safetensors.sha256", "history.parquet",
+    "findings.json", "rows.parquet", "curves.parquet", "gallery.parquet", "done.json",
 }  # fmt: skip
 
 
 def run(suite, reporter, out: Path = Path("run")):
-    return execute(make_plan(suite), out, device="cpu", executor="local", reporter=reporter)
+    return execute(make_plan(suite), out, options=CPU, reporter=reporter)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,7 +57,7 @@ def test_a_second_run_changes_nothing_and_trains_nothing(suite, reporter):
     assert not reporter.of("stage")
 
 
-class InterruptionError(Exception):
+class Interruption(BaseException):
     """Stands for a kill at a chosen moment."""
 
 
@@ -72,14 +76,14 @@ def test_an_interrupted_run_goes_on_to_the_same_rows_and_weights(suite, reporter
 def interrupt(suite, reporter, folder: Path, moment: int) -> None:
     steps = 0
 
-    def stop(_done, _total):
+    def stop(_done, _total, *, cell=None):
         nonlocal steps
         steps += 1
         if steps == moment:
-            raise InterruptionError
+            raise Interruption
 
     reporter.advance = stop
-    with pytest.raises(InterruptionError):
+    with pytest.raises(Interruption):
         run(suite, reporter, folder)
 
 
@@ -110,24 +114,94 @@ def test_a_folder_that_is_no_run_is_refused(suite, reporter):
     assert [p.name for p in Path("run").iterdir()] == ["thesis.tex"]
 
 
-def test_a_training_that_diverges_stores_no_half_cell(suite, reporter):
-    hot = replace(suite, changes={**suite.changes, "learning_rate": 1e30, "schedule": "constant"})
-    with pytest.raises(TrainingError, match="the loss is not finite"):
-        run(hot, reporter)
-    stored = {p.name for p in Path("run/cells").rglob("*") if p.is_file()}
-    assert stored <= {"recipe.json", "checkpoint.pt"}
-
-
-def test_a_torn_checkpoint_is_named(suite, reporter):
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(suite, reporter, monkeypatch):
+    arms = ("baseline", "lico")
+    hot = {"learning_rate": 1e30, "schedule": "constant"}
     plan = make_plan(suite)
-    path = Path("run/cells") / plan.cells[0].key / "checkpoint.pt"
-    run(replace(suite, arms=("lico",)), reporter, Path("other"))  # warms what is cached
-    Path("run").mkdir()
-    Path("run/manifest.json").write_text(json.dumps({"format": 1, **plan.manifest()}))
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"PK torn")
-    with pytest.raises(BrokenFileError, match="not a whole checkpoint"):
+    broken = replace(plan.cells[0].recipe, **hot)
+    cells = (replace(plan.cells[0], recipe=broken), plan.cells[1])
+    folder = execute(replace(plan, cells=cells), Path("run"), options=CPU, reporter=reporter)
+    (key, failure) = next(iter(folder.failures().items()))
+    assert key == plan.cells[0].key
+    assert failure["error"] == "TrainingError"
+    assert failure["stage"] == "training"
+    assert "the loss is not finite" in failure["sentence"]
+    assert "Traceback" in failure["traceback"]
+    assert folder.finished() == [plan.cells[1].key]
+    assert not folder.cell(key).model.exists()
+    assert "FAILED in training" in reporter.of("finish")[0][2]
+    # The mended run tries the failed cell alone.
+    reporter.events.clear()
+    again = run(suite, reporter)
+    assert len(reporter.of("skip")) == 1
+    assert again.failures() == {}
+    assert len(again.finished()) == len(arms)
+    assert not again.cell(key).failure.exists()
+
+
+def test_any_error_is_a_cells_failure_but_a_full_disk_stops_the_run(suite, reporter, monkeypatch):
+    def fail(error):
+        def train(*_args, **_options):
+            raise error
+
+        monkeypatch.setattr("lico_bench.bench.cell.train", train)
+
+    fail(ZeroDivisionError("a bug"))
+    failures = run(suite, reporter).failures()
+    assert [f["sentence"] for f in failures.values()] == [
+        "ZeroDivisionError: a bug (failed.json has the traceback)"
+    ] * 2
+    fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"))
+    (sentence,) = {f["sentence"] for f in run(suite, reporter).failures().values()}
+    assert sentence.startswith("out of memory (CUDA out of memory. Tried to allocate 20 GiB)")
+    for error in (DiskFullError("no room"), OSError(errno.ENOSPC, "No space left on device")):
+        fail(error)
+        with pytest.raises(OSError, match=r"no room|No space"):
+            run(suite, reporter)
+        assert RunFolder(Path("run")).failures() == {}
+
+
+def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
+    trained = []
+
+    def train(recipe, **_options):
+        trained.append(recipe.arm)
+        raise TrainingError("it diverged")
+
+    monkeypatch.setattr("lico_bench.bench.cell.train", train)
+    folder = run(replace(suite, arms=("lico", "baseline"), scorer="baseline"), reporter)
+    assert trained == ["baseline"]  # once, although two cells need it
+    told = [failure["sentence"] for failure in folder.failures().values()]
+    assert told[0].startswith("the network of 'cifar10 baseline seed 0' scores its maps")
+    assert told[1] == "it diverged"
+
+
+def test_damaged_files_are_named_set_aside_and_made_again(suite, reporter):
+    folder = run(suite, reporter)
+    cells = [folder.cell(key) for key in folder.finished()]
+    rows, weights = cells[0].table("rows").read_bytes(), cells[1].model.read_bytes()
+    cells[0].table("rows").write_bytes(rows[:-100])
+    cells[1].model.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    reporter.events.clear()
+    run(suite, reporter)
+    assert cells[0].table("rows").read_bytes() == rows
+    assert cells[1].model.read_bytes() == weights
+    assert len(list(folder.damaged.rglob("rows.parquet"))) == 1
+    assert len(list(folder.damaged.rglob("model.safetensors"))) == 1
+    named = " ".join(note for _, note in reporter.of("note"))
+    assert "rows.parquet" in named
+    assert "model.safetensors" in named
+    stages = [(cell, stage) for _, cell, stage in reporter.of("stage")]
+    assert len(stages) == 4  # the first finds its weights
+    assert rows_of(folder).equals(rows_of(run(suite, reporter)))
+
+
+def test_a_second_process_is_told_that_the_folder_is_taken(suite, reporter):
+    folder = run(suite, reporter)
+    before = contents(folder.path)
+    with RunLock(folder.path), pytest.raises(RunBusyError, match="another process"):
         run(suite, reporter)
+    assert contents(folder.path) == before
 
 
 def test_the_reporter_hears_the_whole_course(suite, reporter):

@@ -68,7 +68,9 @@ def test_stand_ins_one_training_and_old_runs_decide_nothing():
 
 def test_a_run_folder_gives_the_counts_of_the_cells_that_have_them():
     run = RunFolder(Path("run"))
-    run.open_for({"suite_key": "x", "suite": {}, "cells": [{"key": "old"}, {"key": "new"}]})
+    recipe = {"dataset": "d", "arm": "a", "seed": 0}
+    cells = [{"key": key, "recipe": recipe} for key in ("old", "new")]
+    run.open_for({"suite_key": "x", "suite": {}, "cells": cells})
     cost = {"parameters": 7, "gigaflop": 0.5}
     for key, facts in (("old", {}), ("new", {"inference": cost})):
         write_parquet(run.cell(key).table("rows"), pd.DataFrame())

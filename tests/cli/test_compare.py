@@ -14,16 +14,22 @@ from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import RunFolder, write_json, write_parquet
 
 EASE = np.random.default_rng(0).beta(4, 2, 40)
-FACTS = {"higher_is_better": True, "title": "Insertion", "unit": "probability", "bounds": [0, 1]}
+FACTS = {
+    "name": "insertion", "title": "Insertion", "source": "Petsiuk et al., 2018",
+    "unit": "probability", "higher_is_better": True, "bounds": [0, 1],
+}  # fmt: skip
 
 
 def write_run(path: str, **shifts: float) -> None:
     """A finished run with an arm per keyword, whose insertion is shifted by the value."""
     run = RunFolder(Path(path))
-    cells = [{"key": arm, "recipe": {"dataset": "cifar10", "arm": arm}} for arm in shifts]
+    cells = [
+        {"key": arm, "recipe": {"dataset": "cifar10", "arm": arm, "seed": 0}} for arm in shifts
+    ]
     run.open_for(
         {
-            "suite_key": path,
+            "suite_key": Path(path).name,
+            "suite": {"name": Path(path).name},
             "datasets": {"cifar10": {"fingerprint": "0123456789ab"}},
             "metrics": {"insertion": FACTS},
             "methods": {"grad_cam": {"is_control": False}},

@@ -12,7 +12,7 @@ import pytest
 from own_things import write_network, write_pictures
 from PIL import Image
 
-from lico_bench.bench import Suite, execute, make_plan
+from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
 from lico_bench.bench.explaining import ExplainedBy, Explanation, Map, find_class
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.report.figures.overlay import draw_overlay
@@ -42,7 +42,7 @@ def trained(tmp_path_factory) -> Path:
         methods=("random_map",), metrics=("deletion",), data="standin", limit=1, changes=changes,
     )  # fmt: skip
     out = folder / "results" / "tiny"
-    execute(make_plan(suite), out, device="cpu", executor="local", reporter=Silent())
+    execute(make_plan(suite), out, options=ExecutorOptions(device="cpu"), reporter=Silent())
     Image.new("RGB", (48, 40), (200, 30, 30)).save(folder / "picture.jpg")
     return folder
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lico_bench.bench import Suite, execute, make_plan
+from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
 from lico_bench.cli.progress import LineReporter
 
 # What `run` does before it writes the report.
@@ -34,7 +34,8 @@ def execute_suite(out: Path) -> None:
         data="standin", changes={"epochs": 4, "train_limit": 128},
     )  # fmt: skip
     reporter = LineReporter(Console(quiet=True))
-    execute(make_plan(suite), out, device="cpu", executor="local", reporter=reporter)
+    options = ExecutorOptions(device="cpu")
+    execute(make_plan(suite), out, options=options, reporter=reporter)
 
 
 def start(out: Path) -> subprocess.Popen[bytes]:

@@ -10,7 +10,7 @@ from fake_run import make_run
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.report import build_report, current_report
 from lico_bench.stats import paired_differences
-from lico_bench.store import RunFolder
+from lico_bench.store import RunFolder, read_json, write_json
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def small_run(tmp_path):
 
 def test_report_holds_what_its_paths_say_and_nothing_else(run, report):
     written = {path for path in report.folder.rglob("*") if path.is_file()}
-    assert written == {report.html, report.verdicts, *report.tables, *report.figures}
+    record = report.folder / "made_of.json"
+    assert written == {report.html, report.verdicts, record, *report.tables, *report.figures}
     assert {path.suffix for path in report.figures} == {".png", ".pdf"}
     tables = {"all.tex", "means.csv", "class_means.csv", "differences.csv"}
     assert {path.name for path in report.tables} >= tables
@@ -77,10 +78,17 @@ def test_run_without_a_finished_cell_says_so(tmp_path, small_run):
     assert not (empty.path / "report").exists()
 
 
-def test_a_report_is_current_until_a_cell_is_stored_after_it(small_run):
+def test_a_report_is_current_while_it_is_whole_and_until_a_cell_is_stored_anew(small_run):
     assert current_report(small_run) is None
     built = build_report(small_run)
     assert current_report(small_run) == built
+    page = built.html.read_bytes()
+    built.html.write_bytes(page[:100] + b"!" + page[101:])
+    assert current_report(small_run) is None
+    built.html.write_bytes(page)
     done = small_run.cell(small_run.finished()[0]).path / "done.json"
-    os.utime(done, ns=(built.html.stat().st_mtime_ns + 1,) * 2)
+    os.utime(done, (4e9, 4e9))  # clocks jump; they decide nothing
+    assert current_report(small_run) == built
+    write_json(done, read_json(done) | {"elapsed_s": 1.0})
+    os.utime(done, (1e9, 1e9))
     assert current_report(small_run) is None

@@ -255,7 +255,7 @@ def test_the_number_of_tokens_is_that_of_the_trained_models(wide):
 def test_options_of_a_method_are_told_and_do_not_part_it_from_the_published(wide):
     (block,) = [one for one in wide.blocks if not one.is_standin]
     named = {"method": block.means["method"].replace("grad_cam", "rise(num_masks=32)")}
-    content = replace(wide, rows=wide.rows.assign(method=wide.rows["method"].replace(
+    content = replace(wide, rows=wide.rows.assign(method=wide.rows["method"].astype(str).replace(
         "grad_cam", "rise(num_masks=32)"
     )))  # fmt: skip
     rows = rows_of(rebuilt(content, means=named)["insertion_deletion_cifar10"], "RISE")

@@ -77,7 +77,7 @@ def test_each_figure_gets_its_own_curves(content, monkeypatch):
     for name in ("draw_forests", "draw_seeds", "draw_scatter", "draw_galleries", "draw_training"):
         monkeypatch.setattr(draw, name, lambda *_: iter(()))
     both = pd.concat([content.run.curves(), cascades_of(content)])
-    monkeypatch.setattr(type(content.run), "curves", lambda _run: both)
+    monkeypatch.setattr(type(content.run), "curves", lambda *_: both)
     assert not list(draw.draw_figures(content))
     assert set(seen["draw_curves"]["curve"]) == {"insertion", "deletion"}
     assert set(seen["draw_sanity"]["curve"]) == {"cascade"}

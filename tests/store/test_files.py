@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-import os
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.store import read_json, read_parquet, write_bytes, write_json, write_parquet
-from lico_bench.store.files import LEFTOVER_AGE_S, replacing, sweep_leftovers
+from lico_bench.store import (
+    merge_parquet,
+    read_json,
+    read_parquet,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
+from lico_bench.store.digests import PARQUET_KEY
+from lico_bench.store.files import replacing
 
 
 def test_frame_comes_back_as_it_was_written(tmp_path):
@@ -95,15 +100,79 @@ def test_broken_json_is_named(tmp_path, content):
         read_json(path)
 
 
-def test_only_old_leftovers_are_swept(tmp_path):
-    old = time.time() - LEFTOVER_AGE_S - 60
-    kept = [tmp_path / "rows.parquet", tmp_path / "cells" / ".rows.parquet.young.part"]
-    gone = [tmp_path / "cells" / ".rows.parquet.old.part", tmp_path / ".report.old.part" / "page"]
-    for path in kept + gone:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
-    for path in (kept[0], gone[0], gone[1].parent):
-        os.utime(path, (old, old))
-    sweep_leftovers(tmp_path)
-    assert all(path.exists() for path in kept)
-    assert not any(path.exists() for path in (gone[0], gone[1].parent))
+def mixed_frame() -> pd.DataFrame:
+    """Texts, numbers, truths, lists and bytes, as in rows, curves and galleries."""
+    return pd.DataFrame(
+        {
+            "cell": ["c"] * 20,
+            "image_id": [f"image {i}" for i in range(20)],
+            "value": np.random.default_rng(0).random(20),
+            "target": np.arange(20, dtype=np.int32),
+            "correct": [True, False] * 10,
+            "values": [np.linspace(0, 1, 3, dtype=np.float32)] * 20,
+            "image_png": [b"png", None] * 10,
+        }
+    )
+
+
+@pytest.mark.parametrize("every", [31, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_flipped_bit_of_a_table_is_told_or_changes_nothing_that_is_read(tmp_path, every):
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, mixed_frame())
+    whole, expected = path.read_bytes(), read_parquet(path)
+    silent, told = [], 0
+    for place in range(0, len(whole), every):
+        path.write_bytes(flipped(whole, place))
+        try:
+            pd.testing.assert_frame_equal(read_parquet(path), expected)
+        except BrokenFileError:
+            told += 1
+        except AssertionError:
+            silent.append(place)
+    assert not silent
+    # All but the name under which the digest stands, without which a file is one of before.
+    assert told > 0.98 * len(range(0, len(whole), every))
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    """`content` with one bit of the byte at `place` turned over."""
+    damaged = bytearray(content)
+    damaged[place] ^= 1 << (place % 8)
+    return bytes(damaged)
+
+
+def test_pages_of_a_table_without_a_digest_still_have_their_checksums(tmp_path):
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, mixed_frame())
+    without = path.read_bytes().replace(PARQUET_KEY.encode(), b"x" * len(PARQUET_KEY))
+    path.write_bytes(without)
+    assert len(read_parquet(path)) == 20
+    page = without.index(b"\x28\xb5\x2f\xfd") + 12  # zstd's magic number: the first page's data
+    path.write_bytes(flipped(without, page))
+    with pytest.raises(BrokenFileError):
+        read_parquet(path)
+
+
+def test_table_of_a_version_without_checksums_is_read(tmp_path):
+    path = tmp_path / "rows.parquet"
+    mixed_frame().to_parquet(path)
+    assert read_parquet(path)["value"].tolist() == mixed_frame()["value"].tolist()
+
+
+def test_merged_tables_do_not_depend_on_when_their_parts_were_written(tmp_path):
+    parts = [tmp_path / f"{n}.parquet" for n in "ab"]
+    for part in parts:
+        write_parquet(part, mixed_frame())
+    assert merge_parquet(parts, tmp_path / "one.parquet") == 40
+    write_parquet(parts[0], mixed_frame())
+    merge_parquet(parts, tmp_path / "two.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+
+
+def test_damaged_part_is_not_merged(tmp_path):
+    part = tmp_path / "a.parquet"
+    write_parquet(part, mixed_frame())
+    part.write_bytes(flipped(part.read_bytes(), 60))
+    with pytest.raises(BrokenFileError, match="do not fit together"):
+        merge_parquet([part], tmp_path / "whole.parquet")
+    assert not (tmp_path / "whole.parquet").exists()

@@ -14,7 +14,10 @@ def manifest_of(key="abc", cells=("one", "two")):
     return {
         "suite_key": key,
         "suite": {"datasets": ["cifar10"], "seeds": len(cells), "salt": key},
-        "cells": [{"key": cell} for cell in cells],
+        "cells": [
+            {"key": cell, "recipe": {"dataset": "cifar10", "arm": "lico", "seed": 0}}
+            for cell in cells
+        ],
     }
 
 

@@ -1,20 +1,51 @@
-"""Where cells run: this process, later workers or a cluster; one file per executor."""
+"""Where cells run: this process, workers beside it, a cluster; one file per executor."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
+from lico_bench.checks import check_count
 from lico_bench.registry import Registry
 from lico_bench.store import RunFolder
 
 
-class Executor(Protocol):
-    """Runs the cells of a plan that are not finished."""
+@dataclass(frozen=True)
+class ExecutorOptions:
+    """With what the cells are run; an executor takes of it what concerns it.
 
-    def __call__(self, plan: Plan, run: RunFolder, *, device: str, reporter: Reporter) -> None:
-        """Return when every cell is stored."""
+    Attributes:
+        device: as `runtime.pick_device` takes it.
+        workers: processes on this machine that take a cell each.
+        address: of a cluster; None leaves it to the engine.
+        devices: processes per machine that share one training.
+        num_nodes: machines that share one training.
+    """
+
+    device: str = "auto"
+    workers: int = 1
+    address: str | None = None
+    devices: int = 1
+    num_nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "devices", "num_nodes"):
+            check_count(name, getattr(self, name))
+
+
+class Executor(Protocol):
+    """Runs the cells of a plan that are not finished.
+
+    A cell that fails is recorded in its folder (`bench.failures.attempt`) and the others go on;
+    a full disk, an interruption and a preemption stop the run.
+    """
+
+    def __call__(
+        self, plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+    ) -> None:
+        """Return when every cell is stored or recorded as failed."""
 
 
 EXECUTORS: Registry[Executor] = Registry("executor", __name__)

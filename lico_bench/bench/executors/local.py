@@ -1,20 +1,28 @@
-"""One cell after the other, in this process."""
+"""On this machine: one cell after the other in this process, or several beside each other."""
 
 from __future__ import annotations
 
-from lico_bench.bench.cell import SplitCache, run_cell
-from lico_bench.bench.executors import EXECUTORS
+from lico_bench.bench.cell import run_cell
+from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
+from lico_bench.bench.executors.processes import run_in_processes
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.splits import SplitCache
 from lico_bench.store import RunFolder
 
 
 @EXECUTORS.register("local")
-def run_locally(plan: Plan, run: RunFolder, *, device: str, reporter: Reporter) -> None:
-    """Run what is missing, in the plan's order."""
+def run_locally(
+    plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+) -> None:
+    """Run what is missing: in the plan's order, or by as many workers as are asked for."""
+    if options.workers > 1:
+        run_in_processes(plan, run, options=options, reporter=reporter)
+        return
     splits = SplitCache(plan.root)
     for cell in plan.cells:
-        if run.cell(cell.key).is_done:
+        folder = run.cell(cell.key)
+        if folder.is_done:
             reporter.skip(cell.title)
-        else:
-            run_cell(cell, plan, run, splits=splits, device=device, reporter=reporter)
+        elif not folder.failed:  # while its network was to score another cell
+            run_cell(cell, plan, run, splits=splits, device=options.device, reporter=reporter)

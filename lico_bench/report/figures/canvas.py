@@ -109,7 +109,7 @@ def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str)
         figure.set_layout_engine("none")  # laid out once, not once per file
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    return Plot(name, kind, title, caption, png.getvalue(), pdf.getvalue())
+    return Plot(wording.file_part(name), kind, title, caption, png.getvalue(), pdf.getvalue())
 
 
 def colour_of(content: Content, arm: str) -> str:

@@ -31,11 +31,13 @@ BANDED_ARMS = 4  # with more, bands and single trainings hide each other
 
 def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
     """Both curves of every method that is no control; controls are drawn thin behind it."""
-    methods = [name for name in content.methods() if name in set(curves["method"])]
+    found = set(curves["method"].unique())
+    methods = [name for name in content.methods() if name in found]
     controls = [name for name in methods if content.is_control(name)]
     for method in [name for name in methods if name not in controls] or methods:
         part = curves[curves["method"] == method]
-        arms = [arm for arm in content.arms if arm in set(part["arm"])]
+        present = set(part["arm"].unique())
+        arms = [arm for arm in content.arms if arm in present]
         behind = [name for name in controls if name != method]
         figure, (left, right) = panel_grid(
             2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, below_in=0.1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lico_bench.report.content import Content
-from lico_bench.report.figures.canvas import Plot, drawing, of_block
+from lico_bench.report.figures.canvas import Plot, cells_of, drawing
 from lico_bench.report.figures.curves import draw_curves
 from lico_bench.report.figures.forest import draw_forests
 from lico_bench.report.figures.gallery import draw_galleries
@@ -22,13 +22,13 @@ def draw_figures(content: Content) -> Iterator[Plot]:
         yield from draw_forests(content)
         yield from draw_seeds(content)
         yield from draw_scatter(content)
-        every_curve = content.run.curves()
-        is_cascade = every_curve["curve"] == CASCADE
-        curves, cascades = every_curve[~is_cascade], every_curve[is_cascade]
         history = content.run.history()
         for block in content.blocks:
-            yield from draw_curves(content, block, of_block(curves, block))
-            yield from draw_sanity(content, block, of_block(cascades, block))
+            # The curves of a large run are read dataset by dataset: together they are gigabytes.
+            curves = content.run.curves(cells_of(content, block))
+            is_cascade = curves["curve"] == CASCADE
+            yield from draw_curves(content, block, curves[~is_cascade])
+            yield from draw_sanity(content, block, curves[is_cascade])
             gallery = content.run.gallery(first_cells(content, block))
             yield from draw_galleries(content, block, gallery)
             yield from draw_training(content, block, history)

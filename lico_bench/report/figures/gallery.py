@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from lico_bench.report import wording
 from lico_bench.report.content import Block, Content
@@ -23,6 +21,7 @@ from lico_bench.report.figures.canvas import (
     save_plot,
 )
 from lico_bench.report.picking import GROUPS, Pick, pick_pictures
+from lico_bench.report.stored_pictures import open_stored, stored_map
 
 FAINTEST, STRONGEST = 0.3, 0.8  # opacity where a map is lowest and highest
 PRINTED = 3  # pictures of each group
@@ -116,13 +115,12 @@ def _show(axes: Axes, picture: NDArray[Any], x: float, y: float) -> None:
 
 
 def _picture(row: dict[str, Any]) -> NDArray[Any]:
-    with Image.open(io.BytesIO(row["image_png"])) as opened:
-        return np.asarray(opened.convert("RGB"))
+    return np.asarray(open_stored(row["image_png"], f"picture '{row['image_id']}'"))
 
 
 def heat(row: dict[str, Any]) -> NDArray[Any]:
     """(H, W, 4) in [0, 1], from the map's lowest to its highest value, faint where it is low."""
-    values = np.asarray(row["map"], dtype=float).reshape(row["height"], row["width"])
+    values = stored_map(row)
     span = float(values.max() - values.min())
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
     colours = heat_colours(scaled)

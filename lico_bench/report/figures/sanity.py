@@ -35,10 +35,12 @@ def draw_sanity(content: Content, block: Block, cascades: pd.DataFrame) -> Itera
         cascades: rows of `records.CURVE_COLUMNS` whose curve is `cascade`; nothing is drawn where
             there are none.
     """
-    methods = [name for name in content.methods() if name in set(cascades["method"])]
+    found = set(cascades["method"].unique())
+    methods = [name for name in content.methods() if name in found]
     if not methods:
         return
-    arms = [arm for arm in content.arms if arm in set(cascades["arm"])]
+    present = set(cascades["arm"].unique())
+    arms = [arm for arm in content.arms if arm in present]
     figure, grid = panel_grid(
         len(methods), columns=COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, foot_in=0.45,
         below_in=0.15, num_labels=len(arms),

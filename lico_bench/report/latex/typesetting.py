@@ -17,6 +17,7 @@ from lico_bench.report.latex.fitting import (
     places,
 )
 from lico_bench.report.latex.sheet import Cell, Section, Sheet
+from lico_bench.report.wording import file_part
 
 # The fonts that every installation has: no font encoding to load, no bitmap fonts to be made.
 PREAMBLE = r"""\documentclass[10pt]{article}
@@ -38,8 +39,9 @@ def typeset(sheet: Sheet) -> Iterator[LatexTable]:
     """The sheet as one table, or as several where a page cannot hold it."""
     layout = fit(sheet)
     parts = list(paginate(sheet, layout))
+    stem = file_part(sheet.name)
     for number, sections in enumerate(parts, start=1):
-        name = sheet.name if number == 1 else f"{sheet.name}_{number}"
+        name = stem if number == 1 else f"{stem}_{number}"
         part = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
         yield LatexTable(name, _table(sheet, name, part, layout, sections))
 

@@ -17,7 +17,8 @@ from lico_bench.report import wording
 from lico_bench.report.content import BESIDE, Content
 from lico_bench.report.figures.canvas import heat_colours
 from lico_bench.report.page.numbers import setting_title
-from lico_bench.report.picking import Pick, pick_pictures
+from lico_bench.report.picking import Pick, first_cells, pick_pictures
+from lico_bench.report.stored_pictures import open_stored, stored_map
 
 GROUP_TITLES = {
     "most": "Where the maps differ most",
@@ -52,7 +53,8 @@ class Album:
 
 def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
     """One entry per block and method: its picked pictures by group."""
-    stored = content.run.gallery()
+    shown_cells = set().union(*(first_cells(content, block) for block in content.blocks))
+    stored = content.run.gallery(shown_cells)
     methods = [method for method in content.methods() if not content.is_control(method)]
     shown = [
         (block, method, picks)
@@ -83,10 +85,9 @@ def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
 
 def picture_uri(png: bytes) -> str:
     """A stored picture for the page: as it is if it is small, else scaled down and as JPEG."""
+    picture = open_stored(png, "a picture")
     if len(png) <= LOSSLESS_BYTES:
         return _data_uri(png, "png")
-    with Image.open(io.BytesIO(png)) as opened:
-        picture = opened.convert("RGB")
     picture.thumbnail((LONGEST_PX, LONGEST_PX))
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=88)
@@ -98,7 +99,7 @@ def heat_uri(row: dict[str, Any]) -> str:
 
     A palette of few shades, each with its own opacity, is a quarter of the size of full colours.
     """
-    values = np.asarray(row["map"], dtype=float).reshape(row["height"], row["width"])
+    values = stored_map(row)
     span = float(values.max() - values.min())
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
     picture = Image.fromarray(np.round(scaled * (SHADES - 1)).astype(np.uint8), mode="P")

@@ -1,0 +1,171 @@
+"""What runs on the machines of a cluster: the stages of a cell."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from lico_bench.bench.cell import score_cell, train_cell
+from lico_bench.bench.executors.ray_board import FOLDER, Board, Teller, new_attempt
+from lico_bench.bench.failures import attempt, record_blocked
+from lico_bench.bench.plan import CODE_VERSION, Plan, PlannedCell
+from lico_bench.bench.splits import SplitCache
+from lico_bench.bench.stopping import preemptible
+from lico_bench.errors import EXIT_PREEMPTED, ClusterError, Preempted
+from lico_bench.runtime import versions
+from lico_bench.store import RunFolder
+
+MARKER = "marker"
+REMEDY = (
+    "every node needs the same lico-bench[ray], and the run folder and the data root under the "
+    "same paths as here"
+)
+PLACES = ("python", "platform")  # may differ; Ray itself holds the Pythons together
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where and with what a task works, the same for all tasks of a run.
+
+    Attributes:
+        run: the run folder, an absolute path on storage that every machine sees.
+        device: for each task.
+        threads: of each task; sums depend on their number in the last bits.
+        environment: variables of the driver that say where data and encoders are.
+        token: what stands in the board's marker file.
+        programs: `identity()` of the driver.
+    """
+
+    run: Path
+    device: str
+    threads: int
+    environment: Mapping[str, str]
+    token: str
+    programs: str
+
+    @property
+    def board(self) -> Board:
+        """Where tasks tell what they do."""
+        return Board(self.run / FOLDER)
+
+
+def identity() -> str:
+    """Versions of all that decides a number."""
+    found = {name: version for name, version in versions().items() if name not in PLACES}
+    return ", ".join(f"{n} {version}" for n, version in {**found, "code": CODE_VERSION}.items())
+
+
+def what_differs(post: Post) -> str | None:
+    """What keeps this machine from working at `post`; None if nothing does."""
+    try:
+        if (post.board.path / MARKER).read_text(encoding="utf-8") != post.token:
+            return f"another folder is at {post.run} there"
+    except OSError as error:
+        return f"the run folder cannot be read there ({error})"
+    found = identity()
+    if found != post.programs:
+        theirs, ours = set(found.split(", ")), set(post.programs.split(", "))
+        return f"it has {_listed(theirs - ours)}, and {_listed(ours - theirs)} is here"
+    return None
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing else"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage of a cell ended.
+
+    Attributes:
+        is_done: whether the stage is stored; a failure is recorded in the cell's folder.
+        said: messages for whoever watches, by cell.
+    """
+
+    is_done: bool
+    said: tuple[tuple[str, str], ...] = ()
+
+
+def train_on_node(plan: Plan, key: str, post: Post) -> Outcome:
+    """Train the cell called `key`, or go on with its checkpoint.
+
+    Raises:
+        DiskFullError: as whatever else must stop the run.
+        ClusterError: if this machine sees another run folder or has other programs.
+    """
+
+    def work(cell: PlannedCell, run: RunFolder, teller: Teller) -> bool:
+        splits = _splits(plan.root)
+        return attempt(
+            cell, run, "training", teller,
+            lambda: train_cell(
+                cell, plan, run, splits=splits, device=post.device, reporter=teller
+            ),
+        )  # fmt: skip
+
+    return _at_post(plan, key, post, "training", work)
+
+
+def score_on_node(
+    plan: Plan, key: str, post: Post, trained: Outcome, scorer_trained: Outcome
+) -> Outcome:
+    """Score the cell called `key`, whose network and whose scorer's were to be trained before.
+
+    Raises:
+        DiskFullError: as whatever else must stop the run.
+        ClusterError: if this machine sees another run folder or has other programs.
+    """
+
+    def work(cell: PlannedCell, run: RunFolder, teller: Teller) -> bool:
+        scorer, splits = plan.scorer_of(cell), _splits(plan.root)
+        if scorer is not None and not scorer_trained.is_done:
+            record_blocked(cell, scorer, run, teller)
+            return False
+        return attempt(
+            cell, run, "scoring", teller,
+            lambda: score_cell(
+                cell, plan, run, splits=splits, device=post.device, reporter=teller
+            ),
+        )  # fmt: skip
+
+    if not trained.is_done:
+        return Outcome(is_done=False)  # recorded and told by the training
+    return _at_post(plan, key, post, "scoring", work)
+
+
+def _at_post(
+    plan: Plan,
+    key: str,
+    post: Post,
+    stage: str,
+    work: Callable[[PlannedCell, RunFolder, Teller], bool],
+) -> Outcome:
+    """What `work` makes of the cell in this process, which Ray lends to one task at a time."""
+    os.environ.update(post.environment)
+    torch.set_num_threads(post.threads)
+    cell, run = next(c for c in plan.cells if c.key == key), RunFolder(post.run)
+    problem = what_differs(post)  # a machine that has come since the others were inspected
+    if problem is not None:
+        raise ClusterError(f"node {socket.gethostname()}: {problem}; {REMEDY}")
+    if post.board.is_stopping:
+        return Outcome(is_done=False)
+    try:
+        with preemptible(), Teller(post.board, new_attempt(key, stage)) as teller:
+            is_done = work(cell, run, teller)
+    except Preempted:
+        if not post.board.is_stopping:
+            os._exit(EXIT_PREEMPTED)  # this machine alone is asked to leave: Ray tries elsewhere
+        return Outcome(is_done=False)
+    return Outcome(is_done, tuple(teller.said))
+
+
+@lru_cache(maxsize=1)
+def _splits(root: Path | None) -> SplitCache:
+    """Kept for the next task in this process."""
+    return SplitCache(root)

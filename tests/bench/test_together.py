@@ -1,0 +1,169 @@
+"""The command line in several processes: the same results, and no process is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import safetensors.torch
+
+from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
+from lico_bench.store import RunFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CHANGES = {"epochs": 2, "train_limit": 64, "batch_size": 32, "learning_rate": 0.01,
+           "precision": "float32", "backbone": "wrn_10_1"}  # fmt: skip
+ASKED = [
+    "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--seeds", "1",
+    "--methods", "grad_cam", "--metrics", "pointing_game", "--limit", "300", "--device", "cpu",
+]  # fmt: skip
+ATOL_WEIGHTS = 1e-3  # four updates: see tests/training/test_distributed.py
+KEYS = ["arm", "image_id", "method", "metric"]
+
+
+def command(out: Path, *more: str, launcher: tuple[str, ...] = (), **changes) -> list[str]:
+    settings = [f"--set=recipe.{name}={value}" for name, value in (CHANGES | changes).items()]
+    called = [sys.executable, *launcher, "-m", "lico_bench", *ASKED, "--out", str(out)]
+    return [*called, *settings, *more]
+
+
+def start(*args, **kwargs) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*args, **kwargs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], code: int) -> str:
+    told = process.communicate(timeout=600)[0]
+    assert process.returncode == code, told
+    return told
+
+
+def in_one_process(out: Path, reporter) -> None:
+    suite = Suite(
+        ("cifar10",), seeds=1, profile="smoke", methods=("grad_cam",), metrics=("pointing_game",),
+        data="standin", limit=300, changes={n: str(v) for n, v in CHANGES.items()},
+    )  # fmt: skip
+    execute(make_plan(suite), out, options=ExecutorOptions(device="cpu"), reporter=reporter)
+
+
+def bits(out: Path) -> dict[str, bytes]:
+    """Weights and tables of each cell."""
+    names = ("model.safetensors", "rows.parquet", "curves.parquet", "gallery.parquet")
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for name in names
+        for path in sorted(out.glob(f"cells/*/{name}"))
+    }
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Processes that `process` started."""
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(number) for number in found.read_text().split()] if found.exists() else []
+
+
+def wait_for(what, seconds: float = 300.0) -> None:
+    limit = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < limit, "it did not come"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("together") / "two"
+    told = finish(start(out, "--devices", "2"), 0)
+    assert told.count("run folder:") == 1  # one of them speaks
+    assert "Report:" in told
+    return out
+
+
+def test_two_processes_give_the_results_of_one(two: Path, tmp_path: Path, reporter):
+    in_one_process(tmp_path / "one", reporter)
+    first, second = (RunFolder(out).rows() for out in (two, tmp_path / "one"))
+    pd.testing.assert_frame_equal(first[KEYS], second[KEYS])
+    for path in sorted(two.glob("cells/*/model.safetensors")):
+        made = safetensors.torch.load_file(path)
+        expected = safetensors.torch.load_file(tmp_path / "one" / path.relative_to(two))
+        for name, value in made.items():
+            assert (value.double() - expected[name].double()).abs().max() < ATOL_WEIGHTS, name
+    pd.testing.assert_frame_equal(
+        RunFolder(two).history()[["epoch", "quantity"]],
+        RunFolder(tmp_path / "one").history()[["epoch", "quantity"]],
+    )
+
+
+def test_one_process_scores_the_same_weights_to_the_same_bits(two: Path, tmp_path: Path, reporter):
+    again = tmp_path / "again"
+    shutil.copytree(two, again)
+    for path in [*again.glob("cells/*/done.json"), *again.glob("cells/*/rows.parquet"),
+                 *again.glob("cells/*/curves.parquet")]:  # fmt: skip
+        path.unlink()
+    in_one_process(again, reporter)
+    assert bits(again) == bits(two)
+
+
+def test_torchrun_gives_the_same_bits(two: Path, tmp_path: Path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    told = finish(start(tmp_path / "run", launcher=launcher), 0)
+    assert told.count("run folder:") == 1
+    assert bits(tmp_path / "run") == bits(two)
+
+
+def test_a_failed_training_is_recorded_and_the_others_go_on_to_the_next(tmp_path: Path):
+    told = finish(start(tmp_path / "run", "--devices", "2", learning_rate=1e30), 5)
+    failures = RunFolder(tmp_path / "run").failures()
+    assert len(failures) == 2, told
+    assert told.count("not finite") >= 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
+def test_a_stopped_leader_leaves_no_process_and_the_run_goes_on(
+    number: int, code: int, tmp_path: Path, two: Path
+):
+    process = start(tmp_path / "run", "--devices", "2")
+    wait_for(lambda: [*(tmp_path / "run").glob("cells/*/recipe.json")])
+    others = children(process)
+    assert len(others) == 1
+    process.send_signal(number)
+    finish(process, code)
+    wait_for(lambda: not any(Path(f"/proc/{other}").exists() for other in others), 20)
+    finish(start(tmp_path / "run", "--devices", "2"), 0)
+    assert bits(tmp_path / "run") == bits(two)
+
+
+def test_a_lost_process_is_told_and_the_run_goes_on(tmp_path: Path, two: Path):
+    process = start(tmp_path / "run", "--devices", "2")
+    wait_for(lambda: [*(tmp_path / "run").glob("cells/*/recipe.json")])
+    (other,) = children(process)
+    os.kill(other, signal.SIGKILL)
+    told = finish(process, 2)
+    assert "cannot go on with the others" in told
+    assert "repeat the same command" in told
+    finish(start(tmp_path / "run", "--devices", "2"), 0)
+    assert bits(tmp_path / "run") == bits(two)
+
+
+def test_a_process_that_never_joins_does_not_keep_the_leader_waiting():
+    """Its command line is wrong, which cannot happen but stands for all that can."""
+    code = (
+        "import sys; from lico_bench.bench import joining\n"
+        "sys.argv[1:], joining.NOTICING_S = ['no-such-command'], 1.0\n"
+        "with joining.joined(devices=2, num_nodes=1): pass"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "a process that trains together with this one is gone" in done.stderr

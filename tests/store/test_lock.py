@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lico_bench.errors import LicoBenchError, RunBusyError
+from lico_bench.store.lock import LOCK, RunLock, is_held
+
+# Another process that takes the lock, says so, and keeps it until its input ends. It loads the
+# one file of the lock, not the package with its tables.
+HOLDER = """
+import fcntl, json, os, sys
+handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644)
+fcntl.flock(handle, fcntl.LOCK_EX)
+os.write(handle, json.dumps({"host": "elsewhere", "pid": os.getpid(), "since": "noon"}).encode())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", HOLDER, str(tmp_path / LOCK)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_second_process_is_told_who_works_there_and_what_to_do(tmp_path, holder):
+    expected = rf"\(elsewhere, process {holder.pid}, since noon\) is at work on .*--wait.*--out"
+    with pytest.raises(RunBusyError, match=expected) as caught, RunLock(tmp_path):
+        pass
+    assert isinstance(caught.value, LicoBenchError)
+    assert str(holder.pid) in is_held(tmp_path)
+
+
+def test_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / LOCK).read_text()  # what the dead one wrote decides nothing
+    with RunLock(tmp_path) as lock:
+        assert lock.is_exclusive
+
+
+def test_waiting_ends_when_the_other_process_does(tmp_path, holder):
+    told: list[str] = []
+
+    def note(sentence: str) -> None:
+        told.append(sentence)
+        holder.kill()
+
+    with RunLock(tmp_path, wait=True, note=note) as lock:
+        assert lock.is_exclusive
+    assert len(told) == 1
+    assert "waiting for it" in told[0]
+
+
+@pytest.mark.usefixtures("holder")
+def test_waiting_can_be_ended_from_outside(tmp_path):
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), RunLock(tmp_path, wait=True, meanwhile=stop):
+        pass
+
+
+@pytest.mark.parametrize("jump_s", [-1e9, 1e9])
+def test_jumping_clock_gives_the_lock_to_nobody(tmp_path, holder, monkeypatch, jump_s):
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + jump_s)
+    os.utime(tmp_path / LOCK, (1.7e9 - jump_s,) * 2)
+    with pytest.raises(RunBusyError), RunLock(tmp_path):
+        pass
+    assert holder.poll() is None
+
+
+def test_lock_says_who_holds_it_while_it_is_held_and_nothing_after(tmp_path):
+    folder = tmp_path / "results" / "run"
+    with RunLock(folder):
+        assert f"process {os.getpid()}" in is_held(folder)
+        before = (folder / LOCK).read_bytes()
+        assert before
+    assert is_held(folder) == ""
+    assert (folder / LOCK).read_bytes() == b""
+    with RunLock(folder):
+        pass
+
+
+def test_lock_is_given_back_when_the_work_fails(tmp_path):
+    def fail() -> None:
+        with RunLock(tmp_path):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not is_held(tmp_path)
+
+
+def test_child_process_does_not_keep_the_lock(tmp_path):
+    with RunLock(tmp_path):
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+    try:
+        assert not is_held(tmp_path)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_file_system_without_locks_is_told_and_the_run_goes_on(tmp_path, monkeypatch):
+    def refuse(_handle: int, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told: list[str] = []
+    with RunLock(tmp_path, note=told.append) as lock:
+        assert not lock.is_exclusive
+    assert "has no locks" in told[0]
+
+
+def test_looking_at_a_folder_without_a_lock_writes_nothing(tmp_path: Path):
+    assert is_held(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
