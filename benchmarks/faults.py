@@ -199,8 +199,8 @@ def jumping_clock(bench: Bench, times: int) -> Outcome:
     return outcome
 
 
-def damaged(bench: Bench, only: int | None) -> Outcome:
-    """Every kind of file with a bit flipped, cut, and replaced by something foreign."""
+def damaged(bench: Bench, only: int) -> Outcome:
+    """Every kind of file with a bit flipped, cut, and replaced by something foreign; 0 for all."""
     outcome, count = Outcome("damaged file"), 0
     whole, part = _done(bench), _interrupted(bench)
     kinds = {path.name: whole for path in sorted(whole.glob("cells/*/*")) if path.is_file()}
@@ -208,7 +208,7 @@ def damaged(bench: Bench, only: int | None) -> Outcome:
     kinds |= dict.fromkeys(("checkpoint.pt", "checkpoint.pt.sha256"), part)
     kinds |= {path.name: part for path in part.glob("cells/*/parts/*")}
     trials = [(name, source, harm) for name, source in kinds.items() for harm in HARMS]
-    if only is not None:
+    if only:
         trials = bench.rng.sample(trials, only)
     for name, source, harm in trials:
         folder = bench.copy_of(source)
@@ -320,14 +320,21 @@ def _interrupted(bench: Bench) -> Path:
     return folder
 
 
+FAULTS: dict[str, Callable[[Bench, Any], Outcome]] = {
+    each.__name__: each
+    for each in (killed, preempted, out_of_disk, two_at_once, jumping_clock, damaged)
+}
+OFTEN = {"preempted": 10, "out_of_disk": 8, "two_at_once": 4, "jumping_clock": 4, "damaged": 0}
+
+
 def main() -> int:
     """Inject everything, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(FAULTS), help="one kind of fault")
     parser.add_argument("--quick", action="store_true", help="few of each of the other faults")
     asked = parser.parse_args()
-    few = asked.quick
     with tempfile.TemporaryDirectory() as root:
         bench = Bench(Path(root), random.Random(asked.seed))
         whole = finish(_done(bench))
@@ -335,18 +342,12 @@ def main() -> int:
             raise SystemExit(f"the undisturbed run failed: {whole.told()}")
         bench.expected, bench.took_s = results(whole.folder), whole.took_s
         print(f"Undisturbed: {whole.took_s:.1f} s, {len(bench.expected)} files.", file=sys.stderr)
-        faults = (
-            partial(killed, bench, asked.kills),
-            partial(preempted, bench, 2 if few else 10),
-            partial(out_of_disk, bench, 1 if few else 8),
-            partial(two_at_once, bench, 1 if few else 4),
-            partial(jumping_clock, bench, 1 if few else 4),
-            partial(damaged, bench, 2 if few else None),
-        )
+        counts = dict.fromkeys(FAULTS, 1) if asked.quick else dict(OFTEN)
+        counts["killed"] = asked.kills
         print("| fault | injected | lost | |\n| --- | --- | --- | --- |")
         outcomes = []
-        for inject in faults:
-            outcomes.append(inject())
+        for name in [asked.only] if asked.only else FAULTS:
+            outcomes.append(FAULTS[name](bench, counts[name]))
             print(outcomes[-1].line(), flush=True)
     return int(any(outcome.lost for outcome in outcomes))
 

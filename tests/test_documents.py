@@ -9,8 +9,12 @@ from types import FunctionType, ModuleType
 
 import pytest
 import torch
+from rich.console import Console
 
 import lico_bench
+from lico_bench.bench import Suite, execute, make_plan
+from lico_bench.bench.executors import EXECUTORS
+from lico_bench.cli.progress import LineReporter
 from lico_bench.metrics import METRICS, PROTOCOLS, Evidence
 from lico_bench.models import build_classifier
 from lico_bench.records import Recipe
@@ -36,7 +40,9 @@ def run_snippet(snippet: str, document: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def forget():
     """Take entries that a snippet registered out of the registries again."""
-    before = [(registry, set(registry.names())) for registry in (SALIENCY, METRICS, ARMS)]
+    before = [
+        (registry, set(registry.names())) for registry in (SALIENCY, METRICS, ARMS, EXECUTORS)
+    ]
     yield
     for registry, names in before:
         for name in set(registry.names()) - names:
@@ -53,8 +59,8 @@ def test_snippets_run_and_print_what_they_say(document: str, capsys, monkeypatch
         assert "low" in printed
 
 
-def test_examples_of_contributing_register_and_work(forget, monkeypatch):
-    assert len(snippets("CONTRIBUTING.md")) == 3
+def test_examples_of_contributing_register_and_work(forget, monkeypatch, tmp_path):
+    assert len(snippets("CONTRIBUTING.md")) == 4
     for snippet in snippets("CONTRIBUTING.md"):
         run_snippet(snippet, "CONTRIBUTING.md", monkeypatch)
     model = build_classifier("wrn_10_1", num_classes=3, mean=(0.5,) * 3, std=(0.2,) * 3, seed=0)
@@ -70,6 +76,15 @@ def test_examples_of_contributing_register_and_work(forget, monkeypatch):
     )  # fmt: skip
     history = train(recipe, device="cpu").history
     assert {"cross_entropy", "decay"} <= set(history.quantity)
+    suite = Suite(
+        ("cifar10",), arms=("feature_decay",), seeds=1, profile="smoke", data="standin", limit=2,
+        methods=("input_gradient",), metrics=("concentration",),
+        changes={"train_limit": 32, "epochs": 1, "batch_size": 16, "backbone": "wrn_10_1"},
+    )  # fmt: skip
+    reporter = LineReporter(Console(quiet=True))
+    run = execute(make_plan(suite), tmp_path / "run", executor="cheapest", reporter=reporter)
+    assert len(run.finished()) == 1
+    assert not run.failures()
 
 
 @pytest.mark.parametrize("command", ["uv run lico-bench run --datasets all", "uv run pytest"])

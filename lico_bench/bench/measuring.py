@@ -103,8 +103,14 @@ def calibrate(
             the first model excepted.
 
     Raises:
+        InvalidInputError: for a plan whose data need not be here.
         LicoBenchError: if the small run that shows the fixed costs does not end well.
     """
+    if plan.suite.data == "official":
+        raise InvalidInputError(
+            "--calibrate times real work, which --data official need not have here; calibrate with "
+            "--data auto first, and plan again without --calibrate"
+        )
     told("a small run from start to report")
     calibration = replace(known, fixed=measure_fixed_costs(device, write_report))
     started = time.perf_counter()

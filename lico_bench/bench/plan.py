@@ -12,12 +12,18 @@ from typing import Any
 
 from lico_bench.bench.suite import Suite
 from lico_bench.bench.work import Work, estimate_work
-from lico_bench.data import DatasetFacts, describe_dataset, load_card, resolve_source
+from lico_bench.data import (
+    DatasetFacts,
+    describe_dataset,
+    describe_official,
+    load_card,
+    resolve_source,
+)
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import Question
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
-from lico_bench.records import Protocol, Recipe, content_key
+from lico_bench.records import Protocol, Recipe, Source, content_key
 from lico_bench.runtime import versions
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
@@ -139,16 +145,10 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     """
     question = _question(suite)
     _check_objective_options(suite)
-    sources = {name: resolve_source(name, root=root, data=suite.data) for name in suite.datasets}
+    sources = {name: _source_of(name, suite, root) for name in suite.datasets}
     recipes = list(_recipes(suite, sources, root))
     datasets = {
-        recipe.dataset: describe_dataset(
-            recipe.dataset,
-            root=root,
-            source=recipe.source,
-            image_size=recipe.image_size,
-            skip_broken=recipe.skip_broken,
-        )
+        recipe.dataset: _describe(recipe, suite, root)
         for recipe in {recipe.dataset: recipe for recipe in recipes}.values()
     }
     cells = tuple(_plan_cell(recipe, question, datasets[recipe.dataset]) for recipe in recipes)
@@ -157,14 +157,30 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     )
 
 
+def _source_of(name: str, suite: Suite, root: str | os.PathLike[str] | None) -> Source:
+    return "real" if suite.data == "official" else resolve_source(name, root=root, data=suite.data)
+
+
+def _describe(recipe: Recipe, suite: Suite, root: str | os.PathLike[str] | None) -> DatasetFacts:
+    if suite.data == "official":
+        return describe_official(recipe.dataset, root=root, image_size=recipe.image_size)
+    return describe_dataset(
+        recipe.dataset,
+        root=root,
+        source=recipe.source,
+        image_size=recipe.image_size,
+        skip_broken=recipe.skip_broken,
+    )
+
+
 def _recipes(
     suite: Suite, sources: dict[str, Any], root: str | os.PathLike[str] | None
 ) -> Iterator[Recipe]:
     for dataset in suite.datasets:
         card, source = load_card(dataset, root), sources[dataset]
-        base = card.recipe(suite.profile, source) | dict(suite.changes)
+        base = card.recipe(suite.profile, source) | suite.changes_of(dataset)
         BACKBONES[str(base["backbone"])]
-        for seed in range(suite.seeds):
+        for seed in range(suite.seeds_of(dataset)):
             for arm in suite.arms:
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
                 yield recipe.with_options(base).with_options(

@@ -10,7 +10,9 @@ from typing import Any
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.reusing import reuse_models
 from lico_bench.bench.stopping import preemptible
+from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder, RunLock, mend_cell, sweep_leftovers
 
@@ -22,6 +24,7 @@ def execute(
     executor: str = "local",
     options: ExecutorOptions | None = None,
     wait: bool = False,
+    reuse: RunFolder | None = None,
     reporter: Reporter,
 ) -> RunFolder:
     """Run every unfinished cell of `plan` into the folder `out`.
@@ -31,6 +34,7 @@ def execute(
 
     Args:
         wait: for another process that is at work on the folder, instead of raising.
+        reuse: a run whose models are taken where they are of the same recipe, data and code.
 
     Returns:
         The run folder; complete, but for cells that failed.
@@ -39,15 +43,23 @@ def execute(
         RunMismatchError: if `out` holds another suite or something else; nothing is written.
         RunBusyError: if another process is at work on it.
         UnknownNameError: for an unknown executor.
-        InvalidInputError: for a device that is not there.
+        InvalidInputError: for a device that is not there, or a suite that can only be planned.
         DiskFullError: if there is no room for what is to be written.
         Preempted: at a notice (SIGTERM), when what is under way is stored.
     """
+    if plan.suite.data == "official":
+        raise InvalidInputError(
+            "--data official plans for complete datasets wherever they are; "
+            "with --plan, or run with --data auto, real or standin"
+        )
     options = options or ExecutorOptions()
     run_cells = EXECUTORS[executor]
     pick_device(options.device)
     keys = [cell.key for cell in plan.cells]
     with opened(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
+        if reuse is not None:
+            count = reuse_models(plan, run, reuse, reporter)
+            reporter.note(f"{count} of {len(plan.cells)} models taken from {reuse.path}")
         missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
         reporter.begin(cells=len(plan.cells), work=sum(cell.work.gigaflop for cell in missing))
         try:

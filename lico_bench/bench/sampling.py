@@ -133,7 +133,7 @@ def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator
         wanted = [c["key"] for c in manifest["cells"] if c["recipe"]["dataset"] == dataset]
         wanted = [key for key in wanted if key in finished]
         try:
-            plan = make_plan(replace(_suite(facts), datasets=(dataset,)), root=root)
+            plan = make_plan(_suite(facts).only(dataset), root=root)
         except LicoBenchError as error:
             notes.append(f"{dataset}: {error}")
             continue

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.records import Option
+
+OF_DATASET = ("seeds", "changes")
+DataChoice = Literal["auto", "real", "standin", "official"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,12 @@ class Suite:
     """Everything a run was asked to do. Its identity decides which folder it may write to.
 
     Attributes:
-        data: `auto` takes real pictures where they are and stand-ins elsewhere.
+        data: `auto` takes real pictures where they are and stand-ins elsewhere; `official` plans
+            for the publishers' complete sets, and cannot be run.
         changes: recipe fields set by hand, by name.
         objective: options of the arms set by hand, by name; each arm takes those it has.
+        of_dataset: what is otherwise for one dataset, by its name: `seeds`, and `changes` beside
+            those of all.
         scorer: `own`, or the arm whose network scores all maps of a pair; None leaves it to the
             protocol.
     """
@@ -57,14 +63,15 @@ class Suite:
     methods: tuple[str, ...] = ("grad_cam",)
     metrics: tuple[str, ...] = ("insertion", "deletion", "overall")
     protocol: str = "lico_bench_1"
-    data: Literal["auto", "real", "standin"] = "auto"
+    data: DataChoice = "auto"
     limit: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     objective: Mapping[str, Option] = field(default_factory=dict)
     scorer: str | None = None
+    of_dataset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("data", self.data, ("auto", "real", "standin"))
+        check_choice("data", self.data, get_args(DataChoice))
         check_count("seeds", self.seeds)
         if self.limit is not None:
             check_count("limit", self.limit)
@@ -78,10 +85,32 @@ class Suite:
                 raise InvalidInputError(f"{name}: expected at least one name, got none")
             if len(set(values)) < len(values):
                 raise InvalidInputError(f"{name}: a name occurs twice in {', '.join(values)}")
+        for name, own in self.of_dataset.items():
+            if name not in self.datasets:
+                raise UnknownNameError.of("dataset of the suite", name, self.datasets)
+            for key in own:
+                if key not in OF_DATASET:
+                    raise UnknownNameError.of(f"setting of dataset {name}", key, OF_DATASET)
+            check_count(f"seeds of {name}", self.seeds_of(name))
+
+    def seeds_of(self, dataset: str) -> int:
+        """Trainings per arm on `dataset`."""
+        return int(self.of_dataset.get(dataset, {}).get("seeds", self.seeds))
+
+    def changes_of(self, dataset: str) -> dict[str, Any]:
+        """Recipe fields set by hand on `dataset`, by name."""
+        return {**self.changes, **self.of_dataset.get(dataset, {}).get("changes", {})}
+
+    def only(self, *datasets: str) -> Suite:
+        """This suite of fewer datasets."""
+        own = {name: self.of_dataset[name] for name in datasets if name in self.of_dataset}
+        return replace(self, datasets=datasets, of_dataset=own)
 
     def facts(self) -> dict[str, Any]:
         """This suite as plain JSON values."""
         facts = asdict(self)
         if facts["scorer"] is None:
             del facts["scorer"]  # a suite of before keeps its identity
+        if not facts["of_dataset"]:
+            del facts["of_dataset"]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

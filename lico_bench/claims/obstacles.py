@@ -76,7 +76,8 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
         for row in scores[[*names, "method", "metric"]].itertuples(index=False, name=None)
     ]
     arms: dict[Setting, set[str]] = {}
-    for row in rows[[*names, "arm"]].drop_duplicates().itertuples(index=False, name=None):
+    cells = rows.loc[~rows["cell"].duplicated(), [*names, "arm"]]
+    for row in cells.itertuples(index=False, name=None):
         arms.setdefault(Setting(*map(str, row[:4])), set()).add(str(row[4]))
     own = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
     accuracies = (

@@ -22,7 +22,7 @@ def overhead_evidence(
     Args:
         inference: cell, parameters and gigaflop; cells that were not counted are not in it.
     """
-    cells = rows[[*Setting._fields, "pair", "arm", "cell"]].drop_duplicates()
+    cells = rows.loc[~rows["cell"].duplicated(), [*Setting._fields, "pair", "arm", "cell"]]
     cells = cells[cells["arm"].isin([claim.arm, claim.reference_arm])]
     if inference is not None:
         cells = cells.merge(inference, on="cell", how="left")

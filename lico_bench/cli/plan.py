@@ -115,7 +115,8 @@ def _lines(plan: Plan) -> dict[str, list[PlannedCell]]:
     """The cells of each line of the table."""
     lines: dict[str, list[PlannedCell]] = {}
     for cell in plan.cells:
-        together = f"{cell.recipe.dataset} {cell.recipe.arm}, {plan.suite.seeds} seeds"
+        seeds = plan.suite.seeds_of(cell.recipe.dataset)
+        together = f"{cell.recipe.dataset} {cell.recipe.arm}, {seeds} seeds"
         title = cell.title if len(plan.cells) <= MOST_LINES else together
         lines.setdefault(title, []).append(cell)
     return lines

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lico_bench.cli.ending import end_run, reporter_for
-from lico_bench.cli.options import parse_labels, parse_settings, split_names
 from lico_bench.cli.plan import show_plan
+from lico_bench.cli.suite_options import suite_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench import ExecutorOptions, Plan, Suite
+    from lico_bench.bench import ExecutorOptions, Plan
     from lico_bench.store import RunFolder
 
 
 def run(
+    context: typer.Context,
+    suite: Annotated[
+        Path | None,
+        typer.Option(help="TOML file that declares the suite; other options go before it."),
+    ] = None,
     datasets: Annotated[
         str, typer.Option(help="Names with commas between, or all. See `ls datasets`.")
     ] = "all",
@@ -39,7 +44,11 @@ def run(
         typer.Option(help="Whose network scores the maps: own, or one arm's; by protocol."),
     ] = None,
     data: Annotated[
-        str, typer.Option(help="auto: real pictures where found, else stand-ins; real; standin.")
+        str,
+        typer.Option(
+            help="auto: real pictures where found, else stand-ins; real; standin; "
+            "official: complete datasets, with --plan only."
+        ),
     ] = "auto",
     data_root: Annotated[
         Path | None, typer.Option(help="Folder with the datasets; else LICO_BENCH_DATA.")
@@ -67,6 +76,10 @@ def run(
     ] = 1,
     address: Annotated[str | None, typer.Option(help="Of the cluster, for --executor ray.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
+    reuse: Annotated[
+        Path | None,
+        typer.Option(help="Run whose models are taken where recipe, data and code are the same."),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="For another process at work on the run folder.")
     ] = False,
@@ -80,6 +93,7 @@ def run(
     ] = False,
 ) -> None:
     """Train pairs, explain and score them, and write the report. Resumes by itself."""
+    # What makes the suite is read from the context, which knows what was typed.
     from rich.console import Console
 
     from lico_bench.bench import ExecutorOptions, make_plan
@@ -88,31 +102,27 @@ def run(
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
-    suite = _suite(
-        datasets=datasets, profile=profile, arms=arms, seeds=seeds, methods=methods,
-        metrics=metrics, protocol=protocol, data=data, limit=limit, settings=set_ or [],
-        labels=labels, backbone=backbone, text_encoder=text_encoder, precision=precision,
-        data_root=data_root, skip_broken=skip_broken, scorer=scorer,
-    )  # fmt: skip
-    made = make_plan(suite, root=data_root)
+    asked = suite_of(context.params, file=suite, given=_given(context), root=data_root)
+    made = make_plan(asked, root=data_root)
     folder = out or Path("results") / made.name
     if plan or calibrate:
         _announce(made, folder, console)
         show_plan(made, device, console, calibrating=calibrate)
         return
-    finished = _execute(made, folder, executor, options, console, wait=wait)
+    finished = _execute(made, folder, executor, options, console, wait=wait, reuse=reuse)
     if finished is not None:
         end_run(finished, console, comparing="the arms")
 
 
 def _execute(
     plan: Plan, folder: Path, executor: str, options: ExecutorOptions, console: Console, *,
-    wait: bool,
+    wait: bool, reuse: Path | None,
 ) -> RunFolder | None:  # fmt: skip
     """The finished run; None in a process that only helps another with it."""
     from lico_bench.bench import execute
     from lico_bench.bench.executors.together import follow, options_at
     from lico_bench.bench.joining import joined
+    from lico_bench.store import read_run
 
     with joined(devices=options.devices, num_nodes=options.num_nodes) as place:
         if place.count > 1:
@@ -121,49 +131,26 @@ def _execute(
             follow(plan, folder, device=options.device)
             return None
         _announce(plan, folder, console)
-        told = reporter_for(console)
-        return execute(plan, folder, executor=executor, options=options, wait=wait, reporter=told)
+        return execute(
+            plan, folder, executor=executor, options=options, wait=wait,
+            reuse=None if reuse is None else read_run(reuse), reporter=reporter_for(console),
+        )  # fmt: skip
 
 
-def _suite(
-    *, datasets: str, profile: str, arms: str, seeds: int | None, methods: str | None,
-    metrics: str | None, protocol: str, data: str, limit: int | None, settings: list[str],
-    labels: str, backbone: str | None, text_encoder: str | None, precision: str | None,
-    data_root: Path | None, skip_broken: bool, scorer: str | None,
-) -> Suite:  # fmt: skip
-    from lico_bench.bench import PROFILES, Suite
-    from lico_bench.data import card_names
-    from lico_bench.errors import UnknownNameError
-
-    if profile not in PROFILES:
-        raise UnknownNameError.of("profile", profile, PROFILES)
-    size = PROFILES[profile]
-    written, objective = parse_settings(settings)
-    changes: dict[str, Any] = dict(written)
-    if labels != "full":
-        changes["labels"] = parse_labels(labels)
-    if skip_broken:
-        changes["skip_broken"] = True
-    named = {"backbone": backbone, "text_encoder": text_encoder, "precision": precision}
-    changes |= {name: value for name, value in named.items() if value is not None}
-    return Suite(
-        datasets=card_names(data_root) if datasets == "all" else split_names(datasets),
-        arms=split_names(arms),
-        seeds=size.seeds if seeds is None else seeds,
-        profile=profile,
-        methods=size.methods if methods is None else split_names(methods),
-        metrics=size.metrics if metrics is None else split_names(metrics),
-        protocol=protocol,
-        data=cast(Literal["auto", "real", "standin"], data),
-        limit=size.limit if limit is None else limit,
-        changes=changes,
-        objective=objective,
-        scorer=scorer,
-    )
+def _given(context: typer.Context) -> set[str]:
+    """Names of the options that were typed, as opposed to those that have their default."""
+    typed = {"COMMANDLINE", "ENVIRONMENT"}
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) is not None and source.name in typed
+    }
 
 
 def _announce(plan: Plan, folder: Path, console: Console) -> None:
     """One line per dataset that says which pictures will be used."""
+    if plan.suite.data == "official":
+        console.print("  Complete datasets, whether they are here or not:", highlight=False)
     for facts in plan.datasets.values():
         console.print(f"  {facts.summary()}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"  run folder: {folder}", highlight=False, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lico_bench.data.cards import DatasetCard, card_names, load_card
     from lico_bench.data.dataset import Dataset
-    from lico_bench.data.describe import DatasetFacts, describe_dataset
+    from lico_bench.data.describe import DatasetFacts, describe_dataset, describe_official
     from lico_bench.data.download import fetch
     from lico_bench.data.loading import load_dataset
     from lico_bench.data.locate import resolve_source, where
@@ -25,6 +25,7 @@ _HOMES = {
     "READERS": "readers",
     "card_names": "cards",
     "describe_dataset": "describe",
+    "describe_official": "describe",
     "fetch": "download",
     "load_card": "cards",
     "load_dataset": "loading",
@@ -40,6 +41,7 @@ __all__ = [
     "DatasetFacts",
     "card_names",
     "describe_dataset",
+    "describe_official",
     "fetch",
     "load_card",
     "load_dataset",

@@ -101,6 +101,31 @@ def describe_dataset(
     )
 
 
+def describe_official(
+    name: str, *, root: str | os.PathLike[str] | None = None, image_size: int | None = None
+) -> DatasetFacts:
+    """The facts of the publisher's complete dataset, which need not be here: for plans alone.
+
+    Raises:
+        UnknownNameError: for a dataset without a card.
+    """
+    card = load_card(name, root)
+    size = image_size or card.image_size
+    counts = {split: card.official_counts[split] for split in ("train", "test")}
+    return DatasetFacts(
+        name=name,
+        title=card.title,
+        source="real",
+        found={split: (count, count) for split, count in counts.items()},
+        class_names=card.class_names,
+        prompt_names=card.prompt_names,
+        image_size=(size, size),
+        has_regions=bool(card.ground_truth),
+        notes=(),
+        fingerprint=content_key({"official": counts}),
+    )
+
+
 def _describe_standin(card: DatasetCard, image_size: int | None) -> DatasetFacts:
     facts = card.standin
     if facts is None:

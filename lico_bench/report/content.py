@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
 from lico_bench.errors import MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import wording
+from lico_bench.report.side_by_side import beside_each_other
 from lico_bench.stats import OWN_SCORES, arm_means, holm, paired_differences, sanity_verdicts
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
@@ -96,6 +98,16 @@ class Content:
         """Whether any number comes from drawn pictures."""
         return any(block.is_standin for block in self.blocks)
 
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """One row per model: cell, arm, seed and setting."""
+        return self.rows.loc[~self.rows["cell"].duplicated(), ["cell", "arm", "seed", *SETTING]]
+
+    @cached_property
+    def _rules(self) -> pd.DataFrame:
+        """Each method with each protocol that it was scored under."""
+        return self.rows[["method", "protocol"]].drop_duplicates()
+
     def arm_title(self, arm: str) -> str:
         """The arm's name for people."""
         return str(self.manifest.get("arms", {}).get(arm, {}).get("title") or arm)
@@ -113,15 +125,16 @@ class Content:
     def methods(self) -> list[str]:
         """Methods in the order of the suite, controls last."""
         asked = self.manifest["suite"].get("methods", [])
-        found = [name for name in self.rows["method"].unique() if name]
+        found = {str(name) for name in self._rules["method"] if name}
         order = [name for name in asked if name in found]
-        order += sorted(set(found) - set(order))
+        order += sorted(found - set(order))
         return sorted(order, key=self.is_control)
 
     def protocols(self, method: str | None = None) -> list[str]:
         """One sentence per protocol that a number (of `method`) was made under."""
         known = self.manifest.get("protocols", {})
-        rows = self.rows if method is None else self.rows[self.rows["method"] == method]
+        rules = self._rules
+        rows = rules if method is None else rules[rules["method"] == method]
         return [
             wording.protocol_sentence(protocol, known.get(protocol))
             for protocol in sorted(rows["protocol"].unique())
@@ -149,7 +162,6 @@ def gather(run: RunFolder) -> Content:
     rows = run.rows()
     arms = _arms(manifest, rows)
     specs = _specs(manifest, rows)
-    means = arm_means(rows)
     pairs = [_complete_pairs(rows, arms[0], arm) for arm in arms[1:]]
     claims = read_claims()
     # Claims may ask for different sizes of one metric; the smallest is the strictest.
@@ -157,8 +169,14 @@ def gather(run: RunFolder) -> Content:
     for claim in claims:
         known = effects.get(claim.metric, claim.smallest_effect)
         effects[claim.metric] = min(known, claim.smallest_effect)
-    differences = _corrected(_differences(pairs, arms[0], "all", effects), manifest, specs)
-    both_correct = _differences(pairs, arms[0], "both_correct", effects).assign(p_holm=np.nan)
+    correct, verdicts, every, means = beside_each_other(
+        partial(_differences, pairs, arms[0], "both_correct", effects),
+        partial(judge_claims, rows, manifest, claims, inference=run.inference()),
+        partial(_differences, pairs, arms[0], "all", effects),
+        partial(arm_means, rows),
+    )
+    differences = _corrected(every, manifest, specs)
+    both_correct = correct.assign(p_holm=np.nan)
     blocks = tuple(
         _block(
             manifest, key, *(_select(frame, key) for frame in (means, differences, both_correct))
@@ -172,7 +190,7 @@ def gather(run: RunFolder) -> Content:
         blocks,
         arms,
         specs,
-        judge_claims(rows, manifest, claims, inference=run.inference()),
+        verdicts,
         _num_compared(differences),
         tuple(_notes(run, manifest, rows, arms)),
     )

@@ -100,7 +100,7 @@ def _explained_by_all(
 
 def first_cells(content: Content, block: Block) -> set[str]:
     """The cells of a block that the gallery shows: those of the first seed that has every arm."""
-    cells = content.rows.drop_duplicates("cell")
+    cells = content.cells
     for name in SETTING:
         cells = cells[cells[name] == getattr(block, name)]
     arms = cells.groupby("seed")["arm"].nunique()

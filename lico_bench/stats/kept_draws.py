@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _PIECE = 2**17  # draws made at once: what a core's cache holds takes half the t
 _SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
 
 _kept: OrderedDict[Hashable, list[Drawn]] = OrderedDict()
+_at_work = Lock()  # reports compare in several threads
 
 
 def image_weights(num_images: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
@@ -48,9 +50,12 @@ def image_signs(
 
 def _keeping(key: Hashable, blocks: Iterator[Drawn]) -> Iterator[Drawn]:
     """The blocks that are kept under `key`, or those given, which are kept if they are small."""
-    if key in _kept:
-        _kept.move_to_end(key)
-        yield from _kept[key]
+    with _at_work:
+        kept = _kept.get(key)
+        if kept is not None:
+            _kept.move_to_end(key)
+    if kept is not None:
+        yield from kept
         return
     drawn: list[Drawn] | None = []
     for block in blocks:
@@ -60,9 +65,10 @@ def _keeping(key: Hashable, blocks: Iterator[Drawn]) -> Iterator[Drawn]:
                 drawn = None
         yield block
     if drawn is not None:
-        _kept[key] = drawn
-        while sum(map(_size, _kept.values())) > KEPT_BYTES:
-            _kept.popitem(last=False)
+        with _at_work:
+            _kept[key] = drawn
+            while sum(map(_size, _kept.values())) > KEPT_BYTES:
+                _kept.popitem(last=False)
 
 
 def _size(blocks: list[Drawn]) -> int:

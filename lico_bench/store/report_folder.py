@@ -1,6 +1,7 @@
 """What a report was made of, and whether it is what was written.
 
-RUN/report/made_of.json holds the digest of every cell's record and of every file of the report. So
+RUN/report/made_of.json holds the digests of the manifest, of every cell's record and of every file
+of the report. So
 a report is current when it was made of what is there, whatever the clocks said at the time.
 """
 
@@ -35,13 +36,16 @@ def seal_report(run: RunFolder, folder: Path, *, cells: Collection[str]) -> None
         for key, digest in _cells(run).items()
         if key in cells or not run.cell(key).is_done
     }
-    write_json(folder / RECORD, sealed({"cells": made_of, "files": files}))
+    made = {"manifest": file_digest(run.manifest_path), "cells": made_of, "files": files}
+    write_json(folder / RECORD, sealed(made))
 
 
 def is_report_current(run: RunFolder) -> bool:
-    """Whether the report is whole and was made of the cells that are finished or failed now."""
+    """Whether the report is whole, and was made of this manifest and of the cells as they are."""
     record = _record(run)
-    return record is not None and record["cells"] == _cells(run) and not check_report(run)
+    if record is None or record.get("manifest") != file_digest(run.manifest_path):
+        return False
+    return record["cells"] == _cells(run) and not check_report(run)
 
 
 def check_report(run: RunFolder) -> tuple[Damage, ...]:

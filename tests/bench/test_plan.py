@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lico_bench.bench import Suite, make_plan
+from lico_bench.bench import Suite, execute, make_plan
+from lico_bench.bench.calibration import Calibration
+from lico_bench.bench.measuring import calibrate
 from lico_bench.bench.work import forward_gigaflop
 from lico_bench.data import card_names
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
@@ -142,3 +144,17 @@ def test_a_batch_of_one_is_refused_before_anything_is_run(suite):
     with pytest.raises(InvalidInputError, match="set batch_size to 2 or more"):
         make_plan(one)
     make_plan(replace(one, arms=("baseline",)))
+
+
+def test_complete_datasets_can_be_planned_and_nothing_else(tmp_path, reporter):
+    suite = Suite(("imagenet", "cub200"), profile="paper", data="official")
+    plan = make_plan(suite, root=tmp_path)
+    found = {name: facts.found for name, facts in plan.datasets.items()}
+    assert found["imagenet"] == {"train": (1_281_167,) * 2, "test": (50_000,) * 2}
+    assert found["cub200"] == {"train": (5_994,) * 2, "test": (5_794,) * 2}
+    assert {cell.recipe.backbone for cell in plan.cells[:4]} == {"resnet50"}
+    with pytest.raises(InvalidInputError, match="with --plan, or run with --data auto"):
+        execute(plan, tmp_path / "run", reporter=reporter)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InvalidInputError, match="--data official need not have here"):
+        calibrate(plan, Calibration({}), device="cpu", write_report=print)

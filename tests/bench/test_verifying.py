@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from lico_bench.bench import Suite, execute, make_plan
@@ -98,6 +99,18 @@ def test_whole_run_is_found_whole_and_left_as_it_is(run):
         if name.startswith("cells") and not name.endswith("done.json")
     )
     assert contents(run.path) == before
+
+
+def test_rows_are_the_same_bits_with_as_many_threads_and_near_with_more(run):
+    before = torch.get_num_threads()
+    try:
+        again = recompute_sample(run, 40)
+        torch.set_num_threads(before + 1)
+        others = recompute_sample(run, 40)
+    finally:
+        torch.set_num_threads(before)
+    assert max(deviation.largest for deviation in again.deviations) == 0
+    assert others.is_within
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
@@ -61,6 +62,7 @@ def results(out: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_steps_ends_with_the_same_bits(tmp_path: Path) -> None:
     began = time.monotonic()
     execute_suite(tmp_path / "whole")

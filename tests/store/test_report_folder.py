@@ -6,6 +6,7 @@ import pytest
 from stored_cells import finish, new_run
 
 from lico_bench.store import write_bytes, write_json
+from lico_bench.store.manifests import write_manifest
 from lico_bench.store.report_folder import check_report, is_report_current, seal_report
 
 
@@ -42,6 +43,12 @@ def test_damaged_file_of_a_report_is_named_and_the_report_is_not_current(run, na
     content = path.read_bytes()
     path.write_bytes(content[:1] + b"x" + content[2:])
     assert [damage.file for damage in check_report(run)] == [path]
+    assert not is_report_current(run)
+
+
+def test_report_shows_the_manifest_and_is_made_again_with_it(run):
+    seal_report(run, run.path / "report", cells=["one"])
+    write_manifest(run.manifest_path, run.manifest() | {"started": "2026-01-01T00:00:00+00:00"})
     assert not is_report_current(run)
 
 

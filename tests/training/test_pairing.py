@@ -50,6 +50,7 @@ def test_batches_and_updates_are_the_same_bits(pair):
 
 # Those whose steps are made of unlike operations; the rest share theirs.
 UNLIKE_ARMS = ("baseline", "cgc", "lico", "lico_authors_code", "lico_fletcher", "lico_response")
+MANY_PROMPTS = UNLIKE_ARMS[3:]  # seconds each, for their text encoder's sake
 
 
 @pytest.fixture
@@ -62,7 +63,10 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("arm", UNLIKE_ARMS)
+@pytest.mark.parametrize(
+    "arm",
+    [pytest.param(a, marks=[pytest.mark.slow] * (a in MANY_PROMPTS)) for a in UNLIKE_ARMS],
+)
 def test_a_training_twice_gives_the_same_bits(recipe, arm):
     weights = []
     for _ in range(2):

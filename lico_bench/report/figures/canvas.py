@@ -12,11 +12,14 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 
 from lico_bench.report import wording
 from lico_bench.report.content import SETTING, Block, Content
+from lico_bench.report.figures.fonts import LIGHT, WHOLE, write_light
 
 __all__ = [
     "GREY",
@@ -97,7 +101,16 @@ class Plot:
 
 def drawing() -> AbstractContextManager[None]:
     """The block in which figures are made and saved: our settings, gone after it."""
-    return mpl.rc_context(SETTINGS)
+    return mpl.rc_context({**SETTINGS, "font.family": list(font_families())})
+
+
+@lru_cache(maxsize=1)
+def font_families() -> tuple[str, ...]:
+    """Names of the fonts to draw with, the first first."""
+    for weight in ("normal", "bold"):
+        whole = font_manager.FontProperties(family=WHOLE, weight=weight)
+        font_manager.fontManager.addfont(write_light(Path(font_manager.findfont(whole))))
+    return LIGHT, WHOLE
 
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
@@ -266,5 +279,5 @@ def of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
 
 def cells_of(content: Content, block: Block) -> dict[str, str]:
     """Arm of each cell of a block."""
-    rows = of_block(content.rows, block)[["cell", "arm"]].drop_duplicates()
-    return dict(zip(rows["cell"].astype(str), rows["arm"].astype(str), strict=True))
+    cells = of_block(content.cells, block)
+    return dict(zip(cells["cell"].astype(str), cells["arm"].astype(str), strict=True))

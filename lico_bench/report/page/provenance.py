@@ -37,7 +37,7 @@ def provenance(content: Content, anchors: Anchors) -> dict[str, Any]:
 def _settings(content: Content, anchors: Anchors) -> list[dict[str, Any]]:
     """The trained models of each block by arm; what their recipes share is told once."""
     known = _models(content)
-    cells = content.rows[["cell", "arm", "seed", *SETTING]].drop_duplicates("cell")
+    cells = content.cells
     settings = []
     for block in content.blocks:
         setting = tuple(getattr(block, name) for name in SETTING)

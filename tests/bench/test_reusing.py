@@ -1,0 +1,51 @@
+"""One training serves several runs: the same bits, or a training of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lico_bench.bench import ExecutorOptions, execute, make_plan
+
+
+@pytest.fixture
+def first(suite, tmp_path, reporter):
+    return run_into(suite, tmp_path / "first", reporter)
+
+
+def run_into(suite, out, reporter, **more):
+    options = ExecutorOptions(device="cpu")
+    return execute(make_plan(suite), out, options=options, reporter=reporter, **more)
+
+
+def test_models_of_another_run_are_asked_by_other_rules(suite, first, tmp_path, reporter):
+    other = replace(suite, protocol="rise_2018")
+    run = run_into(other, tmp_path / "other", reporter, reuse=first)
+    plain = run_into(other, tmp_path / "plain", reporter)
+    keys = run.finished()
+    assert keys == first.finished()
+    for key in keys:
+        for name in ("model.safetensors", "rows.parquet", "curves.parquet", "findings.json"):
+            made, expected = (each.cell(key).path / name for each in (run, plain))
+            assert made.read_bytes() == expected.read_bytes()
+        # The history is the first run's own, measured seconds included: nothing was trained.
+        histories = [each.cell(key).table("history").read_bytes() for each in (run, first)]
+        assert histories[0] == histories[1]
+    assert any("2 of 2 models taken from" in event[1] for event in reporter.of("note"))
+
+
+def test_another_recipe_and_a_damaged_cell_are_trained(suite, first, tmp_path, reporter):
+    longer = replace(suite, changes={**suite.changes, "learning_rate": 0.01})
+    run_into(longer, tmp_path / "longer", reporter, reuse=first)
+    assert any("0 of 2 models taken from" in event[1] for event in reporter.of("note"))
+    (key, other) = first.finished()
+    weights = first.cell(key).model
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    run = run_into(suite, tmp_path / "again", reporter, reuse=first)
+    assert any("is trained again" in event[1] for event in reporter.of("note"))
+    assert any("1 of 2 models taken from" in event[1] for event in reporter.of("note"))
+    assert run.cell(key).model.read_bytes() != weights.read_bytes()
+    assert run.cell(other).model.read_bytes() == first.cell(other).model.read_bytes()

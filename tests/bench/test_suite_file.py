@@ -1,0 +1,104 @@
+"""A suite file says what the command line would."""
+
+from __future__ import annotations
+
+import pytest
+
+from lico_bench.bench import PROFILES, Suite, make_plan
+from lico_bench.bench.suite_file import read_suite
+from lico_bench.errors import BrokenFileError, InvalidInputError, UnknownNameError
+
+WHOLE = """
+datasets = ["cifar10", "flowers"]
+arms = ["baseline", "lico_mm"]
+seeds = 2
+profile = "smoke"
+methods = ["grad_cam", "rise(num_masks=8)"]
+metrics = ["insertion"]
+protocol = "rise_2018"
+scorer = "baseline"
+data = "standin"
+limit = 4
+
+[recipe]
+epochs = 1
+backbone = "wrn_10_1"
+
+[objective]
+alpha = 2.5
+
+[dataset.cifar10]
+seeds = 3
+recipe = { epochs = 2 }
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        path = tmp_path / "suite.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_every_field_is_read_and_planned(written):
+    suite = read_suite(written(WHOLE))
+    assert suite == Suite(
+        ("cifar10", "flowers"), ("baseline", "lico_mm"), 2, "smoke",
+        ("grad_cam", "rise(num_masks=8)"), ("insertion",), "rise_2018", "standin", 4,
+        {"epochs": 1, "backbone": "wrn_10_1"}, {"alpha": 2.5}, "baseline",
+        {"cifar10": {"seeds": 3, "changes": {"epochs": 2}}},
+    )  # fmt: skip
+    cells = make_plan(suite).cells
+    told = {(c.recipe.dataset, c.recipe.arm, c.recipe.seed): c.recipe.epochs for c in cells}
+    assert len(told) == len(cells) == 2 * 3 + 2 * 2
+    assert {told[key] for key in told if key[0] == "cifar10"} == {2}
+    assert {told[key] for key in told if key[0] == "flowers"} == {1}
+    assert dict(cells[1].recipe.objective) == {"alpha": 2.5}
+
+
+def test_what_is_not_named_is_the_profiles(written):
+    quick = PROFILES["quick"]
+    suite = read_suite(written('datasets = ["cifar10"]'))
+    assert suite == Suite(
+        ("cifar10",), seeds=quick.seeds, methods=quick.methods, metrics=quick.metrics,
+        limit=quick.limit,
+    )  # fmt: skip
+    assert "of_dataset" not in suite.facts()  # suites of before keep their identity
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("datasets = [", BrokenFileError, "not TOML"),
+        ("seeds = 2", InvalidInputError, "datasets: expected a list of names"),
+        ('datasets = "cifar10"', InvalidInputError, "expected a list of names"),
+        ('datasets = ["cifar10"]\nseeds = "two"', InvalidInputError, "seeds: expected a whole"),
+        ('datasets = ["cifar10"]\nseeds = true', InvalidInputError, "seeds: expected a whole"),
+        ('datasets = ["cifar10"]\nseed = 2', UnknownNameError, "seeds"),
+        ('datasets = ["cifar10"]\nprofile = "tiny"', InvalidInputError, "profile"),
+        ('datasets = ["cifar10"]\nrecipe = 3', InvalidInputError, "recipe: expected a table"),
+        ('datasets = ["cifar10"]\n[dataset.svhn]\nseeds = 3', UnknownNameError, "svhn"),
+        ('datasets = ["cifar10"]\n[dataset.cifar10]\nepochs = 3', UnknownNameError, "epochs"),
+        ('datasets = ["cifar10"]\n[dataset.cifar10]\nseeds = 0', InvalidInputError, "seeds"),
+        ('datasets = ["cifar10"]\n[dataset]\ncifar10 = 0', InvalidInputError, "a table"),
+    ],
+)
+def test_what_means_nothing_is_named_with_the_file(written, text, error, message):
+    with pytest.raises(error, match=message) as told:
+        read_suite(written(text))
+    assert "suite.toml" in str(told.value)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_suite(tmp_path / "none.toml")
+
+
+def test_a_part_of_a_suite_keeps_what_is_said_of_its_datasets(written):
+    suite = read_suite(written(WHOLE))
+    assert suite.only("flowers").of_dataset == {}
+    assert suite.only("cifar10").seeds_of("cifar10") == 3
+    assert suite.only("cifar10").facts()["of_dataset"]["cifar10"]["seeds"] == 3
