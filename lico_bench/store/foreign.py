@@ -8,7 +8,8 @@ leads out of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,9 @@ def check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     Raises:
         BrokenFileError: naming the first field that is not as expected.
     """
-    try:
+    with _told_of(path):
         _plain_values(manifest, "", 0)
         _MANIFEST(manifest, "")
-    except _WrongError as wrong:
-        raise BrokenFileError(f"{path}: {wrong}; {REMEDY}") from wrong
 
 
 def check_reportable(manifest: Mapping[str, Any], path: Path) -> None:
@@ -59,10 +58,8 @@ def check_reportable(manifest: Mapping[str, Any], path: Path) -> None:
     Raises:
         BrokenFileError: naming what is missing.
     """
-    try:
+    with _told_of(path):
         _REPORTED(manifest, "")
-    except _WrongError as wrong:
-        raise BrokenFileError(f"{path}: {wrong}; {REMEDY}") from wrong
 
 
 def check_failure(failure: Any, path: Path) -> None:
@@ -71,10 +68,8 @@ def check_failure(failure: Any, path: Path) -> None:
     Raises:
         BrokenFileError: naming the first field that is not as expected.
     """
-    try:
+    with _told_of(path, "remove it and repeat the command"):
         _FAILED(failure, "failure")
-    except _WrongError as wrong:
-        raise BrokenFileError(f"{path}: {wrong}; remove it and repeat the command") from wrong
 
 
 def check_facts(facts: Any, path: Path) -> None:
@@ -83,11 +78,9 @@ def check_facts(facts: Any, path: Path) -> None:
     Raises:
         BrokenFileError: naming the first field that is not as expected.
     """
-    try:
+    with _told_of(path):
         _plain_values(facts, "", 0)
         _DONE(facts, "facts")
-    except _WrongError as wrong:
-        raise BrokenFileError(f"{path}: {wrong}; {REMEDY}") from wrong
 
 
 def check_findings(findings: Any, path: Path) -> None:
@@ -96,10 +89,8 @@ def check_findings(findings: Any, path: Path) -> None:
     Raises:
         BrokenFileError: naming the first field that is not as expected.
     """
-    try:
+    with _told_of(path):
         _FINDINGS(findings, "findings")
-    except _WrongError as wrong:
-        raise BrokenFileError(f"{path}: {wrong}; {REMEDY}") from wrong
 
 
 def check_inside(root: Path, path: Path) -> None:
@@ -139,6 +130,15 @@ def check_texts(path: Path, table: pd.DataFrame | pa.Table) -> None:
                             f"{path}: column {name}: expected names on one line without control "
                             f"signs, got {_shown(text)}; {REMEDY}"
                         )
+
+
+@contextmanager
+def _told_of(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """What is found to be wrong inside the block, as an error that names the file."""
+    try:
+        yield
+    except _WrongError as wrong:
+        raise BrokenFileError(f"{path}: {wrong}; {remedy}") from wrong
 
 
 def _is_id(text: Any) -> bool:

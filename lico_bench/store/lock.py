@@ -37,17 +37,12 @@ def _silent(_sentence: str) -> None:
     """Tell nobody."""
 
 
-def _go_on() -> None:
-    """Wait without an end."""
-
-
 class RunLock:
     """Holds a run folder while the block lasts; the folder is made if it is not there.
 
     Args:
         wait: wait for another process instead of raising.
         note: is told a sentence when it waits, or when the file system has no locks.
-        meanwhile: called while it waits; what it raises ends the waiting.
 
     Attributes:
         is_exclusive: whether no other process can hold the folder.
@@ -63,13 +58,11 @@ class RunLock:
         *,
         wait: bool = False,
         note: Callable[[str], None] = _silent,
-        meanwhile: Callable[[], None] = _go_on,
     ) -> None:
         self.path = root / LOCK
         self.is_exclusive = False
         self._wait = wait
         self._note = note
-        self._meanwhile = meanwhile
         self._handle = -1
 
     def __enter__(self) -> RunLock:
@@ -131,7 +124,6 @@ class RunLock:
             if not is_told:
                 self._note(f"{busy}; waiting for it")
                 is_told = True
-            self._meanwhile()
             time.sleep(POLL_S)
 
     def _write_holder(self) -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from lico_bench.errors import LicoBenchError, RunBusyError
+from lico_bench.bench.stopping import preemptible
+from lico_bench.errors import LicoBenchError, Preempted, RunBusyError
 from lico_bench.store.lock import LOCK, RunLock, is_held
 
 # Another process that takes the lock, says so, and keeps it until its input ends. It loads the
@@ -71,11 +73,10 @@ def test_waiting_ends_when_the_other_process_does(tmp_path, holder):
 
 
 @pytest.mark.usefixtures("holder")
-def test_waiting_can_be_ended_from_outside(tmp_path):
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), RunLock(tmp_path, wait=True, meanwhile=stop):
+def test_a_preemption_notice_ends_the_waiting(tmp_path):
+    notice = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    lock = RunLock(tmp_path, wait=True, note=lambda _sentence: notice.start())
+    with pytest.raises(Preempted), preemptible(), lock:
         pass
 
 

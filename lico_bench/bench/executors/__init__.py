@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.bench.reporter import Reporter
 from lico_bench.checks import check_count
 from lico_bench.registry import Registry
@@ -46,6 +46,17 @@ class Executor(Protocol):
         self, plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
     ) -> None:
         """Return when every cell is stored or recorded as failed."""
+
+
+def unfinished(plan: Plan, run: RunFolder, reporter: Reporter) -> list[PlannedCell]:
+    """The cells that are to be run, in the plan's order; of the others the reporter hears."""
+    todo = []
+    for cell in plan.cells:
+        if run.cell(cell.key).is_done:
+            reporter.skip(cell.title)
+        else:
+            todo.append(cell)
+    return todo
 
 
 EXECUTORS: Registry[Executor] = Registry("executor", __name__)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from lico_bench.bench.executors import ExecutorOptions
+from lico_bench.bench.executors import ExecutorOptions, unfinished
 from lico_bench.bench.executors.worker import work_for
 from lico_bench.bench.failures import record_lost
 from lico_bench.bench.plan import Plan, PlannedCell
@@ -47,12 +47,7 @@ def run_in_processes(
         Preempted: at a notice, when the workers have stored what is under way.
         DiskFullError: from a worker that met it; the others are stopped.
     """
-    todo = []
-    for cell in plan.cells:
-        if run.cell(cell.key).is_done:
-            reporter.skip(cell.title)
-        else:
-            todo.append(cell)
+    todo = unfinished(plan, run, reporter)
     if not todo:
         return
     crew = _Crew(plan, run, options, reporter, todo)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
+from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.executors.ray_board import FOLDER, Board
 from lico_bench.bench.executors.ray_nodes import choose_post, inspect_nodes, one_line
 from lico_bench.bench.executors.ray_session import joined
@@ -44,12 +44,7 @@ def run_on_ray(plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter
             "--executor ray: a task trains on one device, and --devices and --num-nodes share one "
             "training among several; leave them out, or take --executor local"
         )
-    todo = []
-    for cell in plan.cells:
-        if run.cell(cell.key).is_done:
-            reporter.skip(cell.title)
-        else:
-            todo.append(cell)
+    todo = unfinished(plan, run, reporter)
     if not todo:
         return
     board = Board(run.path.resolve() / FOLDER)
