@@ -28,7 +28,7 @@ def write_light(whole: Path) -> Path:
 
     global _folder
     _folder = _folder or tempfile.TemporaryDirectory(prefix="lico-bench-fonts-")
-    font = TTFont(whole)
+    font = TTFont(whole, recalcTimestamp=False)  # or no two PDFs would be equal
     # Kerning and ligatures stay, or texts would be set otherwise.
     options = Options(layout_features=["*"], name_IDs=["*"], glyph_names=True)
     options.drop_tables += ["FFTM"]  # dates of the font's making
