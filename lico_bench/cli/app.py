@@ -19,6 +19,7 @@ from lico_bench.cli.compare import compare
 from lico_bench.cli.data import data
 from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
+from lico_bench.cli.publish import publish
 from lico_bench.cli.report import report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, report, score, explain, check, compare, ls, self_check, verify):
+for _command in (run, report, score, explain, check, compare, publish, ls, self_check, verify):
     app.command()(_command)
 app.add_typer(data, name="data")
 

@@ -307,6 +307,9 @@ def _notes(
             f"The run is not finished: {finished} of {planned} models are in; "
             "the same `lico-bench run` command goes on where it stopped."
         )
+    if manifest.get("left_out"):
+        told = ", ".join(manifest["left_out"])
+        yield f"A published copy of a run, whose numbers it holds; left out: {told}."
     for key, failure in run.failures().items():
         yield f"Failed in {failure['stage']} and not in: {key}: {failure['sentence']}."
     for dataset, names in run.undefined().items():

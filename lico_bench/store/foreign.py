@@ -328,6 +328,7 @@ _MANIFEST = _fields(
     {
         "datasets": _named(_DATASET), "metrics": _named(_METRIC), "methods": _named(_ENTRY),
         "arms": _named(_ENTRY), "protocols": _named(_TABLE), "versions": _TABLE, "started": _TEXT,
+        "left_out": _NAMES,
     },
 )  # fmt: skip
 _REPORTED = _fields(

@@ -1,0 +1,27 @@
+"""`lico-bench publish`: a run without weights and pictures, small enough for a repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def publish(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes; it must not exist.")],
+) -> None:
+    """Copy what the numbers of a run rest on: no weights, curves and pictures. Report it as any."""
+    from rich.console import Console
+
+    from lico_bench.store import read_run
+    from lico_bench.store.publishing import publish as publish_run
+
+    copy = publish_run(read_run(run), folder)
+    files = [path for path in copy.path.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    Console().print(
+        f"{len(copy.finished())} models, {len(files)} files, {size:.1f} MB: {copy.path}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip

@@ -1,0 +1,49 @@
+"""A published copy is small, says what is left out, and has the numbers of its run."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from lico_bench.errors import InvalidInputError
+from lico_bench.report import build_report
+from lico_bench.store import RunFolder, check_cell
+from lico_bench.store.publishing import publish
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return publish(run, tmp_path / "reference")
+
+
+def test_tables_of_a_copy_are_those_of_the_run(run, report, copy):
+    made = build_report(copy)
+    before, after = report.html.parent, made.html.parent
+    names = sorted(p.relative_to(before) for p in before.rglob("tables/*") if p.is_file())
+    assert len(names) > 4
+    for name in names:
+        assert (after / name).read_bytes() == (before / name).read_bytes(), name
+    assert "left out: weights, curves, gallery" in made.html.read_text()
+
+
+def test_a_copy_is_whole_and_without_weights_and_pictures(run, copy):
+    assert copy.finished() == run.finished()
+    assert copy.failures() == run.failures()
+    assert not list(copy.path.rglob("*.safetensors"))
+    assert all(check_cell(copy.cell(key)) == () for key in copy.finished())
+    for key in copy.finished():
+        stored, published = (each.cell(key).table("rows") for each in (run, copy))
+        assert published.read_bytes() == stored.read_bytes()
+    assert copy.curves().empty
+
+
+def test_nothing_is_overwritten_and_nothing_damaged_is_published(run, copy, tmp_path):
+    with pytest.raises(InvalidInputError, match="exists; remove it"):
+        publish(run, copy.path)
+    shutil.copytree(run.path, tmp_path / "damaged")
+    damaged = RunFolder(tmp_path / "damaged")
+    damaged.cell(damaged.finished()[0]).table("history").unlink()
+    with pytest.raises(InvalidInputError, match=r"history\.parquet: missing|history"):
+        publish(damaged, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
