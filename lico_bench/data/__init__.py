@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lico_bench.data.dataset import Dataset
     from lico_bench.data.describe import DatasetFacts, describe_dataset, describe_official
     from lico_bench.data.download import fetch
+    from lico_bench.data.folder import load_pictures
     from lico_bench.data.loading import load_dataset
     from lico_bench.data.locate import resolve_source, where
     from lico_bench.data.readers import READERS
@@ -29,6 +30,7 @@ _HOMES = {
     "fetch": "download",
     "load_card": "cards",
     "load_dataset": "loading",
+    "load_pictures": "folder",
     "resolve_source": "locate",
     "verify_dataset": "verification",
     "where": "locate",
@@ -45,6 +47,7 @@ __all__ = [
     "fetch",
     "load_card",
     "load_dataset",
+    "load_pictures",
     "resolve_source",
     "verify_dataset",
     "where",

@@ -146,6 +146,26 @@ def load_folder(
     )
 
 
+def load_pictures(
+    folder: str | Path, *, image_size: int | None = None, classes: Sequence[str] | None = None
+) -> Dataset:
+    """The labelled pictures of a folder with one folder per class, for `lico_bench.evaluate`.
+
+    Args:
+        image_size, classes: as for `load_folder`; classes are the folders' sorted names if None.
+
+    Raises:
+        InvalidInputError: for pictures without class folders, and as `load_folder`.
+    """
+    found = load_folder(Path(folder), image_size=image_size, classes=classes)
+    if not found.is_labelled:
+        raise InvalidInputError(
+            f"{folder}: expected a folder of pictures per class, got pictures without labels; "
+            "sort them into folders, or use `lico-bench score`, which explains what is predicted"
+        )
+    return found.dataset
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
     """The names in a file of one per line, in index order.
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import lico_bench
 from lico_bench.data.folder import load_folder, natural_size, read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 
@@ -141,3 +142,17 @@ def test_a_list_of_names_that_is_none_is_refused(text: str | None, message: str)
         path.write_text(text, encoding="utf-8")
     with pytest.raises(LicoBenchError, match=message):
         read_class_names(path)
+
+
+def test_pictures_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
+    for name, shade in (("dark", 10), ("light", 240)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), (shade,) * 3).save(tmp_path / name / "0.png")
+    dataset = lico_bench.load_pictures(str(tmp_path))
+    assert dataset.class_names == ("dark", "light")
+    assert dataset.labels.tolist() == [0, 1]
+    assert dataset.images.mean((1, 2, 3)).tolist() == pytest.approx([10 / 255, 240 / 255])
+    for path in tmp_path.glob("*/*.png"):
+        path.rename(tmp_path / f"{path.parent.name}.png")
+    with pytest.raises(InvalidInputError, match="a folder of pictures per class"):
+        lico_bench.load_pictures(tmp_path)

@@ -1,0 +1,85 @@
+"""Two models of your own, your own pictures: which one has the better saliency maps?
+
+    uv run python examples/own_models.py [PICTURES]
+
+PICTURES is a folder with one folder of pictures per class. Without it some are drawn, so that this
+runs anywhere. The models are a small network trained with and without noise on its pictures; put
+yours in their place. What matters are the ten lines of `compare`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+import lico_bench
+
+UPDATES = 120
+
+
+def compare(first: nn.Module, second: nn.Module, pictures: lico_bench.Dataset) -> pd.DataFrame:
+    """Ten lines: models and pictures in, paired differences with intervals out."""
+    scores = lico_bench.evaluate(
+        {"baseline": first, "mine": second},  # any modules from (N, 3, H, W) in [0, 1] to logits
+        pictures,
+        methods=["grad_cam", "random_map"],
+        metrics=["insertion", "deletion", "overall"],
+        layer="4",  # dotted name of the last convolution, in both
+        limit=64,
+    )
+    found = lico_bench.paired_differences(scores)
+    return found[["method", "metric", "difference", "low", "high", "p_value", "num_images"]]
+
+
+def train_small(pictures: lico_bench.Dataset, *, noise: float) -> nn.Module:
+    """A network of three convolutions, trained for seconds."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, pictures.num_classes),
+    )  # fmt: skip
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    everything = pictures.images
+    for _ in range(UPDATES):
+        chosen = torch.randint(len(pictures), (64,))
+        images = everything[chosen]
+        loss = nn.functional.cross_entropy(
+            model(images + noise * torch.randn_like(images)), pictures.labels[chosen]
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+def draw_pictures(folder: Path) -> None:
+    """Write drawn scenes as PNG files, a folder per class."""
+    from torchvision.utils import save_image
+
+    scenes = lico_bench.load_dataset("cifar10", "train", source="standin")
+    for number, image in enumerate(scenes.read(range(400))):
+        name = scenes.class_names[int(scenes.labels[number])]
+        (folder / name).mkdir(exist_ok=True)
+        save_image(image, folder / name / f"{number:03d}.png")
+
+
+def main() -> None:
+    """Load, train, compare, print."""
+    with tempfile.TemporaryDirectory() as drawn:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else drawn)
+        if len(sys.argv) == 1:
+            draw_pictures(folder)
+        pictures = lico_bench.load_pictures(folder)
+        plain, noisy = (train_small(pictures, noise=noise) for noise in (0.0, 0.2))
+        print(compare(plain, noisy, pictures).round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
