@@ -17,6 +17,7 @@ import typer
 from lico_bench.cli.check import check
 from lico_bench.cli.compare import compare
 from lico_bench.cli.data import data
+from lico_bench.cli.doctor import doctor
 from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
 from lico_bench.cli.publish import publish
@@ -38,7 +39,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run, report, score, explain, check, compare, publish, ls, self_check, verify):
+for _command in (
+    run,
+    report,
+    score,
+    explain,
+    check,
+    compare,
+    publish,
+    ls,
+    self_check,
+    verify,
+    doctor,
+):
     app.command()(_command)
 app.add_typer(data, name="data")
 

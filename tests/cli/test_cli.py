@@ -166,6 +166,7 @@ def children_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_run_that_goes_on():
     command = [sys.executable, "-m", "lico_bench", *TINY]
     process = subprocess.Popen(
