@@ -10,7 +10,7 @@ import typer
 
 def publish(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
-    folder: Annotated[Path, typer.Argument(help="Where the copy goes; it must not exist.")],
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes; a place without a run.")],
 ) -> None:
     """Copy what the numbers of a run rest on: no weights, curves and pictures. Report it as any."""
     from rich.console import Console

@@ -10,7 +10,7 @@ from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.store.cell_folder import EMPTY, CellFolder
 from lico_bench.store.files import read_parquet, write_bytes, write_json, write_parquet
 from lico_bench.store.integrity import check_cell, seal_cell
-from lico_bench.store.manifests import write_manifest
+from lico_bench.store.manifests import OURS, write_manifest
 from lico_bench.store.run_folder import RunFolder
 
 LEFT_OUT = ("curves", "gallery")  # tables of single pictures that no number of a report rests on
@@ -18,20 +18,21 @@ KEPT_FILES = ("recipe.json", "findings.json", "history.parquet", "rows.parquet")
 
 
 def publish(run: RunFolder, folder: Path) -> RunFolder:
-    """Copy into the new folder `folder` all that the numbers of `run` rest on.
+    """Copy into `folder`, which holds no run, all that the numbers of `run` rest on.
 
     Rows and histories are the run's own, byte by byte. Weights, curves and pictures are left out:
     the copy cannot be scored again, and its report has no curves and no gallery.
 
     Raises:
         MissingDataError: if no cell of the run is finished.
-        InvalidInputError: if `folder` exists, or a file of the run is damaged.
+        InvalidInputError: if `folder` holds a run already, or a file of the run is damaged.
     """
     manifest, keys = run.manifest(), run.finished()
     if not keys:
         raise MissingDataError(f"{run.path}: no cell is finished; run it first")
-    if folder.exists():
-        raise InvalidInputError(f"{folder} exists; remove it, or name another folder")
+    taken = next((folder / name for name in OURS if (folder / name).exists()), None)
+    if taken is not None:
+        raise InvalidInputError(f"{taken} exists; remove it, or name another folder")
     for key in keys:
         for damage in check_cell(run.cell(key)):
             raise InvalidInputError(f"{damage}; `lico-bench verify --repair` sets it aside")

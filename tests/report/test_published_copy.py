@@ -14,7 +14,10 @@ from lico_bench.store.publishing import publish
 
 @pytest.fixture
 def copy(run, tmp_path):
-    return publish(run, tmp_path / "reference")
+    suite = tmp_path / "reference" / "suite.toml"  # what it was run by may lie beside it
+    suite.parent.mkdir()
+    suite.write_text("seeds = 1")
+    return publish(run, suite.parent)
 
 
 def test_tables_of_a_copy_are_those_of_the_run(run, report, copy):
