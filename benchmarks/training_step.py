@@ -19,7 +19,8 @@ from lico_bench.data import Dataset, load_card, load_dataset
 from lico_bench.models import Classifier
 from lico_bench.records import Recipe
 from lico_bench.runtime import pick_device
-from lico_bench.training.session import Session, prepare
+from lico_bench.training.preparation import prepare
+from lico_bench.training.session import Session
 
 NAMES_FROM = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}
 CPU_BARS, GPU_BAR, INFERENCE_SLACK = {10: 1.15, 100: 1.5, 1000: 1.5}, 1.15, 0.02

@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import torch
 
 from lico_bench.bench.checkpoints import Checkpoint
 from lico_bench.bench.failures import attempt, record_blocked
@@ -20,67 +17,62 @@ from lico_bench.bench.stopping import deferred, should_stop
 from lico_bench.bench.stored_scores import join_scores, store_parts
 from lico_bench.data import Dataset
 from lico_bench.evaluation import Question, Shard, Subject
-from lico_bench.models import Classifier, build_classifier, dump_weights, load_weights
+from lico_bench.models import Classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
 from lico_bench.training import TrainedModel, train
 from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.preparation import fresh_classifier
 
 
-def run_cell(
-    cell: PlannedCell,
-    plan: Plan,
-    run: RunFolder,
-    *,
-    splits: SplitCache,
-    device: str,
-    reporter: Reporter,
-    peers: Peers = ALONE,
-) -> None:
+@dataclass(frozen=True)
+class Workplace:
+    """Where cells are worked at, and with what.
+
+    Attributes:
+        device: as `runtime.pick_device` takes it.
+        peers: the processes that share each stage; those that do not lead are in `follow_cell`.
+    """
+
+    plan: Plan
+    run: RunFolder
+    splits: SplitCache
+    device: str
+    reporter: Reporter
+    peers: Peers = ALONE
+
+
+def run_cell(cell: PlannedCell, place: Workplace) -> None:
     """Train and score `cell` and write its folder, or record there why it failed.
 
     Where another cell's network scores the maps, that one is trained first. What was written
     before a failure stays and is used by the next try.
-
-    Args:
-        peers: the processes that share this work; each of the others is in `follow`.
     """
-    with_all: dict[str, Any] = {
-        "splits": splits, "device": device, "reporter": reporter, "peers": peers,
-    }  # fmt: skip
-    for trained in filter(None, (plan.scorer_of(cell), cell)):
-        train_it = partial(train_cell, trained, plan, run, **with_all)
+    run, reporter = place.run, place.reporter
+    for trained in filter(None, (place.plan.scorer_of(cell), cell)):
+        train_it = partial(train_cell, trained, place)
         has_failed = run.cell(trained.key).failed
         if has_failed or not attempt(trained, run, "training", reporter, train_it):
             if trained is not cell:
                 record_blocked(cell, trained, run, reporter)
             return
-    attempt(cell, run, "scoring", reporter, partial(score_cell, cell, plan, run, **with_all))
+    attempt(cell, run, "scoring", reporter, partial(score_cell, cell, place))
 
 
-def train_cell(
-    cell: PlannedCell,
-    plan: Plan,
-    run: RunFolder,
-    *,
-    splits: SplitCache,
-    device: str,
-    reporter: Reporter,
-    peers: Peers = ALONE,
-) -> Classifier:
+def train_cell(cell: PlannedCell, place: Workplace) -> Classifier:
     """The trained classifier of `cell`, stored; one that is stored is read.
 
     Raises:
         LicoBenchError: if its data are broken or its training diverges.
         Preempted: if the machine wants its place back; the state is stored.
     """
-    folder = run.cell(cell.key)
-    reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
+    folder, peers = place.run.cell(cell.key), place.peers
+    place.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
     if folder.model.is_file():
-        reporter.advance(1, 1)
-        return stored_classifier(cell, folder, splits, device)
+        place.reporter.advance(1, 1)
+        return stored_classifier(cell, folder, place.splits, place.device)
     write_json(folder.recipe, cell.facts())
-    dataset = splits.train(cell)
+    dataset = place.splits.train(cell)
     if cell.recipe.labels != "full":
         write_json(folder.path / "labelled_images.json", list(dataset.image_ids))
     checkpoint = Checkpoint(folder)
@@ -90,79 +82,61 @@ def train_cell(
         peers.attempt(lambda: None)  # the others read the pictures, and may find them broken
         trained = train(
             cell.recipe,
-            device=device,
+            device=place.device,
             dataset=dataset,
             state=state,
             keep=checkpoint.write,
             is_due=checkpoint.is_due,
-            progress=reporter.advance,
+            progress=place.reporter.advance,
             peers=peers,
         )
         _store_training(cell, folder, trained)
     return trained.classifier
 
 
-def score_cell(
-    cell: PlannedCell,
-    plan: Plan,
-    run: RunFolder,
-    *,
-    splits: SplitCache,
-    device: str,
-    reporter: Reporter,
-    peers: Peers = ALONE,
-) -> None:
+def score_cell(cell: PlannedCell, place: Workplace) -> None:
     """Explain and score the stored classifier of `cell` and write its tables; the cell is done.
 
     Raises:
         LicoBenchError: if its data are broken or its maps not finite; parts stay stored.
     """
     started = time.perf_counter()
-    folder = run.cell(cell.key)
+    reporter, peers = place.reporter, place.peers
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    asked = _asked(cell, plan, run, splits, device)
+    asked = asked_of(cell, place.plan, place.run, place.splits, place.device)
     peers.same(("scoring", cell.key))
     peers.attempt(lambda: score_shard(asked, Shard(peers.rank, peers.count), reporter.advance))
-    scores = join_scores(folder, asked.dataset, plan.question)
+    scores = join_scores(asked.folder, asked.dataset, place.plan.question)
     elapsed = time.perf_counter() - started
     seal_cell(
-        run,
+        place.run,
         cell.key,
         {
             "rows": scores.num_rows,
             "undefined_metrics": list(scores.undefined),
             "inference": inference_cost(asked.subject.model, asked.dataset.image_size),
             "elapsed_s": round(elapsed, 3),
-            "device": str(pick_device(device)),
+            "device": str(pick_device(place.device)),
             "processes": peers.count,
         },
     )
     reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, scored in {elapsed:.0f} s")
 
 
-def follow_cell(
-    stage: str,
-    cell: PlannedCell,
-    plan: Plan,
-    run: RunFolder,
-    *,
-    splits: SplitCache,
-    device: str,
-    peers: Peers,
-) -> None:
+def follow_cell(stage: str, cell: PlannedCell, place: Workplace) -> None:
     """The share of a process that does not lead in a stage of `cell`.
 
     Raises:
         LicoBenchError: what the leader raises too.
     """
+    peers, device = place.peers, place.device
     if stage == "scoring":
         shard = Shard(peers.rank, peers.count)
-        peers.attempt(
-            lambda: score_shard(_asked(cell, plan, run, splits, device), shard, lambda *_: None)
-        )
+        asked = partial(asked_of, cell, place.plan, place.run, place.splits, device)
+        peers.attempt(lambda: score_shard(asked(), shard, place.reporter.advance))
         return
     with deferred():
-        dataset = peers.attempt(lambda: splits.train(cell))
+        dataset = peers.attempt(lambda: place.splits.train(cell))
         train(cell.recipe, device=device, dataset=dataset, is_due=should_stop, peers=peers)
 
 
@@ -185,7 +159,10 @@ def score_shard(asked: Asked, shard: Shard, progress: Callable[[int, int], None]
     )  # fmt: skip
 
 
-def _asked(cell: PlannedCell, plan: Plan, run: RunFolder, splits: SplitCache, device: str) -> Asked:
+def asked_of(
+    cell: PlannedCell, plan: Plan, run: RunFolder, splits: SplitCache, device: str
+) -> Asked:
+    """The stored network of `cell` and what the plan asks of it."""
     folder, recipe, other = run.cell(cell.key), cell.recipe, plan.scorer_of(cell)
     subject = Subject(
         stored_classifier(cell, folder, splits, device), recipe.pair_key, cell.key,
@@ -208,16 +185,7 @@ def stored_classifier(
     cell: PlannedCell, folder: CellFolder, splits: SplitCache, device: str
 ) -> Classifier:
     """The classifier of `cell` with its stored weights, in evaluation mode, on `device`."""
-    recipe, dataset = cell.recipe, splits.test(cell)
-    classifier = build_classifier(
-        recipe.backbone,
-        num_classes=dataset.num_classes,
-        mean=dataset.mean,
-        std=dataset.std,
-        seed=recipe.seed,
-    )
+    classifier = fresh_classifier(cell.recipe, splits.test(cell))
     load_weights(classifier, folder.model)
     classifier.eval().requires_grad_(False)
-    if recipe.channels_last:
-        classifier = classifier.to(memory_format=torch.channels_last)
     return classifier.to(pick_device(device))

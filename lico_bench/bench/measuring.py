@@ -40,10 +40,10 @@ from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import InvalidInputError, LicoBenchError, TrainingError
 from lico_bench.evaluation import Subject
 from lico_bench.evaluation.collector import Collector
-from lico_bench.models import Classifier, build_classifier, evaluating
+from lico_bench.models import evaluating
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, RunFolder
-from lico_bench.training.session import prepare
+from lico_bench.training.preparation import fresh_classifier, prepare
 
 BUDGET_S = 45.0  # for updates, maps and loading; the fixed costs take some fifteen seconds more
 UNIT_S = 1.5  # that one timing should take at most
@@ -241,20 +241,12 @@ def _time_explaining(
 
 def _collector(cell: PlannedCell, plan: Plan, dataset: Dataset, device: str) -> Collector:
     recipe = cell.recipe
-    model = _untrained(cell, dataset).to(pick_device(device))
+    model = fresh_classifier(recipe, dataset).eval().requires_grad_(False).to(pick_device(device))
     subject = Subject(
         model, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed, "full"
     )
     defined, _ = plan.question.defined_for(dataset)
     return Collector(subject, dataset, defined, plan.protocol)
-
-
-def _untrained(cell: PlannedCell, dataset: Dataset) -> Classifier:
-    model = build_classifier(
-        cell.recipe.backbone, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std,
-        seed=0,
-    ).eval().requires_grad_(False)  # fmt: skip
-    return model.to(memory_format=torch.channels_last) if cell.recipe.channels_last else model
 
 
 def measure_fixed_costs(device: str, write_report: WriteReport) -> FixedCosts:

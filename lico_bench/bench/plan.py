@@ -164,6 +164,15 @@ def _source_of(name: str, suite: Suite, root: str | os.PathLike[str] | None) -> 
 def _describe(recipe: Recipe, suite: Suite, root: str | os.PathLike[str] | None) -> DatasetFacts:
     if suite.data == "official":
         return describe_official(recipe.dataset, root=root, image_size=recipe.image_size)
+    return facts_found(recipe, root)
+
+
+def facts_found(recipe: Recipe, root: str | os.PathLike[str] | None) -> DatasetFacts:
+    """The facts of the pictures that `recipe` finds on this machine.
+
+    Raises:
+        LicoBenchError: if they are not there, or damaged.
+    """
     return describe_dataset(
         recipe.dataset,
         root=root,

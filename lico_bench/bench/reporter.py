@@ -28,3 +28,28 @@ class Reporter(Protocol):
 
     def end(self) -> None:
         """No more work."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def begin(self, *, cells: int, work: float) -> None:
+        """Nothing."""
+
+    def skip(self, cell: str) -> None:
+        """Nothing."""
+
+    def stage(self, cell: str, stage: str, *, work: float) -> None:
+        """Nothing."""
+
+    def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
+        """Nothing."""
+
+    def finish(self, cell: str, message: str) -> None:
+        """Nothing."""
+
+    def note(self, sentence: str) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""

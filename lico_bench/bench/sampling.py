@@ -12,20 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lico_bench.bench.cell import stored_classifier
+from lico_bench.bench.cell import asked_of
 from lico_bench.bench.own_suite import OWN_KIND
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
 from lico_bench.bench.splits import SplitCache
 from lico_bench.bench.suite import Suite
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
-from lico_bench.evaluation import Part, Question, Subject, score_in_parts, spread
+from lico_bench.evaluation import Part, Question, score_in_parts, spread
 from lico_bench.metrics import resolve_metric
-from lico_bench.models import Classifier
 from lico_bench.saliency import resolve_method
 from lico_bench.store import RunFolder
 from lico_bench.store.files import read_arrow
@@ -210,16 +209,8 @@ def _parts(
     run: RunFolder, cell: _Cell, dataset: Dataset, question: Question, device: str,
     stored: Callable[[str], pd.DataFrame | None],
 ) -> Iterator[Part]:  # fmt: skip
-    recipe = cell.planned.recipe
-    networks = [
-        None if one is None else stored_classifier(one, run.cell(one.key), cell.splits, device)
-        for one in (cell.planned, cell.plan.scorer_of(cell.planned))
-    ]
-    subject = Subject(
-        cast(Classifier, networks[0]), recipe.pair_key, cell.planned.key, recipe.backbone,
-        recipe.arm, recipe.seed, str(recipe.labels),
-    )  # fmt: skip
-    return score_in_parts(subject, dataset, question, scorer=networks[1], stored=stored)
+    asked = asked_of(cell.planned, cell.plan, run, cell.splits, device)
+    return score_in_parts(asked.subject, dataset, question, scorer=asked.scorer, stored=stored)
 
 
 def _stored_part(dataset: Dataset, classes: pd.Series[Any], name: str) -> pd.DataFrame:

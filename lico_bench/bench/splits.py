@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lico_bench.bench.plan import PlannedCell
 from lico_bench.data import Dataset, load_dataset
-from lico_bench.training.session import load_training_data
+from lico_bench.training.preparation import load_training_data
 
 KEPT_DATASETS = 2  # the train and test split that the cells of one dataset share
 

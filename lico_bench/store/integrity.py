@@ -30,8 +30,8 @@ CHANGED = "not what was written (its SHA-256 differs)"
 MISSING = "missing"
 FOREIGN = "none of this cell's files"
 STRANGE = "none of this run's cells"
-# Of an unfinished cell; a process that was killed at the last moment leaves them in a finished one.
 _MOST_ROUNDS = 5  # of checking and setting aside: finished, unfinished, what rested on that
+# Of an unfinished cell; a process that was killed at the last moment leaves them in a finished one.
 UNFINISHED = (
     "parts", "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.pt.sha256", "failed.json",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from lico_bench.data import Dataset
 from lico_bench.models import Classifier
 from lico_bench.records import Recipe
 from lico_bench.training.distributed import ALONE, Peers
-from lico_bench.training.session import prepare
+from lico_bench.training.preparation import prepare
 
 Progress = Callable[[int, int], None]
 Keep = Callable[[dict[str, Any]], None]

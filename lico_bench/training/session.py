@@ -7,32 +7,26 @@ nothing in the other.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from lico_bench.data import Dataset, load_dataset
+from lico_bench.data import Dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
-from lico_bench.models import Classifier, build_classifier
+from lico_bench.models import Classifier
 from lico_bench.models.synced_norm import synced_norms
 from lico_bench.records import Output, Recipe
-from lico_bench.runtime import make_generator, pick_device
-from lico_bench.training.arms import ARMS, Setting, resolve_options
 from lico_bench.training.diagnostics import channel_geometry
 from lico_bench.training.distributed import ALONE, Peers
 from lico_bench.training.epoch import EpochSoFar
 from lico_bench.training.objective import Batch, Objective, assert_terms_train, term_gradients
 from lico_bench.training.schedule import rate_share
 
-PURPOSES = ("order", "augmentation")
-LABEL_DRAW_SEED = 0  # of the published rule: every training of a budget has the same labels
 LOWER_RATE = "lower the learning rate with --set recipe.learning_rate=..."
 CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not waited for at each
 
@@ -273,131 +267,3 @@ class Session:
         means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         means["elapsed_s"] = whole.elapsed_s
         self.history += [(self.epoch + 1, name, value) for name, value in means.items()]
-
-
-def prepare(
-    recipe: Recipe,
-    *,
-    root: str | Path | None = None,
-    device: str = "auto",
-    dataset: Dataset | None = None,
-    peers: Peers = ALONE,
-) -> Session:
-    """A training at its start: data, weights, objective, optimiser and generators.
-
-    Raises:
-        InvalidInputError: for too few images, or batches that the peers cannot share out.
-    """
-    from lightning.fabric import Fabric  # seconds to import; only a training needs it
-
-    for library in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # the recipe says the precision
-
-    arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
-    options.check(recipe)
-    chosen = pick_device(device)
-    data = dataset or load_training_data(recipe, root)
-    if len(data) < 2:
-        raise InvalidInputError(f"{recipe.dataset}: expected at least 2 images to train on")
-    check_shareable(recipe, peers, num_images=len(data))
-    classifier = build_classifier(
-        recipe.backbone,
-        num_classes=data.num_classes,
-        mean=data.mean,
-        std=data.std,
-        seed=recipe.seed,
-    ).to(chosen)
-    if recipe.channels_last:
-        classifier = classifier.to(memory_format=torch.channels_last)
-    channels, map_size = feature_shape(classifier, data.image_size)
-    setting = Setting(
-        prompt_names=data.prompt_names,
-        num_channels=channels,
-        map_size=map_size,
-        text_encoder=arm.encoder_for(recipe) or "",
-        generator=make_generator(recipe.seed, "objective"),
-        device=chosen,
-    )
-    objective = arm.build(setting, options).to(chosen)
-    return Session(
-        recipe=recipe,
-        dataset=data,
-        classifier=classifier,
-        objective=objective,
-        optimizer=_build_optimizer(recipe, classifier, objective),
-        fabric=Fabric(
-            accelerator=chosen.type,
-            devices=1 if chosen.index is None else [chosen.index],
-            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
-        ),
-        generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
-        average=_build_average(recipe, classifier),
-        peers=peers,
-    )
-
-
-def check_shareable(recipe: Recipe, peers: Peers, *, num_images: int | None = None) -> None:
-    """Raise unless the batches of `recipe` can be cut into one equal part per process.
-
-    Args:
-        num_images: of the training, where it is known.
-
-    Raises:
-        InvalidInputError: for a batch size that does not divide, or a compiled classifier.
-    """
-    size = min(recipe.batch_size, num_images or recipe.batch_size)
-    if size % peers.count:
-        raise InvalidInputError(
-            f"batch of {size} images: expected a multiple of the {peers.count} processes that "
-            "share it; change recipe.batch_size or the number of devices"
-        )
-    if recipe.compile and peers.count > 1:
-        raise InvalidInputError(
-            "recipe.compile: several processes normalise together, which a compiled classifier "
-            "does not; leave it off, or train on one device"
-        )
-
-
-def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
-    """The training split that `recipe` asks for."""
-    return load_dataset(
-        recipe.dataset,
-        "train",
-        root=root,
-        source=recipe.source,
-        image_size=recipe.image_size,
-        labels=recipe.labels,
-        limit=recipe.train_limit,
-        skip_broken=recipe.skip_broken,
-        seed=LABEL_DRAW_SEED,
-    )
-
-
-def feature_shape(
-    classifier: Classifier, image_size: tuple[int, int]
-) -> tuple[int, tuple[int, int]]:
-    """C and (h, w) of the classifier's feature maps for images of `image_size`."""
-    was_training = classifier.training
-    classifier.eval()
-    with torch.no_grad():
-        maps = classifier.features(torch.zeros(1, 3, *image_size, device=classifier.mean.device))
-    classifier.train(was_training)
-    return int(maps.shape[1]), (int(maps.shape[2]), int(maps.shape[3]))
-
-
-def _build_average(recipe: Recipe, classifier: Classifier) -> AveragedModel | None:
-    if recipe.ema_decay == 0:
-        return None
-    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-
-
-def _build_optimizer(
-    recipe: Recipe, classifier: Classifier, objective: Objective
-) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        [{"params": list(classifier.parameters())}, *objective.parameter_groups()],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )

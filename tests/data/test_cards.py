@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from own_cards import MINIMAL
 
 from lico_bench.data import card_names, load_card
 from lico_bench.data.cards import PROFILES, read_card
@@ -17,20 +18,6 @@ from lico_bench.runtime import shipped
 EIGHT = ("aircraft", "cars", "cifar10", "cifar100", "cub200", "flowers", "imagenet", "svhn")
 # The publishers' own figures.
 NUM_CLASSES = dict(zip(EIGHT, (100, 196, 10, 100, 200, 102, 1000, 10), strict=True))
-MINIMAL = """
-title = "Mine"
-class_names = ["left", "right"]
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.25, 0.25, 0.25]
-licence = "mine"
-citation = "none"
-official_counts = { train = 10, test = 5 }
-[layout]
-reader = "class_folders"
-markers = ["train"]
-expects = "train/<class>/* and test/<class>/*"
-"""
 
 
 def test_the_eight_datasets_have_cards() -> None:

@@ -10,27 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from own_cards import card_with_source
 
 from lico_bench.data import fetch
 from lico_bench.errors import BrokenFileError, MissingDataError
-
-CARD = """
-title = "Mine"
-class_names = ["left", "right"]
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.25, 0.25, 0.25]
-licence = "mine"
-citation = "none"
-official_counts = {{ train = 1, test = 1 }}
-[layout]
-reader = "class_folders"
-markers = ["train"]
-expects = "train/<class>/*"
-[[sources]]
-url = "{url}"
-md5 = "{md5}"
-"""
 
 
 def packed(name: str = "train/left/a.txt", content: bytes = bytes(200_000)) -> bytes:
@@ -77,7 +60,7 @@ def url() -> Iterator[str]:
 
 def write_card(root: Path, url: str, md5: str | None = None) -> None:
     found = hashlib.md5(Server.archive, usedforsecurity=False).hexdigest()
-    (root / "mine.toml").write_text(CARD.format(url=url, md5=md5 or found))
+    (root / "mine.toml").write_text(card_with_source(url, md5 or found))
 
 
 def test_archive_is_fetched_checked_and_unpacked(root: Path, url: str) -> None:
@@ -120,7 +103,7 @@ def test_archive_that_unpacks_elsewhere_is_refused(root: Path, url: str) -> None
 
 
 def test_without_a_network_one_sentence_says_so(root: Path) -> None:
-    (root / "mine.toml").write_text(CARD.format(url="http://127.0.0.1:9/x.tar", md5="0" * 32))
+    (root / "mine.toml").write_text(card_with_source("http://127.0.0.1:9/x.tar", "0" * 32))
     with pytest.raises(MissingDataError, match="cannot be fetched") as caught:
         fetch("mine", root)
     assert "--data standin" in str(caught.value)

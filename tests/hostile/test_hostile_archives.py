@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from own_cards import card_with_source
 
 from lico_bench.data import fetch, unpacking
 from lico_bench.data.index_files import read_mat, read_pickle
@@ -25,25 +26,6 @@ from lico_bench.data.matlab_files import LARGEST_BYTES, read_variable
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.models.own_weights import read_state
-
-CARD = """
-title = "Mine"
-class_names = ["left", "right"]
-image_size = 32
-mean = [0.5, 0.5, 0.5]
-std = [0.25, 0.25, 0.25]
-licence = "mine"
-citation = "none"
-official_counts = {{ train = 1, test = 1 }}
-[layout]
-reader = "class_folders"
-markers = ["train"]
-expects = "train/<class>/*"
-[[sources]]
-url = "{url}"
-md5 = "{md5}"
-folder = "{folder}"
-"""
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> bytes:
@@ -87,7 +69,7 @@ def served(tmp_path):
         Server.archive = archive
         digest = hashlib.md5(archive, usedforsecurity=False).hexdigest()
         url = url or f"http://127.0.0.1:{server.server_port}/mine.tar"
-        (root / "mine.toml").write_text(CARD.format(url=url, md5=digest, folder=folder))
+        (root / "mine.toml").write_text(card_with_source(url, digest, folder=folder))
         fetch("mine", root)
         return root / "mine"
 

@@ -18,7 +18,7 @@ from lico_bench.training.arms.lico import LicoObjective
 from lico_bench.training.distributed import ALONE
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
-from lico_bench.training.session import prepare
+from lico_bench.training.preparation import prepare
 
 NAMES = ("airplane", "bird", "red-winged blackbird")
 

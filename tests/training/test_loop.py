@@ -10,8 +10,8 @@ import torch
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError, UnknownNameError
 from lico_bench.training import train
+from lico_bench.training.preparation import prepare
 from lico_bench.training.schedule import rate_share
-from lico_bench.training.session import prepare
 
 
 def copy_of(state):

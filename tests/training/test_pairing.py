@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lico_bench.training.session import Session, prepare
+from lico_bench.training.preparation import prepare
+from lico_bench.training.session import Session
 
 
 def run_and_record(session: Session) -> list[torch.Tensor]:

@@ -18,8 +18,8 @@ from lico_bench.training import ARMS, Batch
 from lico_bench.training.arms.lico import LicoObjective
 from lico_bench.training.distributed import ALONE
 from lico_bench.training.lico_options import CHOICES, LicoOptions
+from lico_bench.training.preparation import prepare
 from lico_bench.training.prompts import names_for_prompts
-from lico_bench.training.session import prepare
 
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lico_bench.bench.cell import run_cell
+from lico_bench.bench.cell import Workplace, run_cell
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.executors.processes import run_in_processes
 from lico_bench.bench.plan import Plan
@@ -19,10 +19,10 @@ def run_locally(
     if options.workers > 1:
         run_in_processes(plan, run, options=options, reporter=reporter)
         return
-    splits = SplitCache(plan.root)
+    place = Workplace(plan, run, SplitCache(plan.root), options.device, reporter)
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:
             reporter.skip(cell.title)
         elif not folder.failed:  # while its network was to score another cell
-            run_cell(cell, plan, run, splits=splits, device=options.device, reporter=reporter)
+            run_cell(cell, place)

@@ -11,8 +11,7 @@ from typing import Any
 from lico_bench.bench.executors import ExecutorOptions
 from lico_bench.bench.executors.processes import threads_per_worker
 from lico_bench.bench.executors.ray_tasks import MARKER, REMEDY, Post, identity, what_differs
-from lico_bench.bench.plan import Plan
-from lico_bench.data import describe_dataset
+from lico_bench.bench.plan import Plan, facts_found
 from lico_bench.errors import ClusterError, LicoBenchError
 
 ANSWER_S = 300.0  # for a machine to start Python there and to look at its data
@@ -112,13 +111,7 @@ def _problem_with_data(plan: Plan) -> str | None:
         if recipe.source != "real":
             continue  # drawn by the same version of the same program
         try:
-            facts = describe_dataset(
-                recipe.dataset,
-                root=plan.root,
-                source=recipe.source,
-                image_size=recipe.image_size,
-                skip_broken=recipe.skip_broken,
-            )
+            facts = facts_found(recipe, plan.root)
         except LicoBenchError as error:
             return str(error)
         if facts.fingerprint != plan.datasets[recipe.dataset].fingerprint:

@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 
-from lico_bench.bench.cell import score_cell, train_cell
+from lico_bench.bench.cell import Workplace, score_cell, train_cell
 from lico_bench.bench.executors.ray_board import FOLDER, Board, Teller, new_attempt
 from lico_bench.bench.failures import attempt, record_blocked
 from lico_bench.bench.plan import CODE_VERSION, Plan, PlannedCell
@@ -100,14 +100,10 @@ def train_on_node(plan: Plan, key: str, post: Post) -> Outcome:
         ClusterError: if this machine sees another run folder or has other programs.
     """
 
-    def work(cell: PlannedCell, run: RunFolder, teller: Teller) -> bool:
-        splits = _splits(plan.root)
+    def work(cell: PlannedCell, place: Workplace) -> bool:
         return attempt(
-            cell, run, "training", teller,
-            lambda: train_cell(
-                cell, plan, run, splits=splits, device=post.device, reporter=teller
-            ),
-        )  # fmt: skip
+            cell, place.run, "training", place.reporter, partial(train_cell, cell, place)
+        )
 
     return _at_post(plan, key, post, "training", work)
 
@@ -122,17 +118,12 @@ def score_on_node(
         ClusterError: if this machine sees another run folder or has other programs.
     """
 
-    def work(cell: PlannedCell, run: RunFolder, teller: Teller) -> bool:
-        scorer, splits = plan.scorer_of(cell), _splits(plan.root)
+    def work(cell: PlannedCell, place: Workplace) -> bool:
+        scorer = plan.scorer_of(cell)
         if scorer is not None and not scorer_trained.is_done:
-            record_blocked(cell, scorer, run, teller)
+            record_blocked(cell, scorer, place.run, place.reporter)
             return False
-        return attempt(
-            cell, run, "scoring", teller,
-            lambda: score_cell(
-                cell, plan, run, splits=splits, device=post.device, reporter=teller
-            ),
-        )  # fmt: skip
+        return attempt(cell, place.run, "scoring", place.reporter, partial(score_cell, cell, place))
 
     if not trained.is_done:
         return Outcome(is_done=False)  # recorded and told by the training
@@ -144,7 +135,7 @@ def _at_post(
     key: str,
     post: Post,
     stage: str,
-    work: Callable[[PlannedCell, RunFolder, Teller], bool],
+    work: Callable[[PlannedCell, Workplace], bool],
 ) -> Outcome:
     """What `work` makes of the cell in this process, which Ray lends to one task at a time."""
     os.environ.update(post.environment)
@@ -157,7 +148,7 @@ def _at_post(
         return Outcome(is_done=False)
     try:
         with preemptible(), Teller(post.board, new_attempt(key, stage)) as teller:
-            is_done = work(cell, run, teller)
+            is_done = work(cell, Workplace(plan, run, _splits(plan.root), post.device, teller))
     except Preempted:
         if not post.board.is_stopping:
             os._exit(EXIT_PREEMPTED)  # this machine alone is asked to leave: Ray tries elsewhere

@@ -11,17 +11,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lico_bench.bench.cell import follow_cell, run_cell
+from lico_bench.bench.cell import Workplace, follow_cell, run_cell
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.joining import Place
 from lico_bench.bench.plan import Plan
-from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.reporter import Reporter, Silent
 from lico_bench.bench.splits import SplitCache
 from lico_bench.bench.stopping import preemptible
 from lico_bench.errors import InvalidInputError, LostPeersError, MissingDataError, Preempted
 from lico_bench.store import RunFolder
 from lico_bench.training.distributed import Peers
-from lico_bench.training.session import check_shareable
+from lico_bench.training.preparation import check_shareable
 
 
 @EXECUTORS.register("together")
@@ -35,17 +35,15 @@ def run_together(
         InvalidInputError: for batches that cannot be shared out.
         LicoBenchError: if one of them does not see the run folder.
     """
-    peers, splits = Peers.meet(), SplitCache(plan.root)
+    peers = Peers.meet()
+    place = Workplace(plan, run, SplitCache(plan.root), options.device, reporter, peers)
     peers.attempt(partial(_check_ready, plan, run, peers))
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:
             reporter.skip(cell.title)
         elif not folder.failed:  # while its network was to score another cell
-            run_cell(
-                cell, plan, run,
-                splits=splits, device=options.device, reporter=reporter, peers=peers,
-            )  # fmt: skip
+            run_cell(cell, place)
     peers.same(None)
 
 
@@ -58,14 +56,15 @@ def follow(plan: Plan, out: Path, *, device: str) -> None:
         LostPeersError: if another process is gone.
         LicoBenchError: if a process is not ready for this plan.
     """
-    peers, run, splits = Peers.meet(), RunFolder(out), SplitCache(plan.root)
+    peers, run = Peers.meet(), RunFolder(out)
+    place = Workplace(plan, run, SplitCache(plan.root), device, Silent(), peers)
     cells = {cell.key: cell for cell in plan.cells}
     with suppress(Preempted), preemptible():
         peers.attempt(partial(_check_ready, plan, run, peers))
         while (called := peers.same(None)) is not None:
             stage, key = called
             try:
-                follow_cell(stage, cells[key], plan, run, splits=splits, device=device, peers=peers)
+                follow_cell(stage, cells[key], place)
             except LostPeersError:
                 raise
             except Exception:  # what fails in one fails in all, and the leader records it

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from lico_bench.bench.cell import run_cell
+from lico_bench.bench.cell import Workplace, run_cell
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.splits import SplitCache
 from lico_bench.bench.stopping import EXIT_PREEMPTED, preemptible
@@ -33,12 +33,11 @@ def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
     torch.set_num_threads(threads)
     cells = {cell.key: cell for cell in plan.cells}
-    run, splits, reporter = RunFolder(path), SplitCache(plan.root), _PipedReporter(pipe)
+    place = Workplace(plan, RunFolder(path), SplitCache(plan.root), device, _PipedReporter(pipe))
     try:
         with preemptible():
             while True:
-                cell = cells[pipe.recv()]
-                run_cell(cell, plan, run, splits=splits, device=device, reporter=reporter)
+                run_cell(cells[pipe.recv()], place)
                 pipe.send(("idle",))
     except Preempted:
         sys.exit(EXIT_PREEMPTED)
