@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: a change is judged by what it changed. Other ones are searched for
+# with `--hypothesis-profile default`.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 # Before torch is imported: two processes of two threads each are slower than one after the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

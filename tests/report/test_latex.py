@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import CLASSES, make_run
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
@@ -291,6 +291,7 @@ def test_every_printable_ascii_and_class_name_compiles(tmp_path):
 
 
 @given(st.text(max_size=40))
+@example("---")
 @settings(max_examples=200, deadline=None)
 def test_escaped_text_is_plain_ascii_without_bare_specials(text):
     for escaped in (escape(text), breakable(text)):
@@ -305,5 +306,15 @@ def test_long_names_may_be_broken_and_short_ones_are_not():
     assert breakable("baselines/published/paper_2023.csv").count(r"\allowbreak{}") == 3
 
 
-def test_two_hyphens_stay_two_hyphens():
-    assert escape("--seeds") == "-{}-seeds"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("--seeds", "-{}-seeds"),
+        ("---", "-{}-{}-"),
+        ("-\N{SMALL HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}", "-{}-{}-"),
+        ("\N{EN DASH}-", "--{}-"),
+        ("1\N{EN DASH}3 \N{EM DASH} 4", "1--3 --- 4"),
+    ],
+)
+def test_hyphens_in_a_row_stay_hyphens(text, expected):
+    assert escape(text) == expected

@@ -23,8 +23,12 @@ ACCENTS = {
 
 def escape(text: object) -> str:
     """Any text as LaTeX that pdflatex can set; signs it has no glyph for become plain ones."""
-    plain = str(text).replace("--", "-\u200b-")  # two hyphens are no dash
-    return "".join(map(_escape_sign, plain)).replace(r" \%", r"\,\%")
+    escaped = ""
+    for sign in map(_escape_sign, str(text)):
+        if escaped.endswith("-") and sign.startswith("-"):
+            escaped += "{}"  # two hyphens are no dash
+        escaped += sign
+    return escaped.replace(r" \%", r"\,\%")
 
 
 def breakable(text: object) -> str:
