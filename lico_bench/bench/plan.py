@@ -190,7 +190,7 @@ def _recipes(
         base = card.recipe(suite.profile, source) | suite.changes_of(dataset)
         BACKBONES[str(base["backbone"])]
         for seed in range(suite.seeds_of(dataset)):
-            for arm in suite.arms:
+            for arm in suite.arms_of(dataset):
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
                 yield recipe.with_options(base).with_options(
                     {"objective": _own_options(arm, suite)}
@@ -225,11 +225,14 @@ def _question(suite: Suite) -> Question:
     protocol = PROTOCOLS[suite.protocol]
     if suite.scorer is not None:
         protocol = replace(protocol, scorer=suite.scorer)
-    if protocol.scorer not in ("own", *suite.arms):
-        raise InvalidInputError(
-            f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all maps, "
-            f"and it is not among the arms {', '.join(suite.arms)}; add it, or choose --scorer own"
-        )
+    for dataset in suite.datasets:
+        arms = suite.arms_of(dataset)
+        if protocol.scorer not in ("own", *arms):
+            raise InvalidInputError(
+                f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all "
+                f"maps, and it is not among the arms {', '.join(arms)} of {dataset}; "
+                "add it, or choose --scorer own"
+            )
     return Question(suite.methods, suite.metrics, protocol, suite.limit)
 
 

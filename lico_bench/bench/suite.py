@@ -11,7 +11,7 @@ from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.records import Option
 
-OF_DATASET = ("seeds", "changes")
+OF_DATASET = ("seeds", "arms", "changes")
 DataChoice = Literal["auto", "real", "standin", "official"]
 
 
@@ -50,8 +50,8 @@ class Suite:
             for the publishers' complete sets, and cannot be run.
         changes: recipe fields set by hand, by name.
         objective: options of the arms set by hand, by name; each arm takes those it has.
-        of_dataset: what is otherwise for one dataset, by its name: `seeds`, and `changes` beside
-            those of all.
+        of_dataset: what is otherwise for one dataset, by its name: `seeds`, `arms` (some of those
+            of the suite), and `changes` beside those of all.
         scorer: `own`, or the arm whose network scores all maps of a pair; None leaves it to the
             protocol.
     """
@@ -92,10 +92,20 @@ class Suite:
                 if key not in OF_DATASET:
                     raise UnknownNameError.of(f"setting of dataset {name}", key, OF_DATASET)
             check_count(f"seeds of {name}", self.seeds_of(name))
+            for arm in own.get("arms", ()):
+                if arm not in self.arms:
+                    raise UnknownNameError.of(f"arm of {name} (arms of the suite)", arm, self.arms)
+            if not self.arms_of(name):
+                raise InvalidInputError(f"arms of {name}: expected at least one name, got none")
 
     def seeds_of(self, dataset: str) -> int:
         """Trainings per arm on `dataset`."""
         return int(self.of_dataset.get(dataset, {}).get("seeds", self.seeds))
+
+    def arms_of(self, dataset: str) -> tuple[str, ...]:
+        """Arms trained on `dataset`, in the order of the suite."""
+        own = self.of_dataset.get(dataset, {}).get("arms", self.arms)
+        return tuple(arm for arm in self.arms if arm in own)
 
     def changes_of(self, dataset: str) -> dict[str, Any]:
         """Recipe fields set by hand on `dataset`, by name."""

@@ -15,6 +15,9 @@
     seeds = 5
     recipe = { epochs = 20 }
 
+    [dataset.flowers]
+    arms = ["baseline"]
+
 What is not named has the value that it has on the command line.
 """
 
@@ -83,8 +86,9 @@ def _suite(declared: Mapping[str, Any]) -> Suite:
 def _of_dataset(dataset: str, own: Any) -> dict[str, Any]:
     _check_kind("recipe", own)
     _check_kind("recipe", own.get("recipe", {}))
-    if "seeds" in own:
-        _check_kind("seeds", own["seeds"])
+    for name in ("seeds", "arms"):
+        if name in own:
+            _check_kind(name, own[name])
     return {("changes" if name == "recipe" else name): value for name, value in own.items()}
 
 

@@ -45,12 +45,11 @@ def suite_of(
     declared = read_suite(file)
     if "datasets" in told:
         declared = declared.only(*told.pop("datasets"))
-    if "seeds" in told:  # for all of them, then
-        own = {
-            name: {key: value for key, value in settings.items() if key != "seeds"}
-            for name, settings in declared.of_dataset.items()
-        }
-        declared = replace(declared, of_dataset=own)
+    own = {
+        name: {key: value for key, value in settings.items() if key not in told or key == "changes"}
+        for name, settings in declared.of_dataset.items()
+    }  # what is said here holds for every dataset
+    declared = replace(declared, of_dataset=own)
     for name in ("changes", "objective"):
         told[name] = {**getattr(declared, name), **told.get(name, {})}
     return replace(declared, **told)

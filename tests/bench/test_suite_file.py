@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lico_bench.bench import PROFILES, Suite, make_plan
@@ -84,6 +86,9 @@ def test_what_is_not_named_is_the_profiles(written):
         ('datasets = ["cifar10"]\n[dataset.cifar10]\nepochs = 3', UnknownNameError, "epochs"),
         ('datasets = ["cifar10"]\n[dataset.cifar10]\nseeds = 0', InvalidInputError, "seeds"),
         ('datasets = ["cifar10"]\n[dataset]\ncifar10 = 0', InvalidInputError, "a table"),
+        ('datasets = ["cifar10"]\n[dataset.cifar10]\narms = "lico"', InvalidInputError, "a list"),
+        ('datasets = ["cifar10"]\n[dataset.cifar10]\narms = []', InvalidInputError, "at least one"),
+        ('datasets = ["cifar10"]\n[dataset.cifar10]\narms = ["cgc"]', UnknownNameError, "cgc"),
     ],
 )
 def test_what_means_nothing_is_named_with_the_file(written, text, error, message):
@@ -102,3 +107,20 @@ def test_a_part_of_a_suite_keeps_what_is_said_of_its_datasets(written):
     assert suite.only("flowers").of_dataset == {}
     assert suite.only("cifar10").seeds_of("cifar10") == 3
     assert suite.only("cifar10").facts()["of_dataset"]["cifar10"]["seeds"] == 3
+
+
+def test_a_dataset_may_have_fewer_arms(written):
+    more = '["baseline", "lico", "lico_mm"]'
+    suite = read_suite(
+        written(
+            f'datasets = ["cifar10", "flowers"]\narms = {more}\nseeds = 1\ndata = "standin"\n'
+            '[dataset.flowers]\narms = ["lico_mm", "baseline"]'
+        )
+    )
+    trained = [(cell.recipe.dataset, cell.recipe.arm) for cell in make_plan(suite).cells]
+    assert trained == [
+        ("cifar10", "baseline"), ("cifar10", "lico"), ("cifar10", "lico_mm"),
+        ("flowers", "baseline"), ("flowers", "lico_mm"),
+    ]  # fmt: skip
+    with pytest.raises(InvalidInputError, match="baseline, lico_mm of flowers"):
+        make_plan(replace(suite, scorer="lico"))
