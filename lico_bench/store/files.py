@@ -113,6 +113,29 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> None:
         stamp_parquet(part)
 
 
+def pack_parquet(source: Path, path: Path) -> None:
+    """Copy the rows of a Parquet file in as few bytes as they fit in, for a repository.
+
+    Numbers are split into their bytes before they are compressed, which halves them.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it is no whole Parquet file, or not what was written.
+    """
+    with _damage_told(source):
+        table = _read_table(source)
+    numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    packing = {
+        "compression_level": 19,
+        "use_dictionary": [name for name in table.column_names if name not in numbers],
+        "column_encoding": dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
+    }
+    with replacing(path) as part:
+        with _stamped_writer(part, table.schema, **packing) as out:
+            out.write_table(table)
+        stamp_parquet(part)
+
+
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The rows of a Parquet file, of all columns or some; its checksums are verified.
 
@@ -182,9 +205,9 @@ def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] =
 
 
 @contextmanager
-def _stamped_writer(path: Path, schema: Any) -> Iterator[Any]:
+def _stamped_writer(path: Path, schema: Any, **packing: Any) -> Iterator[Any]:
     """A writer that keeps a place for the file's digest in its footer."""
-    with pq.ParquetWriter(path, schema, **PARQUET) as out:
+    with pq.ParquetWriter(path, schema, **{**PARQUET, **packing}) as out:
         yield out
         out.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
 

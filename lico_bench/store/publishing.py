@@ -8,19 +8,20 @@ import pandas as pd
 
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.store.cell_folder import EMPTY, CellFolder
-from lico_bench.store.files import read_parquet, write_bytes, write_json, write_parquet
+from lico_bench.store.files import pack_parquet, write_bytes, write_json, write_parquet
 from lico_bench.store.integrity import check_cell, seal_cell
 from lico_bench.store.manifests import OURS, write_manifest
 from lico_bench.store.run_folder import RunFolder
 
 LEFT_OUT = ("curves", "gallery")  # tables of single pictures that no number of a report rests on
-KEPT_FILES = ("recipe.json", "findings.json", "history.parquet", "rows.parquet")
+KEPT_FILES = ("recipe.json", "findings.json")
+KEPT_TABLES = ("history", "rows")
 
 
 def publish(run: RunFolder, folder: Path) -> RunFolder:
     """Copy into `folder`, which holds no run, all that the numbers of `run` rest on.
 
-    Rows and histories are the run's own, byte by byte. Weights, curves and pictures are left out:
+    Rows and histories are the run's own, packed tighter. Weights, curves and pictures are left out:
     the copy cannot be scored again, and its report has no curves and no gallery.
 
     Raises:
@@ -51,6 +52,7 @@ def _copy_cell(cell: CellFolder, copy: CellFolder) -> None:
     for name in KEPT_FILES:
         if (cell.path / name).is_file():
             write_bytes(copy.path / name, (cell.path / name).read_bytes())
+    for name in KEPT_TABLES:
+        pack_parquet(cell.table(name), copy.table(name))
     for name in LEFT_OUT:
         write_parquet(copy.table(name), pd.DataFrame(columns=list(EMPTY[name])))
-    read_parquet(copy.table("rows"))  # what was copied can be read

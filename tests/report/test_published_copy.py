@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder, check_cell
+from lico_bench.store.files import read_parquet
 from lico_bench.store.publishing import publish
 
 
@@ -36,8 +38,10 @@ def test_a_copy_is_whole_and_without_weights_and_pictures(run, copy):
     assert not list(copy.path.rglob("*.safetensors"))
     assert all(check_cell(copy.cell(key)) == () for key in copy.finished())
     for key in copy.finished():
-        stored, published = (each.cell(key).table("rows") for each in (run, copy))
-        assert published.read_bytes() == stored.read_bytes()
+        for name in ("rows", "history"):
+            stored, published = (each.cell(key).table(name) for each in (run, copy))
+            assert_frame_equal(read_parquet(published), read_parquet(stored), check_exact=True)
+            assert published.stat().st_size < stored.stat().st_size
     assert copy.curves().empty
 
 
