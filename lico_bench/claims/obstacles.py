@@ -104,6 +104,9 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
     arms = set().union(*scope.arms.values())
     lacking = [f"arm {arm}" for arm in (claim.reference_arm, claim.arm) if arm not in arms]
     if claim.metric != INFERENCE_COST and not scope.has_metric(claim.metric):
+        if claim.metric in scope.described and not lacking:
+            here = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
+            return f"{_undefined(claim, here)}; add a data set that has it"
         lacking.append(f"metric {claim.metric}")
     if claim.methods and claim.methods[0] not in map(base_name, scope.methods):
         lacking.append(f"method {claim.methods[0]}")
@@ -114,12 +117,15 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
 
 def missing_here(claim: Claim, setting: Setting, method: str, scope: Scope) -> str:
     """Why one comparison cannot be made although the run has others."""
+    own = scope.suite.get("of_dataset", {}).get(setting.dataset, {})
     for arm in (claim.reference_arm, claim.arm):
+        if arm not in own.get("arms", (arm,)):
+            return f"the run has no arm {arm} on {setting.dataset}"
         if arm not in scope.arms[setting]:
             return f"no model of arm {arm} is finished here; repeat the same `lico-bench run`"
     if (setting, method, claim.metric) not in scope.scored:
         if claim.metric in scope.described:
-            return f"{claim.metric} is not defined on {setting.dataset}: it lacks the ground truth"
+            return _undefined(claim, setting.dataset)
         return f"{claim.metric} of {method or 'the model'} was not scored here"
     return (
         f"no pair of {claim.arm} and {claim.reference_arm} is complete; "
@@ -148,17 +154,16 @@ def hardly_learned(claim: Claim, setting: Setting, scope: Scope) -> str:
 
 
 def command(claim: Claim, scope: Scope) -> str:
-    """The call that tests the claim: what the run was asked for, and what it lacks."""
+    """The call that tests the claim and nothing else."""
     # A run on a user's own models asked for nothing that could be trained again.
     suite = {} if "kind" in scope.suite else scope.suite
-    asked: dict[str, list[str]] = {
-        "datasets": list(claim.datasets or suite.get("datasets", ("all",))),
-        "arms": _joined(suite.get("arms", ()), (claim.reference_arm, claim.arm)),
+    asked: dict[str, Sequence[str]] = {
+        "datasets": claim.datasets or suite.get("datasets", ("all",)),
+        "arms": tuple(dict.fromkeys((claim.reference_arm, claim.arm, *claim.control_arms))),
     }
     if claim.methods:
-        methods = (claim.methods[0], *claim.control_methods)
-        asked["methods"] = _joined(suite.get("methods", ()), methods)
-        asked["metrics"] = _joined(suite.get("metrics", ()), (claim.metric,))
+        asked["methods"] = (claim.methods[0], *claim.control_methods)
+        asked["metrics"] = (claim.metric,)
     words = [f"--{option} {shlex.quote(','.join(names))}" for option, names in asked.items()]
     if claim.labels and "full" not in claim.labels:
         words.append(f"--labels {claim.labels[0]}")
@@ -166,8 +171,8 @@ def command(claim: Claim, scope: Scope) -> str:
     return f"`lico-bench run {' '.join(words)} --seeds {seeds}` tests it"
 
 
-def _joined(present: Any, added: Any) -> list[str]:
-    return list(dict.fromkeys([*present, *added]))
+def _undefined(claim: Claim, where: str) -> str:
+    return f"{claim.metric} is not defined on {where}: the ground truth is lacking"
 
 
 def _wanted_data(claim: Claim, scope: Scope) -> str:

@@ -228,9 +228,9 @@ def test_an_interrupted_run_is_judged_on_its_complete_pairs():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"reference_arm": "lico_mm"}, r"no arm lico_mm; .*--arms baseline,lico,lico_mm"),
-        ({"metric": "pointing_game"}, r"no metric pointing_game; .*insertion,pointing_game"),
-        ({"methods": ("score_cam",)}, r"no method score_cam; .*--methods grad_cam,score_cam"),
+        ({"reference_arm": "lico_mm"}, r"no arm lico_mm; .*--arms lico_mm,lico "),
+        ({"metric": "energy_lift"}, r"no metric energy_lift; .*--metrics energy_lift "),
+        ({"methods": ("score_cam",)}, r"no method score_cam; .*--methods score_cam "),
         ({"datasets": ("svhn",)}, r"no data set svhn; `lico-bench run --datasets svhn .*--seeds 3"),
         (
             {"datasets": ("cifar10",), "labels": ("40", "250")},
@@ -242,6 +242,27 @@ def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, told):
     verdict = verdict_on(replace(MAPS, **change), both(SURE))
     assert (verdict.outcome, verdict.evidence) == ("not_tested", ())
     assert re.match(f"not tested: the run has {told}", verdict.sentence)
+
+
+def test_a_metric_that_was_asked_for_and_is_defined_nowhere_is_not_asked_for_again():
+    rows = both(SURE)
+    manifest = manifest_of(rows)
+    manifest["metrics"]["pointing_game"] = manifest["metrics"]["insertion"]
+    claim = replace(MAPS, metric="pointing_game")
+    (verdict,) = judge_claims(rows, manifest, [claim], resamples=RESAMPLES)
+    assert re.match("not tested: pointing_game is not defined on cifar10: .* add", verdict.sentence)
+
+
+def test_an_arm_that_a_data_set_was_to_be_without_is_not_called_unfinished():
+    rows = pd.concat(
+        [both(SURE), rows_with({"baseline": 0.0}, dataset="cub200", draw=2)], ignore_index=True
+    )
+    manifest = manifest_of(rows)
+    manifest["suite"] = {**manifest["suite"], "of_dataset": {"cub200": {"arms": ["baseline"]}}}
+    (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
+    told = {piece.dataset: piece.sentence for piece in verdict.evidence}
+    assert told["cub200"] == "the run has no arm lico on cub200"
+    assert verdict.outcome == "supported"
 
 
 def test_what_one_data_set_lacks_stands_beside_what_the_others_show():

@@ -1,0 +1,288 @@
+"""The tables of the published study in README.md and BENCHMARK.md, from `results/reference`.
+
+Each stands between `<!-- study: NAME -->` and `<!-- end -->`. Their numbers are those of
+`results/reference/report`, which `lico-bench report results/reference` makes of the published rows,
+and, for the rules of other parties, of the rows under `results/reference/protocols`.
+
+    uv run python benchmarks/study.py            # write them
+    uv run python benchmarks/study.py --check    # exit 1 where they are not what the rows say
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.data import load_card
+from lico_bench.metrics import METRICS, MetricSpec
+from lico_bench.report import wording
+from lico_bench.stats import OWN_SCORES, paired_differences
+from lico_bench.store import RunFolder
+from lico_bench.training import ARMS
+
+REPOSITORY = Path(__file__).parent.parent
+REFERENCE = REPOSITORY / "results" / "reference"
+DOCUMENTS = ("README.md", "BENCHMARK.md")
+PRIMARY, PRIMARY_MAP = "cifar10", "grad_cam"
+CURVES = ("insertion", "deletion", "overall")
+CONTROLS = ("lico_shuffled_names", "lico_random_text")
+SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()}, **OWN_SCORES}
+MAPS = {
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "rise(num_masks=50)": "RISE, 50 masks",
+    "random_map": "Random map",
+}
+
+
+class Study:
+    """What is published, as the tables ask for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        tables = folder / "report" / "tables"
+        self._differences = _read(tables / "differences.csv")
+        self._means = _read(tables / "means.csv")
+        verdicts = json.loads((folder / "report" / "verdicts.json").read_text(encoding="utf-8"))
+        self.claims: list[dict[str, Any]] = verdicts["claims"]
+        self.manifest = RunFolder(folder).manifest()
+        self.datasets: list[str] = list(self.manifest["suite"]["datasets"])
+
+    def mean(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
+        """An arm's mean, or a dash."""
+        found = _pick(self._means, dataset=dataset, arm=arm, metric=metric, method=method)
+        if found is None:
+            return wording.NOTHING
+        return wording.value(found["mean"], SPECS[metric])
+
+    def difference(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
+        """An arm's difference to the baseline with interval and word, or a dash."""
+        found = _pick(
+            self._differences,
+            dataset=dataset, arm=arm, metric=metric, method=method, subset="all",
+        )  # fmt: skip
+        return wording.NOTHING if found is None else _told(found, SPECS[metric])
+
+    def arms(self, dataset: str) -> list[str]:
+        """Arms trained on a dataset beside the baseline."""
+        found = set(self._differences.loc[self._differences["dataset"] == dataset, "arm"])
+        return [arm for arm in self.manifest["suite"]["arms"] if arm in found]
+
+    def between(self, arm: str, reference: str, metrics: Iterable[tuple[str, str]]) -> pd.DataFrame:
+        """Paired differences of two arms, from the rows."""
+        return _between(RunFolder(self.folder), arm, reference, metrics)
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """Every table by its name, as Markdown."""
+    study = Study(folder)
+    return {
+        "verdicts": verdict_table(study),
+        "arms": arm_table(study),
+        "datasets": dataset_table(study),
+        "names": names_table(study),
+        "maps": map_table(study),
+        "places": place_table(study),
+        "protocols": protocol_table(study),
+    }
+
+
+def verdict_table(study: Study) -> str:
+    """The verdict on each claim, with what was measured where it was asked first."""
+    lines = [
+        [claim["title"], f"**{claim['outcome'].replace('_', ' ')}**", _reason(claim)]
+        for claim in study.claims
+    ]
+    return _table(["claim", "verdict", "because"], lines)
+
+
+def arm_table(study: Study) -> str:
+    """All arms on the primary dataset against its baseline, by Grad-CAM."""
+    columns = [("accuracy", ""), *((metric, PRIMARY_MAP) for metric in CURVES)]
+    lines = [
+        ["baseline, itself", *(study.mean(PRIMARY, "baseline", m, of) for m, of in columns)],
+        *(
+            [f"`{arm}`", *(study.difference(PRIMARY, arm, m, of) for m, of in columns)]
+            for arm in study.arms(PRIMARY)
+        ),
+    ]
+    return _table(["arm", *(_title(metric) for metric, _ in columns)], lines)
+
+
+def dataset_table(study: Study) -> str:
+    """`lico` against the baseline on every dataset, by Grad-CAM."""
+    lines = [
+        [
+            load_card(name).title,
+            study.mean(name, "baseline", "accuracy"),
+            study.difference(name, "lico", "accuracy"),
+            *(study.difference(name, "lico", metric, PRIMARY_MAP) for metric in CURVES),
+        ]
+        for name in study.datasets
+    ]
+    titles = ["data set", "baseline's accuracy", *map(_title, ("accuracy", *CURVES))]
+    return _table(titles, lines)
+
+
+def names_table(study: Study) -> str:
+    """`lico` against its own controls: wrong names, random vectors."""
+    wanted = [("accuracy", ""), ("overall", PRIMARY_MAP)]
+    found = {arm: study.between("lico", arm, wanted) for arm in CONTROLS}
+    lines = []
+    for dataset in study.datasets:
+        line = [load_card(dataset).title]
+        for arm in CONTROLS:
+            for metric, method in wanted:
+                row = _pick(found[arm], dataset=dataset, metric=metric, method=method)
+                line.append(wording.NOTHING if row is None else _told(row, SPECS[metric]))
+        lines.append(line)
+    titles = [
+        f"{_title(metric)}, against {ARMS[arm].title}" for arm in CONTROLS for metric, _ in wanted
+    ]
+    return _table(["data set", *titles], lines)
+
+
+def map_table(study: Study) -> str:
+    """`lico` against the baseline on the primary dataset, by every method."""
+    lines = [
+        [title, *(study.difference(PRIMARY, "lico", metric, method) for metric in CURVES)]
+        for method, title in MAPS.items()
+    ]
+    return _table(["maps", *map(_title, CURVES)], lines)
+
+
+def place_table(study: Study) -> str:
+    """`lico` against the baseline where it is known where objects are, by Grad-CAM."""
+    metrics = ("pointing_game", "energy_lift")
+    lines = [
+        [
+            load_card(name).title,
+            *(
+                each
+                for metric in metrics
+                for each in (
+                    study.mean(name, "baseline", metric, PRIMARY_MAP),
+                    study.difference(name, "lico", metric, PRIMARY_MAP),
+                )
+            ),
+        ]
+        for name in study.datasets
+        if study.mean(name, "baseline", metrics[0], PRIMARY_MAP) != wording.NOTHING
+    ]
+    titles = [t for m in metrics for t in (f"{_title(m)}, baseline", "LICO's difference")]
+    return _table(["data set", *titles], lines)
+
+
+def protocol_table(study: Study) -> str:
+    """`lico` against the baseline on the primary dataset, by the rules of each party."""
+    runs = {"lico_bench_1": study.folder}
+    runs |= {path.name: path for path in sorted((study.folder / "protocols").iterdir())}
+    lines = []
+    for name, path in runs.items():
+        wanted = [(metric, PRIMARY_MAP) for metric in CURVES]
+        found = _between(RunFolder(path), "lico", "baseline", wanted, dataset=PRIMARY)
+        rows = [_pick(found, metric=metric) for metric, _ in wanted]
+        told = (
+            wording.NOTHING if row is None else _told(row, SPECS[metric])
+            for row, (metric, _) in zip(rows, wanted, strict=True)
+        )
+        lines.append([f"`{name}`", *told])
+    return _table(["rules", *map(_title, CURVES)], lines)
+
+
+def put_in(text: str, found: Mapping[str, str]) -> str:
+    """The document with each of its tables replaced.
+
+    Raises:
+        KeyError: for a table that the study does not have.
+    """
+    return re.sub(
+        r"<!-- study: (\w+) -->\n.*?<!-- end -->",
+        lambda place: f"<!-- study: {place[1]} -->\n{found[place[1]]}\n<!-- end -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _between(
+    run: RunFolder,
+    arm: str,
+    reference: str,
+    wanted: Iterable[tuple[str, str]],
+    dataset: str | None = None,
+) -> pd.DataFrame:
+    rows = run.rows()
+    is_asked = pd.Series(False, index=rows.index)
+    for metric, method in wanted:
+        is_asked |= (rows["metric"] == metric) & (rows["method"] == method)
+    rows = rows[is_asked & rows["arm"].isin([arm, reference])]
+    if dataset is not None:
+        rows = rows[rows["dataset"] == dataset]
+    return paired_differences(rows, reference_arm=reference)
+
+
+def _reason(claim: Mapping[str, Any]) -> str:
+    sentence = str(claim["sentence"])
+    return sentence.split(": ", 1)[-1].replace("|", "/")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, na_values={"p_holm": [""]})
+
+
+def _pick(frame: pd.DataFrame, **wanted: str) -> Any:
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value]
+    if len(frame) > 1:
+        raise ValueError(f"{wanted}: {len(frame)} rows, expected one")
+    return None if frame.empty else frame.iloc[0]
+
+
+def _told(row: Any, spec: MetricSpec) -> str:
+    number, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+    p_holm = float(row["p_holm"]) if "p_holm" in row else None
+    told, interval = wording.difference(number, low, high, spec)
+    return f"{told} {interval} {wording.effect(low, high, spec, p_holm)}"
+
+
+def _title(metric: str) -> str:
+    return wording.title_with_arrow(SPECS[metric])
+
+
+def _table(titles: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    head = list(titles)
+    return "\n".join(_drawn([head, ["---"] * len(head), *map(list, lines)]))
+
+
+def _drawn(lines: Iterable[list[str]]) -> Iterator[str]:
+    for cells in lines:
+        yield f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Write the tables, or compare them with what is written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    is_check = parser.parse_args().check
+    found, is_same = tables(REFERENCE), True
+    for name in DOCUMENTS:
+        path = REPOSITORY / name
+        before = path.read_text(encoding="utf-8")
+        after = put_in(before, found)
+        is_same &= before == after
+        if before != after:
+            print(f"{name}: {'not what the rows say' if is_check else 'written'}")
+            if not is_check:
+                path.write_text(after, encoding="utf-8")
+    return 0 if is_same or not is_check else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
