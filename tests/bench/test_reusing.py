@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan
+from lico_bench.store import check_cell
 
 
 @pytest.fixture
@@ -33,6 +34,22 @@ def test_models_of_another_run_are_asked_by_other_rules(suite, first, tmp_path, 
         histories = [each.cell(key).table("history").read_bytes() for each in (run, first)]
         assert histories[0] == histories[1]
     assert any("2 of 2 models taken from" in event[1] for event in reporter.of("note"))
+
+
+def test_where_the_same_is_asked_the_scores_come_along(suite, first, tmp_path, reporter):
+    more = replace(suite, seeds=suite.seeds + 1)
+    run = run_into(more, tmp_path / "more", reporter, reuse=first)
+    plain = run_into(more, tmp_path / "plain", reporter)
+    assert run.finished() == plain.finished() > first.finished()
+    for key in run.finished():
+        assert check_cell(run.cell(key)) == ()
+        for name in ("rows", "curves", "gallery"):
+            made, expected = (each.cell(key).table(name) for each in (run, plain))
+            assert made.read_bytes() == expected.read_bytes()
+    for key in first.finished():  # the seconds that scoring took are those of the first run
+        assert run.cell(key).facts()["elapsed_s"] == first.cell(key).facts()["elapsed_s"]
+    fewer = run_into(replace(suite, limit=2), tmp_path / "fewer", reporter, reuse=first)
+    assert len(fewer.rows()) < len(first.rows())
 
 
 def test_another_recipe_and_a_damaged_cell_are_trained(suite, first, tmp_path, reporter):
