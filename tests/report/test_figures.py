@@ -93,7 +93,9 @@ def test_flat_map_is_drawn_without_a_warning():
     assert len(np.unique(heat(row).reshape(-1, 4), axis=0)) == 1
 
 
-@pytest.mark.parametrize("arms", [("lico",), ("baseline", "a", "b", "c", "d", "e", "f", "g")])
+@pytest.mark.parametrize(
+    "arms", [("lico",), ("baseline", *(f"another objective, {letter}" for letter in "abcdefg"))]
+)
 def test_any_number_of_arms_can_be_drawn(tmp_path, figures, arms):
     run = make_run(
         tmp_path / "run", arms=arms, seeds=1, datasets={"cub200": "standin"}, num_test=12,
@@ -103,6 +105,11 @@ def test_any_number_of_arms_can_be_drawn(tmp_path, figures, arms):
     for figure in figures.values():
         figure.draw_without_rendering()  # ticks are placed here
         assert figure.get_size_inches().max() < 16
+        for legend in figure.legends:
+            (left, bottom), (right, _) = legend.get_window_extent().get_points()
+            assert left >= 0
+            assert bottom >= 0
+            assert right <= figure.bbox.width
 
 
 def test_seeds_join_the_two_models_of_each_pair(content, figures):

@@ -68,6 +68,7 @@ HEAT = "inferno"
 SIGNED = "RdBu_r"  # white is zero
 PNG_DPI = 130
 LEGEND_COLUMNS, LEGEND_LINE_IN = 4, 0.2
+LEGEND_MARK_IN, LEGEND_SIGN_IN = 0.42, 0.065  # a column's mark and gaps; a letter, on average
 PANEL_SIGNS = 36  # of a panel's title
 TITLE_IN, YLABEL_IN = 0.3, 0.16
 LEAST_SPAN = 0.02  # of an upright axis: less would make a cliff of a difference that is nothing
@@ -151,7 +152,8 @@ def series_look(number: int) -> tuple[str, str, str]:
 
 def panel_grid(
     count: int, *, columns: int, panel_in: tuple[float, float], left_in: float = 0.62,
-    foot_in: float = 0.4, head_in: float = 0.32, below_in: float = 0.0, num_labels: int = 0,
+    foot_in: float = 0.4, head_in: float = 0.32, below_in: float = 0.0,
+    labels: Sequence[str] = (),
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
     """A sheet with `count` panels at fixed places, line by line.
 
@@ -163,14 +165,16 @@ def panel_grid(
         panel_in: width and height of a panel's plotting area.
         left_in, foot_in, head_in: around each panel, for its tick labels and its title.
         below_in: at the foot of the sheet, beside the legend.
-        num_labels: in the legend at the foot of the sheet, see `legend_of`.
+        labels: of the legend at the foot of the sheet, see `legend_of`.
     """
     columns = min(columns, count)
     lines = -(-count // columns)
     wide, high = panel_in[0] + left_in, panel_in[1] + foot_in + head_in
-    legend_in = LEGEND_LINE_IN * -(-num_labels // LEGEND_COLUMNS) + 0.1 * bool(num_labels)
     right_in = 0.15
-    size = (YLABEL_IN + wide * columns + right_in, TITLE_IN + high * lines + below_in + legend_in)
+    width = YLABEL_IN + wide * columns + right_in
+    legend_lines = -(-len(labels) // _legend_columns(labels, width))
+    legend_in = LEGEND_LINE_IN * legend_lines + 0.1 * bool(labels)
+    size = (width, TITLE_IN + high * lines + below_in + legend_in)
     figure = Figure(figsize=size)
     axes = []
     for place in range(count):
@@ -185,6 +189,13 @@ def panel_grid(
     return figure, axes
 
 
+def _legend_columns(labels: Sequence[str], width_in: float) -> int:
+    """How many columns of these labels a sheet has room for."""
+    longest = max(map(len, labels), default=0)
+    room = int(width_in / (LEGEND_MARK_IN + LEGEND_SIGN_IN * longest))
+    return max(1, min(LEGEND_COLUMNS, room))
+
+
 def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
     """The labels of all panels, each once, at the foot of the sheet."""
     found: dict[str, Any] = {}
@@ -194,8 +205,8 @@ def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
     if found:
         figure.legend(
             list(found.values()), list(found), loc="lower center", borderaxespad=0.3,
-            ncols=min(LEGEND_COLUMNS, len(found)), borderpad=0, labelspacing=0.25, fontsize=8,
-            columnspacing=1.2, handletextpad=0.5,
+            ncols=_legend_columns(list(found), figure.get_size_inches()[0]), borderpad=0,
+            labelspacing=0.25, fontsize=8, columnspacing=1.2, handletextpad=0.5,
         )  # fmt: skip
 
 

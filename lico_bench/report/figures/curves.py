@@ -41,7 +41,7 @@ def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterato
         behind = [name for name in controls if name != method]
         figure, (left, right) = panel_grid(
             2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, below_in=0.1,
-            num_labels=len(behind) + len(arms),
+            labels=[*map(content.method_title, behind), *map(content.arm_title, arms)],
         )  # fmt: skip
         right.sharey(left)
         right.tick_params(labelleft=False)

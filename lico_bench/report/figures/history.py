@@ -61,7 +61,7 @@ def _sheet(history: History, rows: pd.DataFrame, number: int, left_out: int) -> 
     runs = [run.name for run in history.runs if run.name in set(rows["run"])]
     figure, grid = panel_grid(
         len(settings), columns=COLUMNS, panel_in=(1.9, 1.4), head_in=0.42, foot_in=0.75,
-        num_labels=len(arms),
+        labels=list(map(content.arm_title, arms)),
     )  # fmt: skip
     for place, (axes, setting) in enumerate(zip(grid, settings, strict=True)):
         same = rows[(rows[list(SETTING)] == list(setting)).all(axis=1)]

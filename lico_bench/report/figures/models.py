@@ -118,7 +118,7 @@ def _seeds(
     others = content.arms[1:]
     figure, grid = panel_grid(
         len(blocks), columns=columns, panel_in=(width, 1.35), head_in=0.42,
-        foot_in=0.3 + 0.35 * (len(others) > 2), num_labels=len(content.arms),
+        foot_in=0.3 + 0.35 * (len(others) > 2), labels=list(map(content.arm_title, content.arms)),
     )  # fmt: skip
     for place, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
         _pairs(content, axes, _by_arm(block, score))
@@ -172,7 +172,7 @@ def _scatter(
 ) -> Plot:
     figure, grid = panel_grid(
         len(blocks), columns=3, panel_in=(1.85, 1.5), head_in=0.42, below_in=0.12,
-        num_labels=len(content.arms),
+        labels=list(map(content.arm_title, content.arms)),
     )  # fmt: skip
     for place, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
         _points(content, axes, _by_arm(block, accuracy), _by_arm(block, against))

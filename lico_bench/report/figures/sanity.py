@@ -43,7 +43,7 @@ def draw_sanity(content: Content, block: Block, cascades: pd.DataFrame) -> Itera
     arms = [arm for arm in content.arms if arm in present]
     figure, grid = panel_grid(
         len(methods), columns=COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, foot_in=0.45,
-        below_in=0.15, num_labels=len(arms),
+        below_in=0.15, labels=list(map(content.arm_title, arms)),
     )  # fmt: skip
     columns = min(COLUMNS, len(methods))
     for place, (axes, method) in enumerate(zip(grid, methods, strict=True)):

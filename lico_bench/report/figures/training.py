@@ -42,7 +42,11 @@ def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iter
     quantities = every[: MOST_QUANTITIES if part["epoch"].nunique() > 1 else 3]
     arms = [arm for arm in content.arms if arm in set(cells.values())]
     figure, grid = panel_grid(
-        len(quantities), columns=3, panel_in=(1.9, 1.15), below_in=0.1, num_labels=len(arms)
+        len(quantities),
+        columns=3,
+        panel_in=(1.9, 1.15),
+        below_in=0.1,
+        labels=list(map(content.arm_title, arms)),
     )
     for axes, quantity in zip(grid, quantities, strict=True):
         _quantity(content, axes, part[part["quantity"] == quantity], cells)
