@@ -8,7 +8,9 @@ a method's map and its scores, p parameters and h x w px:
     forwards of scoring  = N + n sum_M c_M; c_M = 1 + 2 * 32 for a CAM under insertion and deletion
     rows                 = 3 N + n (M m + 3)
     bytes read           = 3 h w (E U B + N + n), as decoded pixels
-    weights, checkpoint  = 4 p, 8 p (weights and momentum)
+    weights              = 4 p
+    checkpoints          = 2 (8 p + 8 q): the last two, each of weights and momentum of p and of
+                           the q parameters that the objective has of its own
 
 The counts are exact for the network; seconds come from `bench.cost`, or roughly from one speed.
 """
@@ -30,7 +32,7 @@ from lico_bench.models import BACKBONES
 from lico_bench.records import Recipe
 from lico_bench.runtime import seeded
 from lico_bench.saliency import Setting
-from lico_bench.training import ArmOptions, resolve_options
+from lico_bench.training import ArmOptions, EncoderSize, resolve_options
 
 PROBE = "wrn_10_2"  # whose forward the speed of a machine is measured with
 BACKWARD_FACTOR = 2  # operations of a backward pass, in forwards
@@ -47,6 +49,10 @@ OWN_ROWS = 3  # scores of the model itself, per picture
 END_ROWS = 3  # and of the whole, blurred and emptied picture, per explained one
 WEIGHT_BYTES = 4  # of a parameter
 MOMENTUM_BYTES = 4  # beside it, in a checkpoint
+CHECKPOINTS = 2  # the last one and the one before
+TEXT_ENCODERS = {  # without loading them
+    "minilm": EncoderSize(384, 22_600_000), "clip_vit_b32": EncoderSize(512, 63_000_000),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Work:
         train_gigaflop, score_gigaflop: operations of the network and of the text encoder.
         rows: scores of single pictures.
         read_bytes: decoded pixels that the network is given, pictures changed by scoring aside.
-        checkpoint_bytes: state of the unfinished training.
+        checkpoint_bytes: state of the unfinished training, with the one before.
         disk_bytes: rows, curves, kept pictures and weights.
     """
 
@@ -100,6 +106,9 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
     rows = OWN_ROWS * tested
     rows += explained * (methods * len(question.resolved_metrics) + END_ROWS)
     parameters = parameter_count(recipe.backbone)
+    encoder = TEXT_ENCODERS.get(recipe.text_encoder, TEXT_ENCODERS["minilm"])
+    channels = BACKBONES[recipe.backbone].channels
+    own = options.own_parameters(len(facts.class_names), channels, encoder)
     pictures = updates * batch + tested + explained
     return Work(
         updates=updates,
@@ -110,7 +119,7 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
         score_gigaflop=forwards * each,
         rows=rows,
         read_bytes=3 * math.prod(facts.image_size) * pictures,
-        checkpoint_bytes=(WEIGHT_BYTES + MOMENTUM_BYTES) * parameters,
+        checkpoint_bytes=CHECKPOINTS * (WEIGHT_BYTES + MOMENTUM_BYTES) * (parameters + own),
         disk_bytes=int(
             ROW_BYTES * rows
             + CURVE_BYTES * 2 * points * explained * methods

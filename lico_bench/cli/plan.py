@@ -86,7 +86,7 @@ def _totals(plan: Plan) -> str:
         f"{trained:,} forwards and backwards of training, {forwards:,} forwards for scoring, "
         f"{_bytes(sum(each.read_bytes for each in work))} of pixels; "
         f"{sum(each.rows for each in work):,} rows, "
-        f"{_bytes(sum(each.disk_bytes for each in work))} on disk, a checkpoint of at most "
+        f"{_bytes(sum(each.disk_bytes for each in work))} on disk, checkpoints of at most "
         f"{_bytes(max(each.checkpoint_bytes for each in work))} beside."
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import Recipe
-from lico_bench.training.arms import ArmOptions
+from lico_bench.training.arms import ArmOptions, EncoderSize
 from lico_bench.training.prompts import CLASS_NAMES, CONTEXTS, COPIES
 
 CHOICES = {
@@ -147,3 +147,11 @@ class LicoOptions(ArmOptions):
             return num_classes
         is_rolled = self.beta > 0 and self.ot_points == "rolled_contexts"
         return batch_classes * (self.num_context if is_rolled else 1)
+
+    def own_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
+        """Parameters of context, MLP and temperature, and of the encoder where it is trained."""
+        contexts = num_classes if self.context == "per_class" else 1
+        contexts *= max(1, self.num_context) if self.copies == "alike" else 1
+        mlp = self.hidden * (encoder.width + 1) + row_length * (self.hidden + 1)
+        trained = 0 if self.frozen_encoder else encoder.parameters
+        return contexts * self.num_context * encoder.width + mlp + 1 + trained

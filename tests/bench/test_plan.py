@@ -14,6 +14,7 @@ from lico_bench.bench.measuring import calibrate
 from lico_bench.bench.work import forward_gigaflop
 from lico_bench.data import card_names
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
+from lico_bench.training.preparation import prepare
 
 
 def test_a_plan_has_every_cell_and_its_pairs(suite):
@@ -158,3 +159,18 @@ def test_complete_datasets_can_be_planned_and_nothing_else(tmp_path, reporter):
     assert not (tmp_path / "run").exists()
     with pytest.raises(InvalidInputError, match="--data official need not have here"):
         calibrate(plan, Calibration({}), device="cpu", write_report=print)
+
+
+@pytest.mark.parametrize(
+    "arm", ["baseline", "lico", "lico_fletcher", "lico_authors_code", "lico_response"]
+)
+def test_checkpoints_are_as_large_as_planned(suite, arm, tmp_path):
+    cell = make_plan(replace(suite, arms=(arm,))).cells[0]
+    session = prepare(cell.recipe, device="cpu")
+    trained = [*session.objective.parameters(), *session.classifier.parameters()]
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    session.optimizer.step()  # the momentum of each is there
+    torch.save([session.optimizer.state_dict(), trained], tmp_path / "checkpoint.pt")
+    size = 2 * (tmp_path / "checkpoint.pt").stat().st_size
+    assert cell.work.checkpoint_bytes == pytest.approx(size, rel=0.15)

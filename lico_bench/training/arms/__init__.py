@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,6 +39,13 @@ class Setting:
         return self.map_size[0] * self.map_size[1]
 
 
+class EncoderSize(NamedTuple):
+    """Width of what a text encoder reads and gives, and its number of parameters."""
+
+    width: int
+    parameters: int
+
+
 @dataclass(frozen=True)
 class ArmOptions:
     """Switches of an objective; an arm without any has these."""
@@ -52,6 +59,15 @@ class ArmOptions:
 
     def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
         """Prompts that a text encoder reads in one update, for estimates of time."""
+        return 0
+
+    def own_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
+        """Parameters that the objective trains beside the classifier, for estimates of disk.
+
+        Args:
+            row_length: of the feature maps, C or D.
+            encoder: of the text encoder.
+        """
         return 0
 
 
