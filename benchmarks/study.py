@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from lico_bench.data import load_card
 from lico_bench.metrics import METRICS, MetricSpec
 from lico_bench.report import wording
 from lico_bench.stats import OWN_SCORES, paired_differences
-from lico_bench.store import RunFolder
+from lico_bench.store import RunFolder, read_parquet
 from lico_bench.training import ARMS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -40,6 +41,12 @@ MAPS = {
     "rise(num_masks=50)": "RISE, 50 masks",
     "random_map": "Random map",
 }
+
+INSIDE = {  # what a training stores of each epoch, and the digits that say something
+    "train_accuracy": 3, "channel_cosine": 2, "effective_rank": 1, "temperature": 2,
+    "manifold_matching": 5, "transport": 3, "cross_entropy_gradient_norm": 3,
+    "manifold_matching_gradient_norm": 4, "transport_gradient_norm": 3,
+}  # fmt: skip
 
 
 class Study:
@@ -91,16 +98,27 @@ def tables(folder: Path) -> dict[str, str]:
         "maps": map_table(study),
         "places": place_table(study),
         "protocols": protocol_table(study),
+        "inside": inside_table(study),
     }
 
 
 def verdict_table(study: Study) -> str:
-    """The verdict on each claim, with what was measured where it was asked first."""
-    lines = [
-        [claim["title"], f"**{claim['outcome'].replace('_', ' ')}**", _reason(claim)]
-        for claim in study.claims
-    ]
-    return _table(["claim", "verdict", "because"], lines)
+    """The verdict on each claim, what it rests on, and the gain on the primary dataset."""
+    lines = []
+    for claim in study.claims:
+        first = claim["methods"][0] if claim["methods"] else ""
+        found = [
+            one
+            for one in claim["evidence"]
+            if one["dataset"] == PRIMARY and one["method"] == first and one["gain"] is not None
+        ]
+        told = wording.NOTHING
+        if found:
+            ends = (found[0][name] for name in ("gain", "low", "high"))
+            told = " ".join(wording.difference(*ends, SPECS[claim["metric"]]))
+        verdict = claim["outcome"].replace("_", " ")
+        lines.append([claim["title"], f"**{verdict}**", told, _reason(claim)])
+    return _table(["claim", "verdict", "gain on CIFAR-10", "because"], lines)
 
 
 def arm_table(study: Study) -> str:
@@ -197,6 +215,27 @@ def protocol_table(study: Study) -> str:
     return _table(["rules", *map(_title, CURVES)], lines)
 
 
+def inside_table(study: Study) -> str:
+    """What the last epoch of training looked like on the primary dataset, mean over the seeds."""
+    run = RunFolder(study.folder)
+    finished = set(run.finished())
+    seen: dict[tuple[str, str], list[float]] = {}
+    for cell in study.manifest["cells"]:
+        if cell["recipe"]["dataset"] == PRIMARY and cell["key"] in finished:
+            history = read_parquet(run.cell(cell["key"]).table("history"))
+            last = history[history["epoch"] == history["epoch"].max()]
+            for quantity, value in zip(last["quantity"], last["value"], strict=True):
+                seen.setdefault((cell["recipe"]["arm"], quantity), []).append(float(value))
+    lines = []
+    for arm in study.manifest["suite"]["arms"]:
+        values = (
+            f"{statistics.fmean(seen[arm, name]):.{digits}f}" if (arm, name) in seen else "–"
+            for name, digits in INSIDE.items()
+        )
+        lines.append([f"`{arm}`", *values])
+    return _table(["arm", *(name.replace("_", " ") for name in INSIDE)], lines)
+
+
 def put_in(text: str, found: Mapping[str, str]) -> str:
     """The document with each of its tables replaced.
 
@@ -229,8 +268,8 @@ def _between(
 
 
 def _reason(claim: Mapping[str, Any]) -> str:
-    sentence = str(claim["sentence"])
-    return sentence.split(": ", 1)[-1].replace("|", "/")
+    sentence = str(claim["sentence"]).removeprefix(claim["outcome"].replace("_", " "))
+    return sentence.lstrip(": ").split("; ")[0].replace("|", "/")
 
 
 def _read(path: Path) -> pd.DataFrame:
