@@ -6,6 +6,7 @@ and, for the rules of other parties, of the rows under `results/reference/protoc
 
     uv run python benchmarks/study.py            # write them
     uv run python benchmarks/study.py --check    # exit 1 where they are not what the rows say
+    uv run python benchmarks/study.py --figure   # draw the README's figure again, too
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ import pandas as pd
 from lico_bench.data import load_card
 from lico_bench.metrics import METRICS, MetricSpec
 from lico_bench.report import wording
+from lico_bench.report.content import gather
+from lico_bench.report.figures.canvas import drawing
+from lico_bench.report.figures.forest import draw_forests
 from lico_bench.stats import OWN_SCORES, paired_differences
 from lico_bench.store import RunFolder, read_parquet
 from lico_bench.training import ARMS
@@ -31,8 +36,10 @@ from lico_bench.training import ARMS
 REPOSITORY = Path(__file__).parent.parent
 REFERENCE = REPOSITORY / "results" / "reference"
 DOCUMENTS = ("README.md", "BENCHMARK.md")
+FIGURE = REFERENCE / "first_study.png"
 PRIMARY, PRIMARY_MAP = "cifar10", "grad_cam"
 CURVES = ("insertion", "deletion", "overall")
+MAIN = "overall"
 CONTROLS = ("lico_shuffled_names", "lico_random_text")
 SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()}, **OWN_SCORES}
 MAPS = {
@@ -236,6 +243,19 @@ def inside_table(study: Study) -> str:
     return _table(["arm", *(name.replace("_", " ") for name in INSIDE)], lines)
 
 
+def figure(folder: Path) -> bytes:
+    """The arms' differences on the primary dataset in one number, as PNG."""
+    content = gather(RunFolder(folder))
+    shown = replace(
+        content,
+        blocks=tuple(block for block in content.blocks if block.dataset == PRIMARY),
+        specs={MAIN: content.specs[MAIN]},
+    )
+    with drawing():
+        plots = {plot.name: plot for plot in draw_forests(shown)}
+    return plots[f"forest_{PRIMARY_MAP}"].png
+
+
 def put_in(text: str, found: Mapping[str, str]) -> str:
     """The document with each of its tables replaced.
 
@@ -309,7 +329,11 @@ def main() -> int:
     """Write the tables, or compare them with what is written."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    is_check = parser.parse_args().check
+    parser.add_argument("--figure", action="store_true", help="draw the README's figure, too")
+    asked = parser.parse_args()
+    is_check = asked.check
+    if asked.figure:
+        FIGURE.write_bytes(figure(REFERENCE))
     found, is_same = tables(REFERENCE), True
     for name in DOCUMENTS:
         path = REPOSITORY / name
