@@ -31,7 +31,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Tells nobody; those that tell something of a run say what."""
 
     def begin(self, *, cells: int, work: float) -> None:
         """Nothing."""

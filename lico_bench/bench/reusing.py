@@ -7,6 +7,7 @@ from typing import Any
 
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
+from lico_bench.errors import InvalidInputError
 from lico_bench.store import (
     SCORE_TABLES,
     CellFolder,
@@ -19,7 +20,6 @@ from lico_bench.store import (
 from lico_bench.store.cell_folder import TRAINED
 
 OF_QUESTION = ("methods", "metrics", "protocols", "versions")
-OF_SEAL = ("files", "seal", "key", "suite_key")
 
 
 def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporter) -> int:
@@ -45,10 +45,18 @@ def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporte
         ours.write_weights(theirs.model.read_bytes())
         if has_scores:
             _copy(theirs, ours, (theirs.table(name).name for name in SCORE_TABLES))
-            facts = theirs.facts()
-            seal_cell(run, cell.key, {k: v for k, v in facts.items() if k not in OF_SEAL})
+            seal_cell(run, cell.key, theirs.facts())
         count += 1
     return count
+
+
+def check_reusable(other: RunFolder) -> None:
+    """Raise InvalidInputError for a published copy, which has no models."""
+    if "weights" in other.manifest().get("left_out", ()):
+        raise InvalidInputError(
+            f"{other.path}: a published copy, whose weights were left out; "
+            "name the run that it is a copy of"
+        )
 
 
 def _asks_the_same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.reusing import reuse_models
+from lico_bench.bench.reusing import check_reusable, reuse_models
 from lico_bench.bench.stopping import preemptible
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import pick_device
@@ -43,7 +43,8 @@ def execute(
         RunMismatchError: if `out` holds another suite or something else; nothing is written.
         RunBusyError: if another process is at work on it.
         UnknownNameError: for an unknown executor.
-        InvalidInputError: for a device that is not there, or a suite that can only be planned.
+        InvalidInputError: for a device that is not there, a suite that can only be planned, or a
+            published copy as the run to take models from.
         DiskFullError: if there is no room for what is to be written.
         Preempted: at a notice (SIGTERM), when what is under way is stored.
     """
@@ -55,6 +56,8 @@ def execute(
     options = options or ExecutorOptions()
     run_cells = EXECUTORS[executor]
     pick_device(options.device)
+    if reuse is not None:
+        check_reusable(reuse)
     keys = [cell.key for cell in plan.cells]
     with opened(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
         if reuse is not None:

@@ -51,6 +51,8 @@ class Damage:
 def seal_cell(run: RunFolder, key: str, facts: Mapping[str, Any]) -> None:
     """Write `done.json` of a cell: `facts`, and size and SHA-256 of each of its files.
 
+    Facts may be those of another run's cell: its seal, files and suite give way to these.
+
     Raises:
         BrokenFileError: if what the training left was damaged since.
     """

@@ -41,8 +41,7 @@ def publish(run: RunFolder, folder: Path) -> RunFolder:
     write_manifest(copy.manifest_path, {**manifest, "left_out": ["weights", *LEFT_OUT]})
     for key in keys:
         _copy_cell(run.cell(key), copy.cell(key))
-        facts = run.cell(key).facts()
-        seal_cell(copy, key, {k: v for k, v in facts.items() if k not in ("files", "seal")})
+        seal_cell(copy, key, run.cell(key).facts())
     for key, failure in run.failures().items():
         write_json(copy.cell(key).failure, failure)
     return copy

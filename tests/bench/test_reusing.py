@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan
+from lico_bench.errors import InvalidInputError
 from lico_bench.store import check_cell
+from lico_bench.store.publishing import publish
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def test_where_the_same_is_asked_the_scores_come_along(suite, first, tmp_path, r
         assert run.cell(key).facts()["elapsed_s"] == first.cell(key).facts()["elapsed_s"]
     fewer = run_into(replace(suite, limit=2), tmp_path / "fewer", reporter, reuse=first)
     assert len(fewer.rows()) < len(first.rows())
+
+
+def test_a_published_copy_has_no_models_to_take(suite, first, tmp_path, reporter):
+    copy = publish(first, tmp_path / "copy")
+    with pytest.raises(InvalidInputError, match="weights were left out; name the run"):
+        run_into(suite, tmp_path / "other", reporter, reuse=copy)
+    assert not (tmp_path / "other").exists()
 
 
 def test_another_recipe_and_a_damaged_cell_are_trained(suite, first, tmp_path, reporter):

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
+from lico_bench.bench.reporter import Silent
 from lico_bench.errors import EXIT_PREEMPTED
 from lico_bench.store.files import naming_full_disk
 
@@ -94,8 +95,8 @@ class Board:
 
 
 @dataclass
-class Teller:
-    """A task's reporter: what it says goes to the board from a thread while the block lasts.
+class Teller(Silent):
+    """A task's reporter: how far it is goes to the board from a thread while the block lasts.
 
     The thread also hears: when the run stops it sends this process a preemption notice, and when
     another attempt has taken the stage it ends this process, before two write the same files.
@@ -124,15 +125,6 @@ class Teller:
         self._is_over.set()
         self._thread.join()
 
-    def begin(self, *, cells: int, work: float) -> None:
-        """The driver's own."""
-
-    def skip(self, cell: str) -> None:
-        """The driver's own."""
-
-    def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """The driver knows it from the board."""
-
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
         """Remember how far the stage is."""
         self.told = replace(self.told, done=done, total=total)
@@ -140,12 +132,6 @@ class Teller:
     def finish(self, cell: str, message: str) -> None:
         """Keep the message."""
         self.said.append((cell, message))
-
-    def note(self, sentence: str) -> None:
-        """The driver's own."""
-
-    def end(self) -> None:
-        """The driver's own."""
 
     def _tell_and_hear(self) -> None:
         last, is_asked, misses = self.told, False, 0

@@ -15,6 +15,7 @@ import torch
 
 from lico_bench.bench.cell import Workplace, run_cell
 from lico_bench.bench.plan import Plan
+from lico_bench.bench.reporter import Silent
 from lico_bench.bench.splits import SplitCache
 from lico_bench.bench.stopping import EXIT_PREEMPTED, preemptible
 from lico_bench.errors import Preempted
@@ -47,19 +48,13 @@ def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int
         pipe.send(("stopped", error))
 
 
-class _PipedReporter:
-    """Tells the parent everything, progress not too often."""
+class _PipedReporter(Silent):
+    """Tells the parent what it does not know itself, progress not too often."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._cell = ""
         self._told = 0.0
-
-    def begin(self, *, cells: int, work: float) -> None:
-        """The parent's own."""
-
-    def skip(self, cell: str) -> None:
-        """The parent's own."""
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
         """A stage starts."""
@@ -80,9 +75,6 @@ class _PipedReporter:
     def note(self, sentence: str) -> None:
         """Something to know."""
         self._tell("note", sentence)
-
-    def end(self) -> None:
-        """The parent's own."""
 
     def _tell(self, name: str, *args: object, **options: object) -> None:
         try:
