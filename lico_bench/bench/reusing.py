@@ -22,8 +22,8 @@ from lico_bench.store.cell_folder import TRAINED
 OF_QUESTION = ("methods", "metrics", "protocols", "versions")
 
 
-def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporter) -> int:
-    """Copy into `run` what finished cells of `other` have trained; how many there were.
+def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporter) -> None:
+    """Copy into `run` what finished cells of `other` have trained, and say how many there were.
 
     A cell has the same key there only if its recipe, its data, the text encoder and the code are
     the same; what is asked of the model is not part of it. So one training serves any number of
@@ -31,11 +31,14 @@ def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporte
     Cells of `run` that are trained or under way are left alone, and a damaged cell of `other` is
     not used.
     """
-    count = 0
+    taken = present = 0
     has_scores = _asks_the_same(run.manifest(), other.manifest())
     for cell in plan.cells:
         ours, theirs = run.cell(cell.key), other.cell(cell.key)
-        if ours.model.is_file() or ours.checkpoint.is_file() or not theirs.is_done:
+        if ours.model.is_file() or ours.checkpoint.is_file():
+            present += 1
+            continue
+        if not theirs.is_done:
             continue
         if damages := check_cell(theirs):
             reporter.note(f"{damages[0]}; {cell.title} is trained again")
@@ -46,8 +49,9 @@ def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporte
         if has_scores:
             _copy(theirs, ours, (theirs.table(name).name for name in SCORE_TABLES))
             seal_cell(run, cell.key, theirs.facts())
-        count += 1
-    return count
+        taken += 1
+    here = f"; {present} {'was' if present == 1 else 'were'} here before" if present else ""
+    reporter.note(f"{taken} of {len(plan.cells)} models taken from {other.path}{here}")
 
 
 def check_reusable(other: RunFolder) -> None:

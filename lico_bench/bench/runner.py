@@ -61,8 +61,7 @@ def execute(
     keys = [cell.key for cell in plan.cells]
     with opened(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
         if reuse is not None:
-            count = reuse_models(plan, run, reuse, reporter)
-            reporter.note(f"{count} of {len(plan.cells)} models taken from {reuse.path}")
+            reuse_models(plan, run, reuse, reporter)
         missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
         reporter.begin(cells=len(plan.cells), work=sum(cell.work.gigaflop for cell in missing))
         try:
