@@ -66,7 +66,7 @@ def _claims(content: Content) -> Iterator[RenderableType]:
         for one in tested:
             style = _VERDICT_STYLES[one.outcome]
             told = f"[{style}]{one.outcome}[/]"
-            reason = one.sentence.removeprefix(f"{one.outcome}: ")
+            reason = one.sentence.removeprefix(one.outcome).lstrip(": ")
             table.add_row(escape(one.claim.title), told, escape(reason))
         yield table
     silent = len(content.claims) - len(tested)
@@ -93,13 +93,14 @@ def _heading(block: Block) -> Text:
 def _table(content: Content, block: Block) -> Table:
     has_pairs = not block.differences.empty
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("  Score")
     many_arms = len(content.arms) > 2
     if has_pairs:
+        first = escape(content.arm_title(content.reference_arm))
         if many_arms:
-            table.add_column("Arm")
-        first = content.reference_arm
-        table.add_column(escape(content.arm_title(first)), justify="right", no_wrap=True)
+            table.add_column(f"  Score of {first}, arm")
+        else:
+            table.add_column("  Score")
+            table.add_column(first, justify="right", no_wrap=True)
         table.add_column(
             "Mean" if many_arms else escape(content.arm_title(content.arms[1])),
             justify="right",
@@ -109,8 +110,8 @@ def _table(content: Content, block: Block) -> Table:
         table.add_column("95 % interval", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
     else:
-        for title in ("Arm", "Mean", "95 % interval"):
-            table.add_column(title, justify="left" if title == "Arm" else "right")
+        for title in ("  Score", "Arm", "Mean", "95 % interval"):
+            table.add_column(title, justify="right" if title[0] in "M9" else "left")
     for cells in _lines(content, block, has_pairs=has_pairs, many_arms=many_arms):
         table.add_row(*cells)
     return table
@@ -129,10 +130,22 @@ def _lines(
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
         shown = method
         rows = frame[(frame["method"] == method) & (frame["metric"] == spec.name)]
-        for number, (_, row) in enumerate(rows.iterrows()):
-            name = escape(f"  {wording.title_with_arrow(spec)}") if number == 0 else ""
-            arm = [escape(content.arm_title(row["arm"]))] if many_arms or not has_pairs else []
-            yield [name, *arm, *(_pair_cells if has_pairs else _mean_cells)(row, spec)]
+        name = escape(f"  {wording.title_with_arrow(spec)}")
+        if has_pairs and many_arms:  # a line for the reference, then one for each arm
+            means = block.means
+            is_reference = means["arm"] == content.reference_arm
+            found = means[
+                is_reference & (means["method"] == method) & (means["metric"] == spec.name)
+            ]
+            yield [name, *(wording.value(value, spec) for value in found["mean"])]
+        for _, row in rows.iterrows():
+            arm = escape(content.arm_title(row["arm"]))
+            if not has_pairs:
+                yield [name, arm, *_mean_cells(row, spec)]
+            else:
+                cells = _pair_cells(row, spec)
+                yield [f"   {arm}", *cells[1:]] if many_arms else [name, *cells]
+            name = ""
 
 
 def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:

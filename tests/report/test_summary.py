@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from fake_run import make_run
@@ -41,13 +42,25 @@ def test_summary_fits_80_columns_without_cutting_a_number(tmp_path, arms):
     assert all("]" in line and "…" not in line for line in numbers)
 
 
+def test_names_of_many_arms_are_not_broken(tmp_path):
+    longest = "x" * len("LICO, authors' response")
+    arms = ("baseline", "lico", "lico_random_text", longest)
+    run = make_run(tmp_path / "run", arms=arms, datasets={"cub200": "standin"})
+    lines = text_of(run).splitlines()
+    for title in ("lico_random_text", longest):
+        assert sum(line.startswith(f"   {title} ") and "[" in line for line in lines) > 3
+    (scores,) = (line for line in lines if "Score of Baseline, arm" in line)
+    insertion = lines[lines.index(scores) :]
+    assert any(re.fullmatch(r"  Insertion ↑ +0\.\d+ *", line) for line in insertion)
+
+
 def test_claims_that_were_tested_stand_under_the_table_and_the_others_are_counted(run, content):
     text = " ".join(text_of(run, width=200).split())
     tested = [one for one in content.claims if one.outcome != "not_tested"]
     assert tested
     for one in tested:
         assert one.claim.title in text
-        reason = one.sentence.removeprefix(f"{one.outcome}: ")
+        reason = one.sentence.removeprefix(one.outcome).lstrip(": ")
         assert " ".join(reason.split()[:4]) in text
     silent = len(content.claims) - len(tested)
     assert f"does not test: {silent} of {len(content.claims)}" in text
