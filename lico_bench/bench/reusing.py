@@ -56,7 +56,7 @@ def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporte
 
 def check_reusable(other: RunFolder) -> None:
     """Raise InvalidInputError for a published copy, which has no models."""
-    if "weights" in other.manifest().get("left_out", ()):
+    if other.is_published:
         raise InvalidInputError(
             f"{other.path}: a published copy, whose weights were left out; "
             "name the run that it is a copy of"

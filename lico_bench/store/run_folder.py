@@ -55,6 +55,11 @@ class RunFolder:
 
     path: Path
 
+    @property
+    def is_published(self) -> bool:
+        """Whether this is a copy without weights and pictures, as `publish` makes it."""
+        return "weights" in self.manifest().get("left_out", ())
+
     def cell(self, key: str) -> CellFolder:
         """The folder of the cell called `key`.
 
@@ -307,6 +312,8 @@ def newest_run(
 ) -> RunFolder:
     """The run under `results` whose manifest or cells changed last, of those that `accept` takes.
 
+    A published copy is never meant unless it is named: a checkout alone would make it the newest.
+
     Raises:
         MissingDataError: if there is none.
     """
@@ -319,7 +326,7 @@ def newest_run(
 
     for path in sorted(manifests, key=changed, reverse=True):
         run = read_run(path.parent)
-        if accept(run):
+        if not run.is_published and accept(run):
             return run
     raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
 

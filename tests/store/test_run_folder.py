@@ -97,6 +97,19 @@ def test_newest_run_is_the_one_whose_cells_changed_last(tmp_path):
     assert newest_run(tmp_path).path.name == "old"
 
 
+def test_a_published_copy_is_no_newest_run(tmp_path):
+    copy = RunFolder(tmp_path / "copy")
+    copy.open_for({**manifest_of(cells=("one",)), "left_out": ["weights"]})
+    finish(copy, "one")
+    with pytest.raises(MissingDataError, match="no run under"):
+        newest_run(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    run.open_for(manifest_of(cells=("one",)))
+    for path in (tmp_path / "run").rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    assert newest_run(tmp_path).path.name == "run"
+
+
 def test_no_run_at_all_says_how_to_make_one(tmp_path):
     with pytest.raises(MissingDataError, match="make one with `lico-bench run`"):
         newest_run(tmp_path / "results")
