@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -192,7 +193,7 @@ def gather(run: RunFolder) -> Content:
         specs,
         verdicts,
         _num_compared(differences),
-        tuple(_notes(run, manifest, rows, arms)),
+        tuple(_notes(run, manifest, rows)),
     )
 
 
@@ -298,9 +299,7 @@ def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec
     return specs
 
 
-def _notes(
-    run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame, arms: tuple[str, ...]
-) -> Iterator[str]:
+def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iterator[str]:
     planned, finished = len(manifest["cells"]), len(run.finished())
     if finished < planned:
         yield (
@@ -317,10 +316,12 @@ def _notes(
         yield f"Not defined on {dataset}, which does not tell where its objects are: {told}."
     if SANITY_CHECK in manifest.get("metrics", {}):
         yield from _sanity_notes(run, manifest)
-    lonely = rows.groupby("pair", observed=True)["arm"].nunique() < len(arms)
-    if lonely.any():
+    asked = Counter(cell["pair"] for cell in manifest["cells"])  # a dataset may have fewer arms
+    found = rows.groupby("pair", observed=True)["arm"].nunique()
+    lonely = sum(count < asked[pair] for pair, count in found.items())
+    if lonely:
         yield (
-            f"Pairs that still lack an arm: {int(lonely.sum())}; "
+            f"Pairs that still lack an arm: {lonely}; "
             "their models count in the means and not in the differences."
         )
     flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]

@@ -34,7 +34,12 @@ def value(number: float, spec: MetricSpec) -> str:
         return NOTHING
     scale, digits, unit = (100, 1, " %") if is_percent(spec) else (1, 3, "")
     # Adding 0 takes the sign off a rounded zero.
-    return f"{round(scale * number, digits) + 0.0:.{digits}f}{unit}".replace("-", MINUS)
+    return f"{round(_steady(scale * number), digits) + 0.0:.{digits}f}{unit}".replace("-", MINUS)
+
+
+def _steady(number: float) -> float:
+    """Without the last digits, which the order of a sum decides: 61.75 is rounded one way only."""
+    return round(number, 9)
 
 
 def signed(number: float, spec: MetricSpec, *, is_fine: bool = False) -> str:
@@ -45,7 +50,7 @@ def signed(number: float, spec: MetricSpec, *, is_fine: bool = False) -> str:
     if not math.isfinite(number):
         return NOTHING
     scale, digits = (100, 1) if is_percent(spec) else (1, 3)
-    text = f"{scale * number:+.{digits + 2 * is_fine}f}"
+    text = f"{_steady(scale * number):+.{digits + 2 * is_fine}f}"
     # A rounded zero has no sign.
     if not text.strip("+-0."):
         text = text.lstrip("+-")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 from fake_run import cell_key, make_run
@@ -7,7 +9,8 @@ from fake_run import cell_key, make_run
 from lico_bench.errors import MissingDataError
 from lico_bench.report.content import gather
 from lico_bench.stats import paired_differences
-from lico_bench.store import write_json, write_parquet
+from lico_bench.store import read_json, write_json, write_parquet
+from lico_bench.store.manifests import write_manifest
 
 
 def test_differences_are_those_of_the_statistics_room(run, content):
@@ -78,6 +81,18 @@ def test_interrupted_run_shows_complete_pairs_and_says_what_is_missing(tmp_path)
     assert block.means.set_index("arm").loc["baseline", "num_seeds"].tolist() == [2] * 8
     assert any("3 of 4 models are in" in note for note in content.notes)
     assert any("lack an arm: 1" in note for note in content.notes)
+
+
+def test_an_arm_that_was_not_asked_of_a_dataset_is_not_lacking(tmp_path):
+    run = make_run(tmp_path / "run", arms=("baseline", "lico", "lico_mm"), seeds=1)
+    manifest = read_json(run.manifest_path)
+    kept = [cell for cell in manifest["cells"] if "cub200-lico_mm" not in cell["key"]]
+    assert len(kept) == 5
+    run.manifest_path.unlink()
+    write_manifest(run.manifest_path, {**manifest, "cells": kept})
+    shutil.rmtree(run.cell(cell_key("cub200", "lico_mm", 0)).path)
+    notes = gather(run).notes
+    assert not any("lack an arm" in note or "not finished" in note for note in notes)
 
 
 def test_flagged_maps_are_counted_once_per_map(content):

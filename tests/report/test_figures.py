@@ -12,7 +12,7 @@ from PIL import Image
 from lico_bench.claims import Claim, ClaimVerdict
 from lico_bench.report.content import gather
 from lico_bench.report.figures import draw_figures
-from lico_bench.report.figures.canvas import Plot
+from lico_bench.report.figures.canvas import COLOURS, Plot
 from lico_bench.report.figures.forest import MOST_LINES, draw_forests
 from lico_bench.report.figures.gallery import heat
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
@@ -55,6 +55,19 @@ def test_pngs_and_pdfs_of_a_report_are_pictures_with_ink(report):
             with Image.open(path) as picture:
                 assert min(picture.size) > 150
                 assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_lines_come_in_few_colours_that_are_theirs_and_pictures_in_all(report):
+    modes = {}
+    for path in (path for path in report.figures if path.suffix == ".png"):
+        with Image.open(path) as picture:
+            modes.setdefault(path.stem.split("_")[0], set()).add(picture.mode)
+            if picture.mode == "P":
+                shown = {colour for _, colour in picture.convert("RGB").getcolors()}
+                assert (255, 255, 255) in shown
+                assert shown & {tuple(bytes.fromhex(one[1:])) for one in COLOURS}
+    assert modes["gallery"] == {"RGBA"}
+    assert modes["forest"] == modes["training"] == {"P"}
 
 
 def test_standins_are_labelled_in_every_plot(content, figures):

@@ -83,6 +83,12 @@ def test_a_mean_that_rounds_to_zero_has_no_sign():
     assert wording.value(0.00049, SHARE) == "0.0 %"
 
 
+def test_what_lies_between_two_digits_is_rounded_one_way_whatever_the_order_of_a_sum():
+    for noise in (-1e-14, 0.0, 1e-14):
+        assert wording.value(0.6175 + noise, SHARE) == "61.8 %"
+        assert wording.signed(-0.0625 + noise, PROBABILITY) == "−0.062"
+
+
 def test_no_p_value_reads_as_zero_or_as_not_a_number():
     told = [wording.p_value(p) for p in (0.0, 0.00099, 0.001, 0.0494, 1.0, NAN)]
     assert told == ["< 0.001", "< 0.001", "0.001", "0.049", "1.000", "–"]
