@@ -1,0 +1,92 @@
+"""The published study: its tables are made again from its rows, and the documents show them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from lico_bench.report import build_report
+from lico_bench.store import RunFolder, check_cell
+
+REPOSITORY = Path(__file__).parent.parent.parent
+REFERENCE = REPOSITORY / "results" / "reference"
+RESULTS = "## 13. "
+
+
+@pytest.fixture(scope="module")
+def study():
+    spec = importlib.util.spec_from_file_location("study", REPOSITORY / "benchmarks" / "study.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["study"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["study"]
+
+
+@pytest.fixture(scope="module")
+def shown(study):
+    """The tables that the documents are to show, by name."""
+    return study.tables(REFERENCE)
+
+
+@pytest.mark.slow
+def test_published_tables_and_verdicts_are_made_of_the_published_rows(tmp_path):
+    left = shutil.ignore_patterns("report", "protocols")
+    again = Path(shutil.copytree(REFERENCE, tmp_path / "reference", ignore=left))
+    made, published = build_report(RunFolder(again)).folder, REFERENCE / "report"
+    names = sorted(path.name for path in (published / "tables").iterdir())
+    assert len(names) > 50
+    assert sorted(path.name for path in (made / "tables").iterdir()) == names
+    for name in names:
+        old, new = published / "tables" / name, made / "tables" / name
+        if old.suffix == ".csv":  # in all digits, whose last ones are a processor's own
+            assert_frame_equal(pd.read_csv(new), pd.read_csv(old), rtol=1e-6, atol=1e-9)
+        else:
+            assert new.read_text() == old.read_text(), name
+    old, new = (json.loads((each / "verdicts.json").read_text()) for each in (published, made))
+    told = [[(c["id"], c["outcome"], c["sentence"]) for c in each["claims"]] for each in (old, new)]
+    assert told[0] == told[1]
+
+
+def test_what_is_published_is_whole_and_small():
+    runs = [REFERENCE, *sorted((REFERENCE / "protocols").iterdir())]
+    assert len(runs) == 6
+    for path in runs:
+        run = RunFolder(path)
+        assert run.failures() == {}
+        planned = [cell["key"] for cell in run.manifest()["cells"]]
+        assert sorted(run.finished()) == sorted(planned)
+        assert all(check_cell(run.cell(key)) == () for key in planned)
+    parts = (path for path in REFERENCE.rglob("*") if path.is_file() and "report" not in path.parts)
+    assert sum(path.stat().st_size for path in parts) < 10e6
+
+
+@pytest.mark.parametrize("document", ["README.md", "BENCHMARK.md"])
+def test_documents_show_the_tables_of_the_study(study, shown, document):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    assert "<!-- study: verdicts -->" in text
+    assert study.put_in(text, shown) == text
+
+
+def test_every_table_of_the_study_is_shown(shown):
+    text = (REPOSITORY / "BENCHMARK.md").read_text(encoding="utf-8")
+    for name in shown:
+        assert f"<!-- study: {name} -->" in text
+
+
+def test_numbers_told_in_words_stand_in_a_table(shown):
+    text = (REPOSITORY / "BENCHMARK.md").read_text(encoding="utf-8")
+    section = text[text.index(RESULTS) :]
+    words = re.sub(r"<!-- study: \w+ -->.*?<!-- end -->", "", section, flags=re.DOTALL)
+    told = re.findall(r"[−+]\d+\.\d+|\d+\.\d+ %", words)
+    assert len(told) > 20
+    known = "\n".join(shown.values())
+    assert [number for number in told if number not in known] == []
