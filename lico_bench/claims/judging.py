@@ -219,7 +219,7 @@ def _verdict(claim: Claim, scope: Scope, evidence: tuple[Evidence, ...]) -> Clai
     if outcome == "not_tested":
         told = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
     else:
-        told = first[0].sentence if len(first) == 1 else _counts(outcomes)
+        told = first[0].sentence if len(first) == 1 else _counts(outcomes, first)
         if not told.startswith(_word(outcome)):
             told = f"{_word(outcome)}: {told}"
     return ClaimVerdict(claim, outcome, "; ".join([told, *notes]), evidence)
@@ -237,16 +237,26 @@ def _together(outcomes: Sequence[Outcome]) -> Outcome:
     return "inconclusive"
 
 
-def _counts(outcomes: Sequence[Outcome]) -> str:
-    """`supported on 2 of 5 comparisons, inconclusive on 3`."""
+def _counts(outcomes: Sequence[Outcome], named: Sequence[Evidence] = ()) -> str:
+    """`supported on 2 of 5 comparisons (cifar10, svhn), inconclusive on 3`; `named` by data set."""
     counts, total = Counter(outcomes), len(outcomes)
     noun = "comparison" if total == 1 else "comparisons"
     if len(counts) == 1:
         every = {1: "the only", 2: "both"}.get(total, f"all {total}")
         return f"{_word(outcomes[0])} on {every} {noun}"
-    told = [f"{_word(name)} on {counts[name]}" for name in ORDER if counts[name]]
-    told[0] += f" of {total} {noun}"
+    told: list[str] = []
+    for name in (name for name in ORDER if counts[name]):
+        of = "" if told else f" of {total} {noun}"
+        told.append(f"{_word(name)} on {counts[name]}{of}{_where(name, named)}")
     return ", ".join(told)
+
+
+def _where(outcome: Outcome, evidence: Sequence[Evidence]) -> str:
+    """The data sets of an outcome that says something, in brackets."""
+    if outcome in {"inconclusive", "not_tested"}:
+        return ""
+    found = dict.fromkeys(piece.dataset for piece in evidence if piece.outcome == outcome)
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _word(outcome: Outcome) -> str:

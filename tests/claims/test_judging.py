@@ -166,9 +166,13 @@ def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcom
     ("gains", "outcome", "told"),
     [
         ((SURE, SURE), "supported", "supported on both comparisons"),
-        ((SURE, 0.0), "inconclusive", "inconclusive: supported on 1 of 2 comparisons, equivalent"),
-        ((-SURE, 0.0), "contradicted", "contradicted on 1 of 2 comparisons, equivalent on 1"),
-        ((-SURE, SURE), "inconclusive", "inconclusive: supported on 1 of 2 comparisons, contra"),
+        ((SURE, 0.0), "inconclusive", "inconclusive: supported on 1 of 2 comparisons (set0), eq"),
+        (
+            (-SURE, 0.0),
+            "contradicted",
+            "contradicted on 1 of 2 comparisons (set0), equivalent on 1 (set1)",
+        ),
+        ((-SURE, SURE), "inconclusive", "inconclusive: supported on 1 of 2 comparisons (set1), co"),
         ((0.0, 0.0), "equivalent", "equivalent on both comparisons"),
     ],
 )
@@ -276,7 +280,7 @@ def test_what_one_data_set_lacks_stands_beside_what_the_others_show():
     told = {piece.dataset: piece.sentence for piece in verdict.evidence}
     assert "not defined on svhn" in told["svhn"]
     assert "no model of arm lico is finished" in told["cub200"]
-    counts = "supported on 1 of 3 comparisons, not tested on 2"
+    counts = "supported on 1 of 3 comparisons (cifar10), not tested on 2"
     assert verdict.sentence == f"{counts}; not in this run: cars"
 
 
