@@ -30,7 +30,8 @@ class Scope:
         suite: as the manifest has it.
         described: metrics that the run asked for.
         accuracies: of the arms, over all their trainings and pictures.
-        num_classes: by dataset; those that the manifest does not tell of are not in it.
+        num_classes: that the networks of a setting name, all together: an incomplete copy may have
+            pictures of fewer classes than its data set. None where classes have no names.
     """
 
     settings: tuple[Setting, ...]
@@ -40,7 +41,7 @@ class Scope:
     suite: Mapping[str, Any]
     described: frozenset[str]
     accuracies: Mapping[tuple[Setting, str], float]
-    num_classes: Mapping[str, int]
+    num_classes: Mapping[Setting, int]
 
     def settings_of(self, claim: Claim) -> list[Setting]:
         """The settings that a claim is made for."""
@@ -83,13 +84,19 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
     accuracies = (
         own.groupby([*names, "arm"], sort=False, observed=True)["value"].mean().reset_index()
     )
+    # The target of an accuracy is the class that the network said.
+    named = own.groupby(names, sort=False, observed=True)["target"].nunique().reset_index()
     datasets = manifest.get("datasets", {})
     return Scope(
         accuracies={
             (Setting(*map(str, row[:4])), str(row[4])): float(row[5])
             for row in accuracies.itertuples(index=False, name=None)
         },
-        num_classes={n: len(f["class_names"]) for n, f in datasets.items() if f.get("class_names")},
+        num_classes={
+            setting: int(row[4])
+            for row in named.itertuples(index=False, name=None)
+            if datasets.get((setting := Setting(*map(str, row[:4]))).dataset, {}).get("class_names")
+        },
         settings=tuple(arms),
         methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),
         scored=frozenset(scored),
@@ -138,10 +145,9 @@ def hardly_learned(claim: Claim, setting: Setting, scope: Scope) -> str:
 
     Scores of networks that guess are alike whatever the objective, and would read as equivalent.
     """
-    num_classes = scope.num_classes.get(setting.dataset, 0)
-    if num_classes < 2:
+    if setting not in scope.num_classes:
         return ""
-    chance = 1 / num_classes
+    chance = 1 / scope.num_classes[setting]
     least = min(LEAST_TIMES_CHANCE * chance, chance + LEAST_SHARE_LEARNED * (1 - chance))
     for arm in (claim.reference_arm, claim.arm):
         accuracy = scope.accuracies.get((setting, arm), 1.0)

@@ -91,7 +91,9 @@ def _write_tables(content: Content, folder: Path) -> list[str]:
     write_bytes(folder / "all.tex", document(names).encode())
     means = pd.concat([block.means for block in content.blocks])
     _write_csv(folder / "means.csv", means)
-    _write_csv(folder / "class_means.csv", class_macro(content.rows))
+    # A model's own scores have no class that was explained, but the one that it said.
+    of_maps = content.rows[content.rows["method"] != ""]
+    _write_csv(folder / "class_means.csv", class_macro(of_maps))
     pairs = [frame for block in content.blocks for frame in (block.differences, block.both_correct)]
     _write_csv(folder / "differences.csv", pd.concat(pairs))
     return names

@@ -54,20 +54,23 @@ def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, ou
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "num_classes", "told"),
+    ("accuracy", "num_said", "told"),
     [
         (0.12, 10, "arm baseline have hardly learned: accuracy 12.0%, where guessing gives 10.0%"),
         (0.52, 2, "hardly learned"),
+        (0.60, 1, "guessing gives 100.0%"),
         (0.20, 10, ""),
         (0.04, 100, ""),
     ],
 )
-def test_networks_that_guess_decide_nothing(accuracy, num_classes, told):
+def test_networks_that_guess_decide_nothing(accuracy, num_said, told):
+    """Guessing is among the classes that there are: a copy may have ten of two hundred."""
     own = both(0.0, metric="accuracy", method="")
     own["value"] = accuracy
+    own["target"] = np.arange(len(own)) % num_said
     rows = pd.concat([both(TINY), own], ignore_index=True)
     manifest = manifest_of(rows)
-    manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(num_classes)]}}
+    manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(200)]}}
     (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
     assert verdict.outcome == ("inconclusive" if told else "equivalent")
     assert told in verdict.evidence[0].sentence

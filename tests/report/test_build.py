@@ -53,6 +53,12 @@ def test_csv_holds_the_same_numbers(run, report):
     )
 
 
+def test_means_of_classes_are_those_of_maps_for_a_model_alone_has_no_explained_class(report):
+    table = pd.read_csv(report.folder / "tables" / "class_means.csv", keep_default_na=False)
+    assert set(table["method"]) == {"grad_cam", "random_map"}
+    assert "pointing_game" in set(table["metric"])
+
+
 def test_older_report_is_replaced_whole_and_kept_if_the_new_one_fails(small_run):
     stale = small_run.path / "report" / "figures" / "stale.png"
     stale.parent.mkdir(parents=True)
