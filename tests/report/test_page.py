@@ -82,6 +82,12 @@ def small(small_run):
     return gather(small_run)
 
 
+def test_the_head_tells_arms_apart_and_when_the_run_began(small):
+    assert "arms: Baseline · LICO · lico_mm; started 2026-11-21 10:00 UTC." in render_page(
+        small, [], []
+    )
+
+
 def outline_of(page):
     outline = Outline()
     outline.feed(page)

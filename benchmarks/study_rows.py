@@ -1,0 +1,118 @@
+"""The published study, as the tables of `study_tables.py` ask for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lico_bench.metrics import METRICS, MetricSpec
+from lico_bench.report import wording
+from lico_bench.stats import OWN_SCORES, paired_differences
+from lico_bench.store import RunFolder
+
+PRIMARY, PRIMARY_MAP, MAIN = "cifar10", "grad_cam", "overall"
+FLAT = "degenerate_map"
+ENDS = ("difference", "low", "high")
+SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()}, **OWN_SCORES}
+
+
+class Study:
+    """What is published, as the tables ask for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        tables = folder / "report" / "tables"
+        self._differences = _read(tables / "differences.csv")
+        self._means = _read(tables / "means.csv")
+        verdicts = json.loads((folder / "report" / "verdicts.json").read_text(encoding="utf-8"))
+        self.claims: list[dict[str, Any]] = verdicts["claims"]
+        self.manifest = RunFolder(folder).manifest()
+        self.datasets: list[str] = list(self.manifest["suite"]["datasets"])
+
+    def mean(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
+        """An arm's mean, or a dash."""
+        found = pick(self._means, dataset=dataset, arm=arm, metric=metric, method=method)
+        if found is None:
+            return wording.NOTHING
+        return wording.value(found["mean"], SPECS[metric])
+
+    def difference_row(self, dataset: str, arm: str, metric: str, method: str = "") -> Any:
+        """An arm's difference to the baseline as the report has it, or None."""
+        return pick(
+            self._differences,
+            dataset=dataset, arm=arm, metric=metric, method=method, subset="all",
+        )  # fmt: skip
+
+    def difference(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
+        """An arm's difference to the baseline with interval and word, or a dash."""
+        found = self.difference_row(dataset, arm, metric, method)
+        return wording.NOTHING if found is None else told(found, SPECS[metric])
+
+    def flat_share(self, dataset: str, arm: str) -> str:
+        """The share of an arm's Grad-CAM maps that are the same everywhere."""
+        rows = self.rows
+        is_asked = (rows["dataset"] == dataset) & (rows["arm"] == arm) & (rows["metric"] == MAIN)
+        flags = rows.loc[is_asked & (rows["method"] == PRIMARY_MAP), "flag"]
+        return f"{100 * (flags == FLAT).mean():.1f} %"
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Every score."""
+        return RunFolder(self.folder).rows()
+
+    def arms(self, dataset: str) -> list[str]:
+        """Arms trained on a dataset beside the baseline."""
+        found = set(self._differences.loc[self._differences["dataset"] == dataset, "arm"])
+        return [arm for arm in self.manifest["suite"]["arms"] if arm in found]
+
+    def between(self, arm: str, reference: str, metrics: Iterable[tuple[str, str]]) -> pd.DataFrame:
+        """Paired differences of two arms, from the rows."""
+        return between(self.rows, arm, reference, metrics)
+
+
+def told(row: Any, spec: MetricSpec) -> str:
+    """A difference of the report, with the word that its correction allows."""
+    word = wording.effect(float(row["low"]), float(row["high"]), spec, float(row["p_holm"]))
+    return f"{ends(row, spec)} {word}"
+
+
+def ends(row: Any, spec: MetricSpec) -> str:
+    """A difference and its interval: it is in no report's family, so there is no word for it."""
+    if row is None:
+        return wording.NOTHING
+    return " ".join(wording.difference(*(float(row[name]) for name in ENDS), spec))
+
+
+def between(
+    rows: pd.DataFrame,
+    arm: str,
+    reference: str,
+    wanted: Iterable[tuple[str, str]],
+    dataset: str | None = None,
+) -> pd.DataFrame:
+    """Paired differences of two arms in the wanted (metric, method), from rows."""
+    is_asked = pd.Series(False, index=rows.index)
+    for metric, method in wanted:
+        is_asked |= (rows["metric"] == metric) & (rows["method"] == method)
+    rows = rows[is_asked & rows["arm"].isin([arm, reference])]
+    if dataset is not None:
+        rows = rows[rows["dataset"] == dataset]
+    return paired_differences(rows, reference_arm=reference)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, na_values={"p_holm": [""]})
+
+
+def pick(frame: pd.DataFrame, **wanted: str) -> Any:
+    """The one row with these values, or None."""
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value]
+    if len(frame) > 1:
+        raise ValueError(f"{wanted}: {len(frame)} rows, expected one")
+    return None if frame.empty else frame.iloc[0]
