@@ -85,7 +85,10 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
         own.groupby([*names, "arm"], sort=False, observed=True)["value"].mean().reset_index()
     )
     # The target of an accuracy is the class that the network said.
-    named = own.groupby(names, sort=False, observed=True)["target"].nunique().reset_index()
+    said = own.groupby(names, sort=False, observed=True)["target"].nunique().reset_index()
+    num_said = {
+        Setting(*map(str, row[:4])): int(row[4]) for row in said.itertuples(index=False, name=None)
+    }
     datasets = manifest.get("datasets", {})
     return Scope(
         accuracies={
@@ -93,9 +96,9 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
             for row in accuracies.itertuples(index=False, name=None)
         },
         num_classes={
-            setting: int(row[4])
-            for row in named.itertuples(index=False, name=None)
-            if datasets.get((setting := Setting(*map(str, row[:4]))).dataset, {}).get("class_names")
+            setting: count
+            for setting, count in num_said.items()
+            if datasets.get(setting.dataset, {}).get("class_names")
         },
         settings=tuple(arms),
         methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),

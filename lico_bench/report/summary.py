@@ -110,8 +110,10 @@ def _table(content: Content, block: Block) -> Table:
         table.add_column("95 % interval", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
     else:
-        for title in ("  Score", "Arm", "Mean", "95 % interval"):
-            table.add_column(title, justify="right" if title[0] in "M9" else "left")
+        for title in ("  Score", "Arm"):
+            table.add_column(title)
+        for title in ("Mean", "95 % interval"):
+            table.add_column(title, justify="right")
     for cells in _lines(content, block, has_pairs=has_pairs, many_arms=many_arms):
         table.add_row(*cells)
     return table
@@ -129,16 +131,12 @@ def _lines(
         if method != shown and method:
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
         shown = method
-        rows = frame[(frame["method"] == method) & (frame["metric"] == spec.name)]
         name = escape(f"  {wording.title_with_arrow(spec)}")
         if has_pairs and many_arms:  # a line for the reference, then one for each arm
-            means = block.means
-            is_reference = means["arm"] == content.reference_arm
-            found = means[
-                is_reference & (means["method"] == method) & (means["metric"] == spec.name)
-            ]
-            yield [name, *(wording.value(value, spec) for value in found["mean"])]
-        for _, row in rows.iterrows():
+            means = _of_score(block.means, method, spec)
+            found = means.loc[means["arm"] == content.reference_arm, "mean"]
+            yield [name, *(wording.value(mean, spec) for mean in found)]
+        for _, row in _of_score(frame, method, spec).iterrows():
             arm = escape(content.arm_title(row["arm"]))
             if not has_pairs:
                 yield [name, arm, *_mean_cells(row, spec)]
@@ -146,6 +144,10 @@ def _lines(
                 cells = _pair_cells(row, spec)
                 yield [f"   {arm}", *cells[1:]] if many_arms else [name, *cells]
             name = ""
+
+
+def _of_score(frame: pd.DataFrame, method: str, spec: MetricSpec) -> pd.DataFrame:
+    return frame[(frame["method"] == method) & (frame["metric"] == spec.name)]
 
 
 def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
