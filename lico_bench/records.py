@@ -31,7 +31,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training pictures, in [0, 1]
 
 SCHEDULES = ("one_cycle", "cosine", "cosine_7_16", "constant")
 AUGMENTATIONS = ("none", "flip", "crop", "crop_flip", "resized_crop_flip")
-PRECISIONS = ("float32", "bfloat16")
+AUTO = "auto"  # resolved before a training has an identity, see `runtime.native_precision`
+PRECISIONS = (AUTO, "float32", "bfloat16")
 
 
 class Output(NamedTuple):
@@ -120,6 +121,11 @@ class Recipe:
                 raise UnknownNameError.of("recipe option", name, known)
             changes[name] = _as_field(name, value, str(known[name].type))
         return replace(self, **changes)
+
+
+def resolve_precision(recipe: Recipe, precision: str) -> Recipe:
+    """`recipe` with `precision` in place of `auto`; one that names its precision stays."""
+    return replace(recipe, precision=precision) if recipe.precision == AUTO else recipe
 
 
 Need = Literal["maps", "curves", "regions", "instances", "explainer", "network"]

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lico_bench.errors import InvalidInputError, MissingDataError
 
@@ -68,6 +68,51 @@ def pick_device(name: str = "auto") -> torch.device:
             f"device '{name}' is not available here; use --device cpu or auto"
         ) from error
     return device
+
+
+class NativePrecision(NamedTuple):
+    """The precision that `auto` stands for on a device, and why."""
+
+    name: str
+    reason: str
+
+
+def native_precision(device: torch.device) -> NativePrecision:
+    """bfloat16 where `device` has arithmetic for it, float32 elsewhere.
+
+    A processor without it emulates bfloat16, about ten times slower than float32.
+    """
+    import torch
+
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return NativePrecision("bfloat16", "this GPU has bfloat16 arithmetic")
+        return NativePrecision("float32", "this GPU has no bfloat16 arithmetic")
+    if device.type != "cpu":
+        return NativePrecision("float32", f"bfloat16 is not used on {device.type}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if _cpu_has_bfloat16(capability):
+        return NativePrecision("bfloat16", f"this processor has bfloat16 arithmetic ({capability})")
+    return NativePrecision(
+        "float32", f"this processor has no bfloat16 arithmetic ({capability}) and would emulate it"
+    )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` can train in bfloat16 at all: a CPU can, by emulation if need be."""
+    return device.type == "cpu" or native_precision(device).name == "bfloat16"
+
+
+def _cpu_has_bfloat16(capability: str) -> bool:
+    import torch
+
+    # oneDNN answers yes for every AVX-512 processor, also for those that convert to float32 and
+    # back; both it and torch can be told by environment variables to use less than there is.
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if not capability.startswith("AVX"):
+        return True  # ARM, where oneDNN asks for the instructions themselves
+    return capability == "AVX512" and torch.cpu._is_avx512_bf16_supported()
 
 
 def shipped(name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -23,8 +23,8 @@ from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import Question
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
-from lico_bench.records import Protocol, Recipe, Source, content_key
-from lico_bench.runtime import versions
+from lico_bench.records import AUTO, Protocol, Recipe, Source, content_key, resolve_precision
+from lico_bench.runtime import native_precision, pick_device, versions
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
@@ -74,13 +74,14 @@ class Plan:
     """The cells of a suite, and what they will be made of.
 
     Attributes:
-        metrics: per dataset, those it has the ground truth for.
+        asked: the recipes as the suite asks for them, where the precision may still be `auto`.
     """
 
     suite: Suite
     root: Path | None
     cells: tuple[PlannedCell, ...]
     datasets: dict[str, DatasetFacts]
+    asked: tuple[Recipe, ...]
 
     @property
     def protocol(self) -> Protocol:
@@ -103,20 +104,37 @@ class Plan:
     @property
     def key(self) -> str:
         """Identity of suite, recipes, data and code."""
+        return self._key_of(self.cells)
+
+    @cached_property
+    def name(self) -> str:
+        """Default name of the run folder, the same on machines that resolve `auto` differently."""
+        names = self.suite.datasets
+        what = names[0] if len(names) == 1 else f"{len(names)}-datasets"
+        return f"{what}-{self.suite.profile}-{self._key_of(self._cells_of(self.asked))[:8]}"
+
+    @property
+    def auto_precision(self) -> str | None:
+        """What `auto` was resolved to; None where every precision was named."""
+        pairs = zip(self.asked, self.cells, strict=True)
+        return next((c.recipe.precision for a, c in pairs if a.precision == AUTO), None)
+
+    def with_precision(self, precision: str) -> Plan:
+        """This plan with `auto` resolved to `precision`."""
+        recipes = [resolve_precision(recipe, precision) for recipe in self.asked]
+        return replace(self, cells=self._cells_of(recipes))
+
+    def _cells_of(self, recipes: Iterable[Recipe]) -> tuple[PlannedCell, ...]:
+        return tuple(_plan_cell(r, self.question, self.datasets[r.dataset]) for r in recipes)
+
+    def _key_of(self, cells: Iterable[PlannedCell]) -> str:
         return content_key(
             {
                 "suite": self.suite.facts(),
-                "cells": [cell.key for cell in self.cells],
+                "cells": [cell.key for cell in cells],
                 "protocol": self.protocol.id,
             }
         )
-
-    @property
-    def name(self) -> str:
-        """Default name of the run folder."""
-        names = self.suite.datasets
-        what = names[0] if len(names) == 1 else f"{len(names)}-datasets"
-        return f"{what}-{self.suite.profile}-{self.key[:8]}"
 
     def manifest(self) -> dict[str, Any]:
         """Everything that a reader of the rows needs to know."""
@@ -135,8 +153,13 @@ class Plan:
         }
 
 
-def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Plan:
+def make_plan(
+    suite: Suite, *, root: str | os.PathLike[str] | None = None, device: str = "auto"
+) -> Plan:
     """The plan of `suite`, with every name known and every dataset found.
+
+    Args:
+        device: where the precision `auto` is resolved, as `runtime.pick_device` takes it.
 
     Raises:
         UnknownNameError: for a name that no registry or card knows.
@@ -146,14 +169,21 @@ def make_plan(suite: Suite, *, root: str | os.PathLike[str] | None = None) -> Pl
     question = _question(suite)
     _check_objective_options(suite)
     sources = {name: _source_of(name, suite, root) for name in suite.datasets}
-    recipes = list(_recipes(suite, sources, root))
+    recipes = tuple(_recipes(suite, sources, root))
     datasets = {
         recipe.dataset: _describe(recipe, suite, root)
         for recipe in {recipe.dataset: recipe for recipe in recipes}.values()
     }
-    cells = tuple(_plan_cell(recipe, question, datasets[recipe.dataset]) for recipe in recipes)
+    native = native_precision(pick_device(device)).name
     return Plan(
-        suite=suite, root=None if root is None else Path(root), cells=cells, datasets=datasets
+        suite=suite,
+        root=None if root is None else Path(root),
+        cells=tuple(
+            _plan_cell(resolve_precision(recipe, native), question, datasets[recipe.dataset])
+            for recipe in recipes
+        ),
+        datasets=datasets,
+        asked=recipes,
     )
 
 

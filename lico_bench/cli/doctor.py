@@ -42,7 +42,7 @@ def _machine() -> Iterator[tuple[str, str, str]]:
 
     import torch
 
-    from lico_bench.runtime import pick_device, versions
+    from lico_bench.runtime import native_precision, pick_device, versions
 
     known = versions()
     yield CHECK, "platform", f"{known['platform']}, Python {known['python']}"
@@ -52,7 +52,10 @@ def _machine() -> Iterator[tuple[str, str, str]]:
         yield CHECK, f"cuda:{number}", f"{torch.cuda.get_device_name(number)}, {memory:.0f} GB"
     if not torch.cuda.device_count():
         yield CROSS, "cuda", f"no GPU that torch {torch.__version__} can use"
-    yield CHECK, "--device auto", f"takes {pick_device()}"
+    device = pick_device()
+    yield CHECK, "--device auto", f"takes {device}"
+    precision = native_precision(device)
+    yield CHECK, "--precision auto", f"takes {precision.name}: {precision.reason}"
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,8 @@ def run(
     backbone: Annotated[str | None, typer.Option(help="Instead of the card's.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="See `ls encoders`.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of the training: float32 or bfloat16; else the card's.")
+        str | None,
+        typer.Option(help="Of the training: auto, float32 or bfloat16; else the card's."),
     ] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
@@ -97,26 +99,30 @@ def run(
     from rich.console import Console
 
     from lico_bench.bench import ExecutorOptions, make_plan
+    from lico_bench.bench.precision import settle_precision
 
     console = Console()
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
     asked = suite_of(context.params, file=suite, given=_given(context), root=data_root)
-    made = make_plan(asked, root=data_root)
+    made = make_plan(asked, root=data_root, device=device)
     folder = out or Path("results") / made.name
+    made, notes = settle_precision(made, folder, device)
     if plan or calibrate:
-        _announce(made, folder, console)
+        _announce(made, folder, console, notes)
         show_plan(made, device, console, calibrating=calibrate)
         return
-    finished = _execute(made, folder, executor, options, console, wait=wait, reuse=reuse)
+    finished = _execute(
+        made, folder, executor, options, console, wait=wait, reuse=reuse, notes=notes
+    )
     if finished is not None:
         end_run(finished, console, comparing="the arms")
 
 
 def _execute(
     plan: Plan, folder: Path, executor: str, options: ExecutorOptions, console: Console, *,
-    wait: bool, reuse: Path | None,
+    wait: bool, reuse: Path | None, notes: Iterable[str],
 ) -> RunFolder | None:  # fmt: skip
     """The finished run; None in a process that only helps another with it."""
     from lico_bench.bench import execute
@@ -130,7 +136,7 @@ def _execute(
         if not place.is_leader:
             follow(plan, folder, device=options.device)
             return None
-        _announce(plan, folder, console)
+        _announce(plan, folder, console, notes)
         return execute(
             plan, folder, executor=executor, options=options, wait=wait,
             reuse=None if reuse is None else read_run(reuse), reporter=reporter_for(console),
@@ -147,10 +153,11 @@ def _given(context: typer.Context) -> set[str]:
     }
 
 
-def _announce(plan: Plan, folder: Path, console: Console) -> None:
-    """One line per dataset that says which pictures will be used."""
+def _announce(plan: Plan, folder: Path, console: Console, notes: Iterable[str]) -> None:
+    """One line per dataset that says which pictures will be used, and what else to know."""
     if plan.suite.data == "official":
         console.print("  Complete datasets, whether they are here or not:", highlight=False)
     for facts in plan.datasets.values():
         console.print(f"  {facts.summary()}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"  run folder: {folder}", highlight=False, markup=False, soft_wrap=True)
+    for line in (f"run folder: {folder}", *notes):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)

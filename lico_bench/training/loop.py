@@ -28,6 +28,7 @@ class TrainedModel:
     """A classifier, how it was made and what was seen on the way.
 
     Attributes:
+        recipe: with the precision that was used in place of `auto`.
         history: one row per (epoch, quantity): mean of each loss term, learning rate, accuracy on
             the training batches, diagnostics of the objective, seconds; from the first batch of
             the epoch the norm of each weighted term's gradient on the backbone, and how alike the
@@ -94,4 +95,4 @@ def train(
             if session.epoch < recipe.epochs:
                 peers.follow_leader(store)
     history = pd.DataFrame(session.history, columns=["epoch", "quantity", "value"])
-    return TrainedModel(session.finish(), recipe, history, session.objective.findings())
+    return TrainedModel(session.finish(), session.recipe, history, session.objective.findings())

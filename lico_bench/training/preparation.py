@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import Classifier, build_classifier
-from lico_bench.records import Recipe
-from lico_bench.runtime import make_generator, pick_device
+from lico_bench.records import Recipe, resolve_precision
+from lico_bench.runtime import make_generator, native_precision, pick_device
 from lico_bench.training.arms import ARMS, Setting, resolve_options
 from lico_bench.training.distributed import ALONE, Peers
 from lico_bench.training.objective import Objective
@@ -46,6 +46,7 @@ def prepare(
     data = dataset or load_training_data(recipe, root)
     if len(data) < 2:
         raise InvalidInputError(f"{recipe.dataset}: expected at least 2 images to train on")
+    recipe = resolve_precision(recipe, native_precision(chosen).name)
     check_shareable(recipe, peers, num_images=len(data))
     classifier = fresh_classifier(recipe, data).to(chosen)
     channels, map_size = feature_shape(classifier, data.image_size)
