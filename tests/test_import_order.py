@@ -35,7 +35,6 @@ HEAVY = {
     "quantus": 1,
     "captum": 1,
     "matplotlib": 1,
-    "lightning": 1,
     "jinja2": 1,
     "ot": 1,
     "statsmodels": 1,

@@ -63,7 +63,7 @@ class PlannedCell:
         return {
             "key": self.key,
             "pair": self.recipe.pair_key,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.facts(),
             "options": self.options,
             "encoder": self.encoder,
         }
@@ -218,13 +218,13 @@ def _recipes(
     for dataset in suite.datasets:
         card, source = load_card(dataset, root), sources[dataset]
         base = card.recipe(suite.profile, source) | suite.changes_of(dataset)
+        tuned = {} if suite.as_published else card.objective(suite.profile, source)
         BACKBONES[str(base["backbone"])]
         for seed in range(suite.seeds_of(dataset)):
             for arm in suite.arms_of(dataset):
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
-                yield recipe.with_options(base).with_options(
-                    {"objective": _own_options(arm, suite)}
-                )
+                options = ARMS[arm].card_options(tuned) | _own_options(arm, suite)
+                yield recipe.with_options(base).with_options({"objective": options})
 
 
 def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> PlannedCell:
@@ -235,7 +235,7 @@ def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> Plann
     encoder = None if named is None else asdict(ENCODERS[named].identify())
     identity = content_key(
         {
-            "recipe": asdict(recipe),
+            "recipe": recipe.facts(),
             "options": options,
             "encoder": encoder,
             "data": facts.fingerprint,

@@ -50,6 +50,7 @@ class Suite:
             for the publishers' complete sets, and cannot be run.
         changes: recipe fields set by hand, by name.
         objective: options of the arms set by hand, by name; each arm takes those it has.
+        as_published: leave out what the cards set for the objectives of a profile.
         of_dataset: what is otherwise for one dataset, by its name: `seeds`, `arms` (some of those
             of the suite), and `changes` beside those of all.
         scorer: `own`, or the arm whose network scores all maps of a pair; None leaves it to the
@@ -69,6 +70,7 @@ class Suite:
     objective: Mapping[str, Option] = field(default_factory=dict)
     scorer: str | None = None
     of_dataset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         check_choice("data", self.data, get_args(DataChoice))
@@ -121,6 +123,7 @@ class Suite:
         facts = asdict(self)
         if facts["scorer"] is None:
             del facts["scorer"]  # a suite of before keeps its identity
-        if not facts["of_dataset"]:
-            del facts["of_dataset"]
+        for name in ("of_dataset", "as_published"):
+            if not facts[name]:
+                del facts[name]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}

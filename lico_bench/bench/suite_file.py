@@ -97,6 +97,8 @@ def _check_kind(name: str, value: Any) -> None:
         is_fine, wanted = _is_texts(value), 'a list of names such as ["cifar10"]'
     elif name in NUMBERS:
         is_fine, wanted = type(value) is int, "a whole number"
+    elif name == "as_published":
+        is_fine, wanted = isinstance(value, bool), "true or false"
     elif name in TABLES:
         is_fine, wanted = isinstance(value, dict), "a table"
     else:

@@ -89,6 +89,12 @@ def run(
         list[str] | None,
         typer.Option("--set", help="recipe.NAME=VALUE or objective.NAME=VALUE; repeatable."),
     ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published", help="Weights of the losses as in the paper, not those of the cards."
+        ),
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and stop.")] = False,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="With --plan: time this machine first, a minute.")

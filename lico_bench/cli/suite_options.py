@@ -12,7 +12,7 @@ from lico_bench.cli.options import parse_labels, parse_settings, split_names
 if TYPE_CHECKING:
     from lico_bench.bench import Suite
 
-AS_THEY_ARE = ("seeds", "protocol", "data", "limit", "scorer", "profile")
+AS_THEY_ARE = ("seeds", "protocol", "data", "limit", "scorer", "profile", "as_published")
 LISTS = ("arms", "methods", "metrics")
 OF_RECIPE = ("backbone", "text_encoder", "precision")
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from lico_bench.checks import check_choice, is_name, is_title
 from lico_bench.errors import BrokenFileError, UnknownNameError
-from lico_bench.records import Source
+from lico_bench.records import Option, Source
 from lico_bench.runtime import data_root, shipped
 
 PROFILES = ("smoke", "quick", "paper")
@@ -95,6 +95,15 @@ class DatasetCard:
         Raises:
             UnknownNameError: if the card has no such profile.
         """
+        values = self._settings(profile, source)
+        values.pop("objective", None)
+        return values
+
+    def objective(self, profile: str, source: Source) -> dict[str, Option]:
+        """Options of `profile` for the arms that take a card's (`Arm.uses_card`), by name."""
+        return dict(self._settings(profile, source).get("objective", {}))
+
+    def _settings(self, profile: str, source: Source) -> dict[str, Any]:
         if profile not in self.recipes:
             raise UnknownNameError.of(f"profile of {self.name}", profile, self.recipes)
         values = dict(self.recipes[profile])

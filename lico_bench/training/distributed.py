@@ -5,7 +5,7 @@ the mean of the processes' gradients. So a term that is a mean over samples is t
 part. A term that compares samples is computed alike by everyone from the rows of all; the gradient
 that `gather` hands back to the own rows is `count` times theirs, and the mean puts it right.
 
-Fabric's wrapper for data-parallel modules is not used: it averages at the end of one backward pass
+torch's wrapper for data-parallel modules is not used: it averages at the end of one backward pass
 through one forward, and an objective here may want several of both.
 """
 

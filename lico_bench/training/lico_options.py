@@ -43,6 +43,8 @@ class LicoOptions(ArmOptions):
         context, copies, num_context, context_std: of the learnable tokens, see `Prompts`.
         name_position: of the class name among the context tokens: end, middle, front.
         shuffle_context: draw a new order of the context tokens at each step.
+        text_every: the prompts are read once in so many updates; the others use what was read
+            last, as constants. The MLP is trained at each.
         frozen_encoder: False trains the text encoder as well.
         hidden: width of the MLP; the paper does not give it, all public code has 512.
         dropout: in the MLP.
@@ -74,6 +76,7 @@ class LicoOptions(ArmOptions):
     context_std: float = 0.02
     name_position: str = "end"
     shuffle_context: bool = True
+    text_every: int = 1
     frozen_encoder: bool = True
     hidden: int = 512
     dropout: float = 0.5
@@ -109,7 +112,7 @@ class LicoOptions(ArmOptions):
             check_not_negative(name, getattr(self, name))
         for name in ("temperature", "context_std", "epsilon", "tolerance", "temperature_max"):
             check_positive(name, getattr(self, name))
-        for name in ("hidden", "max_iterations"):
+        for name in ("hidden", "max_iterations", "text_every"):
             check_count(name, getattr(self, name))
         check_count("num_context", self.num_context, at_least=0)
         if not 0 <= self.dropout < 1:
@@ -132,6 +135,12 @@ class LicoOptions(ArmOptions):
                 "ot_points 'rolled_contexts' needs context tokens; set num_context above 0"
             )
 
+        if self.text_every > 1 and (self.copies != "one" or not self.frozen_encoder):
+            raise InvalidInputError(
+                f"text_every {self.text_every}: prompts are held for one copy of the context and a "
+                "frozen encoder; set copies to 'one' and frozen_encoder to true, or text_every to 1"
+            )
+
     def check(self, recipe: Recipe) -> None:
         """Raise if the recipe cannot be trained with these options."""
         if self.alpha > 0 and recipe.batch_size < 2:
@@ -143,6 +152,8 @@ class LicoOptions(ArmOptions):
 
     def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
         """Prompts that the text encoder reads in one update."""
+        if self.text_every > 1:
+            return math.ceil(num_classes / self.text_every)
         if self.beta > 0 and self.ot_points == "all_classes":
             return num_classes
         is_rolled = self.beta > 0 and self.ot_points == "rolled_contexts"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
@@ -35,11 +34,6 @@ def prepare(
     Raises:
         InvalidInputError: for too few images, or batches that the peers cannot share out.
     """
-    from lightning.fabric import Fabric  # seconds to import; only a training needs it
-
-    for library in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # the recipe says the precision
-
     arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
     options.check(recipe)
     chosen = pick_device(device)
@@ -65,11 +59,7 @@ def prepare(
         classifier=classifier,
         objective=objective,
         optimizer=_build_optimizer(recipe, classifier, objective),
-        fabric=Fabric(
-            accelerator=chosen.type,
-            devices=1 if chosen.index is None else [chosen.index],
-            precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
-        ),
+        device=chosen,
         generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
         average=_build_average(recipe, classifier),
         peers=peers,

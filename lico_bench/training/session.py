@@ -1,8 +1,7 @@
 """A training under way: everything that a checkpoint must hold, and one epoch at a time.
 
-Fabric carries device, precision and the backward pass. Every random draw has a generator of its
-own purpose (weights, order, augmentation, objective), so that what one arm draws more shifts
-nothing in the other.
+Every random draw has a generator of its own purpose (weights, order, augmentation, objective), so
+that what one arm draws more shifts nothing in the other.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Session:
     classifier: Classifier
     objective: Objective
     optimizer: torch.optim.Optimizer
-    fabric: Any
+    device: torch.device
     generators: dict[str, torch.Generator]
     average: AveragedModel | None = None
     epoch: int = 0
@@ -49,10 +48,7 @@ class Session:
     peers: Peers = ALONE
 
     def __post_init__(self) -> None:
-        # Not the module that Fabric wraps: an objective may ask for the gradient of its output,
-        # which the wrapper forbids outside `fabric.backward`.
         self._module = torch.compile(self.classifier) if self.recipe.compile else self.classifier
-        self._stepper = self.fabric.setup_optimizers(self.optimizer)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -119,7 +115,7 @@ class Session:
                 generator.set_state(state["generators"][name].cpu())
             inside = state.get("under_way")
             if inside is not None:
-                self.under_way = EpochSoFar.from_state(inside, self._draws(), self.fabric.device)
+                self.under_way = EpochSoFar.from_state(inside, self._draws(), self.device)
             self.epoch, self.history = int(state["epoch"]), [tuple(r) for r in state["history"]]
         # A state of another making may hold any kind of value under a name of ours.
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -155,7 +151,7 @@ class Session:
             augmentation=self.recipe.augmentation,
             crop_padding_px=self.recipe.crop_padding_px,
             generator=self.generators["augmentation"],
-            device=self.fabric.device,
+            device=self.device,
             skip=skip,
             part=(self.peers.rank, self.peers.count),
         )
@@ -165,14 +161,21 @@ class Session:
 
         The features stay as they are: a converted copy is not what the logits are made of.
         """
-        with self.fabric.autocast():
+        with self._autocast():
             output: Output = self._module(images)
         return output._replace(logits=output.logits.float())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
+        )
 
     def _update(
         self, images: Tensor, labels: Tensor, step: int, *, looks_closer: bool
     ) -> dict[str, Tensor]:
-        share = rate_share(self.recipe.schedule, step, self.num_steps)
+        share = rate_share(
+            self.recipe.schedule, step, self.num_steps, warmup_frac=self.recipe.warmup_frac
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * share
         if self.recipe.channels_last:
@@ -183,7 +186,7 @@ class Session:
             images, self.peers.part(labels), output, self._forward, self.peers, whole_labels=labels
         )
         try:
-            with self.fabric.autocast():
+            with self._autocast():
                 values = self.objective(batch)
         except InvalidInputError as error:
             raise TrainingError(
@@ -192,12 +195,12 @@ class Session:
         if looks_closer:
             self._look_closer(output.features, values, step)
         loss = self.objective.total(values)
-        self._stepper.zero_grad()
-        self.fabric.backward(loss)
+        self.optimizer.zero_grad()
+        loss.backward()
         self.peers.average_gradients(self._trained())
         if self.recipe.gradient_clip > 0:
             self._clip()
-        self._stepper.step()
+        self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.classifier)
         correct = (output.logits.argmax(1) == batch.labels).float().mean()
@@ -221,7 +224,7 @@ class Session:
 
     def _add_gradients(self, value: Tensor) -> None:
         """Those of one term to parameters that have none yet; the graph is kept."""
-        self.fabric.backward(value, retain_graph=True)
+        value.backward(retain_graph=True)
         self.peers.average_gradients(self._trained())
 
     def _clip(self) -> None:

@@ -12,7 +12,7 @@ from lico_bench.bench import Suite, execute, make_plan
 from lico_bench.bench.calibration import Calibration
 from lico_bench.bench.measuring import calibrate
 from lico_bench.bench.work import forward_gigaflop
-from lico_bench.data import card_names
+from lico_bench.data import card_names, load_card
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.training.preparation import prepare
 
@@ -174,3 +174,26 @@ def test_checkpoints_are_as_large_as_planned(suite, arm, tmp_path):
     torch.save([session.optimizer.state_dict(), trained], tmp_path / "checkpoint.pt")
     size = 2 * (tmp_path / "checkpoint.pt").stat().st_size
     assert cell.work.checkpoint_bytes == pytest.approx(size, rel=0.15)
+
+
+def test_a_card_sets_options_of_the_arms_that_follow_the_paper_unless_as_published(tmp_path):
+    arms = ("baseline", "lico", "lico_mm", "lico_random_text", "lico_authors_code")
+    suite = Suite(datasets=("cifar10",), arms=arms, seeds=1, data="standin")
+    tuned = load_card("cifar10").objective("quick", "standin")
+    assert tuned["beta"] < 1
+
+    def betas(suite):
+        return {cell.recipe.arm: cell.options.get("beta") for cell in make_plan(suite).cells}
+
+    usual = betas(suite)
+    assert usual["lico"] == usual["lico_random_text"] == tuned["beta"]
+    assert usual["lico_mm"] == 0  # what makes it an arm stays
+    assert usual["lico_authors_code"] == 1  # a reading of another party
+    published = betas(replace(suite, as_published=True))
+    assert published["lico"] == published["lico_random_text"] == 1
+    assert betas(replace(suite, objective={"beta": 0.5}))["lico"] == 0.5
+
+
+def test_a_pair_shares_its_key_whatever_the_card_sets(suite):
+    plan = make_plan(Suite(datasets=("cifar10",), seeds=1, data="standin"))
+    assert len({cell.recipe.pair_key for cell in plan.cells}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lico_bench.errors import TrainingError
+from lico_bench.errors import InvalidInputError, TrainingError
 from lico_bench.losses import manifold_matching, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
@@ -180,3 +181,54 @@ def test_a_gradient_norm_is_of_the_weighted_term(objective, batch):
         gradients = term_gradients(arm, arm(batch), classifier, keep_graph)
         norms.append(gradients["manifold_matching"]["features"])
     assert norms[0] == pytest.approx(2 * norms[1], rel=1e-4)
+
+
+def test_prompts_are_read_once_in_text_every_updates_and_held_between(batch):
+    objective = build(text_every=3, dropout=0.0).train()
+    readings = []
+    encode = objective.prompts.forward
+
+    def counted(*args, **options):
+        readings.append(int(objective.held.updates))
+        return encode(*args, **options)
+
+    objective.prompts.forward = counted
+    gradients = []
+    for _ in range(6):
+        objective.zero_grad(set_to_none=True)
+        objective.total(objective(batch)).backward(retain_graph=True)
+        gradients.append(
+            (objective.prompts.tokens.grad is not None, objective.outer.weight.grad is not None)
+        )
+    assert readings == [1, 4]  # counted from 1: the update that is under way
+    assert gradients == [(True, True), (False, True), (False, True)] * 2
+
+
+def test_held_prompts_are_those_that_were_read(batch):
+    objective = build(text_every=2, dropout=0.0, shuffle_context=False).train()
+    first, second = (text_of(objective, batch) for _ in range(2))
+    every = text_of(build(dropout=0.0, shuffle_context=False).train(), batch)
+    for held in (first, second):
+        assert torch.equal(held[1], every[1])
+        assert torch.allclose(held[0], every[0], atol=1e-5)  # batches of prompts of another size
+
+
+def test_a_training_resumed_between_two_readings_goes_on_with_the_same_bits(recipe):
+    changed = replace(recipe, arm="lico", objective=(("text_every", 4),))
+    whole = prepare(changed, device="cpu")
+    epoch = whole.run_epoch()
+    assert [next(epoch), next(epoch)] == [1, 2]  # the prompts were read before the first
+    state = copy.deepcopy(whole.state())
+    resumed = prepare(changed, device="cpu")
+    resumed.restore(state)
+    for session, under_way in ((whole, epoch), (resumed, resumed.run_epoch())):
+        list(under_way)
+        while session.epoch < changed.epochs:
+            list(session.run_epoch())
+    ends = [session.classifier.state_dict() for session in (whole, resumed)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_prompts_of_several_copies_are_not_held():
+    with pytest.raises(InvalidInputError, match="text_every 2"):
+        LicoOptions(text_every=2, copies="rolled")

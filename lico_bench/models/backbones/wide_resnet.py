@@ -25,9 +25,9 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = _conv3(channels_in, channels_out, stride)
+        self.conv1 = conv3x3(channels_in, channels_out, stride)
         self.norm2 = nn.BatchNorm2d(channels_out)
-        self.conv2 = _conv3(channels_out, channels_out, 1)
+        self.conv2 = conv3x3(channels_out, channels_out, 1)
         is_same = channels_in == channels_out and stride == 1
         self.shortcut = (
             None if is_same else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
@@ -44,7 +44,7 @@ class Block(nn.Module):
 def build_wide_resnet(depth: int, width: int) -> nn.Module:
     """Feature extractor of WRN-depth-width, up to and with the last normalisation and ReLU."""
     blocks_per_group = (depth - 4) // 6
-    layers: list[nn.Module] = [_conv3(3, STEM_CHANNELS, 1)]
+    layers: list[nn.Module] = [conv3x3(3, STEM_CHANNELS, 1)]
     channels = STEM_CHANNELS
     for group, stride in enumerate(GROUP_STRIDES):
         wide = STEM_CHANNELS * 2**group * width
@@ -53,13 +53,19 @@ def build_wide_resnet(depth: int, width: int) -> nn.Module:
             channels = wide
     layers += [nn.BatchNorm2d(channels), nn.ReLU()]
     features = nn.Sequential(*layers)
-    for module in features.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    initialise(features)
     return features
 
 
-def _conv3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
+def initialise(features: nn.Module) -> None:
+    """Draw the weights of all convolutions (He et al., ICCV 2015, by the number of outputs)."""
+    for module in features.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def conv3x3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size up to its stride, without bias."""
     return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
 
 

@@ -80,6 +80,8 @@ class Arm:
         build: from the setting and such options to the objective.
         uses_text: whether it needs a text encoder.
         text_encoder: the one it always takes; if empty, the recipe's.
+        uses_card: whether it takes the options that a dataset's card sets for a profile. An arm
+            that reproduces what another party computed does not.
     """
 
     title: str
@@ -89,6 +91,18 @@ class Arm:
     options: ArmOptions = ArmOptions()
     uses_text: bool = False
     text_encoder: str = ""
+    uses_card: bool = False
+
+    def card_options(self, options: Mapping[str, Option]) -> dict[str, Option]:
+        """Those of a card's `options` that this arm takes: what makes it an arm is not changed."""
+        if not self.uses_card:
+            return {}
+        usual = type(self.options)()
+        return {
+            name: value
+            for name, value in options.items()
+            if hasattr(usual, name) and getattr(self.options, name) == getattr(usual, name)
+        }
 
     def encoder_for(self, recipe: Recipe) -> str | None:
         """Name of the text encoder that a training uses; None if it uses none."""

@@ -64,6 +64,7 @@ class LicoObjective(Objective):
             encoder = copy.deepcopy(encoder)
             self.encoder = _as_module(encoder).requires_grad_(True)
         self._nearest_words = encoder.nearest_words
+        self.held = HeldPrompts(encoder, num_classes, options) if options.text_every > 1 else None
         self.prompts = Prompts(
             encoder,
             num_classes=num_classes,
@@ -163,12 +164,16 @@ class LicoObjective(Objective):
         classes, of_sample = labels.unique(return_inverse=True)
         if self.options.ot_points == "all_classes" and self.options.beta > 0:
             classes, of_sample = torch.arange(self.num_classes, device=labels.device), labels
+        if self.held is not None:
+            classes, of_sample = torch.arange(self.num_classes, device=labels.device), labels
         needs_copies = self.options.ot_points == "rolled_contexts" and self.options.beta > 0
-        copies = self.prompts(
+        read = partial(
+            self.prompts,
             classes,
             num_copies=self.prompts.num_copies if needs_copies else 1,
             constant_copies=self.options.ot_gradient == "none",
         )
+        copies = read() if self.held is None else [self.held.next(lambda: read()[0])]
         first = copies[0]
         if self.options.ot_padding:
             first = first._replace(mask=torch.ones_like(first.mask))
@@ -239,6 +244,42 @@ class LicoObjective(Objective):
             hidden = hidden * (draws < keep) / keep
         projected: Tensor = self.outer(hidden)
         return projected.float()
+
+
+class HeldPrompts(nn.Module):
+    """The last reading of all prompts, for updates that do not read them anew.
+
+    Buffers, so that a training resumed between two readings goes on with the same values.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    whole: Tensor
+    updates: Tensor
+
+    def __init__(self, encoder: TextEncoder, num_classes: int, options: LicoOptions) -> None:
+        super().__init__()
+        self._every = options.text_every
+        num_tokens = options.num_context + encoder.longest_name
+        for name, start in (
+            ("vectors", torch.zeros(num_classes, num_tokens, encoder.width)),
+            ("mask", torch.zeros(num_classes, num_tokens, dtype=torch.bool)),
+            ("whole", torch.zeros(num_classes, encoder.width)),
+            ("updates", torch.zeros((), dtype=torch.int64)),
+        ):
+            self.register_buffer(name, start)
+
+    def next(self, read: Callable[[], TokenVectors]) -> TokenVectors:
+        """What `read` gives where a reading is due, with its gradient; else the last reading."""
+        is_due = int(self.updates) % self._every == 0
+        if self.training:
+            self.updates += 1
+        if not is_due:
+            return TokenVectors(self.vectors, self.mask, self.whole)
+        live = read()
+        for held, now in zip((self.vectors, self.mask, self.whole), live, strict=True):
+            held.copy_(now.detach())
+        return live
 
 
 class _Text:
@@ -339,8 +380,9 @@ def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Lin
 
 
 def add_reading(
-    name: str, title: str, summary: str, source: str, *, text_encoder: str = "", **changes: Any
-) -> None:
+    name: str, title: str, summary: str, source: str, *, text_encoder: str = "",
+    uses_card: bool = False, **changes: Any,
+) -> None:  # fmt: skip
     """Register an arm that is this objective with some options changed."""
     ARMS.add(
         name,
@@ -352,24 +394,30 @@ def add_reading(
             options=replace(LicoOptions(), **changes),
             uses_text=True,
             text_encoder=text_encoder,
+            uses_card=uses_card,
         ),
     )
 
 
 add_reading(
-    "lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading", PAPER
-)
+    "lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading", PAPER,
+    uses_card=True,
+)  # fmt: skip
 add_reading(
-    "lico_mm", "LICO, MM only", "ablation: manifold matching without transport", PAPER, beta=0.0
-)
+    "lico_mm", "LICO, MM only", "ablation: manifold matching without transport", PAPER, beta=0.0,
+    uses_card=True,
+)  # fmt: skip
 add_reading(
-    "lico_ot", "LICO, OT only", "ablation: transport without manifold matching", PAPER, alpha=0.0
-)
+    "lico_ot", "LICO, OT only", "ablation: transport without manifold matching", PAPER, alpha=0.0,
+    uses_card=True,
+)  # fmt: skip
 add_reading(
     "lico_shuffled_names", "LICO, shuffled names",
     "control: every class is prompted with another class's name", PAPER, class_names="shuffled",
+    uses_card=True,
 )  # fmt: skip
 add_reading(
     "lico_random_text", "LICO, random text",
     "control: fixed random vectors in place of a text encoder's", PAPER, text_encoder="random",
+    uses_card=True,
 )  # fmt: skip
