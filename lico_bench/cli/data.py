@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -54,7 +56,11 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from lico_bench.data import verify_dataset
+    from lico_bench.data import load_card
+
+    load_card(name, data_root)
+    with loading("data verify", "torch"):
+        from lico_bench.data import verify_dataset
 
     console = Console()
     with Progress(console=console, transient=True) as bars:
