@@ -6,11 +6,13 @@ costs no heavy import and a new file needs no list to be edited.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
@@ -74,6 +76,107 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.room)
         for module in pkgutil.iter_modules(package.__path__, f"{self.room}."):
             importlib.import_module(module.name)
+
+
+def written_names(room: str) -> tuple[str, ...] | None:
+    """The names that a room registers, sorted, read from its files; nothing of it is imported.
+
+    A name is read where it is written out: as the first argument of `REGISTRY.add`, `.register` or
+    a function of the room called `add_...`, and as the text that begins each row of the literal
+    that a loop around such a call walks over.
+
+    Args:
+        room: dotted name of the package below `lico_bench`, `models.backbones`.
+
+    Returns:
+        None where a file registers something whose name cannot be read so.
+    """
+    found: set[str] = set()
+    for path in Path(__file__).parent.joinpath(*room.split(".")).glob("[!_]*.py"):
+        names = _names_in(ast.parse(path.read_bytes()))
+        if names is None:
+            return None
+        found |= names
+    return tuple(sorted(found))
+
+
+def _names_in(tree: ast.Module) -> set[str] | None:
+    literals = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.For) and _registrations(node):
+            rows = _rows(node.iter, literals)
+            names = [_first_text(row, literals) for row in rows]
+            if not names:
+                return None
+        elif isinstance(node, ast.Expr | ast.FunctionDef):
+            # What stands in the body of a function is registered by who calls it.
+            calls = _registrations(node) if isinstance(node, ast.Expr) else _decorations(node)
+            names = [_first_text(call, literals) for call in calls]
+        else:
+            continue
+        for name in names:
+            if name is None:
+                return None
+            found.add(name)
+    return found
+
+
+def _registrations(node: ast.AST) -> list[ast.Call]:
+    return [n for n in ast.walk(node) if isinstance(n, ast.Call) and _registers(n.func)]
+
+
+def _decorations(node: ast.FunctionDef) -> list[ast.Call]:
+    return [call for mark in node.decorator_list for call in _registrations(mark)]
+
+
+def _registers(function: ast.expr) -> bool:
+    if isinstance(function, ast.Attribute):
+        return function.attr in ("add", "register")
+    return isinstance(function, ast.Name) and function.id.lstrip("_").partition("_")[0] == "add"
+
+
+def _rows(walked: ast.expr, literals: Mapping[str, ast.expr]) -> list[ast.expr]:
+    """The rows of a tuple, list or dictionary that is written out, here or under a name."""
+    if isinstance(walked, ast.Call) and isinstance(walked.func, ast.Attribute):
+        walked = walked.func.value  # of `.items()`
+    if isinstance(walked, ast.Name):
+        walked = literals.get(walked.id, walked)
+    if isinstance(walked, ast.Dict):
+        return [key for key in walked.keys if key is not None]
+    return list(walked.elts) if isinstance(walked, ast.Tuple | ast.List) else []
+
+
+def _first_text(row: ast.expr, literals: Mapping[str, ast.expr]) -> str | None:
+    """The text that a row, or a call's arguments, begin with; None where it is not written out."""
+    if isinstance(row, ast.Call):
+        row = next(iter([*row.args, *(word.value for word in row.keywords)]), row)
+    elif isinstance(row, ast.Tuple) and row.elts:
+        return _first_text(row.elts[0], literals)
+    if isinstance(row, ast.Name):
+        row = literals.get(row.id, row)
+    return row.value if isinstance(row, ast.Constant) and isinstance(row.value, str) else None
+
+
+def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__`: the module of a name is imported when the name is first used.
+
+    Args:
+        homes: name to the module of the package that defines it.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return find
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Value]]:

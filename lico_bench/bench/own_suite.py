@@ -11,26 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lico_bench.bench.own_request import name_models
 from lico_bench.data import DatasetFacts
 from lico_bench.data.folder import OwnPictures
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation import Question
 from lico_bench.models import logits_of, scoring
-from lico_bench.models.own import (
-    NO_NORMALISATION,
-    OwnModel,
-    imagenet_names,
-    load_own,
-    try_model,
-)
+from lico_bench.models.normalisation import NO_NORMALISATION
+from lico_bench.models.own import OwnModel, imagenet_names, load_own, try_model
 from lico_bench.records import content_key
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod
 
 OWN_KIND = "own_models"  # of a suite: its run folder holds scores, and no models
 OWN_CODE_VERSION = 1  # raised when scoring makes stored cells of the same models another thing
-SINGLE_ARM, PAIR_ARMS = ("model",), ("baseline", "mine")
-REFERENCE_ARM = "baseline"  # what reports take as the reference wherever it stands
 BATCH = 32
 
 
@@ -152,32 +146,6 @@ class OwnSuite:
         }
 
 
-def name_arms(names: Sequence[str], num_models: int) -> tuple[str, ...]:
-    """One name per model; `model`, or `baseline` and `mine`, where none are given.
-
-    Raises:
-        InvalidInputError: for another number of names, one twice, or a reference that is not first.
-    """
-    arms = tuple(names) or (SINGLE_ARM if num_models == 1 else PAIR_ARMS)
-    if len(arms) != num_models:
-        raise InvalidInputError(
-            f"--arms: expected {num_models} names, one per model, got {len(arms)}; "
-            "a second model takes a second --weights"
-        )
-    if len(set(arms)) < len(arms):
-        raise InvalidInputError(f"--arms: expected two names that differ, got {', '.join(arms)}")
-    if not all(arm.isidentifier() for arm in arms):
-        raise InvalidInputError(
-            f"--arms: expected names of letters, digits and underscores, got {', '.join(arms)}"
-        )
-    if REFERENCE_ARM in arms[1:]:
-        raise InvalidInputError(
-            f"--arms: '{REFERENCE_ARM}' is the reference of every difference; "
-            "name it, and pass its weights, first"
-        )
-    return arms
-
-
 def load_models(
     reference: str,
     weights: Sequence[Path],
@@ -192,16 +160,10 @@ def load_models(
     Raises:
         LicoBenchError: for whatever is wrong with the model, its weights or their number.
     """
-    if len(weights) > len(PAIR_ARMS):
-        raise InvalidInputError(
-            f"--weights: expected one or two files, got {len(weights)}; score other pairs in "
-            "another run"
-        )
-    files: list[Path | None] = [*weights] or [None]
-    names = name_arms(arms, len(files))
+    files = name_models(reference, weights, arms=arms, normalise=normalise)
     models = {
         arm: load_own(reference, weights=file, layer=layer, normalise=normalise, device=device)
-        for arm, file in zip(names, files, strict=True)
+        for arm, file in files.items()
     }
     if len({id(model.network) for model in models.values()}) < len(models):
         raise InvalidInputError(

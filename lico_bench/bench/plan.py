@@ -21,7 +21,6 @@ from lico_bench.data import (
 )
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import Question
-from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import AUTO, Protocol, Recipe, Source, content_key, resolve_precision
 from lico_bench.runtime import native_precision, pick_device, versions
@@ -252,18 +251,7 @@ def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> Plann
 
 
 def _question(suite: Suite) -> Question:
-    protocol = PROTOCOLS[suite.protocol]
-    if suite.scorer is not None:
-        protocol = replace(protocol, scorer=suite.scorer)
-    for dataset in suite.datasets:
-        arms = suite.arms_of(dataset)
-        if protocol.scorer not in ("own", *arms):
-            raise InvalidInputError(
-                f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all "
-                f"maps, and it is not among the arms {', '.join(arms)} of {dataset}; "
-                "add it, or choose --scorer own"
-            )
-    return Question(suite.methods, suite.metrics, protocol, suite.limit)
+    return Question(suite.methods, suite.metrics, suite.rules(), suite.limit)
 
 
 def _own_options(arm: str, suite: Suite) -> dict[str, Any]:

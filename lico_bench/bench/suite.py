@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.records import Option
+from lico_bench.metrics import PROTOCOLS
+from lico_bench.records import Option, Protocol
 
 OF_DATASET = ("seeds", "arms", "changes")
 DataChoice = Literal["auto", "real", "standin", "official"]
@@ -112,6 +113,26 @@ class Suite:
     def changes_of(self, dataset: str) -> dict[str, Any]:
         """Recipe fields set by hand on `dataset`, by name."""
         return {**self.changes, **self.of_dataset.get(dataset, {}).get("changes", {})}
+
+    def rules(self) -> Protocol:
+        """The protocol of the curves, with the scoring network that the suite chose.
+
+        Raises:
+            UnknownNameError: for an unknown protocol.
+            InvalidInputError: if the scoring network is none of a dataset's arms.
+        """
+        protocol = PROTOCOLS[self.protocol]
+        if self.scorer is not None:
+            protocol = replace(protocol, scorer=self.scorer)
+        for dataset in self.datasets:
+            arms = self.arms_of(dataset)
+            if protocol.scorer not in ("own", *arms):
+                raise InvalidInputError(
+                    f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all "
+                    f"maps, and it is not among the arms {', '.join(arms)} of {dataset}; "
+                    "add it, or choose --scorer own"
+                )
+        return protocol
 
     def only(self, *datasets: str) -> Suite:
         """This suite of fewer datasets."""

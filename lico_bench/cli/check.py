@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lico_bench.cli.judging import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.loading import loading
 from lico_bench.cli.options import split_names
 
 
@@ -33,11 +34,16 @@ def check(
 
     Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
-    from rich.console import Console
+    from lico_bench.store.whereabouts import check_is_run
 
-    from lico_bench.gate import Selection, join_trainings, update_reference, update_table
-    from lico_bench.gate import check as judge
-    from lico_bench.store import read_run
+    for run in runs:
+        check_is_run(run)
+    with loading("check", "pandas"):
+        from rich.console import Console
+
+        from lico_bench.gate import Selection, join_trainings, update_reference, update_table
+        from lico_bench.gate import check as judge
+        from lico_bench.store import read_run
 
     scores = join_trainings([read_run(run) for run in runs])
     only = Selection(split_names(metrics or ""), split_names(methods or ""))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,10 +27,14 @@ DataRoot = Annotated[
 @data.command()
 def fetch(name: Name, data_root: DataRoot = None) -> None:
     """Download the official files with their checksums, or say how to get them by hand."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from lico_bench.data import load_card
 
-    from lico_bench.data import fetch as fetch_dataset
+    load_card(name, data_root)
+    with loading("data fetch", "numpy"):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from lico_bench.data import fetch as fetch_dataset
 
     console = Console()
     with Progress(console=console, transient=True) as bars:
@@ -37,6 +43,8 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
         def show(file: str, done: int, total: int | None) -> None:
             if file not in tasks:
                 tasks[file] = bars.add_task(file, total=total)
+                if not console.is_terminal:
+                    console.print(f"  fetching {file}", highlight=False, markup=False)
             bars.update(tasks[file], completed=done, total=total)
 
         fetched = fetch_dataset(name, data_root, show)
@@ -54,7 +62,11 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from lico_bench.data import verify_dataset
+    from lico_bench.data import load_card
+
+    load_card(name, data_root)
+    with loading("data verify", "torch"):
+        from lico_bench.data import verify_dataset
 
     console = Console()
     with Progress(console=console, transient=True) as bars:

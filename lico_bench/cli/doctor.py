@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 EXTRAS = {"ray": "--executor ray"}
 CHECK, CROSS = "ok", "--"
 
@@ -18,6 +20,12 @@ def doctor(
     ] = None,
 ) -> None:
     """Tell versions, devices, text encoders and data found, and what `run` would use."""
+    from lico_bench.runtime import data_root as find_data_root
+
+    find_data_root(data_root)
+    with loading("doctor", "torch"):
+        import torch  # noqa: F401  # what follows needs it
+
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+from lico_bench.cli.names import check_names
 from lico_bench.cli.options import split_names
 from lico_bench.cli.score import Classes, Device, ImageSize, Layer, Normalise, OwnArms, Weights
 
@@ -45,14 +47,11 @@ def explain(
     out: Annotated[Path, typer.Option(help="PNG or PDF, by its suffix.")] = Path("explain.png"),
 ) -> None:
     """Draw the maps of a picture: a row per model, a column per method."""
-    from rich.console import Console
-
-    from lico_bench.bench.explaining import explain_picture, read_picture
-    from lico_bench.cli.progress import working
-    from lico_bench.errors import InvalidInputError
-    from lico_bench.report.figures.overlay import draw_overlay
-    from lico_bench.runtime import pick_device
-    from lico_bench.store import write_bytes
+    from lico_bench.bench.own_request import name_models
+    from lico_bench.checks import check_count
+    from lico_bench.data.own_files import read_class_names
+    from lico_bench.errors import InvalidInputError, MissingDataError
+    from lico_bench.store.whereabouts import check_is_run
 
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(f"--out {out}: expected a name ending in .png or .pdf")
@@ -62,14 +61,35 @@ def explain(
         "--image-size": image_size, "--arms": arms,
     }  # fmt: skip
     _refuse_mixture(of_own if model is None else of_run, is_run=model is None)
-    console, place, names = Console(), pick_device(device), split_names(methods)
+    check_count("--seed", seed, at_least=0)
+    if image_size is not None:
+        check_count("--image-size", image_size)
+    names = split_names(methods)
+    check_names("saliency method", names)
+    if run is not None:
+        check_is_run(run)
+    class_names = None if classes is None else read_class_names(classes)
+    if model is not None:
+        name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
+    if not image.is_file():
+        raise MissingDataError(f"no such picture: {image}; correct the path")
+    with loading("explain", "torch", "matplotlib"):
+        from rich.console import Console
+
+        from lico_bench.bench.explaining import explain_picture, read_picture
+        from lico_bench.cli.progress import working
+        from lico_bench.report.figures.overlay import draw_overlay
+        from lico_bench.runtime import pick_device
+        from lico_bench.store import write_bytes
+
+    console, place = Console(), pick_device(device)
     with working(console, "Explaining"):
         if model is None:
             exhibit = _exhibit_of_run(run, dataset, seed, place)
         else:
             exhibit = _exhibit_of_own(
                 image, model, weights or [], arms=split_names(arms), layer=layer,
-                normalise=normalise, image_size=image_size, classes=classes, methods=names,
+                normalise=normalise, image_size=image_size, classes=class_names, methods=names,
                 device=place,
             )  # fmt: skip
         made = explain_picture(
@@ -105,16 +125,14 @@ def _exhibit_of_run(
 
 def _exhibit_of_own(
     image: Path, model: str, weights: list[Path], *, arms: tuple[str, ...], layer: str | None,
-    normalise: str | None, image_size: int | None, classes: Path | None, methods: tuple[str, ...],
-    device: torch.device,
+    normalise: str | None, image_size: int | None, classes: tuple[str, ...] | None,
+    methods: tuple[str, ...], device: torch.device,
 ) -> Exhibit:  # fmt: skip
     from lico_bench.bench.explaining import own_exhibit
     from lico_bench.bench.own_suite import load_models
-    from lico_bench.data.folder import read_class_names
 
     models = load_models(model, weights, arms=arms, layer=layer, normalise=normalise, device=device)
-    names = None if classes is None else read_class_names(classes)
-    return own_exhibit(models, image, methods=methods, image_size=image_size, classes=names)
+    return own_exhibit(models, image, methods=methods, image_size=image_size, classes=classes)
 
 
 def _lines(made: Explanation) -> list[str]:

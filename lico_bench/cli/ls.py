@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 
 def ls(
     what: Annotated[
@@ -43,7 +45,8 @@ def _datasets() -> Iterator[tuple[str, ...]]:
 
 
 def _arms() -> Iterator[tuple[str, ...]]:
-    from lico_bench.training import ARMS
+    with loading("ls", "torch"):
+        from lico_bench.training import ARMS
 
     for name in ARMS:
         yield name, ARMS[name].summary, ARMS[name].source
@@ -51,7 +54,9 @@ def _arms() -> Iterator[tuple[str, ...]]:
 
 def _methods() -> Iterator[tuple[str, ...]]:
     from lico_bench.registry import keyword_defaults
-    from lico_bench.saliency import SALIENCY
+
+    with loading("ls", "torch"):
+        from lico_bench.saliency import SALIENCY
 
     for name in SALIENCY:
         entry = SALIENCY[name]
@@ -61,7 +66,8 @@ def _methods() -> Iterator[tuple[str, ...]]:
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
-    from lico_bench.metrics import METRICS
+    with loading("ls", "torch"):
+        from lico_bench.metrics import METRICS
 
     better = {True: "higher is better", False: "lower is better", None: "descriptive"}
     for name in METRICS:
@@ -87,7 +93,8 @@ def _protocols() -> Iterator[tuple[str, ...]]:
 
 
 def _backbones() -> Iterator[tuple[str, ...]]:
-    from lico_bench.models import BACKBONES
+    with loading("ls", "torch"):
+        from lico_bench.models import BACKBONES
 
     for name in BACKBONES:
         entry = BACKBONES[name]
@@ -95,7 +102,8 @@ def _backbones() -> Iterator[tuple[str, ...]]:
 
 
 def _encoders() -> Iterator[tuple[str, ...]]:
-    from lico_bench.models import ENCODERS
+    with loading("ls", "torch"):
+        from lico_bench.models import ENCODERS
 
     for name in ENCODERS:
         yield name, ENCODERS[name].title, ENCODERS[name].source

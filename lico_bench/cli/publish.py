@@ -7,16 +7,22 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 
 def publish(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     folder: Annotated[Path, typer.Argument(help="Where the copy goes; a place without a run.")],
 ) -> None:
     """Copy what the numbers of a run rest on: no weights, curves and pictures. Report it as any."""
-    from rich.console import Console
+    from lico_bench.store.whereabouts import check_is_run
 
-    from lico_bench.store import read_run
-    from lico_bench.store.publishing import publish as publish_run
+    check_is_run(run)
+    with loading("publish", "pandas"):
+        from rich.console import Console
+
+        from lico_bench.store import read_run
+        from lico_bench.store.publishing import publish as publish_run
 
     copy = publish_run(read_run(run), folder)
     files = [path for path in copy.path.rglob("*") if path.is_file()]

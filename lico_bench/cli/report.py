@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 HISTORY = Path("results/history")
 
 
@@ -21,12 +23,21 @@ def report(
     ] = None,
 ) -> None:
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
-    from rich.console import Console
-
-    from lico_bench.cli.progress import working
     from lico_bench.errors import InvalidInputError
-    from lico_bench.report import build_history, build_report, gather, show_summary
-    from lico_bench.store import newest_run, read_run
+    from lico_bench.store.whereabouts import check_is_run
+
+    if out is not None and len(runs or ()) < 2:
+        raise InvalidInputError(
+            "--out: expected several runs, got one; the report of a run goes into its own folder"
+        )
+    for run in runs or ():
+        check_is_run(run)
+    with loading("report", "pandas", "matplotlib"):
+        from rich.console import Console
+
+        from lico_bench.cli.progress import working
+        from lico_bench.report import build_history, build_report, gather, show_summary
+        from lico_bench.store import newest_run, read_run
 
     console = Console()
     if runs is not None and len(runs) > 1:
@@ -34,10 +45,6 @@ def report(
             html = build_history([read_run(run) for run in runs], out or HISTORY).html
         console.print(f"History: {html}", highlight=False, markup=False, soft_wrap=True)
         return
-    if out is not None:
-        raise InvalidInputError(
-            "--out: expected several runs, got one; the report of a run goes into its own folder"
-        )
     folder = read_run(runs[0]) if runs else newest_run()
     with working(console, "Comparing the arms"):
         content = gather(folder)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lico_bench.cli.ending import end_run, reporter_for
+from lico_bench.cli.loading import loading
+from lico_bench.cli.names import check_suite
 from lico_bench.cli.plan import show_plan
 from lico_bench.cli.suite_options import suite_of
 
@@ -104,14 +106,20 @@ def run(
     # What makes the suite is read from the context, which knows what was typed.
     from rich.console import Console
 
-    from lico_bench.bench import ExecutorOptions, make_plan
-    from lico_bench.bench.precision import settle_precision
+    from lico_bench.bench import ExecutorOptions
 
     console = Console()
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
     asked = suite_of(context.params, file=suite, given=_given(context), root=data_root)
+    check_suite(asked, executor, data_root)
+    with loading("run", "torch"):
+        from lico_bench.bench import make_plan
+        from lico_bench.bench.precision import settle_precision
+        from lico_bench.runtime import pick_device
+
+    pick_device(device)  # told before the data are looked at
     made = make_plan(asked, root=data_root, device=device)
     folder = out or Path("results") / made.name
     made, notes = settle_precision(made, folder, device)

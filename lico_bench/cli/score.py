@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lico_bench.cli.ending import end_run, reporter_for
+from lico_bench.cli.loading import loading
+from lico_bench.cli.names import check_names
 from lico_bench.cli.options import split_names
 
 if TYPE_CHECKING:
@@ -62,17 +64,31 @@ def score(
     ] = False,
 ) -> None:
     """Explain and score your own model, or two as a pair, on a folder of pictures."""
-    from rich.console import Console
+    from lico_bench.bench.own_request import name_models
+    from lico_bench.checks import check_count
+    from lico_bench.data.own_files import find_pictures, read_class_names
+    from lico_bench.metrics import PROTOCOLS
 
-    from lico_bench.bench.own_scoring import score_own
-    from lico_bench.bench.own_suite import load_models, plan_own
-    from lico_bench.data.folder import load_folder, read_class_names
-    from lico_bench.evaluation import Question
-    from lico_bench.runtime import pick_device
+    for option, count in (("--limit", limit), ("--image-size", image_size)):
+        if count is not None:
+            check_count(option, count)
+    check_names("saliency method", split_names(methods))
+    check_names("metric", split_names(metrics))
+    PROTOCOLS[protocol]
+    names = None if classes is None else read_class_names(classes)
+    name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
+    find_pictures(images)
+    with loading("score", "torch"):
+        from rich.console import Console
+
+        from lico_bench.bench.own_scoring import score_own
+        from lico_bench.bench.own_suite import load_models, plan_own
+        from lico_bench.data.folder import load_folder
+        from lico_bench.evaluation import Question
+        from lico_bench.runtime import pick_device
 
     console = Console()
     question = Question.of(split_names(methods), split_names(metrics), protocol, limit)
-    names = None if classes is None else read_class_names(classes)
     models = load_models(
         model, weights or [], arms=split_names(arms), layer=layer, normalise=normalise,
         device=pick_device(device),

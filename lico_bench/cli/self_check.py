@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+from lico_bench.cli.names import check_names
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lico_bench.evaluation.known_answers import Finding, SelfCheck
 
 EXIT_FAILED = 1
+SCENES = ("planted_cue", "plain")
 LOG_WIDTH = 140  # of a pipe or file, which knows none
 
 
@@ -40,11 +44,21 @@ def self_check(
     With --load and no name, what the file registers is asked. Exit codes: 0 all answers are as
     they must be, 1 a check failed, 2 bad input.
     """
-    from rich.console import Console
+    from lico_bench.checks import check_choice, check_count
+    from lico_bench.errors import MissingDataError
 
-    from lico_bench.cli.progress import working
-    from lico_bench.evaluation.known_answers import load_entries
-    from lico_bench.evaluation.known_answers import self_check as ask
+    check_choice("scenes", scenes, SCENES)
+    check_count("--seed", seed, at_least=0)
+    if load is None:
+        check_names("metric or method", names or ())
+    elif not load.is_file():
+        raise MissingDataError(f"--load {load}: no such file; name a Python file")
+    with loading("self-check", "torch"):
+        from rich.console import Console
+
+        from lico_bench.cli.progress import working
+        from lico_bench.evaluation.known_answers import load_entries
+        from lico_bench.evaluation.known_answers import self_check as ask
 
     asked = tuple(names or ())
     if load is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.loading import loading
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,19 +36,19 @@ def verify(
 
     Exit codes: 0 whole, 1 damaged or computed otherwise, 2 bad input.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from lico_bench.store.whereabouts import check_is_run
 
-    from lico_bench.bench.verifying import repair as set_damaged_aside
-    from lico_bench.bench.verifying import verify_run
-    from lico_bench.errors import MissingDataError
-    from lico_bench.store import RunFolder
+    if not (run / "cells").is_dir():  # a damaged run may have lost its manifest
+        check_is_run(run)
+    with loading("verify", "pandas"):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from lico_bench.bench.verifying import repair as set_damaged_aside
+        from lico_bench.bench.verifying import verify_run
+        from lico_bench.store import RunFolder
 
     console, folder = Console(), RunFolder(run)
-    if not (folder.manifest_path.is_file() or (run / "cells").is_dir()):
-        raise MissingDataError(
-            f"{run} is not a run folder (no manifest.json); name one that `lico-bench run` made"
-        )
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task("checking", total=None)
         found = verify_run(folder, progress=lambda n, of: bars.update(task, completed=n, total=of))
@@ -62,11 +64,12 @@ def verify(
 def _sample(
     run: Path, num_rows: int, data_root: Path | None, device: str, console: Console
 ) -> None:
-    from lico_bench.bench.sampling import recompute_sample
     from lico_bench.cli.progress import working
-    from lico_bench.store import read_run
 
     with working(console, f"Computing {num_rows:,} rows again"):
+        from lico_bench.bench.sampling import recompute_sample
+        from lico_bench.store import read_run
+
         sampled = recompute_sample(read_run(run), num_rows, root=data_root, device=device)
     _show_sample(sampled, console)
     if not sampled.is_within:

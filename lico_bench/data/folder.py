@@ -15,19 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lico_bench.checks import LONGEST_TITLE, check_count, is_title
+from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.geometry import Fit
 from lico_bench.data.image_files import open_picture, stored_picture
 from lico_bench.data.index_files import comparable
 from lico_bench.data.listing import Faults, Listing, check_ids, digest_of
+from lico_bench.data.own_files import find_pictures, folders_in, pictures_in
 from lico_bench.data.pictures import FilePictures
-from lico_bench.data.readers.class_folders import SUFFIXES
 from lico_bench.data.reading import without_broken
-from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.errors import BrokenFileError, InvalidInputError
 
 USUAL_SIZE = 224  # px; what most published classifiers were trained at
-SPLIT_NAMES = {"train", "val", "valid", "test"}
 # ImageNet's, the usual colour of "nothing" where nobody knows what a model was trained on.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -117,21 +116,11 @@ def load_folder(
     """
     if image_size is not None:
         check_count("--image-size", image_size)
-    if not folder.is_dir():
-        raise MissingDataError(f"no such folder: {folder}; correct --images")
-    folder = folder.resolve()
-    loose = _pictures_in(folder, deep=False)
-    class_folders = [f for f in _folders_in(folder) if _pictures_in(f, deep=True)]
-    if not loose and not class_folders:
-        raise MissingDataError(
-            f"{folder}: no pictures ({', '.join(SUFFIXES)}) in it or in class folders below it; "
-            "correct --images"
-        )
-    _check_titles(folder, [folder.name, *(f.name for f in class_folders)])
+    folder, loose, class_folders = find_pictures(folder)
     listing = _labelled(folder, classes, loose) if class_folders else _unlabelled(folder, loose)
     names = tuple(classes or ())
     if class_folders and classes is None:
-        names = tuple(f.name for f in _folders_in(folder))
+        names = tuple(f.name for f in folders_in(folder))
     fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
     faults = Faults(skip=skip_broken)
     found_count = len(listing)
@@ -166,34 +155,6 @@ def load_pictures(
     return found.dataset
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """The names in a file of one per line, in index order.
-
-    Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is no text, names no class, or one twice.
-    """
-    if not path.is_file():
-        raise MissingDataError(f"no such file: {path}; correct --classes")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise BrokenFileError(f"{path}: expected text, one class name per line") from error
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not names:
-        raise BrokenFileError(f"{path}: expected one class name per line, got none")
-    odd = next((name for name in names if not is_title(name)), None)
-    if odd is not None:
-        raise BrokenFileError(
-            f"{path}: expected names of at most {LONGEST_TITLE} signs without control signs, got "
-            f"'{odd[:60]}'; mend that line"
-        )
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise BrokenFileError(f"{path}: the class '{twice}' is named twice; number one of them")
-    return names
-
-
 def natural_size(files: Sequence[Path | bytes]) -> int:
     """The side in px of pictures that are all squares of one size up to 224; else 224."""
     side = 0
@@ -205,31 +166,12 @@ def natural_size(files: Sequence[Path | bytes]) -> int:
     return side or USUAL_SIZE
 
 
-def _check_titles(folder: Path, names: Sequence[str]) -> None:
-    """Raise unless names of folders can be shown: they become those of the classes."""
-    for name in names:
-        if name and not is_title(name):
-            raise InvalidInputError(
-                f"{folder}: a folder is called '{name}', with control signs or letters that are "
-                "no UTF-8; rename it"
-            )
-
-
 def _size(file: Path | bytes) -> tuple[int, int]:
     try:
         with open_picture(file, "", "") as image:
             return stored_picture(image).upright
     except (OSError, BrokenFileError):
         return 0, 0  # told with its name when it is decoded
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def _pictures_in(folder: Path, *, deep: bool) -> list[Path]:
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(f for f in found if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
 
 
 def _unlabelled(folder: Path, files: list[Path]) -> Listing:
@@ -243,16 +185,15 @@ def _unlabelled(folder: Path, files: list[Path]) -> Listing:
 
 
 def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) -> Listing:
-    class_folders = _folders_in(folder)
+    class_folders = folders_in(folder)
     names = [f.name for f in class_folders]
-    _refuse_splits(folder, names)
     # Names in a list may be spelt with blanks for underscores; folders are what they are.
     key = str if classes is None else comparable
     index = {key(name): number for number, name in enumerate(classes or names)}
     files: list[Path] = []
     labels: list[int] = []
     for place in class_folders:
-        found = _pictures_in(place, deep=True)
+        found = pictures_in(place, deep=True)
         if key(place.name) not in index:
             raise InvalidInputError(
                 f"{place}: --classes has no '{place.name}'; name the folders as in that file "
@@ -270,14 +211,6 @@ def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) ->
             "(10 before 2); --classes gives another order"
         )
     return replace(listing, labels=np.array(labels, dtype=np.int64), notes=tuple(notes))
-
-
-def _refuse_splits(folder: Path, names: list[str]) -> None:
-    if {name.lower() for name in names} <= SPLIT_NAMES:
-        raise InvalidInputError(
-            f"{folder}: its folders are splits ({', '.join(names)}), not classes; name one of "
-            f"them, --images {folder / names[-1]}"
-        )
 
 
 def _counts_past_nine(names: list[str]) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from torch import Tensor
 
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -41,6 +40,8 @@ def _glyph_mask(character: str, font: str) -> Tensor:
         raise BrokenFileError(
             f"font {font} has no shape for {character!r}; choose another character in the card"
         )
+    from scipy import ndimage  # a second to import
+
     shape = canvas.crop(box)
     room = RASTER_PX - 2 * MARGIN_PX
     scale = room / max(shape.size)

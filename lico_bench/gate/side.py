@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.stats import as_frame
 from lico_bench.store import read_run
+from lico_bench.store.whereabouts import split_side
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,8 @@ def read_side(text: str) -> Side:
         MissingDataError: if there is no such run.
         UnknownNameError: for an arm that the run lacks.
     """
-    folder, colon, arm = text.rpartition(":")
-    if colon and arm and not Path(text).is_dir():
-        return Side.of(read_run(folder), name=text, arm=arm)
-    return Side.of(read_run(text), name=text)
+    folder, arm = split_side(text)
+    return Side.of(read_run(folder), name=text, arm=arm)
 
 
 def pair_arms(first: Side, second: Side) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from lico_bench.data.filters import filtered, gaussian
@@ -50,6 +49,8 @@ def near_box(sigma_px: float, side_px: int) -> Tensor:
     """
     point = torch.zeros(side_px, dtype=torch.float64)
     point[side_px // 2] = 1
+    from scipy import ndimage  # a second to import
+
     return torch.from_numpy(ndimage.gaussian_filter1d(point.numpy(), sigma_px)).float()
 
 

@@ -20,27 +20,18 @@ from torch import Tensor, nn
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.models.classifier import declare_mean_colour
 from lico_bench.models.forwards import scoring
+from lico_bench.models.normalisation import (
+    IMAGENET,
+    NO_NORMALISATION,
+    Normalisation,
+    parse_normalisation,
+)
 from lico_bench.models.own_factory import build_network
 from lico_bench.models.own_weights import fill_network, weights_digest
 from lico_bench.models.tap import explanation_layer, tap
-from lico_bench.records import IMAGENET_MEAN, Output
+from lico_bench.records import Output
 
-Rgb = tuple[float, float, float]
-IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 IMAGENET_CLASSES = 1000
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """What is done to pictures in [0, 1] before the network sees them: minus mean, over std."""
-
-    name: str
-    mean: Rgb = (0.0, 0.0, 0.0)
-    std: Rgb = (1.0, 1.0, 1.0)
-
-
-NO_NORMALISATION = Normalisation("none")
-IMAGENET = Normalisation("imagenet", IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -99,6 +90,8 @@ def load_own(
         UnknownNameError: for a layer that the network does not have; near matches are named.
     """
     network = build_network(reference)
+    if layer is not None:
+        _check_layer(network, layer)  # before the weights are read, which may take a while
     notes = [] if weights is None else list(fill_network(network, weights))
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")
@@ -106,9 +99,8 @@ def load_own(
         notes.append(f"{reference}: no --weights, so those that the factory made are taken")
     if network.training:
         notes.append(f"{reference}: handed over in training mode, scored in evaluation mode")
-    normalisation = parse_normalisation(normalise, network)
+    normalisation = _normalisation_of(network, normalise)
     if layer is not None:
-        _check_layer(network, layer)
         open_network: Any = network
         open_network.explanation_layer = layer  # as our own classifiers declare it
     digest = weights_digest(network)
@@ -118,30 +110,6 @@ def load_own(
         declare_mean_colour(network, normalisation.mean)
     title = _title_of(reference)
     return OwnModel(network, title, reference, weights, digest, normalisation, layer, tuple(notes))
-
-
-def parse_normalisation(text: str | None, network: nn.Module) -> Normalisation:
-    """`imagenet`, `none`, or three means, a slash and three deviations.
-
-    Raises:
-        InvalidInputError: for anything else.
-    """
-    if text is None:
-        return IMAGENET if is_of_torchvision(network) else NO_NORMALISATION
-    for known in (IMAGENET, NO_NORMALISATION):
-        if text == known.name:
-            return known
-    try:
-        mean, std = (tuple(map(float, part.split(","))) for part in text.split("/"))
-        (m1, m2, m3), (s1, s2, s3) = mean, std
-    except ValueError as error:
-        raise InvalidInputError(
-            f"--normalise '{text}': expected imagenet, none, or six numbers in the range of "
-            "[0, 1] pictures, such as 0.5,0.5,0.5/0.25,0.25,0.25"
-        ) from error
-    if not min(std) > 0:
-        raise InvalidInputError(f"--normalise '{text}': expected deviations above 0")
-    return Normalisation(text, (m1, m2, m3), (s1, s2, s3))
 
 
 def is_of_torchvision(network: nn.Module) -> bool:
@@ -190,6 +158,12 @@ def suggest_layer(network: nn.Module, image: Tensor) -> str | None:
     with _watching(network, names), scoring(network):
         network(image)
     return names[-1] if names else None
+
+
+def _normalisation_of(network: nn.Module, told: str | None) -> Normalisation:
+    if told is not None:
+        return parse_normalisation(told)
+    return IMAGENET if is_of_torchvision(network) else NO_NORMALISATION
 
 
 def _title_of(reference: str) -> str:

@@ -17,10 +17,9 @@ from typing import Any
 
 from torch import nn
 
-from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError, UnknownNameError
+from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
+from lico_bench.models.own_reference import Reference, parse_reference, unknown_name
 from lico_bench.runtime import seeded
-
-EXAMPLES = "torchvision.models:resnet18 or path/to/file.py:build"
 
 
 def build_network(reference: str) -> nn.Module:
@@ -35,18 +34,13 @@ def build_network(reference: str) -> nn.Module:
         MissingDataError: if there is no such file or module.
         UnknownNameError: if the module has no such name.
     """
-    place, colon, name = reference.rpartition(":")
-    if not (place and colon and name.isidentifier()):
-        raise InvalidInputError(
-            f"model '{reference}': expected package.module:name or path/to/file.py:name, "
-            f"such as {EXAMPLES}"
-        )
-    with _importable(_folders(place)):
+    asked = parse_reference(reference)
+    with _importable(_folders(asked)):
         with seeded(0, "import of an own model"):
-            found = _named(_module(place), name, place)
+            found = _named(_module(asked), asked)
         if isinstance(found, nn.Module):
             return copy.deepcopy(found)
-        _check_callable(found, reference, name)
+        _check_callable(found, reference, asked.name)
         with seeded(0, "own model"), _explained(f"model '{reference}': calling it failed"):
             network = found()
     if not isinstance(network, nn.Module):
@@ -57,9 +51,9 @@ def build_network(reference: str) -> nn.Module:
     return network
 
 
-def _folders(place: str) -> list[str]:
+def _folders(asked: Reference) -> list[str]:
     here = str(Path.cwd())
-    return [str(Path(place).resolve().parent), here] if place.endswith(".py") else [here]
+    return [here] if asked.file is None else [str(asked.file.resolve().parent), here]
 
 
 @contextmanager
@@ -74,9 +68,10 @@ def _importable(folders: list[str]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _module(place: str) -> ModuleType:
-    if place.endswith(".py"):
-        return _module_of_file(Path(place))
+def _module(asked: Reference) -> ModuleType:
+    if asked.file is not None:
+        return _module_of_file(asked.file)
+    place = asked.place
     try:
         found = importlib.util.find_spec(place)
     except (ModuleNotFoundError, ValueError):
@@ -93,8 +88,6 @@ def _module(place: str) -> ModuleType:
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise MissingDataError(f"no such file: {path}; correct --model")
     path = path.resolve()
     name = f"own_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -111,12 +104,11 @@ def _module_of_file(path: Path) -> ModuleType:
     return module
 
 
-def _named(module: ModuleType, name: str, place: str) -> Any:
-    if not hasattr(module, name):
+def _named(module: ModuleType, asked: Reference) -> Any:
+    if not hasattr(module, asked.name):
         known = [n for n in dir(module) if callable(getattr(module, n)) and not n.startswith("_")]
-        near = UnknownNameError.of(f"name in {place}:", name, known)
-        raise near if len(known) < 30 else UnknownNameError(str(near).partition(" known: ")[0])
-    return getattr(module, name)
+        raise unknown_name(asked, known)
+    return getattr(module, asked.name)
 
 
 def _check_callable(found: Any, reference: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,10 +62,11 @@ def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
     declared = getattr(model, "explanation_layer", None)
     if isinstance(declared, str):
         return declared
-    from torchvision.models import ResNet  # a second to import
+    if "torchvision" in sys.modules:  # else it is none of its networks; seconds to import
+        from torchvision.models import ResNet
 
-    if isinstance(model, ResNet):
-        return "layer4"
+        if isinstance(model, ResNet):
+            return "layer4"
     raise InvalidInputError(
         "the model does not say which layer to explain; pass layer='...', "
         "the dotted name of its last convolutional module"

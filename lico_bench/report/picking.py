@@ -18,7 +18,6 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lico_bench.report.content import SETTING, Block, Content
 from lico_bench.report.stored_pictures import stored_map
@@ -69,6 +68,8 @@ def map_difference(one: Floats, other: Floats) -> Floats:
 
     Source: Spearman, 1904; ties share their mean rank. Flat maps: see the top of this file.
     """
+    from scipy.stats import rankdata  # a second to import
+
     ranks, others = (rankdata(maps, axis=1) for maps in (one, other))
     ranks -= ranks.mean(1, keepdims=True)
     others -= others.mean(1, keepdims=True)

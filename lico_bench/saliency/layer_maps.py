@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_targets
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import explanation_layer, logits_of, tap
+from lico_bench.models import explanation_layer, logits_of
+from lico_bench.models.tap import tap
 
 
 def layer_activation(

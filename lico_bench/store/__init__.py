@@ -1,28 +1,59 @@
-"""Rows on disk: files that appear whole or not at all, and the layout of a run folder."""
+"""Rows on disk: files that appear whole or not at all, and the layout of a run folder.
 
-from lico_bench.store.cell_folder import SCORE_TABLES, CellFolder
-from lico_bench.store.files import (
-    merge_parquet,
-    read_json,
-    read_parquet,
-    write_bytes,
-    write_json,
-    write_parquet,
-)
-from lico_bench.store.integrity import (
-    Damage,
-    check_cell,
-    mend_cell,
-    seal_cell,
-    set_aside,
-)
-from lico_bench.store.leftovers import sweep_leftovers
-from lico_bench.store.lock import RunLock
-from lico_bench.store.run_folder import (
-    RunFolder,
-    newest_run,
-    read_run,
-)
+Names load what they need when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lico_bench.registry import at_first_use
+
+if TYPE_CHECKING:
+    from lico_bench.store.cell_folder import SCORE_TABLES, CellFolder
+    from lico_bench.store.files import (
+        merge_parquet,
+        read_json,
+        read_parquet,
+        write_bytes,
+        write_json,
+        write_parquet,
+    )
+    from lico_bench.store.integrity import (
+        Damage,
+        check_cell,
+        mend_cell,
+        seal_cell,
+        set_aside,
+    )
+    from lico_bench.store.leftovers import sweep_leftovers
+    from lico_bench.store.lock import RunLock
+    from lico_bench.store.run_folder import (
+        RunFolder,
+        newest_run,
+        read_run,
+    )
+
+_HOMES = {
+    "CellFolder": "cell_folder",
+    "Damage": "integrity",
+    "RunFolder": "run_folder",
+    "RunLock": "lock",
+    "SCORE_TABLES": "cell_folder",
+    "check_cell": "integrity",
+    "mend_cell": "integrity",
+    "merge_parquet": "files",
+    "newest_run": "run_folder",
+    "read_json": "files",
+    "read_parquet": "files",
+    "read_run": "run_folder",
+    "seal_cell": "integrity",
+    "set_aside": "integrity",
+    "sweep_leftovers": "leftovers",
+    "write_bytes": "files",
+    "write_json": "files",
+    "write_parquet": "files",
+}
 
 __all__ = [
     "SCORE_TABLES",
@@ -44,3 +75,5 @@ __all__ = [
     "write_json",
     "write_parquet",
 ]
+
+__getattr__ = at_first_use(__name__, _HOMES)

@@ -13,9 +13,10 @@ from lico_bench.store.digests import SEAL, is_sealed_right, sealed
 from lico_bench.store.files import read_json, write_json
 from lico_bench.store.foreign import check_manifest
 from lico_bench.store.lock import LOCK
+from lico_bench.store.whereabouts import MANIFEST, check_is_run
 
 FORMAT = 1
-OURS = ("manifest.json", LOCK, "cells", "damaged", "report")  # what a run folder is made of
+OURS = (MANIFEST, LOCK, "cells", "damaged", "report")  # what a run folder is made of
 _SUITE_KEY = re.compile(rb'"suite_key": "([0-9a-f]{12})"')
 
 
@@ -32,11 +33,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         BrokenFileError: if it is unreadable, not what was written, of another format, or says
             what no reader can use.
     """
-    if not path.is_file():
-        raise MissingDataError(
-            f"{path.parent} is not a run folder (no manifest.json); "
-            "name one that `lico-bench run` made"
-        )
+    check_is_run(path.parent)
     manifest = read_json(path)
     # With a seal that is wrong, the format may be what is damaged.
     if not isinstance(manifest, dict) or (

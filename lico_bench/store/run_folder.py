@@ -39,6 +39,7 @@ from lico_bench.store.manifests import (
 )
 from lico_bench.store.many_rows import Where, join_rows, keep_rows
 from lico_bench.store.stored_gallery import with_pictures
+from lico_bench.store.whereabouts import MANIFEST
 
 # Columns of rows and curves that hold texts; one that stands in many rows is read once.
 TEXTS = (
@@ -78,7 +79,7 @@ class RunFolder:
     @property
     def manifest_path(self) -> Path:
         """Where the manifest is; a folder without one is no run."""
-        return self.path / "manifest.json"
+        return self.path / MANIFEST
 
     def manifest(self) -> dict[str, Any]:
         """What this run is.
@@ -317,7 +318,7 @@ def newest_run(
     Raises:
         MissingDataError: if there is none.
     """
-    manifests = list(results.glob("*/manifest.json")) if results.is_dir() else []
+    manifests = list(results.glob(f"*/{MANIFEST}")) if results.is_dir() else []
 
     def changed(path: Path) -> float:
         # The lock is touched by who looks whether there is something to do.

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
+# A command tells on stderr what it loads; with these loaded, stderr holds its errors alone.
+import matplotlib as mpl  # noqa: F401
+import pandas as pd  # noqa: F401
 import pytest
+import torch  # noqa: F401
 
 from lico_bench.cli import main
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 import lico_bench
-from lico_bench.data.folder import load_folder, natural_size, read_class_names
+from lico_bench.data.folder import load_folder, natural_size
+from lico_bench.data.own_files import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 
 

@@ -28,8 +28,9 @@ from lico_bench.claims import read_claims
 from lico_bench.claims.published import read_published
 from lico_bench.data import load_dataset
 from lico_bench.data.cards import read_card
-from lico_bench.data.folder import load_folder, read_class_names
+from lico_bench.data.folder import load_folder
 from lico_bench.data.geometry import Fit
+from lico_bench.data.own_files import read_class_names
 from lico_bench.data.pictures import FilePictures
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.data.unpacking import unpack_tar

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from lico_bench.checks import is_name, is_plain, is_title
 from lico_bench.cli import main
-from lico_bench.data.folder import load_folder, read_class_names
+from lico_bench.data.folder import load_folder
+from lico_bench.data.own_files import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, plain
 from lico_bench.gate import check, github_annotations, junit_xml, markdown, verdict_table
 from lico_bench.gate.reference import read_reference, write_reference

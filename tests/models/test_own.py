@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
-from lico_bench.models.own import IMAGENET_STD, load_own, suggest_layer, try_model
+from lico_bench.models.normalisation import IMAGENET_STD
+from lico_bench.models.own import load_own, suggest_layer, try_model
 from lico_bench.models.own_weights import weights_digest
 from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import explain

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.models import build_classifier, tap
+from lico_bench.models import build_classifier
+from lico_bench.models.tap import tap
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.bench.reporter import Reporter
 from lico_bench.checks import check_count
 from lico_bench.registry import Registry
-from lico_bench.store import RunFolder
+
+if TYPE_CHECKING:
+    from lico_bench.bench.plan import Plan, PlannedCell
+    from lico_bench.bench.reporter import Reporter
+    from lico_bench.store import RunFolder
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import numpy as np
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import comparable, folder_index
 from lico_bench.data.listing import Faults, Listing, Reader
+from lico_bench.data.own_files import SUFFIXES
 from lico_bench.data.readers import READERS
 from lico_bench.errors import BrokenFileError
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:

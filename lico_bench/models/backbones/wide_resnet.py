@@ -69,9 +69,18 @@ def conv3x3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
 
 
-for _depth, _width in ((10, 1), (10, 2), (16, 1), (16, 2), (28, 2), (28, 8), (28, 10)):
+SIZES = {
+    "wrn_10_1": (10, 1),
+    "wrn_10_2": (10, 2),
+    "wrn_16_1": (16, 1),
+    "wrn_16_2": (16, 2),
+    "wrn_28_2": (28, 2),
+    "wrn_28_8": (28, 8),
+    "wrn_28_10": (28, 10),
+}
+for _name, (_depth, _width) in SIZES.items():
     BACKBONES.add(
-        f"wrn_{_depth}_{_width}",
+        _name,
         Backbone(
             title=f"WRN-{_depth}-{_width}",
             build=partial(build_wide_resnet, _depth, _width),
