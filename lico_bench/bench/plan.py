@@ -28,7 +28,7 @@ from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
 # Raised when a change in training or scoring makes stored cells of the same recipe another thing.
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 
 @dataclass(frozen=True)

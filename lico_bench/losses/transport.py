@@ -1,14 +1,14 @@
 """Entropic optimal transport between the channels of an image and the tokens of its prompt.
 
-Source: Lei et al., NeurIPS 2023, section 3.2; Cuturi, NeurIPS 2013. POT solves the problem. Each
-option is named with the code that computes it; revisions are in BENCHMARK.md.
+Source: Lei et al., NeurIPS 2023, section 3.2; Cuturi, NeurIPS 2013. Each option is
+named with the code that computes it; revisions are in BENCHMARK.md.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ Gradient = Literal["cost", "full", "none"]
 Kind = Literal["squared", "cosine"]
 GRADIENTS = ("cost", "full", "none")
 OUT_OF_REACH = 200.0  # in units of epsilon; exp(-200) is 0 in float32
+MOST_SPREAD = 40.0  # of a cost, in units of epsilon, up to which exp(-C / epsilon) is scaled itself
+CHECK_EVERY = 10  # iterations between looks at the marginals, as POT does
 MASS_SLACK = 1e-4  # of the sum of a problem's column masses; float32 adds a thousand to 1e-6
 
 
@@ -50,7 +52,7 @@ def sinkhorn(
     column_mass: Tensor | None = None,
     gradient: Gradient = "cost",
 ) -> Transport:
-    """Plans P = argmin ⟨P, C⟩ - ε H(P) with uniform row sums, by Sinkhorn in the log domain.
+    """Plans P = argmin ⟨P, C⟩ - ε H(P) with uniform row sums, by Sinkhorn's iterations.
 
     H(P) = -Σ_nm P_nm log P_nm. The potentials start at 0 and take turns, rows first.
 
@@ -73,12 +75,11 @@ def sinkhorn(
         InvalidInputError: for a cost that is not (B, N, M) and finite, or too large for ε; for an ε
             that is not above 0; for masses that are negative or do not sum to 1.
 
-    Source: Cuturi, NeurIPS 2013; solved and differentiated by `ot.solve_batch` of POT. Differs: the
-    released LICO code stops on the mean change of the potentials, POT on the error of the row sums,
-    checked at every tenth iteration.
+    Source: Cuturi, NeurIPS 2013. Where C spreads over at most 40 ε and the plan is held, the kernel
+    is scaled here; else `ot.solve_batch` of POT solves in the log domain, and differentiates.
+    Differs: the released LICO code stops on the mean change of the potentials, this and POT on the
+    error of the row sums, checked at every tenth iteration.
     """
-    import ot.batch  # seconds to import; only a transport needs it
-
     check_positive("epsilon", epsilon)
     check_positive("tolerance", tolerance)
     check_count("max_iterations", max_iterations)
@@ -93,23 +94,66 @@ def sinkhorn(
         fixed = single.detach()
         rows = torch.full_like(fixed[:, :, 0], 1 / cost.shape[1])
         columns = _column_mass(fixed, column_mass)
-        _check_values(fixed, columns, epsilon)
-        with torch.set_grad_enabled(gradient == "full" and torch.is_grad_enabled()):
-            # POT starts with a potential of 0 everywhere: only out of reach is a massless column
-            # without any say in the first iteration. From then on its potential is -inf, its mass
-            # exactly 0; an infinite cost would make that potential NaN.
-            away = fixed.amax() + OUT_OF_REACH * epsilon
-            reach = torch.where(columns[:, None] > 0, single, away)
-            solved = ot.batch.solve_batch(
-                reach, epsilon, a=rows, b=columns, max_iter=max_iterations, tol=tolerance,
-                method="log_sinkhorn", grad="autodiff" if gradient == "full" else "detach",
-            )  # fmt: skip
+        spread = _check_values(fixed, columns, epsilon) / epsilon
+        options = _Options(epsilon, max_iterations, tolerance)
+        if gradient != "full" and spread <= MOST_SPREAD:
+            plan, iterations = _scaled(fixed, rows, columns, options)
+        else:
+            with torch.set_grad_enabled(gradient == "full" and torch.is_grad_enabled()):
+                plan, iterations = _in_log_domain(
+                    single, rows, columns, options, differentiates=gradient == "full"
+                )
         return Transport(
-            plan=solved.plan,
-            cost=(solved.plan * (fixed if gradient == "none" else single)).sum(dim=(1, 2)),
-            iterations=int(solved.log["n_iter"]) + 1,
-            converged=(solved.plan.detach().sum(2) - rows).norm(dim=1) < tolerance,
+            plan=plan,
+            cost=(plan * (fixed if gradient == "none" else single)).sum(dim=(1, 2)),
+            iterations=iterations,
+            converged=(plan.detach().sum(2) - rows).norm(dim=1) < tolerance,
         )
+
+
+class _Options(NamedTuple):
+    epsilon: float
+    max_iterations: int
+    tolerance: float
+
+
+def _scaled(cost: Tensor, rows: Tensor, columns: Tensor, options: _Options) -> tuple[Tensor, int]:
+    """Plan and iterations by scaling exp(-C / ε) itself: a tenth of the time of the log domain.
+
+    The same iterates: u = a / (K v), v = b / (Kᵀ u) are the exponentials of the potentials. In
+    float32 they stay in range up to `MOST_SPREAD`.
+    """
+    # The least cost of a row moves into its factor, so that no row of the kernel is all small.
+    kernel = torch.exp((cost.amin(2, keepdim=True) - cost) / options.epsilon)
+    mirrored = kernel.transpose(1, 2).contiguous()
+    right = (columns > 0).to(cost.dtype)[:, :, None]  # a massless column never has any say
+    wanted = rows[:, :, None], columns[:, :, None]
+    for iteration in range(options.max_iterations):
+        left = wanted[0] / torch.bmm(kernel, right)
+        right = wanted[1] / torch.bmm(mirrored, left)
+        if iteration % CHECK_EVERY == 0:
+            sums = left * torch.bmm(kernel, right)
+            if float((sums - wanted[0]).norm(dim=1).amax()) < options.tolerance:
+                break
+    return left * kernel * right.transpose(1, 2), iteration + 1
+
+
+def _in_log_domain(
+    cost: Tensor, rows: Tensor, columns: Tensor, options: _Options, *, differentiates: bool
+) -> tuple[Tensor, int]:
+    """Plan and iterations by POT, for any ε, and where the gradient goes through the iterations."""
+    import ot.batch  # seconds to import; most transports do without
+
+    # POT starts with a potential of 0 everywhere: only out of reach is a massless column without
+    # any say in the first iteration. From then on its potential is -inf, its mass exactly 0; an
+    # infinite cost would make that potential NaN.
+    away = cost.detach().amax() + OUT_OF_REACH * options.epsilon
+    solved = ot.batch.solve_batch(
+        torch.where(columns[:, None] > 0, cost, away), options.epsilon, a=rows, b=columns,
+        max_iter=options.max_iterations, tol=options.tolerance, method="log_sinkhorn",
+        grad="autodiff" if differentiates else "detach",
+    )  # fmt: skip
+    return solved.plan, int(solved.log["n_iter"]) + 1
 
 
 def transport_cost(
@@ -249,8 +293,8 @@ def _column_mass(cost: Tensor, mass: Tensor | None) -> Tensor:
     return mass.detach().to(cost.dtype)
 
 
-def _check_values(cost: Tensor, columns: Tensor, epsilon: float) -> None:
-    """All that needs the values themselves, in one look at the device."""
+def _check_values(cost: Tensor, columns: Tensor, epsilon: float) -> float:
+    """All that needs the values themselves, in one look at the device; the spread of the cost."""
     off = (columns.sum(1) - 1).abs().amax()
     low, high, least, off_by = torch.stack([*cost.aminmax(), columns.amin(), off]).tolist()
     if not math.isfinite(high - low):
@@ -269,3 +313,4 @@ def _check_values(cost: Tensor, columns: Tensor, epsilon: float) -> None:
             f"{cost.dtype} tells potentials apart, got {largest:.3g}; raise epsilon or normalise "
             "the rows"
         )
+    return float(high - low)

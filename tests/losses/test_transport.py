@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.losses import sinkhorn, solve_transport, transport_cost, transport_loss
+from lico_bench.losses import sinkhorn, solve_transport, transport, transport_cost, transport_loss
 
 ATOL_FP32 = 1e-5  # sums of a few thousand float32 terms below 4
 CONVERGED = {"max_iterations": 5000, "tolerance": 1e-9}
@@ -135,6 +135,30 @@ def test_plan_agrees_with_pots_single_solver():
     for b in range(3):
         single = ot.sinkhorn(np.full(6, 1 / 6), np.full(4, 1 / 4), cost[b].numpy(), 0.1)
         np.testing.assert_allclose(solved.plan[b].numpy(), single, atol=ATOL_FP32)
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 10.0, 39.0])
+@pytest.mark.parametrize("iterations", [1, 2, 100])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_scaling_the_kernel_takes_the_iterations_of_the_log_domain(spread, iterations, is_masked):
+    generator = torch.Generator().manual_seed(3)
+    cost = torch.rand(5, 64, 17, generator=generator)
+    cost = (cost - cost.amin()) / (cost.amax() - cost.amin()) * spread * 0.1
+    mass = torch.ones(5, 17)
+    if is_masked:
+        mass[:, 11:] = 0
+    mass = mass / mass.sum(1, keepdim=True)
+    rows = torch.full((5, 64), 1 / 64)
+    options = transport._Options(0.1, iterations, 1e-3)
+    plan, done = transport._scaled(cost, rows, mass, options)
+    expected, expected_done = transport._in_log_domain(
+        cost, rows, mass, options, differentiates=False
+    )
+    assert done == expected_done
+    assert plan.isfinite().all()
+    # exp(-39) of a cost that is known to 1e-7 leaves 1e-5 of a plan's entry.
+    torch.testing.assert_close(plan, expected, rtol=3e-5, atol=1e-9)
+    assert not is_masked or float(plan[:, :, 11:].abs().max()) == 0
 
 
 @settings(max_examples=25, deadline=None)
@@ -309,9 +333,11 @@ def test_the_three_gradients_are_of_one_value():
         solve_transport(features, text, gradient=gradient, **settings_of)
         for gradient in ("cost", "full", "none")
     )
+    assert torch.equal(none.plan, cost.plan)
+    # The full gradient is POT's, in the log domain; the others scale the kernel itself.
+    torch.testing.assert_close(full.plan, cost.plan, rtol=0, atol=ATOL_FP32)
+    torch.testing.assert_close(full.cost, cost.cost, rtol=0, atol=ATOL_FP32)
     for other in (full, none):
-        assert torch.equal(other.plan, cost.plan)
-        assert torch.equal(other.cost, cost.cost)
         assert torch.equal(other.converged, cost.converged)
         assert other.iterations == cost.iterations
     assert [s.cost.requires_grad for s in (cost, full, none)] == [True, True, False]
@@ -360,7 +386,7 @@ def test_half_precision_and_autocast_are_computed_in_single(dtype, gradient):
     cost = transport_cost(features, text).to(dtype)
     solved = sinkhorn(cost, epsilon=0.1, gradient=gradient)
     assert solved.plan.dtype == solved.cost.dtype == torch.float32
-    assert torch.equal(solved.plan, sinkhorn(cost.float(), epsilon=0.1).plan)
+    assert torch.equal(solved.plan, sinkhorn(cost.float(), epsilon=0.1, gradient=gradient).plan)
 
 
 def test_a_channel_of_zeros_is_at_distance_one_and_has_no_gradient():
