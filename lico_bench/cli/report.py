@@ -17,14 +17,15 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help=f"Folder for the history of several runs; {HISTORY} by default."),
+        typer.Option(
+            help=f"Folder for what is written; RUN/report, of several runs {HISTORY}, by default."
+        ),
     ] = None,
 ) -> None:
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
     from rich.console import Console
 
     from lico_bench.cli.progress import working
-    from lico_bench.errors import InvalidInputError
     from lico_bench.report import build_history, build_report, gather, show_summary
     from lico_bench.store import newest_run, read_run
 
@@ -34,14 +35,10 @@ def report(
             html = build_history([read_run(run) for run in runs], out or HISTORY).html
         console.print(f"History: {html}", highlight=False, markup=False, soft_wrap=True)
         return
-    if out is not None:
-        raise InvalidInputError(
-            "--out: expected several runs, got one; the report of a run goes into its own folder"
-        )
     folder = read_run(runs[0]) if runs else newest_run()
     with working(console, "Comparing the arms"):
         content = gather(folder)
     console.print(show_summary(content))
     with working(console, "Writing the report"):
-        paths = build_report(folder, content)
+        paths = build_report(folder, content, out=out)
     console.print(f"Report: {paths.html}", highlight=False, markup=False, soft_wrap=True)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.exit_codes import DAMAGED
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lico_bench.bench.sampling import Sampled
     from lico_bench.bench.verifying import Findings
-
-EXIT_DAMAGED = 1
 
 
 def verify(
@@ -30,9 +30,9 @@ def verify(
     ] = None,
     device: Annotated[str, typer.Option(help="For --sample: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
-    """Check every file of a run against its checksum; exit 1 and name each that is damaged.
+    """Check every file of a run against its checksum; exit 7 and name each that is damaged.
 
-    Exit codes: 0 whole, 1 damaged or computed otherwise, 2 bad input.
+    Exit codes: 0 whole, 7 damaged or computed otherwise, 2 bad input.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -54,7 +54,7 @@ def verify(
     if repair and found.damages:
         _show_places(set_damaged_aside(folder, found), console)
     if not found.is_whole:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(DAMAGED)
     if sample:
         _sample(folder.path, sample, data_root, device, console)
 
@@ -70,7 +70,7 @@ def _sample(
         sampled = recompute_sample(read_run(run), num_rows, root=data_root, device=device)
     _show_sample(sampled, console)
     if not sampled.is_within:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(DAMAGED)
 
 
 def _show(found: Findings, console: Console) -> None:

@@ -229,7 +229,12 @@ def _folders_in(folder: Path) -> list[Path]:
 
 def _pictures_in(folder: Path, *, deep: bool) -> list[Path]:
     found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(f for f in found if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    return sorted(f for f in found if _is_meant(f) and not f.is_dir())
+
+
+def _is_meant(file: Path) -> bool:
+    """Whether the name is that of a picture; a link that leads nowhere is told when it is read."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def _unlabelled(folder: Path, files: list[Path]) -> Listing:
@@ -290,7 +295,7 @@ def _dataset(
     folder: Path, listing: Listing, fit: Fit, names: tuple[str, ...], found: int, faults: Faults
 ) -> Dataset:
     slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "pictures"
-    sizes = [str(f.stat().st_size) for f in listing.files if isinstance(f, Path)]
+    sizes = [_bytes_of(f) for f in listing.files if isinstance(f, Path)]
     digest: list[bytes | str] = ["own pictures", repr(fit), listing.labels.astype("<i8").tobytes()]
     return Dataset(
         name=slug,
@@ -310,6 +315,13 @@ def _dataset(
         fingerprint=digest_of([*digest, *listing.image_ids, *sizes]),
         pictures=FilePictures(listing.files, listing.image_ids, fit),
     )
+
+
+def _bytes_of(file: Path) -> str:
+    try:
+        return str(file.stat().st_size)
+    except OSError:
+        return "missing"  # told with its name when it is read
 
 
 def _renamed(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
