@@ -170,12 +170,14 @@ def _wishes(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
 
 def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[Any]:
     """Records of `paired_differences`, each other arm minus the batch's."""
-    called = {name: base_name(name) for name in rows["method"].unique()}
-    kept = [name for name, base in called.items() if base in {*batch.methods, batch.control}]
+    kept = [name for name in rows["method"].unique()
+            if base_name(name) in {*batch.methods, batch.control}]  # fmt: skip
     wanted = rows["arm"].isin([batch.arm, *batch.others]) & rows["metric"].isin(batch.effects)
     rows = rows[wanted & rows["method"].isin(kept)]
     if batch.control:
-        control = next((name for name in kept if called[name] == batch.control), None)
+        # Looked for in what is left: a run may have neither of these arms, or not this metric.
+        found = (name for name in rows["method"].unique() if base_name(name) == batch.control)
+        control = next(found, None)
         if control is None:
             return
         rows = minus_control(rows, control)

@@ -1,8 +1,9 @@
 """The application: its commands, and what every error looks like from outside.
 
-Exit codes: 0 well, 1 a failed gate or self-check or a damaged run, 2 usage or bad input, 3 an
-inconclusive gate, 4 not comparable, 5 a run that is finished but for cells that failed, 75
-preempted (SIGTERM: start the same command again), 130 interrupted.
+Exit codes: 0 well, 1 a regression and nothing else, 2 usage or bad input, 3 an inconclusive gate,
+4 not comparable, 5 a run that is finished but for cells that failed, 6 a failed self-check, 7 a
+damaged run or dataset, 70 a fault of lico-bench, 75 preempted (SIGTERM: start the same command
+again), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lico_bench.cli.check import check
 from lico_bench.cli.compare import compare
 from lico_bench.cli.data import data
 from lico_bench.cli.doctor import doctor
+from lico_bench.cli.exit_codes import BAD_INPUT, INTERRUPTED
 from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
 from lico_bench.cli.publish import publish
@@ -25,11 +27,11 @@ from lico_bench.cli.report import report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
+from lico_bench.cli.streams import harden_streams
+from lico_bench.cli.unexpected import told
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted
 
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
 GO_ON = "What is finished is stored; repeat the same command to go on from there."
 
 app = typer.Typer(
@@ -61,27 +63,43 @@ class _Interrupted(BaseException):
 
 
 def main() -> None:
-    """Run the command line; our errors become one sentence and exit code 2."""
+    """Run the command line and exit; every error becomes one sentence."""
+    harden_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _preempt)
     try:
-        app()
+        # Left to itself the library would exit with 1 for a pipe that broke.
+        code = app(standalone_mode=False) or 0
     except LicoBenchError as error:
-        print(f"lico-bench: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_BAD_INPUT) from None
+        code = _ended(str(error), BAD_INPUT)
     except _Interrupted:
-        print(f"\nlico-bench: interrupted. {GO_ON}", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        code = _ended(f"interrupted. {GO_ON}", INTERRUPTED, before="\n")
     except Preempted:
-        print(f"\nlico-bench: preempted. {GO_ON}", file=sys.stderr)
-        _leave(EXIT_PREEMPTED)
+        _leave(_ended(f"preempted. {GO_ON}", EXIT_PREEMPTED, before="\n"))
+    except (Exception, SystemExit) as error:
+        code = BAD_INPUT if _is_shown(error) else _ended(*told(error))
     finally:
         if signal.getsignal(signal.SIGTERM) is _preempt:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is _interrupt:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise SystemExit(code)
+
+
+def _ended(sentence: str, code: int, *, before: str = "") -> int:
+    print(f"{before}lico-bench: {sentence}", file=sys.stderr)
+    return code
+
+
+def _is_shown(error: BaseException) -> bool:
+    """Whether it was about the words of the command, and the library said so."""
+    show = getattr(error, "show", None)  # the library has no public name for their class
+    if not (callable(show) and hasattr(error, "exit_code")):
+        return False
+    show()
+    return True
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

@@ -51,7 +51,7 @@ def compare(
     before = read_side(first)
     verdict = judge(
         before,
-        read_side(second or _newest_but(first)),
+        read_side(_newest_but(first) if second is None else second),
         margin=margin,
         is_shared=shared,
         only=Selection(split_names(metrics or ""), split_names(methods or "")),

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.exit_codes import DAMAGED
 from lico_bench.cli.loading import loading
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lico_bench.data.verification import SplitReport
-
-EXIT_BROKEN = 1
 
 data = typer.Typer(help="Fetch, verify and locate datasets.", no_args_is_help=True)
 
@@ -58,7 +57,7 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 
 @data.command()
 def verify(name: Name, data_root: DataRoot = None) -> None:
-    """Count, and decode every image; exit 1 and name each file that is broken."""
+    """Count, and decode every image; exit 7 and name each file that is broken."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -80,7 +79,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
     for split in report.splits:
         _show(split, console)
     if not report.is_sound:
-        raise typer.Exit(EXIT_BROKEN)
+        raise typer.Exit(DAMAGED)
 
 
 @data.command()

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lico_bench.cli.exit_codes import FAILED_CELLS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lico_bench.bench import Reporter
     from lico_bench.store import RunFolder
-
-
-EXIT_FAILED_CELLS = 5
 
 
 def end_run(run: RunFolder, console: Console, *, comparing: str) -> None:
@@ -32,7 +31,7 @@ def end_run(run: RunFolder, console: Console, *, comparing: str) -> None:
     lines.append("Repeat the same command to try them again; the finished ones are kept.")
     for line in (f"{count}:", *lines):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(EXIT_FAILED_CELLS)
+    raise typer.Exit(FAILED_CELLS)
 
 
 def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:

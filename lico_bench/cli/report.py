@@ -19,17 +19,14 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help=f"Folder for the history of several runs; {HISTORY} by default."),
+        typer.Option(
+            help=f"Folder for what is written; RUN/report, of several runs {HISTORY}, by default."
+        ),
     ] = None,
 ) -> None:
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
-    from lico_bench.errors import InvalidInputError
     from lico_bench.store.whereabouts import check_is_run
 
-    if out is not None and len(runs or ()) < 2:
-        raise InvalidInputError(
-            "--out: expected several runs, got one; the report of a run goes into its own folder"
-        )
     for run in runs or ():
         check_is_run(run)
     with loading("report", "pandas", "matplotlib"):
@@ -50,5 +47,5 @@ def report(
         content = gather(folder)
     console.print(show_summary(content))
     with working(console, "Writing the report"):
-        paths = build_report(folder, content)
+        paths = build_report(folder, content, out=out)
     console.print(f"Report: {paths.html}", highlight=False, markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.exit_codes import SELF_CHECK_FAILED
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_names
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from lico_bench.evaluation.known_answers import Finding, SelfCheck
 
-EXIT_FAILED = 1
 SCENES = ("planted_cue", "plain")
 LOG_WIDTH = 140  # of a pipe or file, which knows none
 
@@ -42,7 +42,7 @@ def self_check(
     """Ask metrics and methods questions whose answers are known; all of them if none is named.
 
     With --load and no name, what the file registers is asked. Exit codes: 0 all answers are as
-    they must be, 1 a check failed, 2 bad input.
+    they must be, 6 a check failed, 2 bad input.
     """
     from lico_bench.checks import check_choice, check_count
     from lico_bench.errors import MissingDataError
@@ -83,7 +83,7 @@ def self_check(
         console.print(_table(shown))
     for line in (*_reasons(result), _closing(result)):
         console.print(line, highlight=False, soft_wrap=True)
-    raise typer.Exit(0 if result.passed else EXIT_FAILED)
+    raise typer.Exit(0 if result.passed else SELF_CHECK_FAILED)
 
 
 def _table(findings: tuple[Finding, ...]) -> Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.exit_codes import DAMAGED
 from lico_bench.cli.loading import loading
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from lico_bench.bench.sampling import Sampled
     from lico_bench.bench.verifying import Findings
-
-EXIT_DAMAGED = 1
 
 
 def verify(
@@ -32,9 +31,9 @@ def verify(
     ] = None,
     device: Annotated[str, typer.Option(help="For --sample: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
-    """Check every file of a run against its checksum; exit 1 and name each that is damaged.
+    """Check every file of a run against its checksum; exit 7 and name each that is damaged.
 
-    Exit codes: 0 whole, 1 damaged or computed otherwise, 2 bad input.
+    Exit codes: 0 whole, 7 damaged or computed otherwise, 2 bad input.
     """
     from lico_bench.store.whereabouts import check_is_run
 
@@ -56,7 +55,7 @@ def verify(
     if repair and found.damages:
         _show_places(set_damaged_aside(folder, found), console)
     if not found.is_whole:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(DAMAGED)
     if sample:
         _sample(folder.path, sample, data_root, device, console)
 
@@ -73,7 +72,7 @@ def _sample(
         sampled = recompute_sample(read_run(run), num_rows, root=data_root, device=device)
     _show_sample(sampled, console)
     if not sampled.is_within:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(DAMAGED)
 
 
 def _show(found: Findings, console: Console) -> None:

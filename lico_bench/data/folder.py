@@ -223,7 +223,7 @@ def _dataset(
     folder: Path, listing: Listing, fit: Fit, names: tuple[str, ...], found: int, faults: Faults
 ) -> Dataset:
     slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "pictures"
-    sizes = [str(f.stat().st_size) for f in listing.files if isinstance(f, Path)]
+    sizes = [_bytes_of(f) for f in listing.files if isinstance(f, Path)]
     digest: list[bytes | str] = ["own pictures", repr(fit), listing.labels.astype("<i8").tobytes()]
     return Dataset(
         name=slug,
@@ -243,6 +243,13 @@ def _dataset(
         fingerprint=digest_of([*digest, *listing.image_ids, *sizes]),
         pictures=FilePictures(listing.files, listing.image_ids, fit),
     )
+
+
+def _bytes_of(file: Path) -> str:
+    try:
+        return str(file.stat().st_size)
+    except OSError:
+        return "missing"  # told with its name when it is read
 
 
 def _renamed(dataset: Dataset, names: tuple[str, ...]) -> Dataset:

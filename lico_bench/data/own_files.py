@@ -52,7 +52,12 @@ def folders_in(folder: Path) -> list[Path]:
 def pictures_in(folder: Path, *, deep: bool) -> list[Path]:
     """The pictures in `folder`, and in those below it if `deep`, sorted, without hidden ones."""
     found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(f for f in found if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    return sorted(f for f in found if _is_meant(f) and not f.is_dir())
+
+
+def _is_meant(file: Path) -> bool:
+    """Whether the name is that of a picture; a link that leads nowhere is told when it is read."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

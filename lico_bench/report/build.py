@@ -1,8 +1,12 @@
-"""The report of a run on disk: everything is made beside its place, then put there at once."""
+"""The report of a run on disk: everything is made beside its place, then put there at once.
+
+In a folder of the user's choice, which may hold other things, each part takes its place by itself.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,18 +18,21 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.claims import ClaimVerdict
+from lico_bench.errors import DiskFullError, InvalidInputError
 from lico_bench.report import wording
 from lico_bench.report.content import Content, gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.latex import document, draw_tables
 from lico_bench.report.page import render_page
+from lico_bench.report.placing import check_outside
 from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
 from lico_bench.store.files import naming_full_disk
 from lico_bench.store.leftovers import part_prefix
-from lico_bench.store.report_folder import is_report_current, seal_report
+from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
 
 VERDICTS_FORMAT = 2
+PARTS = ("report.html", "verdicts.json", "tables", "figures")
 
 
 @dataclass(frozen=True)
@@ -39,21 +46,28 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def build_report(run: RunFolder, content: Content | None = None) -> ReportPaths:
+def build_report(
+    run: RunFolder, content: Content | None = None, *, out: Path | None = None
+) -> ReportPaths:
     """Write `RUN/report`: page, LaTeX and CSV tables, plots, verdicts. An older report is replaced.
 
     Args:
-        run: where it goes.
+        run: whose report it is.
         content: what `gather(run)` gave, if it was made already.
+        out: where it goes instead; nothing is written into the run then.
 
     Raises:
+        InvalidInputError: for an `out` inside of a run, or one with files of somebody else where a
+            report has its own; for a run folder that cannot be written.
         MissingDataError: if the folder holds no run, or no cell of it is finished.
         BrokenFileError: if a file of it is unreadable.
         NotComparableError: for rows that may not be compared.
     """
     content = content or gather(run)
-    folder = run.path / "report"
-    with _replacing_folder(folder) as draft:
+    if out is not None:
+        check_outside(out)
+    folder = run.path / "report" if out is None else out
+    with _replacing_folder(folder) if out is None else _filling_folder(folder) as draft:
         tables = _write_tables(content, draft / "tables")
         plots = list(draw_figures(content))
         for plot in plots:
@@ -159,10 +173,7 @@ def _plain(value: Any) -> Any:
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
     """A folder that takes the place of `folder` if the block ends well and vanishes if not."""
-    with naming_full_disk(folder):
-        prefix = part_prefix(folder.name)
-        draft = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=folder.parent))
-    draft.chmod(0o755)  # mkdtemp makes it private; a run folder is shared by a team
+    draft = _draft(folder.name, folder.parent, "name another folder for it with --out")
     old = draft.with_suffix(".old")
     try:
         yield draft
@@ -179,3 +190,51 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _filling_folder(folder: Path) -> Iterator[Path]:
+    """A folder whose content moves into `folder` if the block ends well and vanishes if not."""
+    if not (folder / RECORD).is_file():
+        taken = [name for name in PARTS if os.path.lexists(folder / name)]
+        if taken:
+            raise InvalidInputError(
+                f"--out {folder}: expected room for a report, but {taken[0]} is there and of no "
+                "report; name another folder"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error, "name another --out") from error
+    draft = _draft("report", folder, "name another --out")
+    try:
+        yield draft
+        for part in sorted(draft.iterdir()):
+            place = folder / part.name
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+            part.rename(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(name: str, parent: Path, remedy: str) -> Path:
+    """A new folder in `parent` that everybody may read: mkdtemp makes it private."""
+    try:
+        with naming_full_disk(parent / name):
+            made = tempfile.mkdtemp(prefix=part_prefix(name), suffix=".part", dir=parent)
+    except DiskFullError:
+        raise
+    except OSError as error:
+        raise _unwritable(parent, error, remedy) from error
+    draft = Path(made)
+    draft.chmod(0o755)
+    return draft
+
+
+def _unwritable(folder: Path, error: OSError, remedy: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{folder}: the report cannot be written there ({error.strerror or error}); {remedy}"
+    )

@@ -10,11 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.errors import InvalidInputError
 from lico_bench.report import wording
 from lico_bench.report.content import SETTING
 from lico_bench.report.figures import Plot, draw_history
 from lico_bench.report.history import SERIES, History, PastRun, gather_history
+from lico_bench.report.placing import check_outside
 from lico_bench.report.templating import fill_template
 from lico_bench.store import RunFolder, write_bytes
 
@@ -41,7 +41,7 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
         MissingDataError: for a folder that holds no run, or no finished cell.
         BrokenFileError: for an unreadable file; what is there stays.
     """
-    _check_outside(out)
+    check_outside(out)
     history = gather_history(runs)
     plots = list(draw_history(history))
     page = render_history(history, plots)
@@ -72,15 +72,6 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
         standin=wording.STANDIN,
         bar_width=0,  # the shared macros know of bars; this page draws none
     )
-
-
-def _check_outside(out: Path) -> None:
-    for folder in (out.resolve(), *out.resolve().parents):
-        if RunFolder(folder).manifest_path.is_file():
-            raise InvalidInputError(
-                f"--out {out}: expected a folder outside of every run, but {folder} is a run; "
-                "choose another, such as results/history"
-            )
 
 
 def _run(run: PastRun) -> dict[str, Any]:

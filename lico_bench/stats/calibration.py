@@ -14,7 +14,8 @@ def calibration_errors(rows: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     """Expected calibration error of each model: Σ_b n_b / n · |right_b − confidence_b|.
 
     Args:
-        rows: scores with `accuracy` and `confidence` of every picture, `records.ROW_COLUMNS`.
+        rows: scores, `records.ROW_COLUMNS`; pictures without `accuracy` and `confidence`, such as
+            those without a label, are left out.
         bins: of equal width over [0, 1]; a confidence on a border belongs to the lower bin.
 
     Returns:
@@ -23,10 +24,13 @@ def calibration_errors(rows: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     Source: Guo et al., ICML 2017, eq. 3.
     """
     check_count("bins", bins)
-    own = rows[rows["metric"].isin(["accuracy", "confidence"]) & (rows["method"] == "")]
+    both = ["accuracy", "confidence"]
+    own = rows[rows["metric"].isin(both) & (rows["method"] == "")]
     wide = own.pivot_table(
         index=["cell", "image_id"], columns="metric", values="value", observed=True
     )
+    wide.columns = wide.columns.astype(str)
+    wide = wide.reindex(columns=both).dropna()
     records = []
     for cell, part in wide.groupby(level="cell", sort=False, observed=True):
         confidence = part["confidence"].to_numpy()

@@ -95,3 +95,14 @@ def test_what_nobody_measured_is_not_found(comparisons):
 
 def test_a_method_is_known_by_its_name_whatever_its_options():
     assert base_name("rise(num_masks=200)") == base_name("rise") == "rise"
+
+
+@pytest.mark.parametrize("arms", [("model",), ("model", "other"), ("lico",), ("baseline",)])
+@pytest.mark.parametrize("methods", [("grad_cam", "random_map"), ("random_map",)])
+def test_runs_without_the_arms_of_a_claim_have_no_gain(arms, methods):
+    """One model of one's own with the control that `score` asks for, was an error."""
+    frames = [rows_with(dict.fromkeys(arms, 0.0), method=name, draw=1) for name in methods]
+    frames.append(rows_with(dict.fromkeys(arms, 0.0), metric="accuracy", method=""))
+    comparisons = Comparisons(pd.concat(frames), CLAIMS, IS_BETTER, resamples=RESAMPLES)
+    assert comparisons.find(CLAIMS[0], HERE, "grad_cam") is None
+    assert comparisons.find(CLAIMS[0], HERE, "grad_cam", control="random_map") is None

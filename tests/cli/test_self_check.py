@@ -61,7 +61,7 @@ def test_a_sound_metric_of_ones_own_passes(self_check):
 def test_a_metric_that_points_the_wrong_way_fails(self_check):
     Path("mine.py").write_text(METRIC.format(side="outside", on="~"))
     done = self_check("--load", "mine.py", "--quick")
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert "FAIL" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -69,7 +69,7 @@ def test_a_metric_that_points_the_wrong_way_fails(self_check):
 def test_a_method_that_draws_the_picture_fails(self_check):
     Path("mine.py").write_text(METHOD)
     done = self_check("brightness", "--load", "mine.py", "--quick")
-    assert done.returncode == 1
+    assert done.returncode == 6
     assert "likeness to the maps of an untrained network" in done.stdout
 
 

@@ -49,10 +49,10 @@ def test_whole_run_exits_0_and_says_what_was_checked(call_cli, run):
     assert "0 damaged" in done.stdout
 
 
-def test_damaged_run_exits_1_names_the_file_and_changes_nothing(call_cli, run):
+def test_damaged_run_exits_7_names_the_file_and_changes_nothing(call_cli, run):
     path = damage(run)
     done = call_cli("verify", str(run.path))
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "model.safetensors" in done.stdout.replace("\n", "").replace("│", "").replace(" ", "")
     assert "repeat the command that made this run" in done.stdout
     assert path.exists()
@@ -62,7 +62,7 @@ def test_damaged_run_exits_1_names_the_file_and_changes_nothing(call_cli, run):
 def test_repair_sets_the_damaged_file_aside(call_cli, run):
     path = damage(run)
     done = call_cli("verify", str(run.path), "--repair")
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert not path.exists()
     assert (run.damaged / KEY / path.name).is_file()
     assert call_cli("verify", str(run.path)).returncode == 0
@@ -93,7 +93,7 @@ def test_folder_that_is_no_run_is_refused(call_cli, tmp_path):
 def test_lost_manifest_is_a_damage_where_there_are_cells(call_cli, run):
     run.manifest_path.unlink()
     done = call_cli("verify", str(run.path))
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "manifest.json" in done.stdout
     shutil.rmtree(run.path / "cells")
     assert call_cli("verify", str(run.path)).returncode == 2

@@ -194,9 +194,3 @@ def test_command_line_takes_several_runs_and_keeps_the_report_of_one(
     assert stop.value.code == 0
     assert asked == [([run.path for run in runs], Path("results/history"))]
     assert "History: results/history/history.html" in capsys.readouterr().out
-    words = ["lico-bench", "report", str(runs[0].path), "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert "--out: expected several runs, got one" in capsys.readouterr().err

@@ -43,3 +43,11 @@ def test_every_cell_is_judged_for_itself():
     )
     found = calibration_errors(both).set_index("cell").calibration_error
     assert found.to_dict() == {"a": 0.0, "b": 1.0}
+
+
+def test_pictures_without_labels_have_no_calibration_error():
+    """Scores of a run are categoricals, which know no `accuracy` where there is none."""
+    rows = rows_of(np.ones(10), np.ones(10))
+    lone = rows[rows["metric"] == "confidence"].astype({"metric": "category"})
+    lone["metric"] = lone["metric"].cat.remove_unused_categories()
+    assert calibration_errors(lone).empty

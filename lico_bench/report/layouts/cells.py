@@ -176,8 +176,8 @@ def _setting(form: Form, content: Content, block: Block, arm: str) -> str:
     if "setting" not in form.by:
         return ""
     for cell in content.manifest["cells"]:
-        recipe = cell["recipe"]
-        is_same = recipe["dataset"] == block.dataset and recipe["backbone"] == block.backbone
+        recipe = cell["recipe"]  # of an own model it names no backbone
+        is_same = recipe["dataset"] == block.dataset and recipe.get("backbone") == block.backbone
         if is_same and recipe["arm"] == arm and TOKENS in cell.get("options", {}):
             return f"{TOKENS}={cell['options'][TOKENS]}"
     return ""
