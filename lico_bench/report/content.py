@@ -15,6 +15,7 @@ from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
 from lico_bench.errors import MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import wording
+from lico_bench.report.headlines import headlines
 from lico_bench.report.side_by_side import beside_each_other
 from lico_bench.stats import OWN_SCORES, arm_means, holm, paired_differences, sanity_verdicts
 from lico_bench.stats.paired import PAIRED_COLUMNS
@@ -77,6 +78,7 @@ class Content:
         claims: the verdict on each declared claim.
         num_compared: differences that p-values are corrected for, by source.
         notes: sentences about what is missing from the run.
+        headlines: what must be known before any number: collapsed channels, whose settings.
     """
 
     run: RunFolder
@@ -88,6 +90,7 @@ class Content:
     claims: tuple[ClaimVerdict, ...]
     num_compared: Mapping[str, int]
     notes: tuple[str, ...]
+    headlines: tuple[str, ...]
 
     @property
     def reference_arm(self) -> str:
@@ -194,6 +197,7 @@ def gather(run: RunFolder) -> Content:
         verdicts,
         _num_compared(differences),
         tuple(_notes(run, manifest, rows)),
+        tuple(headlines(run, manifest, rows, arms[0])),
     )
 
 

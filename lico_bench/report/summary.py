@@ -37,7 +37,7 @@ def summary_table(run: RunFolder) -> Group:
 
 def show_summary(content: Content) -> Group:
     """`summary_table` of what was gathered already."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(line, style="bold yellow") for line in content.headlines]
     for block in content.blocks:
         parts += [_heading(block), _table(content, block), Text()]
     parts += [Text(note, style="yellow") for note in content.notes]
