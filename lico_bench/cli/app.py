@@ -27,7 +27,7 @@ from lico_bench.cli.report import report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
-from lico_bench.cli.streams import harden_streams
+from lico_bench.cli.surroundings import harden_streams, set_aside_plot_settings
 from lico_bench.cli.unexpected import told
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted
@@ -65,6 +65,7 @@ class _Interrupted(BaseException):
 def main() -> None:
     """Run the command line and exit; every error becomes one sentence."""
     harden_streams()
+    set_aside_plot_settings()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:

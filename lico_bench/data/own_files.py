@@ -52,12 +52,13 @@ def folders_in(folder: Path) -> list[Path]:
 def pictures_in(folder: Path, *, deep: bool) -> list[Path]:
     """The pictures in `folder`, and in those below it if `deep`, sorted, without hidden ones."""
     found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(f for f in found if _is_meant(f) and not f.is_dir())
+    return sorted(f for f in found if _is_picture(f))
 
 
-def _is_meant(file: Path) -> bool:
-    """Whether the name is that of a picture; a link that leads nowhere is told when it is read."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+def _is_picture(file: Path) -> bool:
+    """Whether it has a picture's name and is no folder, pipe or device; a lost link has."""
+    is_named = file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    return is_named and (file.is_file() or (file.is_symlink() and not file.exists()))
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

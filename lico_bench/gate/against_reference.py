@@ -16,10 +16,10 @@ from lico_bench.checks import check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, gravest, settle
-from lico_bench.gate.reference import FEW, KEY_COLUMNS, facts_of, read_reference, with_parts
+from lico_bench.gate.reference import KEY_COLUMNS, PICTURES, facts_of, means_of, read_reference
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.uncertainty import loss_error
-from lico_bench.stats import arm_means, sanity_verdicts
+from lico_bench.stats import sanity_verdicts
 from lico_bench.stats.sanity import SANITY_CHECK, THRESHOLD
 
 SEEDS_NOT_COVERED = (
@@ -65,7 +65,7 @@ def check(
         check_positive("margin", margin)
         frozen = frozen.assign(margin=margin)
     facts = RunFacts.of(scores)
-    means = with_parts(arm_means(scores, resamples=FEW))
+    means = means_of(scores)
     found = {tuple(row[name] for name in KEY_COLUMNS): row for _, row in means.iterrows()}
     open_ones, notes = [], set()
     for _, row in frozen.iterrows():
@@ -170,6 +170,11 @@ def _obstacle(frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFa
                 f"{what}: the reference has {name.replace('num_', 'number of ')} "
                 f"'{frozen[name]}', the run has '{found[name]}'; {remedy}"
             )
+    if frozen[PICTURES] not in ("", found[PICTURES]):
+        return (
+            f"{what}: the reference is of other pictures than the run, going by their names; "
+            "score the same images, or write a new reference"
+        )
     direction = facts.words(str(frozen["metric"]))["higher_is_better"]
     if direction is not None and direction != frozen["higher_is_better"]:
         return (

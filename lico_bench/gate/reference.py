@@ -14,13 +14,15 @@ from lico_bench.checks import check_positive, is_name
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.gate.uncertainty import MeanFacts, default_margin
-from lico_bench.stats import arm_means
+from lico_bench.records import content_key
+from lico_bench.stats import arm_means, as_frame
 from lico_bench.store import write_bytes
 
 KEY_COLUMNS = ("dataset", "backbone", "labels", "arm", "method", "metric")
 NUMBER_COLUMNS = ("mean", "image_error", "seed_spread", "margin", "num_images", "num_seeds")
+PICTURES = "pictures"  # references of before have no such column, and are not asked for it
 REFERENCE_COLUMNS = (
-    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS,
+    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, PICTURES,
 )  # fmt: skip
 
 WRITTEN_DIGITS = 6
@@ -76,7 +78,7 @@ def make_reference(
     if margin is not None:
         check_positive("margin", margin)
     facts = RunFacts.of(scores, metrics)
-    means = with_parts(arm_means(scores, resamples=FEW))
+    means = means_of(scores)
     means["higher_is_better"] = [facts.direction(metric) for metric in means["metric"]]
     is_judged = [facts.judged(*pair) for pair in zip(means["metric"], means["method"], strict=True)]
     frame: pd.DataFrame = means[np.array(is_judged) & np.isfinite(means["image_error"])].copy()
@@ -95,6 +97,18 @@ def make_reference(
 def store_reference(frame: pd.DataFrame, path: Path) -> None:
     """Write a reference by atomic rename."""
     write_bytes(path, frame.to_csv(index=False, float_format=f"%.{WRITTEN_DIGITS}f").encode())
+
+
+def means_of(scores: Any) -> pd.DataFrame:
+    """Means of arms as a reference holds them, with what tells the pictures from others."""
+    rows = as_frame(scores)
+    means = with_parts(arm_means(rows, resamples=FEW))
+    ids = rows[["dataset", "image_id"]].drop_duplicates()
+    digests = {
+        str(dataset): content_key(sorted(part["image_id"].astype(str)))
+        for dataset, part in ids.groupby("dataset", observed=True)
+    }
+    return means.assign(**{PICTURES: [digests[str(name)] for name in means["dataset"]]})
 
 
 def with_parts(means: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +160,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    if PICTURES not in frame.columns:
+        frame = frame.assign(**{PICTURES: ""})
     missing = [column for column in REFERENCE_COLUMNS if column not in frame.columns]
     if missing:
         raise BrokenFileError(
@@ -159,7 +175,7 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         numbers = _numbers(frame, column, name)
         frame[column] = numbers.astype(int) if column.startswith("num_") else numbers
     frame["higher_is_better"] = [_truth(value, name) for value in frame["higher_is_better"]]
-    for column in (*KEY_COLUMNS, "source", "protocol"):
+    for column in (*KEY_COLUMNS, "source", "protocol", PICTURES):
         frame[column] = frame[column].astype(str)
         odd = [text for text in frame[column].unique() if not (is_name(text) or text == "")]
         if odd:

@@ -13,6 +13,7 @@ from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.gate.reference import (
     KEY_COLUMNS,
+    PICTURES,
     REFERENCE_COLUMNS,
     WRITTEN_DIGITS,
     facts_of,
@@ -24,7 +25,7 @@ from lico_bench.gate.reference import (
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.uncertainty import default_margin
 
-_ALSO = ("source", "protocol", "num_images", "num_seeds")
+_ALSO = ("source", "protocol", "num_images", "num_seeds", PICTURES)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -197,3 +198,16 @@ def test_own_things_are_json(finished):
     manifest = json.loads((finished.folder / "results/single/manifest.json").read_text())
     assert manifest["suite"]["kind"] == "own_models"
     assert manifest["datasets"]["flat"]["class_names"] == ["class 0", "class 1", "class 2"]
+
+
+def test_what_is_called_like_a_picture_and_is_none_is_left_alone(own, call_cli):
+    """A folder failed the cell, and opening a named pipe waited for ever."""
+    Path("photos/red/folder.png").mkdir()
+    os.mkfifo("photos/red/pipe.png")
+    for name in (".DS_Store", "notes.txt", ".hidden.png"):
+        Path("photos/red", name).write_bytes(b"x")
+    Path("photos/red/lost.png").symlink_to("nowhere.png")
+    words = ("--methods", "grad_cam", "--metrics", "deletion", "--out", "run", "--skip-broken")
+    done = call_cli(*PAIR, *words)
+    assert done.returncode == 0, done.stderr
+    assert "6 pictures" in done.stdout

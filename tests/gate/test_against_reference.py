@@ -192,3 +192,19 @@ def test_long_tables_only_count_what_is_well(tmp_path):
     text = console.export_text()
     assert "pass: 30 pass of 30 scores" in text
     assert "m17" not in text
+
+
+def test_other_pictures_of_the_same_number_are_no_regression(reference):
+    other = run_of(accuracy_at=0.7).assign(image_id=lambda rows: "x" + rows["image_id"])
+    verdict = check(other, reference=reference)
+    assert (verdict.outcome, verdict.exit_code) == ("not_comparable", 4)
+    assert "of other pictures than the run" in verdict.judgements[0].sentence
+
+
+@pytest.mark.parametrize("spoil", ["drop", "empty"])
+def test_a_reference_that_does_not_tell_its_pictures_is_judged_as_before(reference, spoil):
+    table = pd.read_csv(reference, dtype=str, keep_default_na=False)
+    table = table.drop(columns="pictures") if spoil == "drop" else table.assign(pictures="")
+    table.to_csv(reference, index=False)
+    assert check(run_of(), reference=reference).outcome == "pass"
+    assert check(run_of(accuracy_at=0.7), reference=reference).outcome == "regression"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from fake_run import make_run
@@ -32,6 +33,18 @@ def figures(monkeypatch):
     for room in ("curves", "forest", "gallery", "models", "sanity", "training"):
         monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
     return seen
+
+
+def test_figures_are_the_same_whatever_the_user_has_set(content):
+    theirs = {
+        "font.family": ["nonexistent"], "savefig.dpi": 5, "axes.unicode_minus": False,
+        "figure.autolayout": True, "savefig.bbox": "tight", "pdf.fonttype": 3, "lines.linewidth": 9,
+        "text.usetex": True, "backend": "TkAgg", "axes.prop_cycle": mpl.cycler(color=["red"]),
+    }  # fmt: skip
+    plain = next(iter(draw_figures(content)))
+    with mpl.rc_context(theirs):
+        other = next(iter(draw_figures(content)))
+    assert (other.name, other.png, other.pdf) == (plain.name, plain.png, plain.pdf)
 
 
 def test_every_dataset_has_curves_gallery_and_training(content, figures):

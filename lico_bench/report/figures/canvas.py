@@ -9,8 +9,8 @@ style. PDFs carry no dates, so that equal rows give equal files.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,9 +101,16 @@ class Plot:
     pdf: bytes
 
 
-def drawing() -> AbstractContextManager[None]:
-    """The block in which figures are made and saved: our settings, gone after it."""
-    return mpl.rc_context({**SETTINGS, "font.family": list(font_families())})
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The block in which figures are made and saved: our settings, gone after it.
+
+    The user's own (a matplotlibrc, a style) are set aside: equal rows give equal figures.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**SETTINGS, "font.family": list(font_families())})
+        yield
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Output that goes on whatever reads it: a closed pipe, an encoding without our signs."""
+"""What the user's surroundings may not change: output that nobody reads, and how figures look."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ ASCII = {
     "±": "+-", "≤": "<=", "≥": ">=", "·": ".", "’": "'", "‘": "'", "“": '"', "”": '"',
     "α": "alpha", "β": "beta", "ε": "epsilon",
 }  # fmt: skip
+
+
+def set_aside_plot_settings() -> None:
+    """Keep a matplotlibrc, which may be broken, and a backend with windows out of this process.
+
+    Figures are drawn with settings of their own; this is about what is read with the library.
+    """
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def harden_streams() -> None:

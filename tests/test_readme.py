@@ -1,0 +1,180 @@
+"""Every command that the README shows is run, or stands here with the reason why it is not.
+
+Commands are shortened as a table below says, and run by a shell in their order, in one folder that
+holds what the README supposes. Its Python is run in tests/test_documents.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tests.cli.own_things import NET, Net, write_pictures
+
+REPOSITORY = Path(__file__).parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+# Whatever a run is asked for, it gets this too; the last word counts.
+TINY = (
+    " --profile smoke --data standin --seeds 1 --limit 2 --device cpu --set recipe.train_limit=32"
+    " --set recipe.epochs=1 --set recipe.backbone=wrn_10_1"
+)
+SHORTER = (
+    ("pip install uv && ", ""),  # the rest is run with what is installed
+    ("uv run lico-bench", "lico-bench"),
+    ("LICO_BENCH_DATA=/data", "LICO_BENCH_DATA=data"),
+    ("--datasets all", "--datasets cifar10"),
+    ("num_masks=500", "num_masks=8"),
+    ("--workers 4", "--workers 2"),
+    ("--methods grad_cam,smooth_grad --limit 4", "--methods grad_cam,smooth_grad --limit 1"),
+)
+# What the table of commands calls RUN, FILE, NAME and so on.
+COMPLETE = {
+    "lico-bench report [RUN]": "lico-bench report results/seed1",
+    "lico-bench check RUN... --against FILE": "lico-bench check results/seed1 "
+    "--against saliency.csv",
+    "lico-bench compare A [B]": "lico-bench compare results/seed1 results/seed2",
+    "lico-bench data fetch|verify|where NAME": "lico-bench data where cifar10",
+    "lico-bench data where NAME": "lico-bench data where cifar10",
+    "lico-bench verify RUN": "lico-bench verify results/seed1",
+    "lico-bench publish RUN FOLDER": "lico-bench publish results/seed1 copy",
+    "lico-bench score": "lico-bench score --model net.py:build --images photos --limit 2",
+    "lico-bench explain IMAGE": "lico-bench explain photos/dog/000.png --model net.py:build",
+    "lico-bench run": "lico-bench run --datasets cifar10",
+    "lico-bench run --plan": "lico-bench run --plan --datasets cifar10",
+    "lico-bench self-check [NAME]": "lico-bench self-check localisation_auc --quick",
+    "lico-bench ls WHAT": "lico-bench ls arms",
+    "lico-bench compare OLD NEW": "lico-bench compare results/seed1 results/seed2",
+}
+NOT_RUN = {
+    "uv run pytest": "these are the tests",
+    "git clone <where this repository lives> lico-bench && cd lico-bench": "a network",
+    "pip install uv": "installs",
+    "lico-bench report results/reference": "tests/report/test_published_study.py does, minutes",
+    "lico-bench run --datasets imagenet --devices 8": "eight GPUs",
+    "torchrun --nnodes 2 --nproc-per-node 8 -m lico_bench run --datasets imagenet": "two machines",
+    "uv sync --extra ray": "installs",
+    "ray start --head": "a cluster; tests/bench/test_ray_cluster.py has one",
+    "ray start --address HEAD:PORT": "a cluster",
+    "LICO_BENCH_DATA=/shared/data lico-bench run --datasets all --profile paper --executor ray "
+    "--address HEAD:PORT --out /shared/results/paper": "a cluster",
+}
+BUILD = """
+def build():
+    network = Net()
+    network.explanation_layer = "conv"
+    return network
+"""
+JUDGED = (0, 1, 3)  # of weights at random: worse, or not known
+
+
+def shown_commands() -> list[str]:
+    """Commands in blocks, in lines of their own and in the prose, in their order, each once."""
+    prose = re.sub(r"```.*?```", "", README, flags=re.S)
+    blocks = re.sub(r" *\\\n +", " ", prose)
+    found = [
+        (match.start(), match[1].split("  #")[0].strip())
+        for match in re.finditer(r"^ {4}(\S.*)$", blocks, re.M)
+    ]
+    found += [
+        (match.start(), match[1].replace("\\|", "|"))
+        for match in re.finditer(r"`((?:uv run )?lico-bench [^`]+)`", blocks)
+    ]
+    for match in re.finditer(r"```(?:bash|sh|console)\n(.*?)```", README, re.S):
+        found += [(match.start(), line) for line in match[1].splitlines() if line.strip()]
+    return list(dict.fromkeys(_plain(command) for _, command in sorted(found)))
+
+
+def _plain(command: str) -> str:
+    """As it stands in the tables here."""
+    return re.sub(r"\s+", " ", command)
+
+
+def reason_of(command: str) -> str:
+    return NOT_RUN.get(command) or NOT_RUN.get(command.replace("uv run ", "")) or ""
+
+
+def short_form(command: str) -> str:
+    for text, shorter in SHORTER:
+        command = command.replace(text, shorter)
+    command = COMPLETE.get(command, command)
+    return re.sub(r"(lico-bench run\b[^&;]*)", rf"\1{TINY}", command)
+
+
+def action_commands() -> list[str]:
+    """What the action does with the inputs of the README's workflow."""
+    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, re.S)[1])
+    given = workflow["jobs"]["saliency"]["steps"][1]["with"]
+    known = yaml.safe_load((REPOSITORY / "action.yml").read_text(encoding="utf-8"))["inputs"]
+    assert set(given) <= set(known)
+    assert {name for name, facts in known.items() if facts.get("required")} <= set(given)
+    words = [f"--{name} {shlex.quote(given[name])}" for name in ("model", "weights", "images")]
+    return [
+        f"lico-bench score {' '.join(words)} --out results/action",
+        f"lico-bench check results/action --against {given['reference']}",
+    ]
+
+
+RUN = [*(c for c in shown_commands() if not reason_of(c)), *action_commands()]
+
+
+def test_every_command_of_the_readme_is_run_or_listed():
+    shown = shown_commands()
+    assert len(shown) > 25
+    for command in RUN:
+        assert "lico-bench " in command, f"run it here, or say in NOT_RUN why not: {command}"
+        assert not re.search(r"\b(RUN|FILE|NAME|WHAT|IMAGE|FOLDER)\b", short_form(command)), command
+    known = {_plain(command) for command in shown}
+    known |= {command.replace("uv run ", "") for command in known}
+    assert set(NOT_RUN) | set(COMPLETE) <= known, "no longer in the README"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """The folder that the README supposes, with `lico-bench` on the path."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "net.py").write_text(NET + BUILD, encoding="utf-8")
+    for number, name in enumerate(("baseline", "mine", *(f"seed{n}" for n in range(1, 6)))):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(number)
+            save_file(Net().state_dict(), folder / f"{name}.safetensors")
+    write_pictures(folder / "photos", each=2, side=32)
+    for name, animal in (("blue", "cat"), ("green", "dog"), ("red", "horse")):
+        (folder / "photos" / name).rename(folder / "photos" / animal)
+    picture = folder / "photos" / "dog" / "0.png"
+    picture.rename(picture.with_name("000.png"))
+    write_pictures(folder / "unsorted", each=1, classed=False, side=32)
+    (folder / "data").mkdir()
+    program = folder / "bin" / "lico-bench"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lico_bench "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_of_the_readme_runs(place: Path, command: str):
+    told = short_form(command)
+    done = subprocess.run(
+        ["sh", "-ec", told],
+        cwd=place,
+        env={**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    fine = JUDGED if re.search(r" (check|compare) (?!.*--update)", told) else (0,)
+    assert done.returncode in fine, f"{told}\n{done.stdout[-2000:]}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
