@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lico_bench.cli.ending import end_run, reporter_for
-from lico_bench.cli.plan import show_plan
+from lico_bench.cli.plan import show_plan, tell_time
 from lico_bench.cli.suite_options import suite_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def run(
     folder = out or Path("results") / made.name
     if plan or calibrate:
         _announce(made, folder, console)
-        show_plan(made, device, console, calibrating=calibrate)
+        show_plan(made, folder, options, console, calibrating=calibrate)
         return
     finished = _execute(made, folder, executor, options, console, wait=wait, reuse=reuse)
     if finished is not None:
@@ -133,8 +133,14 @@ def _execute(
         _announce(plan, folder, console)
         return execute(
             plan, folder, executor=executor, options=options, wait=wait,
-            reuse=None if reuse is None else read_run(reuse), reporter=reporter_for(console),
+            reuse=None if reuse is None else read_run(reuse),
+            starting=lambda run: _tell(plan, run, options, console),
+            reporter=reporter_for(console),
         )  # fmt: skip
+
+
+def _tell(plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console) -> None:
+    tell_time(plan, run, options, console)
 
 
 def _given(context: typer.Context) -> set[str]:
