@@ -17,51 +17,28 @@ from typing import Any
 
 import torch
 
-from lico_bench.bench.plan import CODE_VERSION, PlannedCell
-from lico_bench.data import DatasetFacts
+from lico_bench.bench.units import Part, Unit
+from lico_bench.bench.work import measure_slowness, measure_speed
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.evaluation import Question
 from lico_bench.records import content_key
+from lico_bench.runtime import versions
 from lico_bench.store import read_json, write_json
 
-FORMAT = 1
-TRAINING, CLASSIFYING, EXPLAINING, LOADING = "train", "classify", "explain", "load"
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one unit: an update, a picture classified or explained, a split loaded.
+    """Seconds of one unit.
 
     Attributes:
-        gigaflop: operations of the unit, 10⁹, for units that were not timed; of a split, 10⁹
-            pixels.
-        per_epoch: seconds that each epoch takes beside its updates.
+        gigaflop: operations of the unit, as `Unit` counts them.
+        per_epoch: seconds that the start of each epoch takes beside its updates.
     """
 
     seconds: float
-    gigaflop: float
+    gigaflop: float = 0.0
     per_epoch: float = 0.0
-
-
-@dataclass(frozen=True)
-class FixedCosts:
-    """Seconds that do not grow with the pictures.
-
-    Attributes:
-        start: from the command to the plan: interpreter and imports.
-        first: what the first models wait for and later ones do not: libraries, text encoder.
-        cell: building, storing and counting one model.
-        text_cell: the same of a model that is trained with a text encoder.
-        report: libraries of the report, and its text.
-        plot: one plot of the report.
-    """
-
-    start: float
-    first: float
-    cell: float
-    text_cell: float
-    report: float
-    plot: float
 
 
 @dataclass(frozen=True)
@@ -70,69 +47,60 @@ class Calibration:
 
     Attributes:
         machine: what the seconds depend on.
-        fixed: None until they were timed.
-        timings: by the names that `training_unit` and the like give.
+        timings: by the names of the units.
+        speed: operations per second, 10⁹, for a kind of which nothing was timed.
+        slowness: of the interpreter, for what has a usual time; see `work.measure_slowness`.
     """
 
     machine: Mapping[str, str]
-    fixed: FixedCosts | None = None
     timings: Mapping[str, Timing] = field(default_factory=dict)
+    speed: float = 10.0
+    slowness: float = 1.0
 
-    def with_timing(self, unit: str, timing: Timing) -> Calibration:
-        """These timings and one more, or another one of the same unit."""
-        return replace(self, timings={**self.timings, unit: timing})
+    def on(self, device: torch.device) -> Calibration:
+        """With the speed and slowness that this machine has now."""
+        return replace(self, speed=measure_speed(device), slowness=measure_slowness())
 
-    def timing(self, unit: str, gigaflop: float) -> tuple[Timing, bool]:
-        """The timing of a unit, and whether it was measured.
+    def with_timings(self, found: Mapping[Unit, Timing]) -> Calibration:
+        """These timings and more, or others of the same units."""
+        named = {unit.name: timing for unit, timing in found.items()}
+        return replace(self, timings={**self.timings, **named})
 
-        One that was not is scaled by operations: from the same network if that was timed, else
-        from the median of its kind. Without any it is NaN.
+    def knows(self, unit: Unit) -> bool:
+        """Whether the unit was timed here."""
+        return unit.name in self.timings
+
+    def timing(self, unit: Unit) -> Timing:
+        """What the unit takes: as it was timed, else as is usual, else scaled by operations.
+
+        It is scaled from those units that are most like it, by the median.
         """
-        if unit in self.timings:
-            return self.timings[unit], True
-        kind, network, *_ = unit.split(" | ")
-        same = [t for n, t in self.timings.items() if n.startswith(f"{kind} | {network} | ")]
-        alike = same or [t for n, t in self.timings.items() if n.startswith(f"{kind} | ")]
-        scaled = [(t.seconds / t.gigaflop, t.per_epoch / t.seconds) for t in alike if t.gigaflop]
-        if not scaled:
-            return Timing(math.nan, gigaflop), False
-        seconds = gigaflop * median(rate for rate, _ in scaled)
-        return Timing(seconds, gigaflop, seconds * median(share for _, share in scaled)), False
+        if unit.name in self.timings:
+            return self.timings[unit.name]
+        if unit.usual_s is not None:
+            return Timing(unit.usual_s * self.slowness)
+        alike = self._alike(unit)
+        if not alike:
+            return Timing(unit.gigaflop * unit.seconds_per_gigaflop(self.speed), unit.gigaflop)
+        seconds = unit.gigaflop * median(t.seconds / t.gigaflop for t in alike)
+        share = median(t.per_epoch / max(1e-12, t.seconds) for t in alike)
+        return Timing(seconds, unit.gigaflop, seconds * share)
 
+    def _alike(self, unit: Unit) -> list[Timing]:
+        """Of its kind those most like it; else those of the same network."""
+        likeness: dict[tuple[bool, ...], list[Timing]] = {}
+        for name, timing in self.timings.items():
+            kind, network, what, _ = name.split(" | ")
+            is_near = _is_part(network, unit.network) or _is_part(unit.network, network)
+            if timing.gigaflop and (kind == unit.kind or is_near):
+                found = (kind == unit.kind, what == unit.what, is_near)
+                likeness.setdefault(found, []).append(timing)
+        return likeness[max(likeness)] if likeness else []
 
-def training_unit(cell: PlannedCell, facts: DatasetFacts) -> str:
-    """Name of one update of a cell's training."""
-    recipe = cell.recipe
-    details = {
-        "batch": recipe.batch_size, "arm": recipe.arm, "options": cell.options,
-        "encoder": cell.encoder, "classes": len(facts.class_names), "source": facts.source,
-        "augmentation": recipe.augmentation, "channels_last": recipe.channels_last,
-        "compile": recipe.compile, "ema": recipe.ema_decay > 0, "clip": recipe.gradient_clip > 0,
-    }  # fmt: skip
-    network = f"{_network(cell, facts)} {recipe.precision}"
-    told = f"{recipe.arm}, batch {recipe.batch_size}"
-    return f"{TRAINING} | {network} | {told} | {content_key(details)}"
-
-
-def classifying_unit(cell: PlannedCell, facts: DatasetFacts) -> str:
-    """Name of one picture classified."""
-    return f"{CLASSIFYING} | {_network(cell, facts)} | {cell.recipe.channels_last}"
-
-
-def explaining_unit(cell: PlannedCell, facts: DatasetFacts, question: Question, method: str) -> str:
-    """Name of one picture explained by `method` and scored by every metric."""
-    details = {
-        "metrics": [*question.resolved_metrics], "protocol": question.protocol.id,
-        "regions": facts.has_regions, "channels_last": cell.recipe.channels_last,
-    }  # fmt: skip
-    return f"{EXPLAINING} | {_network(cell, facts)} | {method} | {content_key(details)}"
-
-
-def loading_unit(cell: PlannedCell, facts: DatasetFacts, split: str) -> str:
-    """Name of one split, read or drawn."""
-    size = "x".join(map(str, facts.image_size))
-    drawn = f"{cell.recipe.labels} {cell.recipe.train_limit}" if split == "train" else ""
-    return f"{LOADING} | {facts.source} | {facts.name} {size} | {split} {drawn}"
+    def seconds(self, part: Part) -> float:
+        """What a part of a run takes."""
+        timing = self.timing(part.unit)
+        return part.count * timing.seconds + part.epochs * timing.per_epoch
 
 
 def read_calibration(device: torch.device, folder: Path | None = None) -> Calibration:
@@ -159,13 +127,11 @@ def read_calibration(device: torch.device, folder: Path | None = None) -> Calibr
 def write_calibration(calibration: Calibration, folder: Path | None = None) -> Path:
     """Store the timings for later plans on this machine; where they are."""
     path = _path(calibration.machine, folder)
-    fixed = calibration.fixed
     write_json(
         path,
         {
             "format": FORMAT,
             "machine": dict(calibration.machine),
-            "fixed": None if fixed is None else asdict(fixed),
             "timings": {unit: asdict(timing) for unit, timing in calibration.timings.items()},
         },
     )
@@ -180,7 +146,8 @@ def machine_facts(device: torch.device) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "torch": torch.__version__,
-        "code": str(CODE_VERSION),
+        "lico-bench": versions()["lico-bench"],
+        "format": str(FORMAT),
     }
 
 
@@ -190,8 +157,9 @@ def cache_folder() -> Path:
     return Path(named or Path.home() / ".cache") / "lico-bench"
 
 
-def _network(cell: PlannedCell, facts: DatasetFacts) -> str:
-    return f"{cell.recipe.backbone} {'x'.join(map(str, facts.image_size))}"
+def _is_part(network: str, other: str) -> bool:
+    """Whether one is the other, but for the precision."""
+    return bool(network) and other.startswith(network)
 
 
 def _path(machine: Mapping[str, str], folder: Path | None) -> Path:
@@ -201,9 +169,10 @@ def _path(machine: Mapping[str, str], folder: Path | None) -> Path:
 def _from_json(machine: dict[str, str], stored: Any) -> Calibration:
     if stored["format"] != FORMAT or stored["machine"] != machine:
         raise ValueError("another format or machine")
-    fixed = stored["fixed"]
     timings = {unit: Timing(**_seconds(facts)) for unit, facts in stored["timings"].items()}
-    return Calibration(machine, None if fixed is None else FixedCosts(**_seconds(fixed)), timings)
+    if any(unit.count(" | ") != 3 for unit in timings):
+        raise ValueError("expected names of units")
+    return Calibration(machine, timings)
 
 
 def _seconds(facts: Mapping[str, Any]) -> dict[str, float]:

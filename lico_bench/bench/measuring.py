@@ -1,292 +1,411 @@
-"""Time on this machine what a plan is made of: updates, maps and their scores, loading, the rest.
+"""Time on this machine what a plan is made of, within the seconds that are given.
 
-Real updates and real scorings are timed, on as few pictures as tell; what is left when the time is
-up is scaled from the rest by `Calibration.timing`. Fixed costs come from a tiny run in a process
-of its own: only there does everything happen for the first time.
+Real updates and real scorings of random pictures: no picture of a dataset is read. What takes the
+largest share of the run is timed first, on as few pictures as tell; what is left when the time is
+up is scaled by `Calibration.timing`.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import subprocess
-import sys
+import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from lico_bench.bench.calibration import (
-    LOADING,
-    Calibration,
-    FixedCosts,
-    Timing,
-    classifying_unit,
-    explaining_unit,
-    loading_unit,
-    training_unit,
-)
-from lico_bench.bench.checkpoints import Checkpoint
-from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench import units
+from lico_bench.bench.calibration import Calibration, Timing, read_calibration
+from lico_bench.bench.cell import Workplace, run_cell
+from lico_bench.bench.cost import TimeEstimate, estimate_time
+from lico_bench.bench.plan import Plan, PlannedCell, make_plan
+from lico_bench.bench.reporter import Silent
 from lico_bench.bench.splits import SplitCache
-from lico_bench.bench.work import forward_gigaflop, measure_speed, method_forwards, split_images
-from lico_bench.data import Dataset, load_dataset
-from lico_bench.errors import InvalidInputError, LicoBenchError, TrainingError
+from lico_bench.bench.suite import Suite
+from lico_bench.bench.units import Part, Unit, parts_of, training_batch, training_left
+from lico_bench.bench.work import update_gigaflop
+from lico_bench.data import load_card
+from lico_bench.data.dataset import Dataset
+from lico_bench.data.pictures import ArrayPictures
+from lico_bench.data.scenes import CHUNK, draw_scenes
+from lico_bench.errors import LicoBenchError, MissingDataError, OutOfMemoryError
 from lico_bench.evaluation import Subject
 from lico_bench.evaluation.collector import Collector
+from lico_bench.evaluation.shards import ranges_of
 from lico_bench.models import evaluating
-from lico_bench.runtime import pick_device
-from lico_bench.store import CellFolder, RunFolder
+from lico_bench.runtime import make_generator, pick_device
+from lico_bench.store import RunFolder
 from lico_bench.training.preparation import fresh_classifier, prepare
 
-BUDGET_S = 45.0  # for updates, maps and loading; the fixed costs take some fifteen seconds more
-UNIT_S = 1.5  # that one timing should take at most
-UPDATES = 4  # of each of two epochs; the first warms up
-LEAST_IMAGES, MOST_IMAGES = 4, 32  # explained for one timing
-LEAST_BATCH = 8
-DRAWING_S = 200  # of 10⁹ pixels of drawn scenes, to guess by
-# One dataset, two arms, two seeds: what the second seed's models take, the first's took as well.
-TINY = (
-    "run", "--datasets", "cifar10", "--data", "standin", "--profile", "smoke", "--seeds", "2",
-    "--arms", "baseline,lico", "--methods", "grad_cam", "--metrics", "deletion", "--limit", "4",
-    "--set", "recipe.train_limit=64", "--set", "recipe.epochs=1",
+LOOK_S = 4.5  # before a run
+LOOK_SHARE = 0.1  # of the run, at most
+CALIBRATE_S = 45.0
+ENOUGH_SHARE = 0.9  # of the run that is timed: from there on a run starts without a look
+UNIT_S, LEAST_S = 2.0, 0.25  # of one trial
+LEAST_BATCH, LEAST_IMAGES = 4, 4
+UPDATES = 6  # in one trial, at most
+TRIED_UPDATES = 4  # that the two at least in a trial take: the first of an epoch looks closer
+SMALL_RUN_S = 15.0  # models and report of a run that has next to nothing to do
+SMALL_RUN = Suite(
+    datasets=("cifar10",), arms=("baseline", "lico"), seeds=2, profile="smoke", data="standin",
+    methods=("grad_cam",), metrics=("insertion", "deletion"), limit=2,
+    changes={
+        "backbone": "wrn_10_1", "epochs": 1, "train_limit": 16, "batch_size": 8,
+        "text_encoder": "random", "precision": "float32",
+    },
 )  # fmt: skip
 
 Told = Callable[[str], None]
 WriteReport = Callable[[RunFolder], object]
+Found = Mapping[Unit, Timing]
 
 
-@dataclass(frozen=True)
-class _Item:
-    """Something to time, by its unit's name.
+def look(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
+    """What is left of a run takes, from what was timed before and a look of a few seconds.
 
-    Attributes:
-        guess: seconds that the timing is expected to take.
-        is_first: whether the first model of the plan needs it: without one unit of each kind
-            nothing can be told.
+    Nothing is written, and the random numbers of the process stay as they are.
+
+    Args:
+        run: where it is stored, as far as it was run.
+
+    Raises:
+        LicoBenchError, RuntimeError: if a trial fails, for want of memory above all.
     """
-
-    unit: str
-    dataset: str
-    guess: float
-    measure: Callable[[], Timing]
-    is_first: bool = False
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether the other items of the dataset need it."""
-        return self.unit.startswith(LOADING)
+    left = training_left(plan, run)
+    if not left:
+        return estimate_time(plan, left, Calibration({}))
+    _load_libraries(plan)
+    started = time.perf_counter()
+    known = read_calibration(pick_device(device)).on(pick_device(device))
+    rough = estimate_time(plan, left, known)
+    if rough.timed_share >= ENOUGH_SHARE:
+        return rough
+    budget = min(LOOK_S, LOOK_SHARE * rough.seconds) - (time.perf_counter() - started)
+    known = time_units(plan, left, known, device=device, budget_s=budget)
+    return estimate_time(plan, left, known, took_s=time.perf_counter() - started)
 
 
 def calibrate(
     plan: Plan,
-    known: Calibration,
     *,
     device: str,
     write_report: WriteReport,
     told: Told = lambda _what: None,
-    budget_s: float = BUDGET_S,
+    budget_s: float = CALIBRATE_S,
 ) -> Calibration:
-    """What the plan is made of, timed here; timings of other units stay.
+    """The units of a plan, timed for less than a minute; timings of other plans stay.
 
     Args:
-        known: what was timed before; units of this plan are timed again.
         write_report: writes the report of a run; what shows it is not this room's to know.
         told: called with what is timed next.
-        budget_s: seconds for all but the fixed costs; units that do not fit are left out, those of
-            the first model excepted.
+        budget_s: after which nothing more is begun.
 
     Raises:
-        InvalidInputError: for a plan whose data need not be here.
-        LicoBenchError: if the small run that shows the fixed costs does not end well.
+        BrokenFileError: if what was kept before cannot be read.
+        LicoBenchError, RuntimeError: as `look`.
     """
-    if plan.suite.data == "official":
-        raise InvalidInputError(
-            "--calibrate times real work, which --data official need not have here; calibrate with "
-            "--data auto first, and plan again without --calibrate"
-        )
-    told("a small run from start to report")
-    calibration = replace(known, fixed=measure_fixed_costs(device, write_report))
-    started = time.perf_counter()
-    left_out: set[str] = set()  # datasets that take too long to load
-    for item in _items(plan, device):
-        left = budget_s - (time.perf_counter() - started)
-        if item.dataset in left_out:
-            continue
-        if item.guess > left and not item.is_first:
-            left_out |= {item.dataset} if item.is_loading else set()
-            continue
-        told(item.unit.rpartition(" | ")[0])
-        try:
-            calibration = calibration.with_timing(item.unit, item.measure())
-        except (InvalidInputError, TrainingError):
-            continue  # a training of so few pictures may diverge; the run itself will tell
-    return calibration
-
-
-def _items(plan: Plan, device: str) -> Iterator[_Item]:
-    """Every unit of a plan once: the first arm of each dataset, then what else each needs."""
-    splits = SplitCache(plan.root)
-    speed = measure_speed(pick_device(device))
-    seen: set[str] = set()
-    first = list({cell.recipe.dataset: cell for cell in reversed(plan.cells)}.values())[::-1]
-    for cell in (*first, *plan.cells):
-        for item in _items_of(cell, plan, splits, speed, device):
-            if item.unit not in seen:
-                seen.add(item.unit)
-                yield replace(item, is_first=cell is plan.cells[0])
-
-
-def _items_of(
-    cell: PlannedCell, plan: Plan, splits: SplitCache, speed: float, device: str
-) -> Iterator[_Item]:
-    facts, recipe, question = plan.datasets[cell.recipe.dataset], cell.recipe, plan.question
-    for split, load in (("train", splits.train), ("test", splits.test)):
-        pixels = split_images(recipe, facts, split) * math.prod(facts.image_size) / 1e9
-        unit = loading_unit(cell, facts, split)
-        measure = partial(_timed, partial(load, cell), pixels)
-        yield _Item(unit, facts.name, pixels * DRAWING_S, measure)
-    update = cell.work.train_gigaflop / cell.work.updates
-    batch, updates = _affordable(recipe.batch_size, update / speed)
-    yield _Item(
-        training_unit(cell, facts),
-        facts.name,
-        2 * updates * update / speed * batch / recipe.batch_size + 1,
-        lambda: _time_update(cell, splits.train(cell), update, batch, updates, device),
+    kept = read_calibration(pick_device(device)).on(pick_device(device))
+    left = training_left(plan, None)
+    _load_libraries(plan)
+    nothing = replace(kept, timings={})
+    found = time_units(
+        plan,
+        left,
+        nothing,
+        device=device,
+        budget_s=CALIBRATE_S,
+        write_report=write_report,
+        told=told,
     )
-    each = forward_gigaflop(recipe.backbone, facts.image_size)
-    yield _Item(
-        classifying_unit(cell, facts),
-        facts.name,
-        256 * each / speed,
-        lambda: _time_classifying(cell, plan, splits.test(cell), each, device),
-    )
-    for method in question.resolved_methods:
-        work = method_forwards(recipe.backbone, facts, question, method) * each
-        count = max(LEAST_IMAGES, min(MOST_IMAGES, int(UNIT_S * speed / work)))
-        yield _Item(
-            explaining_unit(cell, facts, question, method),
-            facts.name,
-            (count + 1) * work / speed,
-            partial(_time_explaining, cell, plan, splits, method, count, work, device),
-        )
+    return replace(kept, timings={**kept.timings, **found.timings})
 
 
-def _timed(work: Callable[[], object], gigaflop: float) -> Timing:
-    started = time.perf_counter()
-    work()
-    return Timing(time.perf_counter() - started, gigaflop)
+def time_units(
+    plan: Plan,
+    left: Mapping[str, float],
+    known: Calibration,
+    *,
+    device: str,
+    budget_s: float,
+    write_report: WriteReport | None = None,
+    told: Told = lambda _what: None,
+) -> Calibration:
+    """`known`, and the units of what is left that could be timed within `budget_s`.
+
+    Args:
+        write_report: where given, models and report of a small run are timed as well.
+        told: called with what is timed next.
+
+    Raises:
+        OutOfMemoryError, RuntimeError: if a trial needs more memory than there is.
+    """
+    bench = _Bench(plan, pick_device(device), write_report)
+    parts = parts_of(plan, left)
+    tried: set[Unit] = set()
+    deadline = time.perf_counter() + budget_s
+    with _undisturbed(bench.device):
+        while trial := _next_trial(bench, parts, known, tried, deadline - time.perf_counter()):
+            tried.add(trial.part.unit)
+            told(trial.part.unit.name.rpartition(" | ")[0])
+            try:
+                known = known.with_timings(trial.run())
+            except OutOfMemoryError:
+                raise
+            except LicoBenchError:
+                continue  # so few random pictures may not be trainable; the run itself will tell
+    return known
 
 
-def _affordable(batch: int, update_s: float) -> tuple[int, int]:
-    """The batch, or a half, a quarter and so on of it, and the updates that take about `UNIT_S`."""
-    while batch >= 2 * LEAST_BATCH and 2 * update_s > UNIT_S:
-        batch, update_s = batch // 2, update_s / 2
-    return batch, max(2, min(UPDATES, int(UNIT_S / update_s)))
+@dataclass(frozen=True)
+class _Trial:
+    """A unit to time now, and how."""
+
+    part: Part
+    run: Callable[[], Found]
 
 
-def _time_update(
-    cell: PlannedCell, dataset: Dataset, gigaflop: float, batch: int, updates: int, device: str
-) -> Timing:
-    """One update, and what an epoch takes beside its updates; a smaller batch is scaled up."""
-    batch = min(batch, len(dataset))
-    pictures = dataset.subset(torch.arange(min(len(dataset), updates * batch)))
-    recipe = replace(cell.recipe, batch_size=batch, epochs=3)
-    session = prepare(recipe, device=device, dataset=pictures)
-    for _ in session.run_epoch():
-        pass  # kernels are chosen at the first calls
-    marks = [time.perf_counter()]
-    marks += [time.perf_counter() for _ in session.run_epoch()]
-    with tempfile.TemporaryDirectory() as folder:
-        Checkpoint(CellFolder(Path(folder))).write(session.state())
-    whole = time.perf_counter() - marks[0]
-    seconds = [b - a for a, b in pairwise(marks)]
-    update = median(seconds[1:] or seconds)  # the first of an epoch looks closer
-    scale = min(cell.recipe.batch_size, len(dataset)) / batch
-    return Timing(update * scale, gigaflop, max(0.0, whole - update * len(seconds)) * scale)
+@dataclass(frozen=True)
+class _Bench:
+    """Where units are timed.
+
+    Attributes:
+        device: that the models are on.
+    """
+
+    plan: Plan
+    device: torch.device
+    write_report: WriteReport | None
+
+    def clock(self) -> float:
+        """Seconds; all work that was started before is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
+
+    def timed(self, work: Callable[[], object]) -> float:
+        """Seconds of `work`."""
+        started = self.clock()
+        work()
+        return self.clock() - started
 
 
-def _time_classifying(
-    cell: PlannedCell, plan: Plan, dataset: Dataset, gigaflop: float, device: str
-) -> Timing:
-    collector = _collector(cell, plan, dataset, device)
-    indices = torch.arange(min(len(dataset), 256 if dataset.image_size[0] <= 64 else 32))
+def _next_trial(
+    bench: _Bench, parts: list[Part], known: Calibration, tried: set[Unit], time_left: float
+) -> _Trial | None:
+    """The unit that takes the largest share of the run, of those that are not known and fit."""
+    shares: dict[Unit, float] = {}
+    for part in parts:
+        shares[part.unit] = shares.get(part.unit, 0.0) + known.seconds(part)
+    needing = {part.unit: part for part in reversed(parts)}
+    open_units = [u for u in shares if not known.knows(u) and u not in tried]
+    whole = sum(shares[unit] for unit in open_units) or 1.0
+    for unit in sorted(open_units, key=lambda u: -shares[u]):
+        slot = min(UNIT_S, max(LEAST_S, time_left * shares[unit] / whole))
+        part = needing[unit]
+        if unit.kind in (units.STORING, units.REPORT, units.PLOT):
+            if bench.write_report is not None and time_left >= SMALL_RUN_S:
+                return _Trial(part, partial(_time_small_run, bench, bench.write_report))
+        elif unit.kind in TRIALS:
+            least = LEAST[unit.kind] * known.timing(unit).seconds / _size(bench, part)
+            if unit.kind == units.TRAINING and part.cell.encoder is not None:
+                least += known.timing(units.setup_unit(part.cell.encoder["name"])).seconds
+            if least + LEAST_S <= time_left:
+                return _Trial(part, partial(TRIALS[unit.kind], bench, part, known, slot))
+    return None
+
+
+def _size(bench: _Bench, part: Part) -> int:
+    """Pictures of one unit."""
+    facts = bench.plan.datasets[part.cell.recipe.dataset]
+    return training_batch(part.cell, facts) if part.unit.kind == units.TRAINING else 1
+
+
+def _time_update(bench: _Bench, part: Part, known: Calibration, slot_s: float) -> Found:
+    """One update, and what the first of an epoch takes more; a smaller batch is scaled up."""
+    cell, facts = part.cell, bench.plan.datasets[part.cell.recipe.dataset]
+    whole = batch = training_batch(cell, facts)
+    expected = known.timing(part.unit).seconds
+    while batch >= 2 * LEAST_BATCH and TRIED_UPDATES * expected * batch / whole > slot_s:
+        batch //= 2
+    pictures = random_pictures(bench.plan, cell, "train", 2 * batch)
+    # A compiled network takes a minute to compile; the other one tells about as much.
+    recipe = replace(cell.recipe, batch_size=batch, epochs=UPDATES, compile=False)
+    started = bench.clock()
+    session = prepare(recipe, device=str(bench.device), dataset=pictures)
+    setup = bench.clock() - started
+    firsts: list[float] = []
+    others: list[float] = []
+    deadline = bench.clock() + slot_s
+    while len(others) < UPDATES // 2 and (not others or bench.clock() < deadline):
+        marks = [bench.clock()]
+        marks += [bench.clock() for _ in session.run_epoch()]
+        firsts.append(marks[1] - marks[0])
+        others.append(marks[2] - marks[1])
+    update = median(others)
+    more = max(0.0, min(firsts) - update)  # the very first chooses kernels as well
+    scale = part.unit.gigaflop / update_gigaflop(cell.recipe, facts, batch)
+    found = {part.unit: Timing(update * scale, part.unit.gigaflop, more * scale)}
+    if cell.encoder is not None:
+        found[units.setup_unit(cell.encoder["name"])] = Timing(setup)
+    return found
+
+
+def _time_classifying(bench: _Bench, part: Part, known: Calibration, slot_s: float) -> Found:
+    collector, most = _collector(bench, part)
+    count = _affordable(slot_s / 2, known.timing(part.unit).seconds, most)
+    indices = torch.arange(count)
     with evaluating(collector.subject.model):
         collector.classify(indices)  # kernels are chosen at the first call
-        timing = _timed(lambda: collector.classify(indices), gigaflop)
-    return replace(timing, seconds=timing.seconds / len(indices))
+        seconds = bench.timed(lambda: collector.classify(indices))
+    return {part.unit: Timing(seconds / count, part.unit.gigaflop)}
 
 
-def _time_explaining(
-    cell: PlannedCell, plan: Plan, splits: SplitCache, method: str, count: int, gigaflop: float,
-    device: str,
-) -> Timing:  # fmt: skip
-    dataset = splits.test(cell)
-    collector = _collector(cell, plan, dataset, device)
-    indices = torch.arange(min(count, len(dataset)))
-    methods = {method: plan.question.resolved_methods[method]}
+def _time_explaining(bench: _Bench, part: Part, known: Calibration, slot_s: float) -> Found:
+    collector, most = _collector(bench, part)
+    count = _affordable(slot_s, known.timing(part.unit).seconds, min(most, round(part.count)))
+    indices, methods = torch.arange(count), bench.plan.question.resolved_methods
     with evaluating(collector.subject.model):
         collector.classify(indices)
         collector.score(indices[:1], methods, [True])
-        is_shown = [True] * len(indices)
-        timing = _timed(lambda: collector.score(indices, methods, is_shown), gigaflop)
-    return replace(timing, seconds=timing.seconds / len(indices))
+        is_shown = [True] * count
+        seconds = bench.timed(lambda: collector.score(indices, methods, is_shown))
+    return {part.unit: Timing(seconds / count, part.unit.gigaflop)}
 
 
-def _collector(cell: PlannedCell, plan: Plan, dataset: Dataset, device: str) -> Collector:
-    recipe = cell.recipe
-    model = fresh_classifier(recipe, dataset).eval().requires_grad_(False).to(pick_device(device))
+def _time_drawing(bench: _Bench, part: Part, _known: Calibration, _slot_s: float) -> Found:
+    """One lot of scenes."""
+    card = load_card(part.cell.recipe.dataset, bench.plan.root)
+    facts = card.standin
+    if facts is None:
+        raise MissingDataError(f"{card.title}: its card declares no stand-in")
+    side = bench.plan.datasets[card.name].image_size[0]
+    draw = partial(draw_scenes, card.name, facts, "test", image_size=side, count=CHUNK)
+    return {part.unit: Timing(bench.timed(draw), part.unit.gigaflop)}
+
+
+TRIALS = {
+    units.TRAINING: _time_update,
+    units.CLASSIFYING: _time_classifying,
+    units.EXPLAINING: _time_explaining,
+    units.DRAWING: _time_drawing,
+}
+# Pictures, or lots of them, that the shortest trial needs.
+LEAST = {
+    units.TRAINING: TRIED_UPDATES * LEAST_BATCH, units.CLASSIFYING: 2 * LEAST_IMAGES,
+    units.EXPLAINING: 1 + LEAST_IMAGES, units.DRAWING: 1,
+}  # fmt: skip
+
+
+def _affordable(slot_s: float, each_s: float, most: int) -> int:
+    """Pictures that take `slot_s`, a few at least."""
+    return min(most, max(LEAST_IMAGES, int(slot_s / max(each_s, 1e-9))))
+
+
+def _collector(bench: _Bench, part: Part) -> tuple[Collector, int]:
+    """What asks an untrained model of `part`, and how many pictures it is asked at a time."""
+    cell, recipe = part.cell, part.cell.recipe
+    tested = bench.plan.datasets[recipe.dataset].num_images("test")
+    dataset = random_pictures(bench.plan, cell, "test", min(256, tested))
+    most = len(ranges_of(dataset, bench.plan.question).classified[0])
+    model = fresh_classifier(recipe, dataset).eval().requires_grad_(False).to(bench.device)
     subject = Subject(
         model, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed, "full"
     )
-    defined, _ = plan.question.defined_for(dataset)
-    return Collector(subject, dataset, defined, plan.protocol)
+    defined, _ = bench.plan.question.defined_for(dataset)
+    return Collector(subject, dataset, defined, bench.plan.protocol), most
 
 
-def measure_fixed_costs(device: str, write_report: WriteReport) -> FixedCosts:
-    """What the steps of a tiny run take that have next to nothing to do.
+def random_pictures(plan: Plan, cell: PlannedCell, split: str, count: int) -> Dataset:
+    """Noise of the size, with the classes and their names, of the dataset of a cell."""
+    facts = plan.datasets[cell.recipe.dataset]
+    card = load_card(facts.name, plan.root)
+    draws = make_generator(0, "pictures to time with")
+    size = (count, 3, *facts.image_size)
+    pixels = torch.randint(256, size, dtype=torch.uint8, generator=draws)
+    regions = None
+    if facts.has_regions:
+        high, wide = facts.image_size
+        regions = torch.zeros(count, high, wide, dtype=torch.bool)
+        regions[:, high // 4 : -(-3 * high // 4), wide // 4 : -(-3 * wide // 4)] = True
+    return Dataset(
+        name=facts.name,
+        title=facts.title,
+        split=split,
+        source=facts.source,
+        class_names=facts.class_names,
+        prompt_names=facts.prompt_names,
+        labels=torch.randint(len(facts.class_names), (count,), generator=draws),
+        image_ids=tuple(f"{split}/{number}" for number in range(count)),
+        found_count=count,
+        official_count=count,
+        mean=card.mean,
+        std=card.std,
+        test_from_train=False,
+        notes=(),
+        fingerprint="noise",
+        pictures=ArrayPictures(pixels),
+        region_source=regions,
+    )
+
+
+class _RandomSplits(SplitCache):
+    """Splits of random pictures."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan.root)
+        self._plan = plan
+
+    def train(self, cell: PlannedCell) -> Dataset:
+        """As many as the recipe takes at most."""
+        return random_pictures(self._plan, cell, "train", cell.recipe.train_limit or 8)
+
+    def test(self, cell: PlannedCell) -> Dataset:
+        """A few."""
+        return random_pictures(self._plan, cell, "test", 8)
+
+
+def _time_small_run(bench: _Bench, write_report: WriteReport) -> Found:
+    """What models and a report take that have next to nothing to do.
 
     Raises:
-        LicoBenchError: if the run does not end well, with the last line it printed.
+        LicoBenchError: if a model fails.
     """
+    plan = make_plan(SMALL_RUN)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        began = time.time()
-        done = subprocess.run(
-            [sys.executable, "-m", "lico_bench", *TINY, "--device", device, "--out", str(out)],
-            capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"},
-        )  # fmt: skip
-        ended = time.time()
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise LicoBenchError(f"the small run that calibrates did not end well: {lines[-1]}")
-        return _fixed_costs(RunFolder(out), began, ended, write_report)
+        run = RunFolder(Path(folder) / "run")
+        run.open_for(plan.manifest())
+        place = Workplace(plan, run, _RandomSplits(plan), str(bench.device), Silent())
+        seconds = [bench.timed(partial(run_cell, cell, place)) for cell in plan.cells]
+        if run.failures():
+            raise LicoBenchError("the small run that is timed did not end well")
+        report = bench.timed(partial(write_report, run))
+    usual = {units.REPORT_TEXT: 1, units.REPORT_PLOT: units.num_plots(plan)}
+    slower = report / sum(count * (unit.usual_s or 0.0) for unit, count in usual.items())
+    told = {unit: Timing(slower * (unit.usual_s or 0.0)) for unit in usual}
+    return {units.STORE: Timing(min(seconds)), **told}
 
 
-def _fixed_costs(
-    run: RunFolder, began: float, ended: float, write_report: WriteReport
-) -> FixedCosts:
-    """Read off the times at which the files of a run of two arms and two seeds appeared."""
-    planned = run.manifest_path.stat().st_mtime
-    done = [(run.cell(key).path / "done.json").stat().st_mtime for key in run.finished()]
-    first, first_text, later, later_text = (b - a for a, b in pairwise([planned, *done]))
-    write_report(run)  # the first loads libraries and fonts
-    warm = _timed(partial(write_report, run), 0).seconds
-    plots = len(list((run.path / "report" / "figures").glob("*.png")))
-    splits = ("train", "test")
-    loads = [partial(load_dataset, "cifar10", split, source="standin") for split in splits]
-    loading = sum(_timed(load, 0).seconds for load in loads)
-    return FixedCosts(
-        start=max(0.0, planned - began),
-        first=max(0.0, first + first_text - later - later_text - loading),
-        cell=max(0.0, later),
-        text_cell=max(0.0, later_text),
-        report=max(0.0, ended - done[-1] - warm),
-        plot=warm / max(1, plots),
-    )
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Put the random numbers of the process back after the block, and give memory back."""
+    cards = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cards):
+        try:
+            yield
+        finally:
+            gc.collect()
+            if cards:
+                torch.cuda.empty_cache()
+
+
+def _load_libraries(plan: Plan) -> None:
+    """What every training needs, and takes seconds of its own to load."""
+    if any(cell.encoder is not None for cell in plan.cells):
+        from transformers import AutoTokenizer, BertModel  # noqa: F401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ def execute(
     options: ExecutorOptions | None = None,
     wait: bool = False,
     reuse: RunFolder | None = None,
+    starting: Callable[[RunFolder], None] = lambda _run: None,
     reporter: Reporter,
 ) -> RunFolder:
     """Run every unfinished cell of `plan` into the folder `out`.
@@ -35,6 +36,7 @@ def execute(
     Args:
         wait: for another process that is at work on the folder, instead of raising.
         reuse: a run whose models are taken where they are of the same recipe, data and code.
+        starting: called once the folder holds all that is kept, before the first cell is run.
 
     Returns:
         The run folder; complete, but for cells that failed.
@@ -62,6 +64,7 @@ def execute(
     with opened(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
         if reuse is not None:
             reuse_models(plan, run, reuse, reporter)
+        starting(run)
         missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
         reporter.begin(cells=len(plan.cells), work=sum(cell.work.gigaflop for cell in missing))
         try:

@@ -12,7 +12,7 @@ a method's map and its scores, p parameters and h x w px:
     checkpoints          = 2 (8 p + 8 q): the last two, each of weights and momentum of p and of
                            the q parameters that the objective has of its own
 
-The counts are exact for the network; seconds come from `bench.cost`, or roughly from one speed.
+The counts are exact for the network; what they take here is `bench.estimate`'s to say.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from lico_bench.saliency import Setting
 from lico_bench.training import ArmOptions, EncoderSize, resolve_options
 
 PROBE = "wrn_10_2"  # whose forward the speed of a machine is measured with
+PYTHON_S = 0.01  # one round of `measure_slowness`, on two quiet cores with AVX2
 BACKWARD_FACTOR = 2  # operations of a backward pass, in forwards
-BFLOAT16_SPEEDUP = 1.7  # measured on two cores with AVX-512 and bfloat16
 # The next two were measured against small convolutions and stand for as many of their operations.
 TEXT_GIGAFLOP_PER_TOKEN = 0.03  # MiniLM, forward and the backward pass to its input
 TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # one entry of a cost matrix, solved and differentiated
@@ -98,11 +98,7 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
     per_map = sum(method_forwards(recipe.backbone, facts, question, m) for m in question.methods)
     forwards = tested + round(explained * per_map)
     points = len(question.protocol.changed_px(facts.image_size[0] * facts.image_size[1]))
-    each = forward_gigaflop(recipe.backbone, facts.image_size)
     options = resolve_options(recipe.arm, dict(recipe.objective))
-    text = updates * _text_gigaflop(recipe, options, batch, len(facts.class_names))
-    trained = updates * batch * options.forwards_per_step()
-    speedup = BFLOAT16_SPEEDUP if recipe.precision == "bfloat16" else 1.0
     rows = OWN_ROWS * tested
     rows += explained * (methods * len(question.resolved_metrics) + END_ROWS)
     parameters = parameter_count(recipe.backbone)
@@ -113,10 +109,10 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
     return Work(
         updates=updates,
         train_images=updates * batch,
-        train_forwards=trained,
+        train_forwards=updates * batch * options.forwards_per_step(),
         forwards=forwards,
-        train_gigaflop=(trained * each * (1 + BACKWARD_FACTOR) + text) / speedup,
-        score_gigaflop=forwards * each,
+        train_gigaflop=updates * update_gigaflop(recipe, facts, batch),
+        score_gigaflop=forwards * forward_gigaflop(recipe.backbone, facts.image_size),
         rows=rows,
         read_bytes=3 * math.prod(facts.image_size) * pictures,
         checkpoint_bytes=CHECKPOINTS * (WEIGHT_BYTES + MOMENTUM_BYTES) * (parameters + own),
@@ -127,6 +123,14 @@ def estimate_work(recipe: Recipe, facts: DatasetFacts, question: Question) -> Wo
             + WEIGHT_BYTES * parameters
         ),
     )
+
+
+def update_gigaflop(recipe: Recipe, facts: DatasetFacts, batch: int) -> float:
+    """Operations of one update on `batch` pictures, 10⁹: the network's and the text encoder's."""
+    options = resolve_options(recipe.arm, dict(recipe.objective))
+    passes = batch * options.forwards_per_step() * (1 + BACKWARD_FACTOR)
+    text = _text_gigaflop(recipe, options, batch, len(facts.class_names))
+    return passes * forward_gigaflop(recipe.backbone, facts.image_size) + text
 
 
 def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
@@ -176,17 +180,29 @@ def _build(backbone: str) -> torch.nn.Module:
 
 
 def measure_speed(device: torch.device) -> float:
-    """Operations per second, 10⁹, of a small network's forward here: median of five."""
+    """Operations per second, 10⁹, of a small network's forward here: median of three."""
     with seeded(0, "speed"):
         features = BACKBONES[PROBE].build().eval().to(device).to(memory_format=torch.channels_last)
-    images = torch.zeros(64, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    images = torch.zeros(16, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
     rates = []
     with torch.inference_mode():
-        for _ in range(7):
+        for _ in range(4):
             started = time.perf_counter()
             float(features(images).sum())  # a GPU has finished when the number is here
-            rates.append(64 * forward_gigaflop(PROBE, (32, 32)) / (time.perf_counter() - started))
-    return sorted(rates[2:])[2]
+            seconds = time.perf_counter() - started
+            rates.append(len(images) * forward_gigaflop(PROBE, (32, 32)) / seconds)
+    return sorted(rates[1:])[1]
+
+
+def measure_slowness() -> float:
+    """How much longer the interpreter takes here than where `PYTHON_S` was measured: mean of ten.
+
+    The mean and not the median, because what other programs take from this one counts.
+    """
+    started = time.perf_counter()
+    for _ in range(10):
+        sorted(str(number) for number in range(30_000))
+    return (time.perf_counter() - started) / 10 / PYTHON_S
 
 
 def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes: int) -> float:

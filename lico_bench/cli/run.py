@@ -11,7 +11,7 @@ import typer
 from lico_bench.cli.ending import end_run, reporter_for
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_suite
-from lico_bench.cli.plan import show_plan
+from lico_bench.cli.plan import show_plan, tell_time
 from lico_bench.cli.suite_options import suite_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def run(
     made, notes = settle_precision(made, folder, device)
     if plan or calibrate:
         _announce(made, folder, console, notes)
-        show_plan(made, device, console, calibrating=calibrate)
+        show_plan(made, folder, options, console, calibrating=calibrate)
         return
     finished = _execute(
         made, folder, executor, options, console, wait=wait, reuse=reuse, notes=notes
@@ -153,8 +153,14 @@ def _execute(
         _announce(plan, folder, console, notes)
         return execute(
             plan, folder, executor=executor, options=options, wait=wait,
-            reuse=None if reuse is None else read_run(reuse), reporter=reporter_for(console),
+            reuse=None if reuse is None else read_run(reuse),
+            starting=lambda run: _tell(plan, run, options, console),
+            reporter=reporter_for(console),
         )  # fmt: skip
+
+
+def _tell(plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console) -> None:
+    tell_time(plan, run, options, console)
 
 
 def _given(context: typer.Context) -> set[str]:

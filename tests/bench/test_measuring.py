@@ -1,72 +1,151 @@
-"""Timing a plan's units on this machine: each kind, within the time that is given."""
+"""Timing a plan's units on this machine: the largest first, in time, without a trace."""
 
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
-from unittest.mock import Mock
 
+import numpy as np
 import pytest
+import torch
 
-from lico_bench.bench import make_plan, measuring
-from lico_bench.bench.calibration import Calibration, FixedCosts, Timing
-from lico_bench.bench.cost import predict_cost
-from lico_bench.bench.measuring import calibrate, measure_fixed_costs
+from lico_bench.bench import ExecutorOptions, execute, make_plan, measuring, units
+from lico_bench.bench.calibration import Calibration, write_calibration
+from lico_bench.bench.cost import estimate_time
+from lico_bench.bench.measuring import calibrate, look, random_pictures, time_units
+from lico_bench.bench.units import training_left
+from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError
+from lico_bench.report import build_report
+from lico_bench.store import RunFolder
 
-FIXED = FixedCosts(start=3.0, first=2.0, cell=0.5, text_cell=1.5, report=2.0, plot=0.5)
-QUICK = {"epochs": 1, "train_limit": 32, "batch_size": 16, "backbone": "wrn_10_1"}
+PLENTY_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def plan(suite):
-    return make_plan(replace(suite, arms=("baseline",), changes=QUICK))
+    changes = {"text_encoder": "random", "batch_size": 16}
+    return make_plan(replace(suite, changes={**suite.changes, **changes}))
 
 
-@pytest.fixture(autouse=True)
-def _no_small_run(monkeypatch):
-    monkeypatch.setattr(measuring, "measure_fixed_costs", lambda *_: FIXED)
+def timed(plan, *, budget_s, told=lambda _what: None, **options) -> Calibration:
+    left = training_left(plan, None)
+    return time_units(
+        plan, left, Calibration({}), device="cpu", budget_s=budget_s, told=told, **options
+    )
 
 
-def test_every_kind_of_unit_is_timed_and_nothing_is_left_to_scale(plan):
+def test_every_kind_of_unit_is_timed_where_there_is_time(plan):
     told = []
-    known = calibrate(
-        plan, Calibration({}), device="cpu", write_report=lambda _run: None, told=told.append
-    )
-    kinds = {unit.split(" | ")[0] for unit in known.timings}
-    assert kinds == {"train", "classify", "explain", "load"}
-    assert len(told) == 1 + len(known.timings)
+    known = timed(plan, budget_s=PLENTY_S, told=told.append)
+    kinds = {name.split(" | ")[0] for name in known.timings}
+    kinds_of_work = {units.TRAINING, units.CLASSIFYING, units.EXPLAINING, units.DRAWING}
+    assert kinds == kinds_of_work | {units.SETUP}  # which is timed with the training
+    assert len(told) == len(known.timings) - 1 == 5  # two arms
     assert all(math.isfinite(t.seconds) and t.seconds > 0 for t in known.timings.values())
-    cost = predict_cost(plan, known)
-    assert cost.measured_share == pytest.approx(1.0)
 
 
-def test_with_no_time_the_first_model_is_timed_all_the_same(suite, monkeypatch):
-    for name in ("_timed", "_time_update", "_time_classifying", "_time_explaining"):
-        monkeypatch.setattr(measuring, name, lambda *_: Timing(1.0, 1.0))
-    monkeypatch.setattr(measuring, "SplitCache", lambda _root: Mock())
-    both = make_plan(replace(suite, changes=QUICK))
-    known = calibrate(
-        both, Calibration({}), device="cpu", write_report=lambda _run: None, budget_s=0.0
-    )
-    cost = predict_cost(both, known)
-    assert 0 < cost.measured_share < 1
-    assert sum(unit.startswith("train") for unit in known.timings) == 1
+def test_without_time_nothing_is_timed_and_an_estimate_is_made_all_the_same(plan):
+    known = timed(plan, budget_s=0.0)
+    assert not known.timings
+    cost = estimate_time(plan, training_left(plan, None), known)
+    assert cost.seconds > 0
+    assert cost.timed_share == 0
 
 
-@pytest.mark.parametrize(
-    ("batch", "update_s", "expected"),
-    [(128, 0.1, (128, 4)), (128, 1.0, (64, 3)), (128, 8.0, (8, 3)), (8, 60.0, (8, 2))],
-)
-def test_an_update_that_takes_long_is_timed_on_fewer_pictures(batch, update_s, expected):
-    assert measuring._affordable(batch, update_s) == expected
+def test_what_takes_longest_is_timed_first(suite):
+    told = []
+    long = make_plan(replace(suite, arms=("baseline",), changes={**suite.changes, "epochs": 500}))
+    timed(long, budget_s=PLENTY_S, told=told.append)
+    assert told[0].startswith(units.TRAINING)
+    told.clear()
+    many = make_plan(replace(suite, arms=("baseline",), limit=500))
+    timed(many, budget_s=PLENTY_S, told=told.append)
+    assert told[0].startswith(units.EXPLAINING)
 
 
-@pytest.mark.slow
-def test_fixed_costs_are_read_off_a_small_run(monkeypatch):
-    from lico_bench.report import build_report
+def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(plan):
+    known = calibrate(plan, device="cpu", write_report=build_report, budget_s=PLENTY_S)
+    assert known.knows(units.STORE)
+    assert known.knows(units.REPORT_PLOT)
+    assert estimate_time(plan, training_left(plan, None), known).timed_share > 0.9
+    write_calibration(known)
+    assert look(plan, None, device="cpu").took_s == 0
 
-    monkeypatch.undo()
-    found = measure_fixed_costs("cpu", build_report)
-    assert found.start > 0.5
-    assert found.plot > 0.05
-    assert found.text_cell > found.cell > 0
+
+def test_the_pictures_are_of_the_size_and_classes_of_the_dataset(plan):
+    cell, facts = plan.cells[0], plan.datasets["cifar10"]
+    noise = random_pictures(plan, cell, "train", 6)
+    assert noise.images.shape == (6, 3, *facts.image_size)
+    assert noise.prompt_names == facts.prompt_names
+    assert noise.has_regions == facts.has_regions
+
+
+def test_a_look_changes_nothing_that_a_training_uses(plan, tmp_path):
+    torch.manual_seed(3)
+    torch.rand(5)
+
+    def state():
+        threads = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
+        drawn = random.getstate(), tuple(np.random.get_state()[1].tolist())  # noqa: NPY002
+        return torch.get_rng_state().tolist(), threads, drawn
+
+    before = state()
+    assert look(plan, RunFolder(tmp_path / "run"), device="cpu").took_s > 0
+    assert state() == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_weights_are_the_same_with_and_without_a_look(plan, reporter, tmp_path):
+    looked = []
+
+    def starting(run):
+        looked.append(look(plan, run, device="cpu"))
+
+    cpu = ExecutorOptions(device="cpu")
+    with_look = execute(plan, tmp_path / "a", options=cpu, reporter=reporter, starting=starting)
+    without = execute(plan, tmp_path / "b", options=cpu, reporter=reporter)
+    assert len(looked) == 1
+    assert looked[0].timed_share > 0
+    for cell in plan.cells:
+        weights = [run.cell(cell.key).model.read_bytes() for run in (with_look, without)]
+        assert weights[0] == weights[1]
+
+
+def test_a_finished_run_is_not_looked_at(plan, reporter, tmp_path):
+    run = execute(plan, tmp_path, options=ExecutorOptions(device="cpu"), reporter=reporter)
+    estimate = look(plan, run, device="cpu")
+    assert (estimate.seconds, estimate.took_s) == (0, 0)
+
+
+def test_a_trial_that_cannot_be_trained_is_left_out_and_a_full_memory_is_told(plan, monkeypatch):
+    def fail(error):
+        def trial(*_args):
+            raise error
+
+        monkeypatch.setitem(measuring.TRIALS, units.TRAINING, trial)
+
+    fail(TrainingError("diverged"))
+    known = timed(plan, budget_s=PLENTY_S)
+    assert not any(name.startswith(units.TRAINING) for name in known.timings)
+    assert any(name.startswith(units.EXPLAINING) for name in known.timings)
+    for error in (OutOfMemoryError("full"), RuntimeError("can't allocate memory")):
+        fail(error)
+        with pytest.raises(type(error)):
+            timed(plan, budget_s=PLENTY_S)
+
+
+def test_a_preemption_ends_the_timing_and_leaves_the_random_numbers(plan):
+    def interrupt(_what):
+        torch.rand(3)
+        raise Preempted
+
+    before = torch.get_rng_state()
+    with pytest.raises(Preempted):
+        timed(plan, budget_s=PLENTY_S, told=interrupt)
+    assert torch.equal(torch.get_rng_state(), before)

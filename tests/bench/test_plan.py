@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from lico_bench.bench import Suite, execute, make_plan
-from lico_bench.bench.calibration import Calibration
-from lico_bench.bench.measuring import calibrate
 from lico_bench.bench.work import forward_gigaflop
 from lico_bench.data import card_names, load_card
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
@@ -157,8 +155,6 @@ def test_complete_datasets_can_be_planned_and_nothing_else(tmp_path, reporter):
     with pytest.raises(InvalidInputError, match="with --plan, or run with --data auto"):
         execute(plan, tmp_path / "run", reporter=reporter)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(InvalidInputError, match="--data official need not have here"):
-        calibrate(plan, Calibration({}), device="cpu", write_report=print)
 
 
 @pytest.mark.parametrize(
