@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.metrics import METRICS, MetricSpec
+from lico_bench.metrics import METRICS
+from lico_bench.records import MetricSpec
 from lico_bench.report import wording
 from lico_bench.stats import OWN_SCORES, paired_differences
 from lico_bench.store import RunFolder

@@ -10,7 +10,7 @@ from typing import Any
 from study_rows import PRIMARY, PRIMARY_MAP, SPECS, Study, between, ends, pick
 
 from lico_bench.data import load_card
-from lico_bench.metrics import MetricSpec
+from lico_bench.records import MetricSpec
 from lico_bench.report import wording
 from lico_bench.store import RunFolder, read_parquet
 from lico_bench.training import ARMS

@@ -88,8 +88,13 @@ def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) 
 def _changed(cell: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """`LICO beta 0.1, text_every 4`: the options of a cell that its recipe names."""
     recipe = cell.get("recipe", {})
-    options = dict(recipe.get("objective", ()))
-    if not options:
+    changed = recipe.get("objective", ())
+    if not isinstance(changed, list) or not all(_is_pair(each) for each in changed) or not changed:
         return ""
+    options = dict(changed)
     title = manifest.get("arms", {}).get(recipe["arm"], {}).get("title") or recipe["arm"]
     return f"{title} {', '.join(f'{name} {value}' for name, value in sorted(options.items()))}"
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)

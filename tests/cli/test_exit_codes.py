@@ -28,8 +28,11 @@ def test_every_code_says_one_thing_and_the_readme_tells_it():
 
 
 @pytest.fixture
-def broken(monkeypatch):
-    """A fault planted where every command on a run passes."""
+def broken(monkeypatch, tmp_path):
+    """A fault planted where every command on a run passes; `run` looks like one from outside."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
 
     def plant(error: BaseException) -> None:
         def read_run(_path):

@@ -91,7 +91,6 @@ WRONG = (
     (("explain", "photos/0.png", "--methods", "gradcam"), "did you mean 'grad_cam'?"),
     (("explain", "photos/0.png", "--model", "net.py:no"), "unknown name in net.py: 'no'"),
     (("report", "photos"), "is not a run folder"),
-    (("report", "run", "--out", "x"), "--out: expected several runs"),
     (("check", "photos", "--against", "ref.csv"), "is not a run folder"),
     (("compare", "run", "photos"), "is not a run folder"),
     (("compare", "photos:lico", "run"), "photos is not a run folder"),

@@ -30,9 +30,10 @@ def build_small_resnet(width: int) -> nn.Module:
     return features
 
 
-for _width in (16, 24, 32):
+SIZES = {"small_resnet_16": 16, "small_resnet_24": 24, "small_resnet_32": 32}
+for _name, _width in SIZES.items():
     BACKBONES.add(
-        f"small_resnet_{_width}",
+        _name,
         Backbone(
             title=f"Small ResNet, width {_width}",
             build=partial(build_small_resnet, _width),
