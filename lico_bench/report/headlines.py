@@ -44,7 +44,8 @@ def _collapses(
     seen = _per_model(run, manifest, rows)
     if seen.empty:
         return
-    for arm, models in seen[seen["beta"] > 0].groupby("arm", sort=False):
+    for arm in seen.loc[seen["beta"] > 0, "arm"].unique():
+        models = seen[(seen["arm"] == arm) & (seen["beta"] > 0)]
         places = []
         for dataset, same in models.groupby("dataset", sort=False):
             usual = seen[(seen["arm"] == reference) & (seen["dataset"] == dataset)]
