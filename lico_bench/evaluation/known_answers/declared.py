@@ -42,8 +42,8 @@ HALF_A_SIDE = "15 px are half a side here: noise hits as well"
 # is not known, so that no order is asked between oracle and methods.
 MARGINS: dict[str, dict[str, Margins]] = {
     "planted_cue": {
-        # The trained network differs between processors in its rounding: 4 % with AVX-512, 16 % with
-        # AVX2 was the most that a method gained on the oracle. Raised from 10 % on 2026-11-30.
+        # The trained network differs between processors in its rounding: a method gains at most 4 %
+        # on the oracle with AVX-512, 16 % with AVX2. Raised from 10 % on 2026-11-30.
         "perturbation": Margins(method=0.5, oracle=-0.20),
         "localisation": Margins(method=0.2),
         "deletion_at_50": Margins(method=None, oracle=None, known=SMALL_MARK),
