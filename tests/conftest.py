@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ settings.load_profile("fixed")
 
 # Before torch is imported: two processes of two threads each are slower than one after the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Container images set it; each of the hundreds of processes that the tests start would then compile
+# the 3,700 sources behind `import torch` again, for twelve seconds on a plain processor.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -152,7 +152,7 @@ def place(tmp_path_factory) -> Path:
         (folder / "photos" / name).rename(folder / "photos" / animal)
     picture = folder / "photos" / "dog" / "0.png"
     picture.rename(picture.with_name("000.png"))
-    write_pictures(folder / "unsorted", each=1, classed=False, side=32)
+    write_pictures(folder / "unsorted", each=1, classed=False, side=96)
     (folder / "data").mkdir()
     program = folder / "bin" / "lico-bench"
     program.parent.mkdir()

@@ -12,6 +12,7 @@ FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_nothing_is_lost_whatever_is_injected():
     command = [sys.executable, str(FAULTS), "--kills", "4", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SOON_S = 120  # on a busy machine
+SOON_S = 300  # on a busy machine
 GRACE_S = 10  # that a preempted process has
 # A dead machine is found in seconds; Ray's own patience is half a minute.
 HEALTH = {
@@ -233,7 +233,7 @@ def test_a_wrong_address_is_a_sentence_within_seconds(ray, tmp_path, monkeypatch
         main()
     assert stop.value.code == 2
     assert "no Ray cluster answers at 127.0.0.1:1" in capsys.readouterr().err
-    assert time.monotonic() - began < SOON_S / 4
+    assert time.monotonic() - began < 30
 
 
 def test_shared_trainings_are_refused(suite, tmp_path):
