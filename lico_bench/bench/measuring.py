@@ -49,7 +49,7 @@ ENOUGH_SHARE = 0.9  # of the run that is timed: from there on a run starts witho
 UNIT_S, LEAST_S = 2.0, 0.25  # of one trial
 LEAST_BATCH, LEAST_IMAGES = 4, 4
 UPDATES = 6  # in one trial, at most
-TRIED_UPDATES = 4  # that the two at least in a trial take: the first of an epoch looks closer
+FIRST_UPDATE = 3  # updates that the first of an epoch takes, which looks closer
 SMALL_RUN_S = 15.0  # models and report of a run that has next to nothing to do
 SMALL_RUN = Suite(
     datasets=("cifar10",), arms=("baseline", "lico"), seeds=2, profile="smoke", data="standin",
@@ -213,7 +213,10 @@ def _next_trial(
             if bench.write_report is not None and time_left >= SMALL_RUN_S:
                 return _Trial(part, partial(_time_small_run, bench, bench.write_report))
         elif unit.kind in TRIALS:
-            least = LEAST[unit.kind] * known.timing(unit).seconds / _size(bench, part)
+            count = LEAST[unit.kind]
+            if unit.kind == units.TRAINING:
+                count *= _tried_updates(part.cell)
+            least = count * known.timing(unit).seconds / _size(bench, part)
             if unit.kind == units.TRAINING and part.cell.encoder is not None:
                 least += known.timing(units.setup_unit(part.cell.encoder["name"])).seconds
             if least + LEAST_S <= time_left:
@@ -231,10 +234,11 @@ def _time_update(bench: _Bench, part: Part, known: Calibration, slot_s: float) -
     """One update, and what the first of an epoch takes more; a smaller batch is scaled up."""
     cell, facts = part.cell, bench.plan.datasets[part.cell.recipe.dataset]
     whole = batch = training_batch(cell, facts)
-    expected = known.timing(part.unit).seconds
-    while batch >= 2 * LEAST_BATCH and TRIED_UPDATES * expected * batch / whole > slot_s:
+    expected = known.timing(part.unit).seconds * _tried_updates(cell)
+    while batch >= 2 * LEAST_BATCH and expected * batch / whole > slot_s:
         batch //= 2
-    pictures = random_pictures(bench.plan, cell, "train", 2 * batch)
+    round_length = _text_every(cell)
+    pictures = random_pictures(bench.plan, cell, "train", (1 + round_length) * batch)
     # A compiled network takes a minute to compile; the other one tells about as much.
     recipe = replace(cell.recipe, batch_size=batch, epochs=UPDATES, compile=False)
     started = bench.clock()
@@ -247,7 +251,7 @@ def _time_update(bench: _Bench, part: Part, known: Calibration, slot_s: float) -
         marks = [bench.clock()]
         marks += [bench.clock() for _ in session.run_epoch()]
         firsts.append(marks[1] - marks[0])
-        others.append(marks[2] - marks[1])
+        others.append((marks[-1] - marks[1]) / round_length)
     update = median(others)
     more = max(0.0, min(firsts) - update)  # the very first chooses kernels as well
     scale = part.unit.gigaflop / update_gigaflop(cell.recipe, facts, batch)
@@ -255,6 +259,16 @@ def _time_update(bench: _Bench, part: Part, known: Calibration, slot_s: float) -
     if cell.encoder is not None:
         found[units.setup_unit(cell.encoder["name"])] = Timing(setup)
     return found
+
+
+def _text_every(cell: PlannedCell) -> int:
+    """Updates until the text encoder has read once; they are timed together."""
+    return int(cell.options.get("text_every", 1)) if cell.encoder is not None else 1
+
+
+def _tried_updates(cell: PlannedCell) -> int:
+    """As long as what the shortest trial of training takes."""
+    return FIRST_UPDATE + _text_every(cell)
 
 
 def _time_classifying(bench: _Bench, part: Part, known: Calibration, slot_s: float) -> Found:
@@ -296,9 +310,9 @@ TRIALS = {
     units.EXPLAINING: _time_explaining,
     units.DRAWING: _time_drawing,
 }
-# Pictures, or lots of them, that the shortest trial needs.
+# Pictures, or lots of them, that the shortest trial needs; of training, in each of its updates.
 LEAST = {
-    units.TRAINING: TRIED_UPDATES * LEAST_BATCH, units.CLASSIFYING: 2 * LEAST_IMAGES,
+    units.TRAINING: LEAST_BATCH, units.CLASSIFYING: 2 * LEAST_IMAGES,
     units.EXPLAINING: 1 + LEAST_IMAGES, units.DRAWING: 1,
 }  # fmt: skip
 
