@@ -2,6 +2,7 @@
 
     python benchmarks/quick_settings.py rate        # rate and warm-up, each for both arms
     python benchmarks/quick_settings.py beta        # then the weight of transport, all stand-ins
+    python benchmarks/quick_settings.py batch       # then the batch size, with two seeds each
     python benchmarks/quick_settings.py cifar10 --data-root DATA     # the same on real CIFAR-10
 
 A fifth of each class of the training split is held out (by a hash of the image ids) and judges; the
@@ -31,18 +32,23 @@ RATES = ((0.2, 0.3), (0.3, 0.3), (0.45, 0.3), (0.3, 0.15))  # rate, share of war
 BETAS = (1.0, 0.3, 0.1)
 BETA_OF_RATE_GRID = 0.1
 HARD = ("svhn", "cifar10", "imagenet")  # stand-ins on which the rate is chosen
+# Batch size, rate, text_every: the encoder reads as often per epoch.
+BATCHES = ((64, 0.45, 4), (32, 0.2, 8), (32, 0.3, 8))
 Trial = tuple[str, dict[str, Any], dict[str, Any]]  # arm, recipe fields, objective options
 
 
 def main() -> None:
     """Train what the grid asks for and print and keep a row per training."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("grid", choices=("rate", "beta", "cifar10"))
+    parser.add_argument("grid", choices=("rate", "beta", "batch", "cifar10"))
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--datasets", default="", help="Names with commas between.")
     asked = parser.parse_args()
     source = "real" if asked.grid == "cifar10" else "standin"
-    usual = {"rate": HARD, "beta": card_names(), "cifar10": ("cifar10",)}[asked.grid]
+    usual = {
+        "rate": HARD, "beta": card_names(), "batch": ("svhn", "cifar10", "cub200"),
+        "cifar10": ("cifar10",),
+    }[asked.grid]  # fmt: skip
     for name in asked.datasets.split(",") if asked.datasets else usual:
         card = load_card(name)
         settings = card.recipe("quick", source)  # type: ignore[arg-type]
@@ -56,6 +62,13 @@ def main() -> None:
 
 
 def _trials(grid: str) -> Iterator[Trial]:
+    if grid == "batch":
+        for size, rate, text_every in BATCHES:
+            for seed in (0, 1):
+                changes = {"epochs": 4, "batch_size": size, "learning_rate": rate, "seed": seed}
+                yield "baseline", changes, {}
+                yield "lico", changes, {"text_every": text_every}
+        return
     if grid == "beta":
         yield "baseline", {}, {}
         for beta in BETAS:
