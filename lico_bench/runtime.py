@@ -62,7 +62,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # a device without memory, such as meta, has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidInputError(
             f"device '{name}' is not available here; use --device cpu or auto"

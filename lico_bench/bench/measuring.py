@@ -20,7 +20,12 @@ from statistics import median
 import torch
 
 from lico_bench.bench import units
-from lico_bench.bench.calibration import Calibration, Timing, read_calibration
+from lico_bench.bench.calibration import (
+    Calibration,
+    Timing,
+    machine_facts,
+    read_calibration,
+)
 from lico_bench.bench.cell import Workplace, run_cell
 from lico_bench.bench.cost import TimeEstimate, estimate_time
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
@@ -33,7 +38,12 @@ from lico_bench.data import load_card
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.pictures import ArrayPictures
 from lico_bench.data.scenes import CHUNK, draw_scenes
-from lico_bench.errors import LicoBenchError, MissingDataError, OutOfMemoryError
+from lico_bench.errors import (
+    BrokenFileError,
+    LicoBenchError,
+    MissingDataError,
+    OutOfMemoryError,
+)
 from lico_bench.evaluation import Subject
 from lico_bench.evaluation.collector import Collector
 from lico_bench.evaluation.shards import ranges_of
@@ -81,13 +91,22 @@ def look(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
         return estimate_time(plan, left, Calibration({}))
     _load_libraries(plan)
     started = time.perf_counter()
-    known = read_calibration(pick_device(device)).on(pick_device(device))
+    known = _kept(device)
     rough = estimate_time(plan, left, known)
     if rough.timed_share >= ENOUGH_SHARE:
         return rough
     budget = min(LOOK_S, LOOK_SHARE * rough.seconds) - (time.perf_counter() - started)
     known = time_units(plan, left, known, device=device, budget_s=budget)
     return estimate_time(plan, left, known, took_s=time.perf_counter() - started)
+
+
+def _kept(device: str) -> Calibration:
+    """What was timed before; nothing where that cannot be read, since it is timed anew."""
+    chosen = pick_device(device)
+    try:
+        return read_calibration(chosen).on(chosen)
+    except BrokenFileError:
+        return Calibration(machine_facts(chosen)).on(chosen)
 
 
 def calibrate(
@@ -118,7 +137,7 @@ def calibrate(
         left,
         nothing,
         device=device,
-        budget_s=CALIBRATE_S,
+        budget_s=budget_s,
         write_report=write_report,
         told=told,
     )

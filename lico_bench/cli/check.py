@@ -49,7 +49,7 @@ def check(
     only = Selection(split_names(metrics or ""), split_names(methods or ""))
     if update:
         done = update_reference(scores, against, margin=margin, only=only)
-        Console().print(update_table(done))
+        Console(emoji=False).print(update_table(done))
         print(f"reference written: {against}")
         return
     verdict = judge(scores, reference=against, margin=margin, only=only)

@@ -35,7 +35,7 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 
         from lico_bench.data import fetch as fetch_dataset
 
-    console = Console()
+    console = Console(emoji=False)
     with Progress(console=console, transient=True) as bars:
         tasks = {}
 
@@ -67,7 +67,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
     with loading("data verify", "torch"):
         from lico_bench.data import verify_dataset
 
-    console = Console()
+    console = Console(emoji=False)
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task(name, total=None)
         report = verify_dataset(
@@ -89,7 +89,7 @@ def where(name: Name, data_root: DataRoot = None) -> None:
 
     from lico_bench.data import where as find
 
-    console = Console()
+    console = Console(emoji=False)
     place = find(name, data_root)
     looked = ", ".join(str(folder) for folder in place.looked_in) or "no data root"
     found = "nothing" if place.found is None else f"{place.found.folder} ({place.found.layout})"

@@ -30,7 +30,7 @@ def doctor(
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    console = Console(emoji=False)
     for title, rows in (
         ("machine", _machine()), ("packages", _packages()), ("text encoders", _encoders()),
         ("data", _data(data_root)),

@@ -51,10 +51,11 @@ def explain(
     from lico_bench.checks import check_count
     from lico_bench.data.own_files import read_class_names
     from lico_bench.errors import InvalidInputError, MissingDataError
-    from lico_bench.store.whereabouts import check_is_run
+    from lico_bench.store.whereabouts import check_is_run, check_out_folder
 
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(f"--out {out}: expected a name ending in .png or .pdf")
+    check_out_folder(out.parent)
     of_run = {"--run": run, "--dataset": dataset}
     of_own = {
         "--weights": weights, "--layer": layer, "--normalise": normalise, "--classes": classes,
@@ -82,7 +83,7 @@ def explain(
         from lico_bench.runtime import pick_device
         from lico_bench.store import write_bytes
 
-    console, place = Console(), pick_device(device)
+    console, place = Console(emoji=False), pick_device(device)
     with working(console, "Explaining"):
         if model is None:
             exhibit = _exhibit_of_run(run, dataset, seed, place)

@@ -42,7 +42,7 @@ def end_with(
     from lico_bench.gate import markdown as as_markdown
     from lico_bench.store import write_bytes
 
-    Console().print(verdict_table(verdict))
+    Console(emoji=False).print(verdict_table(verdict))
     comment = as_markdown(verdict).encode()
     if junit is not None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")

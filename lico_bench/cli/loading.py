@@ -19,6 +19,6 @@ def loading(command: str, *libraries: str) -> AbstractContextManager[object]:
     if sys.stderr.isatty():
         from rich.console import Console
 
-        return Console(stderr=True).status(told)
+        return Console(stderr=True, emoji=False).status(told)
     print(told, file=sys.stderr, flush=True)
     return nullcontext()

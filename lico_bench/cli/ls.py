@@ -31,7 +31,7 @@ def ls(
         table.add_column(heading, overflow="fold")
     for row in rows():
         table.add_row(*map(escape, row))  # a card of the user's may say anything
-    Console().print(table)
+    Console(emoji=False).print(table)
 
 
 def _datasets() -> Iterator[tuple[str, ...]]:

@@ -27,7 +27,7 @@ def publish(
     copy = publish_run(read_run(run), folder)
     files = [path for path in copy.path.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
-    Console().print(
+    Console(emoji=False).print(
         f"{len(copy.finished())} models, {len(files)} files, {size:.1f} MB: {copy.path}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip

@@ -25,8 +25,9 @@ def report(
     ] = None,
 ) -> None:
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
-    from lico_bench.store.whereabouts import check_is_run
+    from lico_bench.store.whereabouts import check_is_run, check_out_folder
 
+    check_out_folder(out)
     for run in runs or ():
         check_is_run(run)
     with loading("report", "pandas", "matplotlib"):
@@ -36,7 +37,7 @@ def report(
         from lico_bench.report import build_history, build_report, gather, show_summary
         from lico_bench.store import newest_run, read_run
 
-    console = Console()
+    console = Console(emoji=False)
     if runs is not None and len(runs) > 1:
         with working(console, "Writing the history"):
             html = build_history([read_run(run) for run in runs], out or HISTORY).html

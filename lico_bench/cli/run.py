@@ -107,12 +107,14 @@ def run(
     from rich.console import Console
 
     from lico_bench.bench import ExecutorOptions
+    from lico_bench.store.whereabouts import check_out_folder
 
-    console = Console()
+    console = Console(emoji=False)
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
     asked = suite_of(context.params, file=suite, given=_given(context), root=data_root)
+    check_out_folder(out)
     check_suite(asked, executor, data_root)
     with loading("run", "torch"):
         from lico_bench.bench import make_plan

@@ -68,6 +68,7 @@ def score(
     from lico_bench.checks import check_count
     from lico_bench.data.own_files import find_pictures, read_class_names
     from lico_bench.metrics import PROTOCOLS
+    from lico_bench.store.whereabouts import check_out_folder
 
     for option, count in (("--limit", limit), ("--image-size", image_size)):
         if count is not None:
@@ -78,6 +79,7 @@ def score(
     names = None if classes is None else read_class_names(classes)
     name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
     find_pictures(images)
+    check_out_folder(out)
     with loading("score", "torch"):
         from rich.console import Console
 
@@ -87,7 +89,7 @@ def score(
         from lico_bench.evaluation import Question
         from lico_bench.runtime import pick_device
 
-    console = Console()
+    console = Console(emoji=False)
     question = Question.of(split_names(methods), split_names(metrics), protocol, limit)
     models = load_models(
         model, weights or [], arms=split_names(arms), layer=layer, normalise=normalise,

@@ -64,7 +64,7 @@ def self_check(
     if load is not None:
         added = load_entries(load)
         asked = asked or added
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, emoji=False)
     with working(errors, "training a network on scenes whose reason is known") as status:
 
         def progress(what: str, done: int, total: int) -> None:
@@ -72,7 +72,7 @@ def self_check(
                 status.update(f"{what} ({done} of {total})")
 
         result = ask(asked, variant=scenes, quick=quick, seed=seed, progress=progress)
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
     shown = result.findings

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import sys
 import unicodedata
+from pathlib import Path
 from typing import TextIO
 
 PLAIN = "lico_bench_plain"  # name of the error handler
@@ -24,6 +26,10 @@ def set_aside_plot_settings() -> None:
     """
     os.environ["MATPLOTLIBRC"] = os.devnull
     os.environ["MPLBACKEND"] = "agg"
+    # One in the working folder is read before the variable is looked at.
+    if Path("matplotlibrc").exists():
+        with contextlib.chdir(Path(__file__).parent):
+            import matplotlib  # noqa: F401
 
 
 def harden_streams() -> None:

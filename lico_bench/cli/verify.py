@@ -47,7 +47,7 @@ def verify(
         from lico_bench.bench.verifying import verify_run
         from lico_bench.store import RunFolder
 
-    console, folder = Console(), RunFolder(run)
+    console, folder = Console(emoji=False), RunFolder(run)
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task("checking", total=None)
         found = verify_run(folder, progress=lambda n, of: bars.update(task, completed=n, total=of))

@@ -121,13 +121,13 @@ def load_folder(
     names = tuple(classes or ())
     if class_folders and classes is None:
         names = tuple(f.name for f in folders_in(folder))
-    fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
     faults = Faults(skip=skip_broken)
     found_count = len(listing)
     if skip_broken:
-        listing = without_broken(listing, fit, faults)
+        listing = without_broken(listing, Fit(image_size or USUAL_SIZE, "crop", 1.0, 0), faults)
     if not len(listing):
         raise BrokenFileError(f"{folder}: none of its {found_count} pictures can be decoded")
+    fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
     return OwnPictures(
         _dataset(folder, listing, fit, names, found_count, faults),
         is_labelled=bool(class_folders),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lico_bench.checks import LONGEST_TITLE, is_title
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 SPLIT_NAMES = {"train", "val", "valid", "test"}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.models.classifier import declare_mean_colour
@@ -95,6 +96,12 @@ def load_own(
     notes = [] if weights is None else list(fill_network(network, weights))
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")
+    lazy = (UninitializedParameter, UninitializedBuffer)
+    if any(isinstance(tensor, lazy) for tensor in _tensors(network)):
+        raise InvalidInputError(
+            f"model '{reference}': a lazy layer has no parameters yet; let its factory run it once "
+            "on a picture, or give --weights"
+        )
     if weights is None:
         notes.append(f"{reference}: no --weights, so those that the factory made are taken")
     if network.training:
@@ -110,6 +117,11 @@ def load_own(
         declare_mean_colour(network, normalisation.mean)
     title = _title_of(reference)
     return OwnModel(network, title, reference, weights, digest, normalisation, layer, tuple(notes))
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
 
 
 def is_of_torchvision(network: nn.Module) -> bool:
@@ -134,10 +146,15 @@ def try_model(model: OwnModel, image: Tensor, *, needs_layer: bool) -> int:
         needs_layer: whether a method asks for the model's explanation layer.
 
     Raises:
-        InvalidInputError: if the forward fails, returns no logits or NaN, or if no convolutional
-            layer is named where one is needed.
+        InvalidInputError: if the forward fails, returns no logits, those of one class alone or
+            NaN, or if no convolutional layer is named where one is needed.
     """
     logits = _logits(model, image)
+    if logits.shape[1] < 2:
+        raise InvalidInputError(
+            f"model '{model.reference}': expected logits of two classes or more, got one, whose "
+            "softmax is always 1; for a sigmoid output x, return torch.cat([0 * x, x], 1)"
+        )
     if not logits.isfinite().all():
         raise InvalidInputError(
             f"model '{model.reference}': expected finite logits, got NaN or infinity for the first "

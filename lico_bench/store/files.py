@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingDataError(f"no such file: {path}") from error
     # Also numbers too long to read, and brackets in brackets without an end.
     except (ValueError, RecursionError, OSError) as error:

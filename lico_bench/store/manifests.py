@@ -36,14 +36,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
     check_is_run(path.parent)
     manifest = read_json(path)
     # With a seal that is wrong, the format may be what is damaged.
-    if not isinstance(manifest, dict) or (
-        _format(manifest) != FORMAT and is_sealed_right(manifest)
-    ):
+    if _is_foreign(manifest):
         raise BrokenFileError(
             f"{path}: expected a manifest of format {FORMAT}; "
             "it was written by another version, start a new run with another --out"
         )
-    if not is_sealed_right(manifest):
+    if not isinstance(manifest, dict) or not manifest or not is_sealed_right(manifest):
         raise BrokenFileError(
             f"{path}: not what was written (its checksum differs); repeat the command that made "
             "this run, which sets it aside and writes it anew"
@@ -59,7 +57,17 @@ def is_of_other_version(path: Path) -> bool:
         manifest = read_json(path)
     except (BrokenFileError, MissingDataError):
         return False
-    return isinstance(manifest, dict) and SEAL not in manifest and "format" in manifest
+    return _is_foreign(manifest)
+
+
+def _is_foreign(manifest: Any) -> bool:
+    """Whether it is whole, and of another format; a format without a right seal may be damage."""
+    return (
+        isinstance(manifest, dict)
+        and "format" in manifest
+        and _format(manifest) != FORMAT
+        and is_sealed_right(manifest)
+    )
 
 
 def judge_unnamed(root: Path, manifest: Mapping[str, Any], problem: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lico_bench.errors import MissingDataError
+from lico_bench.errors import InvalidInputError, MissingDataError
 
 MANIFEST = "manifest.json"
 
@@ -27,3 +27,16 @@ def check_is_run(folder: Path) -> None:
         raise MissingDataError(
             f"{folder} is not a run folder (no {MANIFEST}); name one that `lico-bench run` made"
         )
+
+
+def check_out_folder(folder: Path | None) -> None:
+    """Raise unless `folder` is one, or can be made; None stands for one that is chosen later.
+
+    Raises:
+        InvalidInputError: if it, or what it should lie in, is a file.
+    """
+    if folder is None:
+        return
+    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise InvalidInputError(f"{there} exists and is not a folder; choose another --out")

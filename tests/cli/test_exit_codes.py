@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from own_things import NET, write_network, write_pictures
 
 from lico_bench.cli import exit_codes
 from lico_bench.cli.unexpected import told
@@ -143,3 +144,35 @@ def test_a_path_that_is_not_what_it_should_be_is_one_sentence(call_cli, words, p
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("lico-bench: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--datasets", "cifar10", "--out", "file"),
+        ("run", "--datasets", "cifar10", "--out", "file/below"),
+        ("score", "--model", "net.py:Net", "--images", "photos", "--out", "file"),
+        ("explain", "photos/red/0.png", "--model", "net.py:Net", "--out", "file/map.png"),
+        ("report", "--out", "file"),
+    ],
+)
+def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeypatch, words):
+    write_network(Path())
+    write_pictures(Path("photos"))
+    Path("file").write_text("mine")
+    for name in ("run", "score", "explain", "report"):  # what comes next
+        monkeypatch.setattr(f"lico_bench.cli.{name}.loading", lambda *_names: pytest.fail("late"))
+    done = call_cli(*words)
+    assert done.returncode == 2
+    assert "file exists and is not a folder; choose another --out" in done.stderr
+    assert Path("file").read_text() == "mine"
+
+
+def test_names_between_colons_are_no_pictures(call_cli):
+    Path("net.py").write_text(NET.replace("class Two", "class one(Net): pass\nclass Two"))
+    write_pictures(Path("photos"), each=1)
+    done = call_cli(
+        "explain", "photos/red/0.png", "--model", "net.py:one", "--layer", "conv", "--device", "cpu"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "net.py:one: no --weights" in done.stdout

@@ -63,6 +63,7 @@ def surroundings(folder: Path, *, is_piped: bool) -> dict[str, str]:
     """Environment variables that few have tried together."""
     (folder / "settings").mkdir(exist_ok=True)
     (folder / "settings" / "matplotlibrc").write_bytes(RC.encode("latin-1"))
+    (folder / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     (folder / "cache").write_bytes(b"")
     hostile = {"PYTHONIOENCODING": "cp1252"}
     if not is_piped:
@@ -142,3 +143,19 @@ def test_signs_that_an_encoding_lacks_have_plain_ones():
     told = "−1 → 2 ≤ é α …\udcff".encode("ascii", PLAIN)
     assert told == b"-1 -> 2 <= e alpha ...?"
     assert "−1".encode("cp1252", PLAIN) == b"-1"
+
+
+def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
+    script = (
+        "from lico_bench.cli.surroundings import set_aside_plot_settings\n"
+        "set_aside_plot_settings()\n"
+        "import matplotlib, pathlib\n"
+        "assert not matplotlib.rcParams['text.usetex']\n"
+        "print(pathlib.Path.cwd())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()) == tmp_path

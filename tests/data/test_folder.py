@@ -88,6 +88,19 @@ def test_an_unreadable_picture_is_named_or_left_out_and_noted(photos: Path):
     assert "broken.jpg" in data.notes[0]
 
 
+def test_an_unreadable_picture_does_not_change_the_size_of_the_others(photos: Path):
+    (photos / "ant" / "0.png").write_bytes(b"not a picture")
+    assert load_folder(photos, skip_broken=True).dataset.image_size == (20, 20)
+
+
+def test_the_first_frame_of_an_animated_gif_is_a_picture(photos: Path):
+    frames = [Image.new("RGB", (20, 20), (level,) * 3) for level in (250, 10)]
+    frames[0].save(photos / "ant" / "moving.gif", save_all=True, append_images=frames[1:])
+    found = load_folder(photos).dataset
+    number = found.image_ids.index("ant/moving.gif")
+    assert found.read(torch.tensor([number])).mean() > 0.9
+
+
 def test_pictures_beside_the_class_folders_are_left_out_and_told(photos: Path):
     draw(photos / "loose.png")
     data = load_folder(photos).dataset

@@ -53,6 +53,13 @@ class Broken(Net):
     def forward(self, images):
         return self.head(images.flatten(1))
 
+class One(Net):
+    def __init__(self):
+        super().__init__(1)
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
 def build():
     return Net()
 
@@ -234,7 +241,7 @@ def test_files_that_are_no_weights_are_named(net: str, name: str):
         ("net.py:biuld", "did you mean 'build'"),
         ("net.py:Wide", r"needs arguments \(width\)"),
         ("net.py:number", "expected a function without arguments"),
-        ("net.py:fails", r"RuntimeError: no such wheel \(net.py, line 39\)"),
+        ("net.py:fails", r"RuntimeError: no such wheel \(net.py, line 46\)"),
         ("net.py:tells", "expected a torch.nn.Module from it, got str"),
         ("syntax.py:build", "importing .*syntax.py failed: SyntaxError"),
         ("needs.py:build", "ModuleNotFoundError: No module named 'a_missing_one'"),
@@ -262,6 +269,17 @@ def test_a_reference_that_leads_nowhere_is_one_sentence(net: str, reference: str
 def test_a_forward_that_gives_no_logits_is_told_with_the_remedy(net: str, name: str, message: str):
     with pytest.raises(InvalidInputError, match=message):
         try_model(load_own(f"{net}:{name}"), image(), needs_layer=False)
+
+
+def test_a_single_logit_is_refused_since_its_softmax_is_always_one(net: str):
+    model = load_own(f"{net}:One")
+    with pytest.raises(InvalidInputError, match=r"two classes or more, got one.*torch\.cat"):
+        try_model(model, torch.rand(1, 3, 8, 8), needs_layer=False)
+
+
+def test_a_lazy_layer_that_was_never_run_is_told(net: str):
+    with pytest.raises(InvalidInputError, match="lazy layer has no parameters yet"):
+        load_own(f"{net}:lazy")
 
 
 def test_a_layer_that_is_not_there_or_not_convolutional_is_refused(net: str):

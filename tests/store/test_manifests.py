@@ -34,11 +34,19 @@ def tear(run: RunFolder) -> None:
     run.manifest_path.write_bytes(run.manifest_path.read_bytes()[:20])
 
 
+def empty(run: RunFolder) -> None:
+    run.manifest_path.write_text("{}")
+
+
+def replace_by_list(run: RunFolder) -> None:
+    run.manifest_path.write_text("[1]")
+
+
 def lose(run: RunFolder) -> None:
     run.manifest_path.unlink()
 
 
-DAMAGES = (damage_number, tear, lose)
+DAMAGES = (damage_number, tear, empty, replace_by_list, lose)
 
 
 def test_manifest_comes_back_without_its_seal(run):
@@ -46,7 +54,7 @@ def test_manifest_comes_back_without_its_seal(run):
     assert "seal" in json.loads(run.manifest_path.read_text())
 
 
-@pytest.mark.parametrize("damage", DAMAGES[:2])
+@pytest.mark.parametrize("damage", DAMAGES[:-1])
 def test_changed_manifest_is_told_by_whoever_reads_it(run, damage):
     damage(run)
     with pytest.raises(BrokenFileError, match=r"manifest\.json"):

@@ -131,9 +131,10 @@ def test_a_recipe_that_cannot_work_is_refused(recipe, change, error, message: st
         train(replace(recipe, **change), device="cpu")
 
 
-def test_device_that_is_not_there_is_refused(recipe):
+@pytest.mark.parametrize("name", ["nonsense", "meta"])
+def test_device_that_is_not_there_or_has_no_memory_is_refused(recipe, name: str):
     with pytest.raises(InvalidInputError, match="use --device cpu or auto"):
-        train(recipe, device="nonsense")
+        train(recipe, device=name)
 
 
 @pytest.mark.parametrize(
