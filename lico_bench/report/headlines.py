@@ -13,7 +13,6 @@ from lico_bench.store import RunFolder
 # trained without transport have 0.2 to 0.5, those that it collapsed have 0.85 to 1.
 COLLAPSED_COSINE = 0.6
 FAR_ABOVE = 0.25  # of the reference arm on the same dataset
-REMEDY_BETA = 0.1
 
 
 def headlines(
@@ -58,10 +57,11 @@ def _collapses(
             )
         if places:
             title = manifest.get("arms", {}).get(arm, {}).get("title") or arm
+            smaller = models["beta"].max() / 10
             yield (
                 f"Transport collapsed the channels of {title} on {', '.join(places)}: its feature "
                 "maps are nearly alike, so its accuracy and maps do not speak for the method. "
-                f"A smaller weight prevents it: --set objective.beta={REMEDY_BETA}."
+                f"A smaller weight may prevent it: --set objective.beta={smaller:g}."
             )
 
 

@@ -52,6 +52,16 @@ def test_collapsed_channels_are_the_first_line_with_the_option_that_prevents_it(
     assert first.replace(">", "&gt;") in render_page(content, [], [])
 
 
+def test_a_smaller_weight_than_the_one_that_was_used_is_named(tmp_path):
+    def weaken(manifest):
+        for cell in manifest["cells"]:
+            cell["options"] = {"beta": 0.1 if cell["recipe"]["arm"] == "lico" else 0.0}
+
+    run = with_cosines(make_run(tmp_path / "run"), {"baseline": 0.33, "lico": 0.96})
+    with_manifest(run, weaken)
+    assert "--set objective.beta=0.01" in gather(run).headlines[0]
+
+
 @pytest.mark.parametrize(
     "cosines", [{"baseline": 0.33, "lico": 0.5}, {"baseline": 0.6, "lico": 0.7}]
 )
