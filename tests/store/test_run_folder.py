@@ -73,10 +73,17 @@ def test_rows_of_another_version_are_refused(tmp_path):
         run.rows()
 
 
-@pytest.mark.parametrize("content", ['{"format": 99, "cells": []}', "[]"])
-def test_manifest_of_another_format_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"format": 99, "cells": []}', "manifest of format 1"),
+        ("[]", "not what was written"),
+        ("{}", "not what was written"),
+    ],
+)
+def test_manifest_of_another_format_or_of_none_is_refused(tmp_path, content, message):
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(BrokenFileError, match="manifest of format 1"):
+    with pytest.raises(BrokenFileError, match=message):
         read_run(tmp_path)
 
 
