@@ -34,7 +34,7 @@ WITHOUT_TORCH = (
 HEAVY = {
     "quantus": 1,
     "captum": 1,
-    "matplotlib": 2,  # the figures, and what keeps a matplotlibrc away from its import
+    "matplotlib": 1,
     "jinja2": 1,
     "ot": 1,
     "statsmodels": 1,

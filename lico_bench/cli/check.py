@@ -39,8 +39,7 @@ def check(
     for run in runs:
         check_is_run(run)
     with loading("check", "pandas"):
-        from rich.console import Console
-
+        from lico_bench.cli.console import new_console
         from lico_bench.gate import Selection, join_trainings, update_reference, update_table
         from lico_bench.gate import check as judge
         from lico_bench.store import read_run
@@ -49,7 +48,7 @@ def check(
     only = Selection(split_names(metrics or ""), split_names(methods or ""))
     if update:
         done = update_reference(scores, against, margin=margin, only=only)
-        Console(emoji=False).print(update_table(done))
+        new_console().print(update_table(done))
         print(f"reference written: {against}")
         return
     verdict = judge(scores, reference=against, margin=margin, only=only)

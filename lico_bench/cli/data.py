@@ -30,12 +30,12 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 
     load_card(name, data_root)
     with loading("data fetch", "numpy"):
-        from rich.console import Console
         from rich.progress import Progress
 
+        from lico_bench.cli.console import new_console
         from lico_bench.data import fetch as fetch_dataset
 
-    console = Console(emoji=False)
+    console = new_console()
     with Progress(console=console, transient=True) as bars:
         tasks = {}
 
@@ -58,16 +58,16 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 @data.command()
 def verify(name: Name, data_root: DataRoot = None) -> None:
     """Count, and decode every image; exit 7 and name each file that is broken."""
-    from rich.console import Console
     from rich.progress import Progress
 
+    from lico_bench.cli.console import new_console
     from lico_bench.data import load_card
 
     load_card(name, data_root)
     with loading("data verify", "torch"):
         from lico_bench.data import verify_dataset
 
-    console = Console(emoji=False)
+    console = new_console()
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task(name, total=None)
         report = verify_dataset(
@@ -85,11 +85,10 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
 @data.command()
 def where(name: Name, data_root: DataRoot = None) -> None:
     """Say where a dataset is looked for, what is expected there, and what was found."""
-    from rich.console import Console
-
+    from lico_bench.cli.console import new_console
     from lico_bench.data import where as find
 
-    console = Console(emoji=False)
+    console = new_console()
     place = find(name, data_root)
     looked = ", ".join(str(folder) for folder in place.looked_in) or "no data root"
     found = "nothing" if place.found is None else f"{place.found.folder} ({place.found.layout})"

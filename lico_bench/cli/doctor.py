@@ -26,11 +26,12 @@ def doctor(
     with loading("doctor", "torch"):
         import torch  # noqa: F401  # what follows needs it
 
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    console = Console(emoji=False)
+    from lico_bench.cli.console import new_console
+
+    console = new_console()
     for title, rows in (
         ("machine", _machine()), ("packages", _packages()), ("text encoders", _encoders()),
         ("data", _data(data_root)),

@@ -75,15 +75,14 @@ def explain(
     if not image.is_file():
         raise MissingDataError(f"no such picture: {image}; correct the path")
     with loading("explain", "torch", "matplotlib"):
-        from rich.console import Console
-
         from lico_bench.bench.explaining import explain_picture, read_picture
+        from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
         from lico_bench.report.figures.overlay import draw_overlay
         from lico_bench.runtime import pick_device
         from lico_bench.store import write_bytes
 
-    console, place = Console(emoji=False), pick_device(device)
+    console, place = new_console(), pick_device(device)
     with working(console, "Explaining"):
         if model is None:
             exhibit = _exhibit_of_run(run, dataset, seed, place)

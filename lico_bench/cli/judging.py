@@ -36,13 +36,12 @@ def end_with(
     Raises:
         InvalidInputError: for a file that cannot be written.
     """
-    from rich.console import Console
-
+    from lico_bench.cli.console import new_console
     from lico_bench.gate import github_annotations, junit_xml, verdict_table
     from lico_bench.gate import markdown as as_markdown
     from lico_bench.store import write_bytes
 
-    Console(emoji=False).print(verdict_table(verdict))
+    new_console().print(verdict_table(verdict))
     comment = as_markdown(verdict).encode()
     if junit is not None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")

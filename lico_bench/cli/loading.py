@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from lico_bench.cli.console import new_console
+from lico_bench.cli.surroundings import import_past_plot_settings
 
 
-def loading(command: str, *libraries: str) -> AbstractContextManager[object]:
+@contextmanager
+def loading(command: str, *libraries: str) -> Iterator[None]:
     """Say that `command` imports `libraries` inside the block: a spinner, or a line in a log.
 
     Nothing is said where they are imported already. It goes to stderr: what a command prints may
@@ -14,11 +19,15 @@ def loading(command: str, *libraries: str) -> AbstractContextManager[object]:
     """
     missing = [library for library in libraries if library not in sys.modules]
     if not missing:
-        return nullcontext()
-    told = f"lico-bench {command}: loading {' and '.join(missing)}"
-    if sys.stderr.isatty():
-        from rich.console import Console
+        yield
+        return
+    with _telling(f"lico-bench {command}: loading {' and '.join(missing)}"):
+        import_past_plot_settings()
+        yield
 
-        return Console(stderr=True, emoji=False).status(told)
-    print(told, file=sys.stderr, flush=True)
+
+def _telling(what: str) -> AbstractContextManager[object]:
+    if sys.stderr.isatty():
+        return new_console(stderr=True).status(what)
+    print(what, file=sys.stderr, flush=True)
     return nullcontext()

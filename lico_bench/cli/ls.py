@@ -17,10 +17,10 @@ def ls(
     ],
 ) -> None:
     """List what can be named in other commands."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from lico_bench.cli.console import new_console
     from lico_bench.errors import UnknownNameError
 
     if what not in LISTS:
@@ -31,7 +31,7 @@ def ls(
         table.add_column(heading, overflow="fold")
     for row in rows():
         table.add_row(*map(escape, row))  # a card of the user's may say anything
-    Console(emoji=False).print(table)
+    new_console().print(table)
 
 
 def _datasets() -> Iterator[tuple[str, ...]]:

@@ -19,15 +19,14 @@ def publish(
 
     check_is_run(run)
     with loading("publish", "pandas"):
-        from rich.console import Console
-
+        from lico_bench.cli.console import new_console
         from lico_bench.store import read_run
         from lico_bench.store.publishing import publish as publish_run
 
     copy = publish_run(read_run(run), folder)
     files = [path for path in copy.path.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
-    Console(emoji=False).print(
+    new_console().print(
         f"{len(copy.finished())} models, {len(files)} files, {size:.1f} MB: {copy.path}",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip

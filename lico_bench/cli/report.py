@@ -31,13 +31,12 @@ def report(
     for run in runs or ():
         check_is_run(run)
     with loading("report", "pandas", "matplotlib"):
-        from rich.console import Console
-
+        from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
         from lico_bench.report import build_history, build_report, gather, show_summary
         from lico_bench.store import newest_run, read_run
 
-    console = Console(emoji=False)
+    console = new_console()
     if runs is not None and len(runs) > 1:
         with working(console, "Writing the history"):
             html = build_history([read_run(run) for run in runs], out or HISTORY).html

@@ -104,12 +104,11 @@ def run(
 ) -> None:
     """Train pairs, explain and score them, and write the report. Resumes by itself."""
     # What makes the suite is read from the context, which knows what was typed.
-    from rich.console import Console
-
     from lico_bench.bench import ExecutorOptions
+    from lico_bench.cli.console import new_console
     from lico_bench.store.whereabouts import check_out_folder
 
-    console = Console(emoji=False)
+    console = new_console()
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )

@@ -81,15 +81,14 @@ def score(
     find_pictures(images)
     check_out_folder(out)
     with loading("score", "torch"):
-        from rich.console import Console
-
         from lico_bench.bench.own_scoring import score_own
         from lico_bench.bench.own_suite import load_models, plan_own
+        from lico_bench.cli.console import new_console
         from lico_bench.data.folder import load_folder
         from lico_bench.evaluation import Question
         from lico_bench.runtime import pick_device
 
-    console = Console(emoji=False)
+    console = new_console()
     question = Question.of(split_names(methods), split_names(metrics), protocol, limit)
     models = load_models(
         model, weights or [], arms=split_names(arms), layer=layer, normalise=normalise,

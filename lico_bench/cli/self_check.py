@@ -54,8 +54,7 @@ def self_check(
     elif not load.is_file():
         raise MissingDataError(f"--load {load}: no such file; name a Python file")
     with loading("self-check", "torch"):
-        from rich.console import Console
-
+        from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
         from lico_bench.evaluation.known_answers import load_entries
         from lico_bench.evaluation.known_answers import self_check as ask
@@ -64,7 +63,7 @@ def self_check(
     if load is not None:
         added = load_entries(load)
         asked = asked or added
-    errors = Console(stderr=True, emoji=False)
+    errors = new_console(stderr=True)
     with working(errors, "training a network on scenes whose reason is known") as status:
 
         def progress(what: str, done: int, total: int) -> None:
@@ -72,7 +71,7 @@ def self_check(
                 status.update(f"{what} ({done} of {total})")
 
         result = ask(asked, variant=scenes, quick=quick, seed=seed, progress=progress)
-    console = Console(emoji=False)
+    console = new_console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
     shown = result.findings

@@ -9,6 +9,7 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 PLAIN = "lico_bench_plain"  # name of the error handler
@@ -26,10 +27,16 @@ def set_aside_plot_settings() -> None:
     """
     os.environ["MATPLOTLIBRC"] = os.devnull
     os.environ["MPLBACKEND"] = "agg"
-    # One in the working folder is read before the variable is looked at.
+
+
+def import_past_plot_settings() -> None:
+    """Import what draws from another folder where this one has a matplotlibrc.
+
+    It is read as the library is imported, before the variable is looked at.
+    """
     if Path("matplotlibrc").exists():
-        with contextlib.chdir(Path(__file__).parent):
-            import matplotlib  # noqa: F401
+        with TemporaryDirectory() as empty, contextlib.chdir(empty):
+            import lico_bench.report.figures.canvas  # noqa: F401
 
 
 def harden_streams() -> None:

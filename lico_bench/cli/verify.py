@@ -40,14 +40,14 @@ def verify(
     if not (run / "cells").is_dir():  # a damaged run may have lost its manifest
         check_is_run(run)
     with loading("verify", "pandas"):
-        from rich.console import Console
         from rich.progress import Progress
 
         from lico_bench.bench.verifying import repair as set_damaged_aside
         from lico_bench.bench.verifying import verify_run
+        from lico_bench.cli.console import new_console
         from lico_bench.store import RunFolder
 
-    console, folder = Console(emoji=False), RunFolder(run)
+    console, folder = new_console(), RunFolder(run)
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task("checking", total=None)
         found = verify_run(folder, progress=lambda n, of: bars.update(task, completed=n, total=of))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def load_own(
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")
     lazy = (UninitializedParameter, UninitializedBuffer)
-    if any(isinstance(tensor, lazy) for tensor in _tensors(network)):
+    if any(isinstance(tensor, lazy) for tensor in chain(network.parameters(), network.buffers())):
         raise InvalidInputError(
             f"model '{reference}': a lazy layer has no parameters yet; let its factory run it once "
             "on a picture, or give --weights"
@@ -117,11 +118,6 @@ def load_own(
         declare_mean_colour(network, normalisation.mean)
     title = _title_of(reference)
     return OwnModel(network, title, reference, weights, digest, normalisation, layer, tuple(notes))
-
-
-def _tensors(network: nn.Module) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
 
 
 def is_of_torchvision(network: nn.Module) -> bool:

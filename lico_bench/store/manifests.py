@@ -41,7 +41,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: expected a manifest of format {FORMAT}; "
             "it was written by another version, start a new run with another --out"
         )
-    if not isinstance(manifest, dict) or not manifest or not is_sealed_right(manifest):
+    if not (isinstance(manifest, dict) and "format" in manifest and is_sealed_right(manifest)):
         raise BrokenFileError(
             f"{path}: not what was written (its checksum differs); repeat the command that made "
             "this run, which sets it aside and writes it anew"

@@ -39,4 +39,6 @@ def check_out_folder(folder: Path | None) -> None:
         return
     there = next((place for place in (folder, *folder.parents) if place.exists()), None)
     if there is not None and not there.is_dir():
-        raise InvalidInputError(f"{there} exists and is not a folder; choose another --out")
+        raise InvalidInputError(
+            f"{there} is a file, so that a folder cannot be written there; choose another --out"
+        )

@@ -6,6 +6,8 @@ several copies of them. Source: Lei et al., NeurIPS 2023, figure 2; after Zhou e
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -109,6 +111,44 @@ class Prompts(nn.Module):
         if self._shuffle and length:
             return torch.randperm(length, generator=self._generator).to(self._empty.device)
         return torch.arange(length, device=self._empty.device)
+
+
+class HeldPrompts(nn.Module):
+    """The last reading of all prompts, for updates that do not read them anew.
+
+    Buffers, so that a training resumed between two readings goes on with the same values.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    whole: Tensor
+    updates: Tensor
+
+    def __init__(
+        self, encoder: TextEncoder, *, num_classes: int, num_context: int, every: int
+    ) -> None:
+        super().__init__()
+        self._every = every
+        num_tokens = num_context + encoder.longest_name
+        for name, start in (
+            ("vectors", torch.zeros(num_classes, num_tokens, encoder.width)),
+            ("mask", torch.zeros(num_classes, num_tokens, dtype=torch.bool)),
+            ("whole", torch.zeros(num_classes, encoder.width)),
+            ("updates", torch.zeros((), dtype=torch.int64)),
+        ):
+            self.register_buffer(name, start)
+
+    def next(self, read: Callable[[], TokenVectors]) -> TokenVectors:
+        """What `read` gives where a reading is due, with its gradient; else the last reading."""
+        is_due = int(self.updates) % self._every == 0
+        if self.training:
+            self.updates += 1
+        if not is_due:
+            return TokenVectors(self.vectors, self.mask, self.whole)
+        live = read()
+        for held, now in zip((self.vectors, self.mask, self.whole), live, strict=True):
+            held.copy_(now.detach())
+        return live
 
 
 def names_for_prompts(

@@ -14,7 +14,7 @@ FAULTS = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_nothing_is_lost_whatever_is_injected():
-    command = [sys.executable, str(FAULTS), "--kills", "2", "--quick"]
+    command = [sys.executable, str(FAULTS), "--kills", "4", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]

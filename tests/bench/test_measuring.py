@@ -13,7 +13,8 @@ import torch
 from lico_bench.bench import ExecutorOptions, execute, make_plan, measuring, units
 from lico_bench.bench.calibration import Calibration, write_calibration
 from lico_bench.bench.cost import estimate_time
-from lico_bench.bench.measuring import calibrate, look, random_pictures, time_units
+from lico_bench.bench.measuring import calibrate, look, time_units
+from lico_bench.bench.trials import random_pictures
 from lico_bench.bench.units import training_left
 from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError
 from lico_bench.report import build_report

@@ -164,7 +164,10 @@ def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeyp
         monkeypatch.setattr(f"lico_bench.cli.{name}.loading", lambda *_names: pytest.fail("late"))
     done = call_cli(*words)
     assert done.returncode == 2
-    assert "file exists and is not a folder; choose another --out" in done.stderr
+    assert (
+        "file is a file, so that a folder cannot be written there; choose another --out"
+        in done.stderr
+    )
     assert Path("file").read_text() == "mine"
 
 

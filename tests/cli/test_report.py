@@ -58,8 +58,8 @@ def test_a_place_with_files_of_somebody_else_or_in_a_run_is_refused(small_run, t
     for out, words in (
         (taken, "figures is there and of no report"),
         (small_run.path / "report", "outside of every run"),
-        (file, "is not a folder"),
-        (file / "below", "is not a folder"),
+        (file, "cannot be written there"),
+        (file / "below", "cannot be written there"),
         (tmp_path / ("x" * 300), "too long"),
     ):
         done = call_cli("report", str(small_run.path), "--out", str(out))

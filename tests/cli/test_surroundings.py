@@ -148,14 +148,16 @@ def test_signs_that_an_encoding_lacks_have_plain_ones():
 def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     script = (
+        "from lico_bench.cli.loading import loading\n"
         "from lico_bench.cli.surroundings import set_aside_plot_settings\n"
         "set_aside_plot_settings()\n"
-        "import matplotlib, pathlib\n"
+        "with loading('report', 'matplotlib'):\n"
+        "    import matplotlib, pathlib\n"
         "assert not matplotlib.rcParams['text.usetex']\n"
         "print(pathlib.Path.cwd())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "lico-bench report: loading matplotlib\n")
     assert Path(done.stdout.strip()) == tmp_path

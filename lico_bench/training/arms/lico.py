@@ -28,7 +28,7 @@ from lico_bench.training.arms import ARMS, Arm, Setting
 from lico_bench.training.distributed import Peers
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
-from lico_bench.training.prompts import Prompts, names_for_prompts
+from lico_bench.training.prompts import HeldPrompts, Prompts, names_for_prompts
 
 Points = tuple[Tensor, Tensor | None]  # text points of each sample, and which of them count
 PAPER = "Lei et al., NeurIPS 2023"
@@ -64,7 +64,16 @@ class LicoObjective(Objective):
             encoder = copy.deepcopy(encoder)
             self.encoder = _as_module(encoder).requires_grad_(True)
         self._nearest_words = encoder.nearest_words
-        self.held = HeldPrompts(encoder, num_classes, options) if options.text_every > 1 else None
+        self.held = (
+            HeldPrompts(
+                encoder,
+                num_classes=num_classes,
+                num_context=options.num_context,
+                every=options.text_every,
+            )
+            if options.text_every > 1
+            else None
+        )
         self.prompts = Prompts(
             encoder,
             num_classes=num_classes,
@@ -244,42 +253,6 @@ class LicoObjective(Objective):
             hidden = hidden * (draws < keep) / keep
         projected: Tensor = self.outer(hidden)
         return projected.float()
-
-
-class HeldPrompts(nn.Module):
-    """The last reading of all prompts, for updates that do not read them anew.
-
-    Buffers, so that a training resumed between two readings goes on with the same values.
-    """
-
-    vectors: Tensor
-    mask: Tensor
-    whole: Tensor
-    updates: Tensor
-
-    def __init__(self, encoder: TextEncoder, num_classes: int, options: LicoOptions) -> None:
-        super().__init__()
-        self._every = options.text_every
-        num_tokens = options.num_context + encoder.longest_name
-        for name, start in (
-            ("vectors", torch.zeros(num_classes, num_tokens, encoder.width)),
-            ("mask", torch.zeros(num_classes, num_tokens, dtype=torch.bool)),
-            ("whole", torch.zeros(num_classes, encoder.width)),
-            ("updates", torch.zeros((), dtype=torch.int64)),
-        ):
-            self.register_buffer(name, start)
-
-    def next(self, read: Callable[[], TokenVectors]) -> TokenVectors:
-        """What `read` gives where a reading is due, with its gradient; else the last reading."""
-        is_due = int(self.updates) % self._every == 0
-        if self.training:
-            self.updates += 1
-        if not is_due:
-            return TokenVectors(self.vectors, self.mask, self.whole)
-        live = read()
-        for held, now in zip((self.vectors, self.mask, self.whole), live, strict=True):
-            held.copy_(now.detach())
-        return live
 
 
 class _Text:
