@@ -141,18 +141,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=3, help="of Ablation- and Score-CAM")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
 
     torch.manual_seed(0)
     model = torchvision.models.resnet18().eval()
-    images = torch.rand(asked.images, 3, asked.size, asked.size)
+    images = torch.rand(requested.images, 3, requested.size, requested.size)
     with torch.no_grad():
         targets = model(images).argmax(1)  # scored above zero, as Ablation-CAM's division needs
-    print(f"resnet18, {asked.size} px, {asked.images} images; ablation_cam and score_cam: 1 image")
-    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
+    print(
+        f"resnet18, {requested.size} px, {requested.images} images; ablation_cam and score_cam: 1 image"
+    )
+    print(
+        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
+    )
     print(f"{'method':20} {'ours':>10} {'library':>10} {'times faster':>12} {'largest gap':>15}")
     batch, one = (model, images, targets), (model, images[:1], targets[:1])
-    rounds, slow_rounds = asked.rounds, asked.slow_rounds
+    rounds, slow_rounds = requested.rounds, requested.slow_rounds
     missed = [
         compare(name, cam_class, *batch, rounds, GRADIENT_BAR)
         for name, cam_class in GRADIENTS.items()

@@ -107,10 +107,15 @@ def start(threads: int, count: int) -> dict[str, Any]:
     del store
     running = []
     for rank in range(count):
-        told = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        message = {
+            "RANK": rank,
+            "WORLD_SIZE": count,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if count > 1:
-            environment |= {name: str(value) for name, value in told.items()}
+            environment |= {name: str(value) for name, value in message.items()}
         command = [sys.executable, __file__, *sys.argv[1:], "--threads", str(threads)]
         running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
     texts = [process.communicate()[0] for process in running]

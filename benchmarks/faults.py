@@ -88,7 +88,7 @@ class Bench:
     def check(self, run: Run, outcome: Outcome, what: str, *, code: int = 0) -> None:
         """Note what a run that has ended well would not have."""
         if run.code != code:
-            outcome.lost.append(f"{what}: exit {run.code} ({run.told()[-200:]})")
+            outcome.lost.append(f"{what}: exit {run.code} ({run.message()[-200:]})")
         elif other := differences(self.expected, run.folder):
             outcome.lost.append(f"{what}: {len(other)} files differ, {other[0]}")
         else:
@@ -129,7 +129,7 @@ def preempted(bench: Bench, times: int) -> Outcome:
         slowest = max(slowest, took)
         hit[stage] += 1
         if code not in (PREEMPTED, 0) or took > PROMISED_S:
-            outcome.lost.append(f"{stage}: exit {code} after {took:.1f} s ({run.told()[-200:]})")
+            outcome.lost.append(f"{stage}: exit {code} after {took:.1f} s ({run.message()[-200:]})")
         bench.check(finish(run.folder), outcome, f"resumed after {stage}")
     outcome.injected = f"{sum(hit.values())} times: " + ", ".join(
         f"{count} {stage}" for stage, count in hit.most_common()
@@ -150,13 +150,13 @@ def out_of_disk(bench: Bench, times: int) -> Outcome:
             run = start(folder, **({} if full is None else {"prepare": full}))
             run.wait()
             kinds[kind] += 1
-            if run.code != BAD_INPUT or "no room" not in run.told():
-                outcome.lost.append(f"at {size:,} bytes: exit {run.code} ({run.told()[-200:]})")
+            if run.code != BAD_INPUT or "no room" not in run.message():
+                outcome.lost.append(f"at {size:,} bytes: exit {run.code} ({run.message()[-200:]})")
             grow()
             resumed = finish(folder)
             if resumed.code or (other := differences(bench.expected, folder)):
-                told = resumed.told()[-200:] if resumed.code else other[0]
-                outcome.lost.append(f"resumed after {size:,} bytes: {told}")
+                message = resumed.message()[-200:] if resumed.code else other[0]
+                outcome.lost.append(f"resumed after {size:,} bytes: {message}")
     outcome.injected = ", ".join(f"{count} times ({kind})" for kind, count in kinds.items())
     outcome.note = "exit 2 and a sentence that names the file"
     return outcome
@@ -171,9 +171,9 @@ def two_at_once(bench: Bench, times: int) -> Outcome:
         _reach(first, "training", bench)
         second = start(folder, *(["--wait"] if turn % 2 else []))
         waited = second.wait()
-        told = second.told()
-        if "another process" not in told or waited != (0 if turn % 2 else BAD_INPUT):
-            outcome.lost.append(f"second process: exit {waited} ({told[-200:]})")
+        message = second.message()
+        if "another process" not in message or waited != (0 if turn % 2 else BAD_INPUT):
+            outcome.lost.append(f"second process: exit {waited} ({message[-200:]})")
         first.wait()
         bench.check(first, outcome, "first process")
     outcome.injected = f"{times} times"
@@ -219,8 +219,8 @@ def damaged(bench: Bench, only: int) -> Outcome:
         HARMS[harm](path, bench.rng)
         count += 1
         run = finish(folder)
-        is_told = name in names_in(run.told()) or "report" in path.parts
-        if not is_told and path.is_file():
+        is_reported = name in names_in(run.message()) or "report" in path.parts
+        if not is_reported and path.is_file():
             outcome.lost.append(f"{harm} {name}: not named")
         bench.check(run, outcome, f"{harm} {name}")
     outcome.injected = f"{count} times: {len(kinds)} kinds of file, each {', '.join(HARMS)}"
@@ -334,19 +334,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(FAULTS), help="one kind of fault")
     parser.add_argument("--quick", action="store_true", help="few of each of the other faults")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        bench = Bench(Path(root), random.Random(asked.seed))
+        bench = Bench(Path(root), random.Random(requested.seed))
         whole = finish(_done(bench))
         if whole.code:
-            raise SystemExit(f"the undisturbed run failed: {whole.told()}")
+            raise SystemExit(f"the undisturbed run failed: {whole.message()}")
         bench.expected, bench.took_s = results(whole.folder), whole.took_s
         print(f"Undisturbed: {whole.took_s:.1f} s, {len(bench.expected)} files.", file=sys.stderr)
-        counts = dict.fromkeys(FAULTS, 1) if asked.quick else dict(OFTEN)
-        counts["killed"] = asked.kills
+        counts = dict.fromkeys(FAULTS, 1) if requested.quick else dict(OFTEN)
+        counts["killed"] = requested.kills
         print("| fault | injected | lost | |\n| --- | --- | --- | --- |")
         outcomes = []
-        for name in [asked.only] if asked.only else FAULTS:
+        for name in [requested.only] if requested.only else FAULTS:
             outcomes.append(FAULTS[name](bench, counts[name]))
             print(outcomes[-1].line(), flush=True)
     return int(any(outcome.lost for outcome in outcomes))

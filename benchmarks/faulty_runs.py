@@ -25,7 +25,7 @@ from lico_bench.cli import main as call_command_line
 from lico_bench.store import read_json, read_parquet
 
 for _heavy in (  # what a run imports on its way, seconds each
-    "lico_bench.bench.executors.local", "lico_bench.bench.verifying", "lico_bench.report",
+    "lico_bench.bench.executors.local", "lico_bench.bench.verify_run", "lico_bench.report",
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
     "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2", "transformers",
 ):  # fmt: skip
@@ -76,7 +76,7 @@ class Run:
         if self.poll() is None:
             os.kill(self.pid, number)
 
-    def told(self) -> str:
+    def message(self) -> str:
         """What it printed so far, on one line."""
         return " ".join(self.log.read_text(errors="replace").split())
 

@@ -21,7 +21,7 @@ from PIL import Image
 from lico_bench.data import augmentation, load_card
 from lico_bench.data.cards import StandinFacts
 from lico_bench.data.geometry import Fit
-from lico_bench.data.pictures import FilePictures, num_workers
+from lico_bench.data.image_source import FileImages, num_workers
 from lico_bench.data.scenes import draw_scenes
 
 JPEG_BAR, SCENES_BAR, GROWTH_BAR_MIB = 150, 2000, 32
@@ -44,18 +44,18 @@ def photographs(folder: Path | None) -> list[bytes]:
     return out
 
 
-def images_per_second(pictures: FilePictures, num_batches: int, training: bool) -> float:
+def images_per_second(images: FileImages, num_batches: int, training: bool) -> float:
     """Speed of one pass of `num_batches` batches through the workers."""
     rng = torch.Generator().manual_seed(0)
     steps = (
         (
-            torch.randint(len(pictures), (BATCH,), generator=rng),
+            torch.randint(len(images), (BATCH,), generator=rng),
             augmentation.draw(BATCH, rng) if training else None,
         )
         for _ in range(num_batches)
     )
     started = time.perf_counter()
-    for _ in pictures.stream(steps, torch.device("cpu")):
+    for _ in images.stream(steps, torch.device("cpu")):
         pass
     return num_batches * BATCH / (time.perf_counter() - started)
 
@@ -65,14 +65,14 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def decode_only_s(pictures: FilePictures) -> float:
+def decode_only_s(images: FileImages) -> float:
     """Seconds per picture and core of decoding at full size, without resizing."""
     started = time.perf_counter()
-    for content in pictures.files[:64]:
+    for content in images.files[:64]:
         assert isinstance(content, Path)
         with Image.open(content) as image:
             image.load()
-    return (time.perf_counter() - started) / min(64, len(pictures))
+    return (time.perf_counter() - started) / min(64, len(images))
 
 
 def main() -> None:
@@ -81,10 +81,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="JPEG files to use in place of drawn ones")
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    requested = parser.parse_args()
 
     cores, failed = num_workers(), False
-    contents = photographs(asked.folder)
+    contents = photographs(requested.folder)
     sizes = [Image.open(io.BytesIO(content)).size for content in contents]
     width, height = (statistics.median(side) for side in zip(*sizes, strict=True))
     with tempfile.TemporaryDirectory() as place:
@@ -94,13 +94,13 @@ def main() -> None:
             paths.append(Path(place, f"{index}.jpg"))
             paths[-1].write_bytes(content)
         files = tuple(paths[i % len(paths)] for i in range(5000))
-        pictures = FilePictures(files, tuple(map(str, range(5000))), EVALUATION)
+        images = FileImages(files, tuple(map(str, range(5000))), EVALUATION)
         print(f"{len(contents)} JPEGs, median {width:.0f} x {height:.0f} px, {cores} cores")
         for training, title in ((True, "training: random resized crop"), (False, "evaluation")):
-            images_per_second(pictures, 2, training)
+            images_per_second(images, 2, training)
             speeds = [
-                images_per_second(pictures, asked.batches, training) / cores
-                for _ in range(asked.rounds)
+                images_per_second(images, requested.batches, training) / cores
+                for _ in range(requested.rounds)
             ]
             speed = statistics.median(speeds)
             failed |= speed < JPEG_BAR
@@ -108,17 +108,17 @@ def main() -> None:
                 f"{title:32} {speed:6.0f} images/s per core   rounds {min(speeds):.0f} to "
                 f"{max(speeds):.0f}, bar {JPEG_BAR}"
             )
-        alone_s = decode_only_s(pictures)
+        alone_s = decode_only_s(images)
         print(f"{'decoding alone, full size':32} {1 / alone_s:6.0f} images/s per core")
         before = peak_mib()
-        images_per_second(pictures, 4 * asked.batches, training=True)
+        images_per_second(images, 4 * requested.batches, training=True)
         growth = peak_mib() - before
         failed |= growth > GROWTH_BAR_MIB
         print(f"{'memory over four times as many':32} {growth:6.1f} MiB more")
     facts = load_card("cifar10").standin
     assert isinstance(facts, StandinFacts)
     speeds = []
-    for _ in range(asked.rounds):
+    for _ in range(requested.rounds):
         started = time.perf_counter()
         draw_scenes("cifar10", facts, "train", count=1024)
         speeds.append(1024 / (time.perf_counter() - started))

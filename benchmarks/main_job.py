@@ -41,15 +41,15 @@ def main() -> int:
     parser.add_argument("--plain-cpu", action="store_true")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--job", choices=tuple(JOBS), action="append")
-    asked = parser.parse_args()
-    jobs = asked.job or (["stand-ins"] if asked.data_root is None else list(JOBS))
+    requested = parser.parse_args()
+    jobs = requested.job or (["stand-ins"] if requested.data_root is None else list(JOBS))
     missed = False
     for job in jobs:
         command, most_s, least = JOBS[job]
-        if job == "cifar10" and asked.data_root is not None:
-            command = [*command, "--data-root", str(asked.data_root.resolve())]
+        if job == "cifar10" and requested.data_root is not None:
+            command = [*command, "--data-root", str(requested.data_root.resolve())]
         with tempfile.TemporaryDirectory() as folder:
-            wall, clocks = _run(command, Path(folder), plain=asked.plain_cpu)
+            wall, clocks = _run(command, Path(folder), plain=requested.plain_cpu)
             accuracies = _accuracies(Path(folder) / "run")
         print(f"{job}: {wall:.0f} s wall (bar {most_s} s), {clocks.pop('machine')}")
         for (dataset, arm), values in sorted(accuracies.items()):
@@ -124,7 +124,7 @@ def _inside(out: Path, command: list[str]) -> None:
     started = time.perf_counter()
     import lico_bench.bench.cell
     import lico_bench.bench.plan
-    import lico_bench.bench.splits
+    import lico_bench.bench.split_cache
     import lico_bench.evaluation.collector as collector
     import lico_bench.metrics
     import lico_bench.report
@@ -137,7 +137,7 @@ def _inside(out: Path, command: list[str]) -> None:
 
     clocks = Clocks()
     clocks.seconds["imports"] = time.perf_counter() - started
-    reading = lico_bench.bench.splits
+    reading = lico_bench.bench.split_cache
     places: list[tuple[Any, str, str | Callable[..., str]]] = [
         (lico_bench.bench.plan, "describe_dataset", "reading or drawing images"),
         (reading, "load_dataset", "reading or drawing images"),

@@ -39,39 +39,39 @@ NOISES = [
 ]
 
 
-def drawn_scores(asked: argparse.Namespace) -> np.ndarray:
+def drawn_scores(requested: argparse.Namespace) -> np.ndarray:
     """Scores (A, S, I, C) of two arms; every fifth column is of hits."""
     generator = np.random.default_rng(0)
-    values = generator.random((2, asked.seeds, asked.images, asked.columns))
+    values = generator.random((2, requested.seeds, requested.images, requested.columns))
     values[..., ::5] = values[..., ::5] < 0.5
     return values
 
 
-def from_arrays(asked: argparse.Namespace) -> float:
+def from_arrays(requested: argparse.Namespace) -> float:
     """Seconds of everything that `paired_differences` computes."""
-    ours, theirs = drawn_scores(asked)
+    ours, theirs = drawn_scores(requested)
     started = time.perf_counter()
     differences = theirs - ours
-    found = two_level(differences, resamples=asked.resamples)
+    found = two_level(differences, resamples=requested.resamples)
     sign_flip_tests(
         differences,
         seed_part=found.seed_part,
-        smallest_effects=np.full(asked.columns, MARGIN),
+        smallest_effects=np.full(requested.columns, MARGIN),
         hits=are_hits(ours, theirs),
-        resamples=asked.resamples,
+        resamples=requested.resamples,
     )
     mcnemar_exact(ours, theirs)
     standardised_effect(differences)
     return time.perf_counter() - started
 
 
-def from_rows(asked: argparse.Namespace) -> float:
+def from_rows(requested: argparse.Namespace) -> float:
     """Seconds of `paired_differences` itself."""
-    rows = _as_rows(drawn_scores(asked))
+    rows = _as_rows(drawn_scores(requested))
     effects = dict.fromkeys(rows["metric"].cat.categories, MARGIN)
     started = time.perf_counter()
-    found = paired_differences(rows, smallest_effects=effects, resamples=asked.resamples)
-    assert len(found) == asked.columns
+    found = paired_differences(rows, smallest_effects=effects, resamples=requested.resamples)
+    assert len(found) == requested.columns
     return time.perf_counter() - started
 
 
@@ -104,7 +104,7 @@ def _as_rows(scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(facts)[list(ROW_COLUMNS)]
 
 
-def calibration(asked: argparse.Namespace) -> None:
+def calibration(requested: argparse.Namespace) -> None:
     """Print one line for each number of seeds and images and each noise."""
     print(
         "seeds images kind    noise (seeds, images, both)  cover  p<=.01 p<=.05 p<=.10  equivalent"
@@ -114,7 +114,7 @@ def calibration(asked: argparse.Namespace) -> None:
             for kind in ("normal", "skewed"):
                 ends: list[float] = []
                 for noise in NOISES if num_seeds > 1 else [n for n in NOISES if n[0] == 0]:
-                    shares = _simulate(num_seeds, num_images, kind, noise, asked.trials)
+                    shares = _simulate(num_seeds, num_images, kind, noise, requested.trials)
                     cover, one, five, ten, equivalent = shares
                     ends.append(cover)
                     print(
@@ -171,25 +171,25 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000, help="of each calibration setting")
     parser.add_argument("--calibration", action="store_true")
     parser.add_argument("--only", choices=["arrays", "rows"], help="measure in this process")
-    asked = parser.parse_args()
-    if asked.calibration:
-        calibration(asked)
+    requested = parser.parse_args()
+    if requested.calibration:
+        calibration(requested)
         return
-    if asked.only:
-        measure = from_arrays if asked.only == "arrays" else from_rows
-        seconds = statistics.median(measure(asked) for _ in range(asked.rounds))
+    if requested.only:
+        measure = from_arrays if requested.only == "arrays" else from_rows
+        seconds = statistics.median(measure(requested) for _ in range(requested.rounds))
         print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)  # KiB
         return
     print(
-        f"{asked.resamples} draws, {asked.seeds} seeds, {asked.images} images, "
-        f"{asked.columns} columns, median of {asked.rounds}"
+        f"{requested.resamples} draws, {requested.seeds} seeds, {requested.images} images, "
+        f"{requested.columns} columns, median of {requested.rounds}"
     )
     missed = False
     for name in ("arrays", "rows"):
-        told = subprocess.run(
+        message = subprocess.run(
             [sys.executable, *sys.argv, "--only", name], check=True, capture_output=True, text=True
         )
-        seconds, gigabytes = map(float, told.stdout.split())
+        seconds, gigabytes = map(float, message.stdout.split())
         print(f"from {name:6} {seconds:6.2f} s  peak {gigabytes:.2f} GB")
         missed |= name == "arrays" and (seconds > BAR_S or gigabytes > BAR_GB)
     sys.exit(missed)

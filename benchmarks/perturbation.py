@@ -66,10 +66,10 @@ def main() -> None:
     parser.add_argument("--backbone", choices=CASES, help="one of the two alone")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
-    chosen = [asked.backbone] if asked.backbone else list(CASES)
-    print(f"{asked.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    ratios = [measure(name, *CASES[name], asked.rounds, asked.device) for name in chosen]
+    requested = parser.parse_args()
+    chosen = [requested.backbone] if requested.backbone else list(CASES)
+    print(f"{requested.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    ratios = [measure(name, *CASES[name], requested.rounds, requested.device) for name in chosen]
     sys.exit(max(ratios) > BAR)
 
 

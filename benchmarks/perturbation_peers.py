@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from lico_bench.metrics import deletion_curve, perturbation_curves
-from lico_bench.metrics.insertion_start import near_box
+from lico_bench.metrics.insertion_baseline import near_box
 from lico_bench.models import build_classifier
 
 QUANTUS_BAR, RISE_BAR = 4.0, 1.2
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     warnings.simplefilter("ignore")
 
     rng = torch.Generator().manual_seed(0)
@@ -139,8 +139,8 @@ def main() -> None:
         "wrn_16_2", num_classes=CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
     ).eval()
     model = Logits(classifier).eval()  # as torch makes it: both sides are handed the same
-    images = torch.rand(asked.images, 3, SIZE, SIZE, generator=rng)
-    maps = torch.rand(asked.images, SIZE, SIZE, generator=rng)
+    images = torch.rand(requested.images, 3, SIZE, SIZE, generator=rng)
+    maps = torch.rand(requested.images, SIZE, SIZE, generator=rng)
     with torch.inference_mode():
         targets = model(images).argmax(1)
 
@@ -150,7 +150,9 @@ def main() -> None:
         float(np.abs(theirs - ours.numpy()).max())
         for theirs, ours in zip(loop(), (made.insertion, made.deletion), strict=True)
     )
-    print(f"{asked.images} images, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{requested.images} images, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     print(f"curves of the RISE loop and ours differ by at most {apart:.1e}")
     missed = [
         compare(
@@ -158,14 +160,14 @@ def main() -> None:
             quantus_deletion(model, images, targets, maps),
             lambda: deletion_curve(model, images, targets, maps),
             QUANTUS_BAR,
-            asked.rounds,
+            requested.rounds,
         ),
         compare(
             "insertion and deletion, 28 steps, against the RISE loop",
             loop,
             lambda: perturbation_curves(model, images, targets, maps, protocol="rise_2018"),
             RISE_BAR,
-            asked.rounds,
+            requested.rounds,
         ),
     ]
     sys.exit(any(missed) or apart > 1e-4)

@@ -88,13 +88,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             out = ["--out", f"{folder}/run"]
             kept, none = Path(folder) / "kept", Path(folder) / "none"
-            told = lico_bench([*words, *out, "--plan", "--calibrate"], kept)
+            message = lico_bench([*words, *out, "--plan", "--calibrate"], kept)
             run = lico_bench([*words, *out], none)
-        look, calibrated = run.said / run.clock, told.said / run.clock
+        look, calibrated = run.said / run.clock, message.said / run.clock
         is_good &= 1 / LOOK_FACTOR <= look <= LOOK_FACTOR
         is_good &= abs(calibrated - 1) <= CALIBRATED_SHARE
         print(
-            f"| {name} | {run.said:.0f} s | {told.said:.0f} s ({told.clock:.0f} s) "
+            f"| {name} | {run.said:.0f} s | {message.said:.0f} s ({message.clock:.0f} s) "
             f"| {run.clock:.0f} s | {run.processor:.0f} s | {look:.2f} | {calibrated:.2f} "
             f"| {os.getloadavg()[0]:.1f} |\n  {run.line}",
             flush=True,

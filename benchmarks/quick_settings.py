@@ -43,22 +43,22 @@ def main() -> None:
     parser.add_argument("grid", choices=("rate", "beta", "batch", "cifar10"))
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--datasets", default="", help="Names with commas between.")
-    asked = parser.parse_args()
-    source = "real" if asked.grid == "cifar10" else "standin"
+    requested = parser.parse_args()
+    source = "real" if requested.grid == "cifar10" else "standin"
     usual = {
         "rate": HARD, "beta": card_names(), "batch": ("svhn", "cifar10", "cub200"),
         "cifar10": ("cifar10",),
-    }[asked.grid]  # fmt: skip
-    for name in asked.datasets.split(",") if asked.datasets else usual:
+    }[requested.grid]  # fmt: skip
+    for name in requested.datasets.split(",") if requested.datasets else usual:
         card = load_card(name)
         settings = card.recipe("quick", source)  # type: ignore[arg-type]
         base = Recipe(name, settings["backbone"], "baseline", source=source)  # type: ignore[arg-type]
         base = base.with_options(settings)
-        learnt, judged = _split(load_training_data(base, asked.data_root))
-        for arm, changes, options in _trials(asked.grid):
+        learnt, judged = _split(load_training_data(base, requested.data_root))
+        for arm, changes, options in _trials(requested.grid):
             tuned = {} if arm == "baseline" else card.objective("quick", source) | options  # type: ignore[arg-type]
             recipe = base.with_options({**changes, "arm": arm, "objective": tuned})
-            _keep(_row(asked.grid, recipe, learnt, judged, options))
+            _keep(_row(requested.grid, recipe, learnt, judged, options))
 
 
 def _trials(grid: str) -> Iterator[Trial]:

@@ -61,43 +61,45 @@ def measure_memory() -> bool:
 
 def peak_of(num_masks: int, environment: dict[str, str]) -> float:
     """Peak memory in MiB of a fresh process that makes one map."""
-    told = [sys.executable, __file__, "--only-memory-of", str(num_masks)]
+    message = [sys.executable, __file__, "--only-memory-of", str(num_masks)]
     done = subprocess.run(
-        told, check=True, capture_output=True, text=True, env=os.environ | environment
+        message, check=True, capture_output=True, text=True, env=os.environ | environment
     )
     return float(done.stdout)
 
 
-def measure_cost(asked: argparse.Namespace) -> bool:
+def measure_cost(requested: argparse.Namespace) -> bool:
     """Print the time of maps and of their bare forwards; whether the bar is missed."""
     rng = torch.Generator().manual_seed(0)
     model = build_classifier(
-        asked.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
+        requested.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
     )
     model = model.eval().to(memory_format=torch.channels_last)
-    images = torch.rand(asked.images, 3, asked.size, asked.size, generator=rng)
-    targets = torch.randint(0, 10, (asked.images,), generator=rng)
+    images = torch.rand(requested.images, 3, requested.size, requested.size, generator=rng)
+    targets = torch.randint(0, 10, (requested.images,), generator=rng)
     size = default_micro_batch(images)
-    pictures = images.repeat(-(-size // asked.images), 1, 1, 1)[:size]
+    pictures = images.repeat(-(-size // requested.images), 1, 1, 1)[:size]
     pictures = pictures.contiguous(memory_format=torch.channels_last)
-    forwards = asked.images * asked.masks
+    forwards = requested.images * requested.masks
     explain(model, images[:1], targets[:1], method="rise", num_masks=4 * size)
     maps, bare = [], []
-    for _ in range(asked.rounds):
+    for _ in range(requested.rounds):
         started = time.perf_counter()
         with torch.inference_mode():
             for _ in range(-(-forwards // size)):
                 model(pictures)
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
-        explain(model, images, targets, method="rise", num_masks=asked.masks)
+        explain(model, images, targets, method="rise", num_masks=requested.masks)
         maps.append(time.perf_counter() - started)
     ratios = [m / b for m, b in zip(maps, bare, strict=True)]
     ratio = statistics.median(ratios)
     print(
-        f"{asked.backbone}, {asked.size} px, {asked.images} images, {forwards} forwards of {size}"
+        f"{requested.backbone}, {requested.size} px, {requested.images} images, {forwards} forwards of {size}"
     )
-    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
+    print(
+        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
+    )
     print(f"bare forwards  {statistics.median(bare):7.2f} s")
     print(f"maps           {statistics.median(maps):7.2f} s")
     print(
@@ -116,12 +118,12 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only-memory-of", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.only_memory_of is not None:
-        explain_one(asked.only_memory_of)
+    requested = parser.parse_args()
+    if requested.only_memory_of is not None:
+        explain_one(requested.only_memory_of)
         return
     has_failed = measure_memory()
-    has_failed |= measure_cost(asked)
+    has_failed |= measure_cost(requested)
     sys.exit(has_failed)
 
 

@@ -57,29 +57,33 @@ def main() -> None:
     parser.add_argument("--shares", type=int, nargs="+", default=list(range(10, 100, 10)))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    requested = parser.parse_args()
+    torch.set_num_threads(requested.threads)
 
     rng = torch.Generator().manual_seed(0)
-    ranks = rank_pixels(realistic_maps(asked.maps, asked.size, rng))
-    removed = torch.tensor([round(s * asked.size**2 / 100) for s in asked.shares])
+    ranks = rank_pixels(realistic_maps(requested.maps, requested.size, rng))
+    removed = torch.tensor([round(s * requested.size**2 / 100) for s in requested.shares])
     keep = (ranks[:, None] >= removed[:, None, None]).flatten(0, 1)
-    images = torch.rand(asked.maps, 3, asked.size, asked.size, generator=rng)
+    images = torch.rand(requested.maps, 3, requested.size, requested.size, generator=rng)
     images = images.repeat_interleave(len(removed), dim=0)
 
     num_checked = 2 * len(removed)  # a smooth and a random map
     difference = ours(images[:num_checked], keep[:num_checked], 0.0)
     difference -= theirs(images[:num_checked], keep[:num_checked], 0.0)
     seconds: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for _ in range(asked.rounds):
+    for _ in range(requested.rounds):
         for name, fill in (("theirs", theirs), ("ours", ours)):
             started = time.perf_counter()
             fill(images, keep, NOISE)
             seconds[name].append(time.perf_counter() - started)
     ratios = [t / o for t, o in zip(seconds["theirs"], seconds["ours"], strict=True)]
     ratio = statistics.median(ratios)
-    print(f"{asked.maps} maps at {asked.size} px, shares {asked.shares} %: {len(keep)} systems")
-    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {asked.rounds} rounds")
+    print(
+        f"{requested.maps} maps at {requested.size} px, shares {requested.shares} %: {len(keep)} systems"
+    )
+    print(
+        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
+    )
     for name in ("theirs", "ours"):
         middle = statistics.median(seconds[name])
         print(f"{name:8s} {middle:8.2f} s  {1e3 * middle / len(keep):8.2f} ms a system")

@@ -61,7 +61,7 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
     run.open_for(manifest)
     protocols = {name: facts["protocol"] for name, facts in manifest["metrics"].items()}
     run_protocol = next(name for name in manifest["protocols"] if name.startswith("lico_bench_1@"))
-    pictures = _pictures()
+    images = _images()
     for number, cell in enumerate(manifest["cells"]):
         folder = run.cell(cell["key"])
         draw = np.random.default_rng(number)
@@ -71,7 +71,7 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
         if not rows_alone:
             curves = _curves(shape, base, draw, run_protocol)
             pq.write_table(curves, folder.table("curves"), compression="zstd")
-            write_parquet(folder.table("gallery"), _gallery(shape, base, draw, pictures))
+            write_parquet(folder.table("gallery"), _gallery(shape, base, draw, images))
             write_parquet(folder.table("history"), _history(cell["key"]))
         counted = {"parameters": 1_234_567, "gigaflop": 0.5}
         write_json(folder.path / "done.json", {"key": cell["key"], "inference": counted})
@@ -184,7 +184,7 @@ def _curves(shape: Shape, base: dict[str, Any], draw: Any, protocol: str) -> pa.
     return pa.table({name: columns[name] for name in CURVE_COLUMNS})
 
 
-def _gallery(shape: Shape, base: dict[str, Any], draw: Any, pictures: list[bytes]) -> pd.DataFrame:
+def _gallery(shape: Shape, base: dict[str, Any], draw: Any, images: list[bytes]) -> pd.DataFrame:
     names = ("pair", "cell", "dataset", "source", "arm", "seed")
     return pd.DataFrame(
         {
@@ -195,7 +195,7 @@ def _gallery(shape: Shape, base: dict[str, Any], draw: Any, pictures: list[bytes
             "lowest": 0.0, "highest": 1.0,
             "map": draw.random(SIDE * SIDE, dtype=np.float32).astype(np.float16),
         }
-        for image_id, png in zip(_ids(NUM_KEPT), pictures, strict=True)
+        for image_id, png in zip(_ids(NUM_KEPT), images, strict=True)
         for method in shape.methods
     )  # fmt: skip
 
@@ -212,7 +212,7 @@ def _ids(count: int) -> list[str]:
     return [f"test/{number:05d}" for number in range(count)]
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     def png(seed: int) -> bytes:
         content = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
         stream = io.BytesIO()
@@ -233,16 +233,16 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="as many seeds")
     parser.add_argument("--folder", type=Path, help="written if it holds no run; else temporary")
     parser.add_argument("--query", action="store_true", help="read one metric; no report")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        path = asked.folder or Path(temporary) / "run"
+        path = requested.folder or Path(temporary) / "run"
         run = RunFolder(path) if (path / "manifest.json").is_file() else None
         if run is None:
             started = time.perf_counter()
-            shape = SHAPES[asked.shape]
-            run = write_run(path, shape, times=asked.times, rows_alone=asked.query)
+            shape = SHAPES[requested.shape]
+            run = write_run(path, shape, times=requested.times, rows_alone=requested.query)
             print(f"written in {time.perf_counter() - started:.0f} s, {_peak_gb():.2f} GB peak")
-        is_good = measure_query(run) if asked.query else measure_report(run)
+        is_good = measure_query(run) if requested.query else measure_report(run)
     sys.exit(not is_good)
 
 

@@ -78,14 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    html = asked.run / "report" / "report.html"
+    requested = parser.parse_args()
+    html = requested.run / "report" / "report.html"
     if not html.is_file():
-        sys.exit(f"{html} is not there; make it with `lico-bench report {asked.run}`")
-    asked.out.mkdir(parents=True, exist_ok=True)
+        sys.exit(f"{html} is not there; make it with `lico-bench report {requested.run}`")
+    requested.out.mkdir(parents=True, exist_ok=True)
     for name, png in take_shots(html):
-        (asked.out / name).write_bytes(png)
-        print(f"{asked.out / name}  {len(png) / 1000:.0f} kB")
+        (requested.out / name).write_bytes(png)
+        print(f"{requested.out / name}  {len(png) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import torch
 
 from lico_bench.data import load_dataset
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.pictures import ArrayPictures
-from lico_bench.evaluation import Question, Subject, score_in_parts
+from lico_bench.data.image_source import ArrayImages
+from lico_bench.evaluation import EvalConfig, Subject, score_in_parts
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import build_classifier
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
@@ -35,14 +35,14 @@ def resident_mib() -> float:
     raise SystemExit("no /proc/self/status here: run this on Linux")
 
 
-def many_pictures(count: int) -> Dataset:
+def many_images(count: int) -> Dataset:
     """`count` pictures: the drawn scenes again and again, under names of their own."""
     scenes = load_dataset("cifar10", "test", source="standin")
     places = torch.arange(count) % len(scenes)
-    pictures = ArrayPictures(scenes.pictures.pixels[places])
+    images = ArrayImages(scenes.image_source.pixels[places])
     return replace(
         scenes,
-        pictures=pictures,
+        image_source=images,
         labels=scenes.labels[places],
         image_ids=tuple(f"{number:06d}" for number in range(count)),
         region_source=scenes.region_source[places],
@@ -53,9 +53,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=50_000)
-    asked = parser.parse_args()
+    requested = parser.parse_args()
 
-    dataset = many_pictures(asked.images)
+    dataset = many_images(requested.images)
     model = build_classifier(
         "wrn_10_1", num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std, seed=0
     ).eval()
@@ -63,13 +63,13 @@ def main() -> None:
         model.to(memory_format=torch.channels_last), "pair", "cell", "wrn_10_1", "own", 0, "full"
     )
     rules = replace(PROTOCOLS["lico_bench_1"], steps=STEPS)
-    question = Question.of(("grad_cam",), ("insertion", "deletion", "pointing_game"), rules)
+    eval_config = EvalConfig.of(("grad_cam",), ("insertion", "deletion", "pointing_game"), rules)
     started = time.perf_counter()
     marks: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = CellFolder(Path(name))
         scored = 0
-        for part in score_in_parts(subject, dataset, question, stored=folder.part_rows):
+        for part in score_in_parts(subject, dataset, eval_config, stored=folder.part_rows):
             folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
             scored += part.scores.rows["method"].eq("grad_cam").any() * 256
             if scored and scored % 2560 == 0:
@@ -86,9 +86,9 @@ def main() -> None:
         size = folder.table("rows").stat().st_size / 2**20
         print(f"{rows:,} rows in one file of {size:.1f} MiB, {after:.0f} MiB resident after it")
         found = read_parquet(folder.table("rows"), ("image_id", "metric"))
-        if found[found["metric"] == "deletion"]["image_id"].nunique() != asked.images:
+        if found[found["metric"] == "deletion"]["image_id"].nunique() != requested.images:
             raise SystemExit("rows are missing")
-    early = [mib for count, mib in marks if count <= max(2560, asked.images // 10)]
+    early = [mib for count, mib in marks if count <= max(2560, requested.images // 10)]
     growth = max(mib for _, mib in marks) - early[-1]
     print(f"grown by {growth:.1f} MiB after the first tenth, bar {BAR_MIB}")
     sys.exit(growth > BAR_MIB)

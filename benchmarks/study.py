@@ -64,9 +64,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     parser.add_argument("--figure", action="store_true", help="draw the README's figure, too")
-    asked = parser.parse_args()
-    is_check = asked.check
-    if asked.figure:
+    requested = parser.parse_args()
+    is_check = requested.check
+    if requested.figure:
         FIGURE.write_bytes(figure(REFERENCE))
     found, is_same = tables(REFERENCE), True
     for name in DOCUMENTS:

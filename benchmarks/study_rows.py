@@ -12,14 +12,14 @@ import pandas as pd
 
 from lico_bench.metrics import METRICS
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.stats import OWN_SCORES, paired_differences
+from lico_bench.report import formatting
+from lico_bench.stats import MODEL_SCORES, paired_differences
 from lico_bench.store import RunFolder
 
 PRIMARY, PRIMARY_MAP, MAIN = "cifar10", "grad_cam", "overall"
 FLAT = "degenerate_map"
 ENDS = ("difference", "low", "high")
-SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()}, **OWN_SCORES}
+SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()}, **MODEL_SCORES}
 
 
 class Study:
@@ -39,8 +39,8 @@ class Study:
         """An arm's mean, or a dash."""
         found = pick(self._means, dataset=dataset, arm=arm, metric=metric, method=method)
         if found is None:
-            return wording.NOTHING
-        return wording.value(found["mean"], SPECS[metric])
+            return formatting.NOTHING
+        return formatting.value(found["mean"], SPECS[metric])
 
     def difference_row(self, dataset: str, arm: str, metric: str, method: str = "") -> Any:
         """An arm's difference to the baseline as the report has it, or None."""
@@ -52,7 +52,7 @@ class Study:
     def difference(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
         """An arm's difference to the baseline with interval and word, or a dash."""
         found = self.difference_row(dataset, arm, metric, method)
-        return wording.NOTHING if found is None else told(found, SPECS[metric])
+        return formatting.NOTHING if found is None else message(found, SPECS[metric])
 
     def flat_share(self, dataset: str, arm: str) -> str:
         """The share of an arm's Grad-CAM maps that are the same everywhere."""
@@ -76,17 +76,17 @@ class Study:
         return between(self.rows, arm, reference, metrics)
 
 
-def told(row: Any, spec: MetricSpec) -> str:
+def message(row: Any, spec: MetricSpec) -> str:
     """A difference of the report, with the word that its correction allows."""
-    word = wording.effect(float(row["low"]), float(row["high"]), spec, float(row["p_holm"]))
+    word = formatting.effect(float(row["low"]), float(row["high"]), spec, float(row["p_holm"]))
     return f"{ends(row, spec)} {word}"
 
 
 def ends(row: Any, spec: MetricSpec) -> str:
     """A difference and its interval: it is in no report's family, so there is no word for it."""
     if row is None:
-        return wording.NOTHING
-    return " ".join(wording.difference(*(float(row[name]) for name in ENDS), spec))
+        return formatting.NOTHING
+    return " ".join(formatting.difference(*(float(row[name]) for name in ENDS), spec))
 
 
 def between(

@@ -11,7 +11,7 @@ from study_rows import PRIMARY, PRIMARY_MAP, SPECS, Study, between, ends, pick
 
 from lico_bench.data import load_card
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.store import RunFolder, read_parquet
 from lico_bench.training import ARMS
 
@@ -61,13 +61,13 @@ def verdict_table(study: Study) -> str:
             for one in claim["evidence"]
             if one["dataset"] == PRIMARY and one["method"] == first and one["gain"] is not None
         ]
-        told = wording.NOTHING
+        message = formatting.NOTHING
         if found:
             spec = SPECS[claim["metric"]]
             gain = (found[0][name] for name in ("gain", "low", "high"))
-            told = " ".join([spec.title, *wording.difference(*gain, spec), *_points(spec)])
+            message = " ".join([spec.title, *formatting.difference(*gain, spec), *_points(spec)])
         verdict = claim["outcome"].replace("_", " ")
-        lines.append([claim["title"], f"**{verdict}**", told, _reason(claim)])
+        lines.append([claim["title"], f"**{verdict}**", message, _reason(claim)])
     return _table(["claim", "verdict", "gain on CIFAR-10", "because"], lines)
 
 
@@ -81,7 +81,7 @@ def primary_table(study: Study) -> str:
         (judgement,) = (
             one for one in judged[claim] if one["dataset"] == PRIMARY and one["method"] == method
         )
-        seeds = (wording.signed(float(each), spec) for each in row["per_seed"].split())
+        seeds = (formatting.signed(float(each), spec) for each in row["per_seed"].split())
         lines.append(
             [
                 _title(metric),
@@ -160,7 +160,7 @@ def place_table(study: Study) -> str:
     lines = []
     for name in study.datasets:
         for method, title in MAPS.items():
-            if study.mean(name, "baseline", metrics[0], method) == wording.NOTHING:
+            if study.mean(name, "baseline", metrics[0], method) == formatting.NOTHING:
                 continue
             line = [load_card(name).title, title]
             for metric in metrics:
@@ -181,8 +181,8 @@ def protocol_table(study: Study) -> str:
         scores = study.rows if path == study.folder else RunFolder(path).rows()
         found = between(scores, "lico", "baseline", wanted, dataset=PRIMARY)
         rows = [pick(found, metric=metric) for metric, _ in wanted]
-        told = (ends(row, SPECS[metric]) for row, (metric, _) in zip(rows, wanted, strict=True))
-        lines.append([RULES.get(name, f"`{name}`"), *told])
+        message = (ends(row, SPECS[metric]) for row, (metric, _) in zip(rows, wanted, strict=True))
+        lines.append([RULES.get(name, f"`{name}`"), *message])
     return _table(["rules", *map(_title, CURVES)], lines)
 
 
@@ -213,11 +213,11 @@ def _reason(claim: Mapping[str, Any]) -> str:
 
 
 def _points(spec: MetricSpec) -> tuple[str, ...]:
-    return ("points",) if wording.is_percent(spec) else ()
+    return ("points",) if formatting.is_percent(spec) else ()
 
 
 def _title(metric: str) -> str:
-    return wording.title_with_arrow(SPECS[metric])
+    return formatting.title_with_arrow(SPECS[metric])
 
 
 def _table(titles: Iterable[str], lines: Iterable[Iterable[str]]) -> str:

@@ -89,33 +89,33 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--text-encoder", default="minilm")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
 
-    device = pick_device(asked.device)
-    dataset = pictures(asked.classes, asked.size, asked.batch * BATCHES)
+    device = pick_device(requested.device)
+    dataset = pictures(requested.classes, requested.size, requested.batch * BATCHES)
     sessions = {}
     for arm in ARMS:
         recipe = Recipe(
-            "cifar10", asked.backbone, arm, source="standin", batch_size=asked.batch,
-            learning_rate=0.01, precision=asked.precision, text_encoder=asked.text_encoder,
-            epochs=-(-(WARM_STEPS + asked.rounds) // BATCHES),
+            "cifar10", requested.backbone, arm, source="standin", batch_size=requested.batch,
+            learning_rate=0.01, precision=requested.precision, text_encoder=requested.text_encoder,
+            epochs=-(-(WARM_STEPS + requested.rounds) // BATCHES),
         )  # fmt: skip
         sessions[arm] = prepare(recipe, device=str(device), dataset=dataset)
         # Real epochs have hundreds of batches: their one closer look is not part of a step.
         sessions[arm]._look_closer = lambda *_: None  # type: ignore[method-assign]
-    what = f"{asked.backbone}, {asked.size} px, batch {asked.batch}, {asked.precision}, {device}"
+    what = f"{requested.backbone}, {requested.size} px, batch {requested.batch}, {requested.precision}, {device}"
     print(what)
     ratio = show(
-        f"a step, {asked.classes} classes",
-        alternate({arm: endless(s) for arm, s in sessions.items()}, asked.rounds),
+        f"a step, {requested.classes} classes",
+        alternate({arm: endless(s) for arm, s in sessions.items()}, requested.rounds),
     )
-    images = dataset.read(range(asked.batch)).to(device)
+    images = dataset.read(range(requested.batch)).to(device)
     trained = {arm: s.finish() for arm, s in sessions.items()}
     inference = show(
         "a forward of the trained classifier",
-        alternate({a: forwards(c, images) for a, c in trained.items()}, 5 * asked.rounds),
+        alternate({a: forwards(c, images) for a, c in trained.items()}, 5 * requested.rounds),
     )
-    bar = GPU_BAR if device.type == "cuda" else CPU_BARS[asked.classes]
+    bar = GPU_BAR if device.type == "cuda" else CPU_BARS[requested.classes]
     sys.exit(ratio > bar or abs(inference - 1) > INFERENCE_SLACK)
 
 

@@ -73,24 +73,29 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
 
-    device = pick_device(asked.device)
+    device = pick_device(requested.device)
     rng = torch.Generator().manual_seed(0)
     features, text = (
-        torch.randn(asked.batch, rows, asked.width, generator=rng).to(device).requires_grad_()
-        for rows in (asked.channels, asked.tokens)
+        torch.randn(requested.batch, rows, requested.width, generator=rng)
+        .to(device)
+        .requires_grad_()
+        for rows in (requested.channels, requested.tokens)
     )
-    shape = (asked.batch, asked.channels, asked.tokens)
-    print(f"{shape}, epsilon {asked.epsilon:g}, {device}, threads {torch.get_num_threads()}")
+    shape = (requested.batch, requested.channels, requested.tokens)
+    print(f"{shape}, epsilon {requested.epsilon:g}, {device}, threads {torch.get_num_threads()}")
     missed = False
     for gradient, grad in OF_POT.items():
-        sides = {"ours": ours(gradient, asked.epsilon), "POT": shipped(gradient, asked.epsilon)}
+        sides = {
+            "ours": ours(gradient, requested.epsilon),
+            "POT": shipped(gradient, requested.epsilon),
+        }
         values = [loss(features, text).item() for loss in sides.values()]
         if abs(values[0] - values[1]) > SAME:
             raise SystemExit(f"expected one value on both sides, got {values}")
         took: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
-        for _ in range(WARM_ROUNDS + asked.rounds):
+        for _ in range(WARM_ROUNDS + requested.rounds):
             for side, loss in sides.items():
                 took[side].append(seconds(loss, features, text))
         for part, name in enumerate(("forward", "forward and backward")):

@@ -59,7 +59,7 @@ def train_small(pictures: lico_bench.Dataset, *, noise: float) -> nn.Module:
     return model.eval()
 
 
-def draw_pictures(folder: Path) -> None:
+def draw_images(folder: Path) -> None:
     """Write drawn scenes as PNG files, a folder per class."""
     from torchvision.utils import save_image
 
@@ -75,8 +75,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as drawn:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else drawn)
         if len(sys.argv) == 1:
-            draw_pictures(folder)
-        pictures = lico_bench.load_pictures(folder)
+            draw_images(folder)
+        pictures = lico_bench.load_images(folder)
         plain, noisy = (train_small(pictures, noise=noise) for noise in (0.0, 0.2))
         print(compare(plain, noisy, pictures).round(4).to_string(index=False))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lico_bench import losses, metrics
-    from lico_bench.data import Dataset, load_dataset, load_pictures
+    from lico_bench.data import Dataset, load_dataset, load_images
     from lico_bench.evaluation import Scores, evaluate
     from lico_bench.gate import Verdict, check
     from lico_bench.records import Recipe
@@ -30,7 +30,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "explain": "saliency",
     "load_dataset": "data",
-    "load_pictures": "data",
+    "load_images": "data",
     "paired_differences": "stats",
     "train": "training",
 }
@@ -46,7 +46,7 @@ __all__ = [
     "evaluate",
     "explain",
     "load_dataset",
-    "load_pictures",
+    "load_images",
     "losses",
     "metrics",
     "paired_differences",

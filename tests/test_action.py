@@ -91,10 +91,10 @@ def test_its_calls_are_calls_that_the_command_line_takes(run_steps):
     assert found["images"] == Path("my photos")
     assert found["weights"] == [Path("a b.safetensors")]
     assert (found["layer"], found["limit"]) == ("conv", 4)
-    told = parsed(check)
-    assert told["runs"] == [found["out"]]
-    assert (told["against"], told["margin"]) == (Path("ref.csv"), 0.1)
-    assert told["junit"].name == "junit.xml"
+    message = parsed(check)
+    assert message["runs"] == [found["out"]]
+    assert (message["against"], message["margin"]) == (Path("ref.csv"), 0.1)
+    assert message["junit"].name == "junit.xml"
 
 
 def parsed(call):

@@ -130,8 +130,8 @@ def test_the_document_and_the_code_say_the_same_of_each_metric(name: str):
     assert written(*spec.bounds) in row, f"{name}: expected {written(*spec.bounds)} in {row}"
     if "curves" not in spec.needs:
         for rule, value in rules.items():
-            told = f"{value:.4g}" if isinstance(value, float) else str(value)
-            assert f"{rule} = {told}" in row, f"{name}: expected '{rule} = {told}' in {row}"
+            message = f"{value:.4g}" if isinstance(value, float) else str(value)
+            assert f"{rule} = {message}" in row, f"{name}: expected '{rule} = {message}' in {row}"
     assert spec.source
     assert spec.pitfalls
 
@@ -143,8 +143,10 @@ def test_the_document_and_the_code_say_the_same_of_each_method(name: str):
     assert entry.source in row, f"{name}: expected the source '{entry.source}' in {row}"
     for option, value in keyword_defaults(entry.compute).items():
         if option != "layer":
-            told = f"{value:.4g}" if isinstance(value, float) else str(value)
-            assert f"{option} = {told}" in row, f"{name}: expected '{option} = {told}' in {row}"
+            message = f"{value:.4g}" if isinstance(value, float) else str(value)
+            assert f"{option} = {message}" in row, (
+                f"{name}: expected '{option} = {message}' in {row}"
+            )
 
 
 def test_public_names_are_importable_and_documented():

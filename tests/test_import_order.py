@@ -42,7 +42,7 @@ HEAVY = {
 }
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -66,17 +66,17 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if room_of(path) not in OUTSIDE)
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if package_of(path) not in OUTSIDE)
 
 
 def test_every_room_has_its_place():
-    rooms = {room_of(path) for path in FILES}
+    rooms = {package_of(path) for path in FILES}
     assert rooms <= set(LEVEL), f"give {rooms - set(LEVEL)} a line in LINES"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_upwards(path: Path):
-    room = room_of(path)
+    room = package_of(path)
     for name in imports_of(path):
         if not name.startswith("lico_bench."):
             continue
@@ -89,7 +89,7 @@ def test_imports_point_upwards(path: Path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_rooms_of_rows_know_no_torch(path: Path):
-    if room_of(path) in WITHOUT_TORCH:
+    if package_of(path) in WITHOUT_TORCH:
         assert not {name for name in imports_of(path) if name.split(".")[0] == "torch"}
 
 

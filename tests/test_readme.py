@@ -17,8 +17,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-
-from tests.cli.own_things import NET, Net, write_pictures
+from tests.cli.user_things import NET, Net, write_images
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -147,12 +146,12 @@ def place(tmp_path_factory) -> Path:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(number)
             save_file(Net().state_dict(), folder / f"{name}.safetensors")
-    write_pictures(folder / "photos", each=2, side=32)
+    write_images(folder / "photos", each=2, side=32)
     for name, animal in (("blue", "cat"), ("green", "dog"), ("red", "horse")):
         (folder / "photos" / name).rename(folder / "photos" / animal)
-    picture = folder / "photos" / "dog" / "0.png"
-    picture.rename(picture.with_name("000.png"))
-    write_pictures(folder / "unsorted", each=1, classed=False, side=96)
+    image = folder / "photos" / "dog" / "0.png"
+    image.rename(image.with_name("000.png"))
+    write_images(folder / "unsorted", each=1, classed=False, side=96)
     (folder / "data").mkdir()
     program = folder / "bin" / "lico-bench"
     program.parent.mkdir()
@@ -165,9 +164,9 @@ def place(tmp_path_factory) -> Path:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("command", RUN)
 def test_a_command_of_the_readme_runs(place: Path, command: str):
-    told = short_form(command)
+    message = short_form(command)
     done = subprocess.run(
-        ["sh", "-ec", told],
+        ["sh", "-ec", message],
         cwd=place,
         env={**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
@@ -175,6 +174,6 @@ def test_a_command_of_the_readme_runs(place: Path, command: str):
         encoding="utf-8",
         check=False,
     )
-    fine = JUDGED if re.search(r" (check|compare) (?!.*--update)", told) else (0,)
-    assert done.returncode in fine, f"{told}\n{done.stdout[-2000:]}\n{done.stderr}"
+    fine = JUDGED if re.search(r" (check|compare) (?!.*--update)", message) else (0,)
+    assert done.returncode in fine, f"{message}\n{done.stdout[-2000:]}\n{done.stderr}"
     assert "Traceback" not in done.stderr

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from lico_bench.bench.compute_cost import measure_slowness, measure_speed
 from lico_bench.bench.units import Part, Unit
-from lico_bench.bench.work import measure_slowness, measure_speed
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.records import content_key
 from lico_bench.runtime import versions

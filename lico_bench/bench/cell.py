@@ -11,12 +11,12 @@ from lico_bench.bench.checkpoints import Checkpoint
 from lico_bench.bench.failures import attempt, record_blocked
 from lico_bench.bench.inference import inference_cost
 from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.preemption import deferred, should_stop
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.splits import SplitCache
-from lico_bench.bench.stopping import deferred, should_stop
-from lico_bench.bench.stored_scores import join_scores, store_parts
+from lico_bench.bench.score_store import join_scores, store_parts
+from lico_bench.bench.split_cache import SplitCache
 from lico_bench.data import Dataset
-from lico_bench.evaluation import Question, Shard, Subject
+from lico_bench.evaluation import EvalConfig, Shard, Subject
 from lico_bench.models import Classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
@@ -26,7 +26,7 @@ from lico_bench.training.preparation import fresh_classifier
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunContext:
     """Where cells are worked at, and with what.
 
     Attributes:
@@ -42,7 +42,7 @@ class Workplace:
     peers: Peers = ALONE
 
 
-def run_cell(cell: PlannedCell, place: Workplace) -> None:
+def run_cell(cell: PlannedCell, place: RunContext) -> None:
     """Train and score `cell` and write its folder, or record there why it failed.
 
     Where another cell's network scores the maps, that one is trained first. What was written
@@ -59,7 +59,7 @@ def run_cell(cell: PlannedCell, place: Workplace) -> None:
     attempt(cell, run, "scoring", reporter, partial(score_cell, cell, place))
 
 
-def train_cell(cell: PlannedCell, place: Workplace) -> Classifier:
+def train_cell(cell: PlannedCell, place: RunContext) -> Classifier:
     """The trained classifier of `cell`, stored; one that is stored is read.
 
     Raises:
@@ -94,7 +94,7 @@ def train_cell(cell: PlannedCell, place: Workplace) -> Classifier:
     return trained.classifier
 
 
-def score_cell(cell: PlannedCell, place: Workplace) -> None:
+def score_cell(cell: PlannedCell, place: RunContext) -> None:
     """Explain and score the stored classifier of `cell` and write its tables; the cell is done.
 
     Raises:
@@ -103,10 +103,10 @@ def score_cell(cell: PlannedCell, place: Workplace) -> None:
     started = time.perf_counter()
     reporter, peers = place.reporter, place.peers
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    asked = asked_of(cell, place.plan, place.run, place.splits, place.device)
+    requested = eval_job(cell, place.plan, place.run, place.splits, place.device)
     peers.same(("scoring", cell.key))
-    peers.attempt(lambda: score_shard(asked, Shard(peers.rank, peers.count), reporter.advance))
-    scores = join_scores(asked.folder, asked.dataset, place.plan.question)
+    peers.attempt(lambda: score_shard(requested, Shard(peers.rank, peers.count), reporter.advance))
+    scores = join_scores(requested.folder, requested.dataset, place.plan.eval_config)
     elapsed = time.perf_counter() - started
     seal_cell(
         place.run,
@@ -114,7 +114,7 @@ def score_cell(cell: PlannedCell, place: Workplace) -> None:
         {
             "rows": scores.num_rows,
             "undefined_metrics": list(scores.undefined),
-            "inference": inference_cost(asked.subject.model, asked.dataset.image_size),
+            "inference": inference_cost(requested.subject.model, requested.dataset.image_size),
             "elapsed_s": round(elapsed, 3),
             "device": str(pick_device(place.device)),
             "processes": peers.count,
@@ -123,7 +123,7 @@ def score_cell(cell: PlannedCell, place: Workplace) -> None:
     reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, scored in {elapsed:.0f} s")
 
 
-def follow_cell(stage: str, cell: PlannedCell, place: Workplace) -> None:
+def follow_cell(stage: str, cell: PlannedCell, place: RunContext) -> None:
     """The share of a process that does not lead in a stage of `cell`.
 
     Raises:
@@ -132,8 +132,8 @@ def follow_cell(stage: str, cell: PlannedCell, place: Workplace) -> None:
     peers, device = place.peers, place.device
     if stage == "scoring":
         shard = Shard(peers.rank, peers.count)
-        asked = partial(asked_of, cell, place.plan, place.run, place.splits, device)
-        peers.attempt(lambda: score_shard(asked(), shard, place.reporter.advance))
+        requested = partial(eval_job, cell, place.plan, place.run, place.splits, device)
+        peers.attempt(lambda: score_shard(requested(), shard, place.reporter.advance))
         return
     with deferred():
         dataset = peers.attempt(lambda: place.splits.train(cell))
@@ -141,27 +141,27 @@ def follow_cell(stage: str, cell: PlannedCell, place: Workplace) -> None:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalJob:
     """What the scores of a cell are made of."""
 
     folder: CellFolder
     subject: Subject
     dataset: Dataset
-    question: Question
+    eval_config: EvalConfig
     scorer: Classifier | None
 
 
-def score_shard(asked: Asked, shard: Shard, progress: Callable[[int, int], None]) -> None:
+def score_shard(requested: EvalJob, shard: Shard, progress: Callable[[int, int], None]) -> None:
     """Store one share of a cell's parts."""
     store_parts(
-        asked.folder, asked.subject, asked.dataset, asked.question,
-        scorer=asked.scorer, progress=progress, shard=shard,
+        requested.folder, requested.subject, requested.dataset, requested.eval_config,
+        scorer=requested.scorer, progress=progress, shard=shard,
     )  # fmt: skip
 
 
-def asked_of(
+def eval_job(
     cell: PlannedCell, plan: Plan, run: RunFolder, splits: SplitCache, device: str
-) -> Asked:
+) -> EvalJob:
     """The stored network of `cell` and what the plan asks of it."""
     folder, recipe, other = run.cell(cell.key), cell.recipe, plan.scorer_of(cell)
     subject = Subject(
@@ -171,7 +171,7 @@ def asked_of(
     scorer = None
     if other is not None:
         scorer = stored_classifier(other, run.cell(other.key), splits, device)
-    return Asked(folder, subject, splits.test(cell), plan.question, scorer)
+    return EvalJob(folder, subject, splits.test(cell), plan.eval_config, scorer)
 
 
 def _store_training(cell: PlannedCell, folder: CellFolder, trained: TrainedModel) -> None:

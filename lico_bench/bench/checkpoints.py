@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lico_bench.bench.stopping import should_stop
+from lico_bench.bench.preemption import should_stop
 from lico_bench.errors import BrokenFileError, Preempted
 from lico_bench.store import CellFolder
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import DiskFullError, LicoBenchError, LostPeersError, plain
 from lico_bench.store import RunFolder, write_json
-from lico_bench.store.files import NO_ROOM
+from lico_bench.store.files import NO_SPACE
 
 
-class Named(Protocol):
+class CellLike(Protocol):
     """A cell, planned or of a user's own model."""
 
     @property
@@ -26,7 +26,7 @@ class Named(Protocol):
 
 
 def attempt(
-    cell: Named, run: RunFolder, stage: str, reporter: Reporter, work: Callable[[], object]
+    cell: CellLike, run: RunFolder, stage: str, reporter: Reporter, work: Callable[[], object]
 ) -> bool:
     """Whether `work` for a stage of `cell` ended well; a failure is recorded and told.
 
@@ -49,31 +49,31 @@ def attempt(
 
 def stops_the_run(error: Exception) -> bool:
     """Whether no cell is to blame for `error`, and the next one would meet it as well."""
-    is_full = isinstance(error, OSError) and error.errno in NO_ROOM
+    is_full = isinstance(error, OSError) and error.errno in NO_SPACE
     return is_full or isinstance(error, (DiskFullError, LostPeersError))
 
 
 def describe_failure(error: Exception, stage: str) -> dict[str, Any]:
     """`error` as plain JSON values: kind, sentence, traceback, stage and time."""
-    told = "".join(traceback.format_exception(error))
-    return _failure(type(error).__name__, _sentence(error), stage, told)
+    message = "".join(traceback.format_exception(error))
+    return _failure(type(error).__name__, _sentence(error), stage, message)
 
 
 def record_failure(
-    cell: Named, run: RunFolder, failure: dict[str, Any], reporter: Reporter
+    cell: CellLike, run: RunFolder, failure: dict[str, Any], reporter: Reporter
 ) -> None:
     """Store that `cell` failed, and say so."""
     write_json(run.cell(cell.key).failure, failure)
     reporter.finish(cell.title, f"FAILED in {failure['stage']}: {failure['sentence']}")
 
 
-def record_blocked(cell: Named, scorer: Named, run: RunFolder, reporter: Reporter) -> None:
+def record_blocked(cell: CellLike, scorer: CellLike, run: RunFolder, reporter: Reporter) -> None:
     """Store that `cell` cannot be scored, because the cell whose network scores it failed."""
     sentence = f"the network of '{scorer.title}' scores its maps, and that one failed"
     record_failure(cell, run, _failure("BlockedCell", sentence, "scoring"), reporter)
 
 
-def record_lost(cell: Named, run: RunFolder, how: str, reporter: Reporter) -> None:
+def record_lost(cell: CellLike, run: RunFolder, how: str, reporter: Reporter) -> None:
     """Store that whatever process ran `cell` ended before the cell did.
 
     Args:
@@ -83,11 +83,11 @@ def record_lost(cell: Named, run: RunFolder, how: str, reporter: Reporter) -> No
     record_failure(cell, run, _failure("LostWorker", sentence, "training or scoring"), reporter)
 
 
-def _failure(error: str, sentence: str, stage: str, told: str = "") -> dict[str, Any]:
+def _failure(error: str, sentence: str, stage: str, message: str = "") -> dict[str, Any]:
     return {
         "error": error,
         "sentence": plain(sentence),
-        "traceback": told,
+        "traceback": message,
         "stage": stage,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }

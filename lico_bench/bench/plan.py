@@ -10,8 +10,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.work import Work, estimate_work
 from lico_bench.data import (
     DatasetFacts,
     describe_dataset,
@@ -20,7 +20,7 @@ from lico_bench.data import (
     resolve_source,
 )
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.evaluation import Question
+from lico_bench.evaluation import EvalConfig
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import AUTO, Protocol, Recipe, Source, content_key, resolve_precision
 from lico_bench.runtime import native_precision, pick_device, versions
@@ -45,10 +45,10 @@ class PlannedCell:
     recipe: Recipe
     options: dict[str, Any]
     encoder: dict[str, str] | None
-    estimate: Callable[[], Work] = field(repr=False, compare=False)
+    estimate: Callable[[], ComputeCost] = field(repr=False, compare=False)
 
     @cached_property
-    def work(self) -> Work:
+    def work(self) -> ComputeCost:
         """What it costs; counted when asked for, because a finished cell is never asked."""
         return self.estimate()
 
@@ -80,17 +80,17 @@ class Plan:
     root: Path | None
     cells: tuple[PlannedCell, ...]
     datasets: dict[str, DatasetFacts]
-    asked: tuple[Recipe, ...]
+    requested: tuple[Recipe, ...]
 
     @property
     def protocol(self) -> Protocol:
         """Rules of the perturbation curves, with the scoring network that the suite chose."""
-        return self.question.protocol
+        return self.eval_config.protocol
 
     @cached_property
-    def question(self) -> Question:
+    def eval_config(self) -> EvalConfig:
         """What is asked of each model."""
-        return _question(self.suite)
+        return _eval_config(self.suite)
 
     def scorer_of(self, cell: PlannedCell) -> PlannedCell | None:
         """The cell whose network scores the maps of `cell`; None where it is the cell itself."""
@@ -110,21 +110,21 @@ class Plan:
         """Default name of the run folder, the same on machines that resolve `auto` differently."""
         names = self.suite.datasets
         what = names[0] if len(names) == 1 else f"{len(names)}-datasets"
-        return f"{what}-{self.suite.profile}-{self._key_of(self._cells_of(self.asked))[:8]}"
+        return f"{what}-{self.suite.profile}-{self._key_of(self._cells_of(self.requested))[:8]}"
 
     @property
     def auto_precision(self) -> str | None:
         """What `auto` was resolved to; None where every precision was named."""
-        pairs = zip(self.asked, self.cells, strict=True)
+        pairs = zip(self.requested, self.cells, strict=True)
         return next((c.recipe.precision for a, c in pairs if a.precision == AUTO), None)
 
     def with_precision(self, precision: str) -> Plan:
         """This plan with `auto` resolved to `precision`."""
-        recipes = [resolve_precision(recipe, precision) for recipe in self.asked]
+        recipes = [resolve_precision(recipe, precision) for recipe in self.requested]
         return replace(self, cells=self._cells_of(recipes))
 
     def _cells_of(self, recipes: Iterable[Recipe]) -> tuple[PlannedCell, ...]:
-        return tuple(_plan_cell(r, self.question, self.datasets[r.dataset]) for r in recipes)
+        return tuple(_plan_cell(r, self.eval_config, self.datasets[r.dataset]) for r in recipes)
 
     def _key_of(self, cells: Iterable[PlannedCell]) -> str:
         return content_key(
@@ -141,7 +141,7 @@ class Plan:
             "suite_key": self.key,
             "suite": {"name": self.name, **self.suite.facts()},
             "datasets": {name: facts.to_json() for name, facts in self.datasets.items()},
-            **self.question.facts(),
+            **self.eval_config.facts(),
             "arms": {
                 name: _without_functions(ARMS[name], ("build", "options"))
                 for name in self.suite.arms
@@ -165,7 +165,7 @@ def make_plan(
         MissingDataError: if real pictures are asked for and are not there.
         InvalidInputError: for an option outside its range.
     """
-    question = _question(suite)
+    eval_config = _eval_config(suite)
     _check_objective_options(suite)
     sources = {name: _source_of(name, suite, root) for name in suite.datasets}
     recipes = tuple(_recipes(suite, sources, root))
@@ -178,11 +178,11 @@ def make_plan(
         suite=suite,
         root=None if root is None else Path(root),
         cells=tuple(
-            _plan_cell(resolve_precision(recipe, native), question, datasets[recipe.dataset])
+            _plan_cell(resolve_precision(recipe, native), eval_config, datasets[recipe.dataset])
             for recipe in recipes
         ),
         datasets=datasets,
-        asked=recipes,
+        requested=recipes,
     )
 
 
@@ -222,11 +222,11 @@ def _recipes(
         for seed in range(suite.seeds_of(dataset)):
             for arm in suite.arms_of(dataset):
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
-                options = ARMS[arm].card_options(tuned) | _own_options(arm, suite)
+                options = ARMS[arm].card_options(tuned) | _user_options(arm, suite)
                 yield recipe.with_options(base).with_options({"objective": options})
 
 
-def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> PlannedCell:
+def _plan_cell(recipe: Recipe, eval_config: EvalConfig, facts: DatasetFacts) -> PlannedCell:
     chosen = resolve_options(recipe.arm, dict(recipe.objective))
     chosen.check(recipe)
     options = options_as_dict(chosen)
@@ -246,15 +246,15 @@ def _plan_cell(recipe: Recipe, question: Question, facts: DatasetFacts) -> Plann
         recipe=recipe,
         options=options,
         encoder=encoder,
-        estimate=partial(estimate_work, recipe, facts, question),
+        estimate=partial(estimate_compute, recipe, facts, eval_config),
     )
 
 
-def _question(suite: Suite) -> Question:
-    return Question(suite.methods, suite.metrics, suite.rules(), suite.limit)
+def _eval_config(suite: Suite) -> EvalConfig:
+    return EvalConfig(suite.methods, suite.metrics, suite.rules(), suite.limit)
 
 
-def _own_options(arm: str, suite: Suite) -> dict[str, Any]:
+def _user_options(arm: str, suite: Suite) -> dict[str, Any]:
     own = {option.name for option in fields(ARMS[arm].options)}
     return {name: value for name, value in suite.objective.items() if name in own}
 

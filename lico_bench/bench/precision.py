@@ -13,7 +13,7 @@ from lico_bench.store import RunFolder
 from lico_bench.store.files import read_json
 
 
-def settle_precision(plan: Plan, folder: Path, device: str) -> tuple[Plan, tuple[str, ...]]:
+def resolve_run_precision(plan: Plan, folder: Path, device: str) -> tuple[Plan, tuple[str, ...]]:
     """The plan in the precision that its run folder has begun with, and what a user must know.
 
     All trainings of a run share what `auto` was resolved to at its start, also where it goes on on
@@ -48,7 +48,7 @@ def _begun_precision(plan: Plan, folder: Path) -> str | None:
     """What `auto` was resolved to when the run in `folder` began; None where nothing says so."""
     if plan.auto_precision is None or not folder.is_dir():
         return None
-    left_open = {(r.dataset, r.arm, r.seed) for r in plan.asked if r.precision == AUTO}
+    left_open = {(r.dataset, r.arm, r.seed) for r in plan.requested if r.precision == AUTO}
     for recipe in _stored_recipes(RunFolder(folder)):
         if (recipe.get("dataset"), recipe.get("arm"), recipe.get("seed")) in left_open:
             begun = recipe.get("precision")

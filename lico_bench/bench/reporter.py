@@ -30,7 +30,7 @@ class Reporter(Protocol):
         """No more work."""
 
 
-class Silent:
+class NoOpReporter:
     """Tells nobody; those that tell something of a run say what."""
 
     def begin(self, *, cells: int, work: float) -> None:

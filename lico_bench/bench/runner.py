@@ -9,12 +9,12 @@ from typing import Any
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
+from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.reusing import check_reusable, reuse_models
-from lico_bench.bench.stopping import preemptible
+from lico_bench.bench.reuse import check_reusable, reuse_models
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import pick_device
-from lico_bench.store import RunFolder, RunLock, mend_cell, sweep_leftovers
+from lico_bench.store import RunFolder, RunLock, remove_stale_files, repair_cell
 
 
 def execute(
@@ -94,9 +94,9 @@ def opened(
     with preemptible(), RunLock(out, wait=wait, note=reporter.note) as lock:
         for sentence in run.open_for(manifest):
             reporter.note(sentence)
-        sweep_leftovers(run.path, alone=lock.is_exclusive)
+        remove_stale_files(run.path, alone=lock.is_exclusive)
         for key in keys:
-            for damage in mend_cell(run, key):
+            for damage in repair_cell(run, key):
                 reporter.note(f"{damage}; set aside in {run.damaged}, and made anew")
             run.cell(key).failure.unlink(missing_ok=True)
         yield run

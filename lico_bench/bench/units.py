@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lico_bench.bench.checkpoints import Checkpoint
-from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.bench.work import (
+from lico_bench.bench.compute_cost import (
     CHECKPOINTS,
     explained_images,
     forward_gigaflop,
@@ -24,6 +23,7 @@ from lico_bench.bench.work import (
     split_images,
     update_gigaflop,
 )
+from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.data import DatasetFacts
 from lico_bench.data.scenes import CHUNK
 from lico_bench.errors import BrokenFileError
@@ -94,7 +94,7 @@ REPORT_TEXT = Unit(REPORT, usual_s=4.0)  # its libraries and its text
 REPORT_PLOT = Unit(PLOT, usual_s=0.4)
 REPORT_ROW = Unit(ROW, usual_s=8e-6)  # read, compared and judged: benchmarks/rows_at_scale.py
 CHECKPOINT_GB = Unit(CHECKPOINT, usual_s=4.0)
-PICTURE_READ = Unit(READING, usual_s=3e-5)  # named, counted and checked; decoding is the training's
+IMAGE_READ = Unit(READING, usual_s=3e-5)  # named, counted and checked; decoding is the training's
 SETUP_S = 0.5  # a text encoder's weights and the class names
 
 
@@ -124,7 +124,7 @@ def parts_of(plan: Plan, left: Mapping[str, float]) -> list[Part]:
 
 def num_plots(plan: Plan) -> int:
     """Plots of the report, roughly: curves and gallery of each method, training, what compares."""
-    methods = plan.question.resolved_methods.values()
+    methods = plan.eval_config.resolved_methods.values()
     shown = sum(not method.is_control for method in methods) or len(methods)
     return PLOTS_OF_RUN + len(plan.datasets) * (2 * shown + 1)
 
@@ -168,29 +168,29 @@ def _training(cell: PlannedCell, facts: DatasetFacts, share_left: float) -> Iter
 
 
 def _scoring(cell: PlannedCell, facts: DatasetFacts, plan: Plan) -> Iterator[Part]:
-    question, network = plan.question, _network(cell, facts)
+    eval_config, network = plan.eval_config, _network(cell, facts)
     each = forward_gigaflop(cell.recipe.backbone, facts.image_size)
     laid = f"channels_last {cell.recipe.channels_last}"
     yield Part(Unit(CLASSIFYING, network, "", laid, each), cell, facts.num_images("test"))
     details = {
-        "methods": question.methods, "metrics": [*question.resolved_metrics],
-        "protocol": question.protocol.id, "regions": facts.has_regions, "laid": laid,
+        "methods": eval_config.methods, "metrics": [*eval_config.resolved_metrics],
+        "protocol": eval_config.protocol.id, "regions": facts.has_regions, "laid": laid,
     }  # fmt: skip
     per_map = sum(
-        method_forwards(cell.recipe.backbone, facts, question, m) for m in question.methods
+        method_forwards(cell.recipe.backbone, facts, eval_config, m) for m in eval_config.methods
     )
-    asked = ", ".join(question.methods)
+    requested = ", ".join(eval_config.methods)
     yield Part(
-        Unit(EXPLAINING, network, asked, content_key(details), per_map * each),
+        Unit(EXPLAINING, network, requested, content_key(details), per_map * each),
         cell,
-        explained_images(facts, question),
+        explained_images(facts, eval_config),
     )
     yield Part(STORE, cell, 1)
 
 
 def _loading(cell: PlannedCell, facts: DatasetFacts, plan: Plan) -> Part:
     if facts.source == "real":
-        return Part(PICTURE_READ, cell, sum(facts.num_images(s) for s in ("train", "test")))
+        return Part(IMAGE_READ, cell, sum(facts.num_images(s) for s in ("train", "test")))
     scene = math.prod(facts.image_size) / 1e9
     size = "x".join(map(str, facts.image_size))
     unit = Unit(DRAWING, f"{facts.name} {size}", "", "", CHUNK * scene)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from lico_bench.claims.records import INFERENCE_COST, Claim, Direction
 from lico_bench.errors import BrokenFileError, MissingDataError, UnknownNameError
 from lico_bench.runtime import shipped
-from lico_bench.stats import OWN_SCORES
+from lico_bench.stats import MODEL_SCORES
 
 DECLARED = "claims.toml"  # in baselines/
 LEAST_SEEDS = 2  # one training says nothing of the next
@@ -87,30 +87,30 @@ def _check(file: Path, claim: Claim) -> None:
         known = " or ".join(get_args(Direction))
         raise _broken(file, claim.id, f"direction: expected {known}, got '{claim.direction}'")
     if not 0 < claim.smallest_effect < float("inf"):
-        told = f"expected a number above 0, got {claim.smallest_effect}"
-        raise _broken(file, claim.id, f"smallest_effect: {told}; say which effect would matter")
+        message = f"expected a number above 0, got {claim.smallest_effect}"
+        raise _broken(file, claim.id, f"smallest_effect: {message}; say which effect would matter")
     if claim.min_seeds < LEAST_SEEDS:
-        told = f"expected at least {LEAST_SEEDS}, got {claim.min_seeds}"
-        raise _broken(file, claim.id, f"min_seeds: {told}; one training supports no claim")
+        message = f"expected at least {LEAST_SEEDS}, got {claim.min_seeds}"
+        raise _broken(file, claim.id, f"min_seeds: {message}; one training supports no claim")
     if claim.arm in (claim.reference_arm, *claim.control_arms):
         raise _broken(
             file, claim.id, f"arm: '{claim.arm}' is compared with itself; name another arm"
         )
     has_controls = claim.control_arms or claim.control_methods
     if claim.direction == "not_worse" and has_controls:
-        told = "a claim of direction not_worse is of no gain that a control could share"
-        raise _broken(file, claim.id, f"{told}; leave the controls out")
-    of_model = claim.metric == INFERENCE_COST or claim.metric in OWN_SCORES
+        message = "a claim of direction not_worse is of no gain that a control could share"
+        raise _broken(file, claim.id, f"{message}; leave the controls out")
+    of_model = claim.metric == INFERENCE_COST or claim.metric in MODEL_SCORES
     if of_model and (claim.methods or claim.control_methods):
         raise _broken(
             file, claim.id, f"methods: {claim.metric} is of the model itself; leave them out"
         )
     if not of_model and not claim.methods:
-        told = f"{claim.metric} is of saliency maps"
+        message = f"{claim.metric} is of saliency maps"
         raise _broken(
-            file, claim.id, f"methods: {told}; name a saliency method, the primary one first"
+            file, claim.id, f"methods: {message}; name a saliency method, the primary one first"
         )
-    own = OWN_SCORES.get(claim.metric)
+    own = MODEL_SCORES.get(claim.metric)
     if own is not None and own.higher_is_better is None:
         raise _broken(
             file, claim.id, f"metric: {claim.metric} has no direction of merit; take another"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lico_bench.claims.comparisons import Comparisons, Gain, Setting, base_name
-from lico_bench.claims.obstacles import (
+from lico_bench.claims.missing_evidence import (
     Scope,
     hardly_learned,
     missing_here,
@@ -29,7 +29,7 @@ from lico_bench.claims.outcomes import STANDIN, gain_text, judge
 from lico_bench.claims.overhead import overhead_evidence
 from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Evidence, Outcome
 from lico_bench.errors import InvalidInputError
-from lico_bench.stats import OWN_SCORES, as_frame, holm
+from lico_bench.stats import MODEL_SCORES, as_frame, holm
 from lico_bench.stats.bootstrap import RESAMPLES
 
 ORDER: tuple[Outcome, ...] = (
@@ -64,7 +64,7 @@ def judge_claims(
         NotComparableError: for arms that were not scored alike.
     """
     frame = as_frame(rows)
-    units = {name: spec.unit for name, spec in OWN_SCORES.items()}
+    units = {name: spec.unit for name, spec in MODEL_SCORES.items()}
     units |= {name: facts["unit"] for name, facts in manifest.get("metrics", {}).items()}
     directions = _directions(manifest, claims)
     known = [claim for claim in claims if claim.metric in directions]
@@ -97,7 +97,7 @@ class _Piece:
     setting: Setting
     method: str
     gain: Gain | None
-    obstacle: str = ""
+    missing: str = ""
 
     @property
     def is_test_of_gain(self) -> bool:
@@ -108,7 +108,7 @@ class _Piece:
 
 def _directions(manifest: Mapping[str, Any], claims: Sequence[Claim]) -> dict[str, bool]:
     """By metric, whether higher is better; those that a claim asks for have a direction."""
-    found = {name: spec.higher_is_better for name, spec in OWN_SCORES.items()}
+    found = {name: spec.higher_is_better for name, spec in MODEL_SCORES.items()}
     described = manifest.get("metrics", {})
     found |= {name: facts["higher_is_better"] for name, facts in described.items()}
     for claim in claims:
@@ -139,8 +139,8 @@ def _piece(
     claim: Claim, setting: Setting, method: str, scope: Scope, comparisons: Comparisons
 ) -> _Piece:
     gain = comparisons.find(claim, setting, method)
-    obstacle = missing_here(claim, setting, method, scope) if gain is None else ""
-    return _Piece(claim, setting, method, gain, obstacle)
+    missing = missing_here(claim, setting, method, scope) if gain is None else ""
+    return _Piece(claim, setting, method, gain, missing)
 
 
 def _corrected(pieces: Sequence[_Piece]) -> dict[_Piece, float]:
@@ -161,12 +161,12 @@ def _evidence(
     claim, setting, gain = piece.claim, piece.setting, piece.gain
     where = {**setting._asdict(), "method": piece.method}
     if gain is None:
-        return Evidence(**where, outcome="not_tested", sentence=piece.obstacle)
+        return Evidence(**where, outcome="not_tested", sentence=piece.missing)
     p_holm = corrected.get(piece, math.nan)
     outcome: Outcome = "not_tested"
     if setting.source == "standin":
-        told = gain.note if math.isnan(gain.low) else f"gain {gain_text(gain, unit)}"
-        sentence = f"{STANDIN} ({told})"
+        message = gain.note if math.isnan(gain.low) else f"gain {gain_text(gain, unit)}"
+        sentence = f"{STANDIN} ({message})"
     elif guessing := hardly_learned(claim, setting, scope):
         outcome, sentence = "inconclusive", guessing
     else:
@@ -217,12 +217,12 @@ def _verdict(claim: Claim, scope: Scope, evidence: tuple[Evidence, ...]) -> Clai
     if scope.absent(claim):
         notes.append(f"not in this run: {', '.join(scope.absent(claim))}")
     if outcome == "not_tested":
-        told = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
+        message = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
     else:
-        told = first[0].sentence if len(first) == 1 else _counts(outcomes, first)
-        if not told.startswith(_word(outcome)):
-            told = f"{_word(outcome)}: {told}"
-    return ClaimVerdict(claim, outcome, "; ".join([told, *notes]), evidence)
+        message = first[0].sentence if len(first) == 1 else _counts(outcomes, first)
+        if not message.startswith(_word(outcome)):
+            message = f"{_word(outcome)}: {message}"
+    return ClaimVerdict(claim, outcome, "; ".join([message, *notes]), evidence)
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
@@ -244,11 +244,11 @@ def _counts(outcomes: Sequence[Outcome], named: Sequence[Evidence] = ()) -> str:
     if len(counts) == 1:
         every = {1: "the only", 2: "both"}.get(total, f"all {total}")
         return f"{_word(outcomes[0])} on {every} {noun}"
-    told: list[str] = []
+    message: list[str] = []
     for name in (name for name in ORDER if counts[name]):
-        of = "" if told else f" of {total} {noun}"
-        told.append(f"{_word(name)} on {counts[name]}{of}{_where(name, named)}")
-    return ", ".join(told)
+        of = "" if message else f" of {total} {noun}"
+        message.append(f"{_word(name)} on {counts[name]}{of}{_where(name, named)}")
+    return ", ".join(message)
 
 
 def _where(outcome: Outcome, evidence: Sequence[Evidence]) -> str:

@@ -61,22 +61,22 @@ def judge(
             gain above that of a control method; None where it was not run.
     """
     outcome = outcome_of(claim, found, p_holm)
-    told = _reason(claim, outcome, found, p_holm, unit)
+    message = _reason(claim, outcome, found, p_holm, unit)
     if math.isnan(found.low):
         return "inconclusive", found.note or "there is no interval"
     if found.num_seeds < claim.min_seeds:
         seeds = "one training" if found.num_seeds == 1 else f"{found.num_seeds} trainings"
-        return "inconclusive", f"{seeds} per arm, the claim asks for {claim.min_seeds}; {told}"
+        return "inconclusive", f"{seeds} per arm, the claim asks for {claim.min_seeds}; {message}"
     if outcome != "supported":
-        return outcome, told
+        return outcome, message
     for name, gain in controls.items():
         objection = "" if gain is None else _objection(claim, name, gain, unit)
         if objection:
-            return "inconclusive", f"{told}, but {objection}"
+            return "inconclusive", f"{message}, but {objection}"
     missing = [name for name, gain in controls.items() if gain is None]
     if missing:
-        told += f"; no control was run for it ({', '.join(missing)})"
-    return outcome, told
+        message += f"; no control was run for it ({', '.join(missing)})"
+    return outcome, message
 
 
 def gain_text(found: Gain, unit: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.claims.comparisons import Setting, complete_pairs
-from lico_bench.claims.obstacles import Scope
+from lico_bench.claims.missing_evidence import Scope
 from lico_bench.claims.outcomes import STANDIN
 from lico_bench.claims.records import Claim, Evidence, Outcome
 
@@ -38,25 +38,25 @@ def _piece(claim: Claim, setting: Setting, cells: pd.DataFrame) -> Evidence:
     pairs = complete_pairs(cells, claim.arm, claim.reference_arm)
     cells = cells[cells["pair"].isin(pairs)]
 
-    def told(outcome: Outcome, sentence: str) -> Evidence:
+    def message(outcome: Outcome, sentence: str) -> Evidence:
         facts = {**setting._asdict(), "method": "", "num_seeds": len(pairs)}
         return Evidence(**facts, outcome=outcome, sentence=sentence)
 
     if not pairs:
-        return told("not_tested", "no pair is complete; repeat the same `lico-bench run`")
+        return message("not_tested", "no pair is complete; repeat the same `lico-bench run`")
     if "parameters" not in cells or cells[list(COUNTS)].isna().any(axis=None):
-        return told(
+        return message(
             "not_tested",
             "the run was made before the cost of a forward was counted; a new run counts it",
         )
     outcome, sentence = _compare(claim, cells)
     if setting.source == "standin":
-        return told("not_tested", f"{STANDIN} ({sentence})")
+        return message("not_tested", f"{STANDIN} ({sentence})")
     if len(pairs) < claim.min_seeds:
         seeds = "one training" if len(pairs) == 1 else f"{len(pairs)} trainings"
         why = f"{seeds} per arm, the claim asks for {claim.min_seeds}"
-        return told("inconclusive", f"{why}; {sentence}")
-    return told(outcome, sentence)
+        return message("inconclusive", f"{why}; {sentence}")
+    return message(outcome, sentence)
 
 
 def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
@@ -66,12 +66,12 @@ def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
     more: Any = (ours[list(COUNTS)] > theirs[list(COUNTS)]).any(axis=1)
     if more.any():
         pair = more.idxmax()
-        told = f"{_counts(ours.loc[pair])} against {_counts(theirs.loc[pair])}"
-        return "contradicted", f"{claim.arm} needs more than {claim.reference_arm}: {told}"
+        message = f"{_counts(ours.loc[pair])} against {_counts(theirs.loc[pair])}"
+        return "contradicted", f"{claim.arm} needs more than {claim.reference_arm}: {message}"
     if (ours[list(COUNTS)] == theirs[list(COUNTS)]).all(axis=None):
         return "supported", f"equal in both arms: {_counts(ours.iloc[0])}"
-    told = f"{_counts(ours.iloc[0])} against {_counts(theirs.iloc[0])}"
-    return "supported", f"{claim.arm} needs less than {claim.reference_arm}: {told}"
+    message = f"{_counts(ours.iloc[0])} against {_counts(theirs.iloc[0])}"
+    return "supported", f"{claim.arm} needs less than {claim.reference_arm}: {message}"
 
 
 def _counts(cell: Any) -> str:

@@ -154,10 +154,10 @@ def _number(row: dict[str, str], where: str) -> dict[str, Any]:
     """Value and printed decimals; there is none exactly where nobody confirmed the number."""
     is_open = row["confidence"] == UNCONFIRMED
     if is_open != (row["value"] == ""):
-        told = "a value that is 'unconfirmed'" if is_open else "no value"
+        message = "a value that is 'unconfirmed'" if is_open else "no value"
         raise BrokenFileError(
             f"{where}: value: expected a number, or none and the confidence 'unconfirmed', "
-            f"got {told}; write a value together with how it is known: "
+            f"got {message}; write a value together with how it is known: "
             f"{', '.join(name for name in CONFIDENCES if name != UNCONFIRMED)}"
         )
     if is_open:

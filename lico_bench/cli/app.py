@@ -19,6 +19,7 @@ from lico_bench.cli.check import check
 from lico_bench.cli.compare import compare
 from lico_bench.cli.data import data
 from lico_bench.cli.doctor import doctor
+from lico_bench.cli.environment import ignore_plot_settings, make_streams_safe
 from lico_bench.cli.exit_codes import BAD_INPUT, INTERRUPTED
 from lico_bench.cli.explain import explain
 from lico_bench.cli.ls import ls
@@ -27,8 +28,7 @@ from lico_bench.cli.report import report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
-from lico_bench.cli.surroundings import harden_streams, set_aside_plot_settings
-from lico_bench.cli.unexpected import told
+from lico_bench.cli.system_errors import message
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted
 
@@ -64,8 +64,8 @@ class _Interrupted(BaseException):
 
 def main() -> None:
     """Run the command line and exit; every error becomes one sentence."""
-    harden_streams()
-    set_aside_plot_settings()
+    make_streams_safe()
+    ignore_plot_settings()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -80,7 +80,7 @@ def main() -> None:
     except Preempted:
         _leave(_ended(f"preempted. {GO_ON}", EXIT_PREEMPTED, before="\n"))
     except (Exception, SystemExit) as error:
-        code = BAD_INPUT if _is_shown(error) else _ended(*told(error))
+        code = BAD_INPUT if _is_shown(error) else _ended(*message(error))
     finally:
         if signal.getsignal(signal.SIGTERM) is _preempt:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

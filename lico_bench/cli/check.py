@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lico_bench.cli.judging import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.gate_output import Annotations, Junit, Markdown, Methods, Metrics, end_with
 from lico_bench.cli.loading import loading
 from lico_bench.cli.options import split_names
 
@@ -34,7 +34,7 @@ def check(
 
     Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
-    from lico_bench.store.whereabouts import check_is_run
+    from lico_bench.store.run_location import check_is_run
 
     for run in runs:
         check_is_run(run)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.judging import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.gate_output import Annotations, Junit, Markdown, Methods, Metrics, end_with
 from lico_bench.cli.loading import loading
 from lico_bench.cli.options import split_names
 
@@ -40,7 +40,7 @@ def compare(
 
     Exit codes: 0 no worse, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
-    from lico_bench.store.whereabouts import check_is_run, split_side
+    from lico_bench.store.run_location import check_is_run, split_side
 
     for side in filter(None, (first, second)):
         check_is_run(split_side(side)[0])

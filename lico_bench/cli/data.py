@@ -99,7 +99,7 @@ def where(name: Name, data_root: DataRoot = None) -> None:
 def _show(split: SplitReport, console: Console) -> None:
     regions = f", {split.num_regions:,} regions" if split.num_regions else ""
     counts = f"{split.found_count:,} of {split.official_count:,} images{regions}"
-    told = f"  {split.split}: {counts}, {len(split.broken)} broken"
-    console.print(told, highlight=False, markup=False)
+    message = f"  {split.split}: {counts}, {len(split.broken)} broken"
+    console.print(message, highlight=False, markup=False)
     for sentence in (*split.broken, *split.notes):
         console.print(f"    {sentence}", highlight=False, markup=False, soft_wrap=True)

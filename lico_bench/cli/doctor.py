@@ -105,5 +105,5 @@ def _data(root: Path | None) -> Iterator[tuple[str, str, str]]:
         except LicoBenchError as error:
             yield CROSS, name, str(error)
         else:
-            told = facts.summary().removeprefix(f"{name}: ")
-            yield CHECK if facts.source == "real" else CROSS, name, told
+            message = facts.summary().removeprefix(f"{name}: ")
+            yield CHECK if facts.source == "real" else CROSS, name, message

@@ -11,12 +11,12 @@ import typer
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_names
 from lico_bench.cli.options import split_names
-from lico_bench.cli.score import Classes, Device, ImageSize, Layer, Normalise, OwnArms, Weights
+from lico_bench.cli.score import Classes, Device, ImageSize, Layer, Normalise, UserArms, Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from lico_bench.bench.explaining import Exhibit, Explanation
+    from lico_bench.bench.explain_image import ExplainSubjects, Explanation
 
 SUFFIXES = (".png", ".pdf")
 
@@ -37,7 +37,7 @@ def explain(
     normalise: Normalise = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    arms: OwnArms = "",
+    arms: UserArms = "",
     methods: Annotated[str, typer.Option(help="See `ls methods`.")] = "grad_cam",
     class_: Annotated[
         str | None,
@@ -47,11 +47,11 @@ def explain(
     out: Annotated[Path, typer.Option(help="PNG or PDF, by its suffix.")] = Path("explain.png"),
 ) -> None:
     """Draw the maps of a picture: a row per model, a column per method."""
-    from lico_bench.bench.own_request import name_models
+    from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
-    from lico_bench.data.own_files import read_class_names
+    from lico_bench.data.user_images import read_class_names
     from lico_bench.errors import InvalidInputError, MissingDataError
-    from lico_bench.store.whereabouts import check_is_run, check_out_folder
+    from lico_bench.store.run_location import check_is_run, check_out_folder
 
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(f"--out {out}: expected a name ending in .png or .pdf")
@@ -75,7 +75,7 @@ def explain(
     if not image.is_file():
         raise MissingDataError(f"no such picture: {image}; correct the path")
     with loading("explain", "torch", "matplotlib"):
-        from lico_bench.bench.explaining import explain_picture, read_picture
+        from lico_bench.bench.explain_image import explain_image, read_image
         from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
         from lico_bench.report.figures.overlay import draw_overlay
@@ -85,20 +85,20 @@ def explain(
     console, place = new_console(), pick_device(device)
     with working(console, "Explaining"):
         if model is None:
-            exhibit = _exhibit_of_run(run, dataset, seed, place)
+            subjects = _run_subjects(run, dataset, seed, place)
         else:
-            exhibit = _exhibit_of_own(
+            subjects = _user_subjects(
                 image, model, weights or [], arms=split_names(arms), layer=layer,
                 normalise=normalise, image_size=image_size, classes=class_names, methods=names,
                 device=place,
             )  # fmt: skip
-        made = explain_picture(
-            read_picture(image, exhibit.fit).to(place), exhibit.models, methods=names,
-            class_names=exhibit.class_names, chosen=class_,
+        made = explain_image(
+            read_image(image, subjects.fit).to(place), subjects.models, methods=names,
+            class_names=subjects.class_names, chosen=class_,
         )  # fmt: skip
         plot = draw_overlay(made)
         write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
-    notes = [f"  {note}" for note in exhibit.notes]
+    notes = [f"  {note}" for note in subjects.notes]
     for line in (*notes, *_lines(made), f"Picture: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -113,26 +113,26 @@ def _refuse_mixture(options: Mapping[str, object], *, is_run: bool) -> None:
         raise InvalidInputError(f"{', '.join(given)}: belongs to a run; leave it or --model out")
 
 
-def _exhibit_of_run(
+def _run_subjects(
     run: Path | None, dataset: str | None, seed: int, device: torch.device
-) -> Exhibit:
-    from lico_bench.bench.explaining import models_of_run, newest_trained_run
+) -> ExplainSubjects:
+    from lico_bench.bench.explain_image import models_of_run, newest_trained_run
     from lico_bench.store import read_run
 
     folder = newest_trained_run() if run is None else read_run(run)
     return models_of_run(folder, dataset=dataset, seed=seed, device=device)
 
 
-def _exhibit_of_own(
+def _user_subjects(
     image: Path, model: str, weights: list[Path], *, arms: tuple[str, ...], layer: str | None,
     normalise: str | None, image_size: int | None, classes: tuple[str, ...] | None,
     methods: tuple[str, ...], device: torch.device,
-) -> Exhibit:  # fmt: skip
-    from lico_bench.bench.explaining import own_exhibit
-    from lico_bench.bench.own_suite import load_models
+) -> ExplainSubjects:  # fmt: skip
+    from lico_bench.bench.explain_image import user_subjects
+    from lico_bench.bench.user_suite import load_models
 
     models = load_models(model, weights, arms=arms, layer=layer, normalise=normalise, device=device)
-    return own_exhibit(models, image, methods=methods, image_size=image_size, classes=classes)
+    return user_subjects(models, image, methods=methods, image_size=image_size, classes=classes)
 
 
 def _lines(made: Explanation) -> list[str]:

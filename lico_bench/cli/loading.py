@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from lico_bench.cli.console import new_console
-from lico_bench.cli.surroundings import import_past_plot_settings
+from lico_bench.cli.environment import import_past_plot_settings
 
 
 @contextmanager

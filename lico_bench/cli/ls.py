@@ -61,8 +61,8 @@ def _methods() -> Iterator[tuple[str, ...]]:
     for name in SALIENCY:
         entry = SALIENCY[name]
         options = keyword_defaults(entry.compute)
-        told = ", ".join(f"{option}={value}" for option, value in options.items())
-        yield name, entry.title, entry.family, told, entry.source
+        message = ", ".join(f"{option}={value}" for option, value in options.items())
+        yield name, entry.title, entry.family, message, entry.source
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lico_bench.bench import ExecutorOptions, Plan
-    from lico_bench.bench.cost import TimeEstimate
     from lico_bench.bench.plan import PlannedCell
+    from lico_bench.bench.time_estimate import TimeEstimate
     from lico_bench.store import RunFolder
 
 MOST_LINES = 24  # with more models, those of one dataset and arm share a line
@@ -35,7 +35,7 @@ def show_plan(
 
     if calibrating:
         _calibrate(plan, options.device, console)
-    estimate = tell_time(plan, RunFolder(folder), options, console)
+    estimate = print_time(plan, RunFolder(folder), options, console)
     console.print(_table(plan, estimate))
     console.print(_totals(plan), highlight=False)
     if estimate is not None:
@@ -46,11 +46,11 @@ def show_plan(
     console.print("Nothing was run.", highlight=False)
 
 
-def tell_time(
+def print_time(
     plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console
 ) -> TimeEstimate | None:
     """Print what is left of a run takes, in one line; None, and why, where that cannot be told."""
-    from lico_bench.bench.measuring import look
+    from lico_bench.bench.time_units import look
 
     estimate: TimeEstimate | None = None
     try:
@@ -96,12 +96,12 @@ def time_sentence(plan: Plan, estimate: TimeEstimate, options: ExecutorOptions) 
 def _calibrate(plan: Plan, device: str, console: Console) -> None:
     """Time this machine and keep what was found."""
     from lico_bench.bench.calibration import write_calibration
-    from lico_bench.bench.measuring import calibrate
+    from lico_bench.bench.time_units import calibrate
     from lico_bench.report import build_report
 
     found = calibrate(
         plan, device=device, write_report=build_report,
-        told=lambda what: console.print(f"  timing {what}", highlight=False, markup=False),
+        message=lambda what: console.print(f"  timing {what}", highlight=False, markup=False),
     )  # fmt: skip
     console.print(f"  kept in {write_calibration(found)}", highlight=False, soft_wrap=True)
 

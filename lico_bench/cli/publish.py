@@ -15,7 +15,7 @@ def publish(
     folder: Annotated[Path, typer.Argument(help="Where the copy goes; a place without a run.")],
 ) -> None:
     """Copy what the numbers of a run rest on: no weights, curves and pictures. Report it as any."""
-    from lico_bench.store.whereabouts import check_is_run
+    from lico_bench.store.run_location import check_is_run
 
     check_is_run(run)
     with loading("publish", "pandas"):

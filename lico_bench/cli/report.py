@@ -25,7 +25,7 @@ def report(
     ] = None,
 ) -> None:
     """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
-    from lico_bench.store.whereabouts import check_is_run, check_out_folder
+    from lico_bench.store.run_location import check_is_run, check_out_folder
 
     check_out_folder(out)
     for run in runs or ():

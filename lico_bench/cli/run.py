@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.ending import end_run, reporter_for
+from lico_bench.cli.finish import end_run, reporter_for
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_suite
-from lico_bench.cli.plan import show_plan, tell_time
+from lico_bench.cli.plan import print_time, show_plan
 from lico_bench.cli.suite_options import suite_of
 
 if TYPE_CHECKING:
@@ -106,24 +106,24 @@ def run(
     # What makes the suite is read from the context, which knows what was typed.
     from lico_bench.bench import ExecutorOptions
     from lico_bench.cli.console import new_console
-    from lico_bench.store.whereabouts import check_out_folder
+    from lico_bench.store.run_location import check_out_folder
 
     console = new_console()
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
-    asked = suite_of(context.params, file=suite, given=_given(context), root=data_root)
+    requested = suite_of(context.params, file=suite, given=_given(context), root=data_root)
     check_out_folder(out)
-    check_suite(asked, executor, data_root)
+    check_suite(requested, executor, data_root)
     with loading("run", "torch"):
         from lico_bench.bench import make_plan
-        from lico_bench.bench.precision import settle_precision
+        from lico_bench.bench.precision import resolve_run_precision
         from lico_bench.runtime import pick_device
 
     pick_device(device)  # told before the data are looked at
-    made = make_plan(asked, root=data_root, device=device)
+    made = make_plan(requested, root=data_root, device=device)
     folder = out or Path("results") / made.name
-    made, notes = settle_precision(made, folder, device)
+    made, notes = resolve_run_precision(made, folder, device)
     if plan or calibrate:
         _announce(made, folder, console, notes)
         show_plan(made, folder, options, console, calibrating=calibrate)
@@ -141,8 +141,8 @@ def _execute(
 ) -> RunFolder | None:  # fmt: skip
     """The finished run; None in a process that only helps another with it."""
     from lico_bench.bench import execute
-    from lico_bench.bench.executors.together import follow, options_at
-    from lico_bench.bench.joining import joined
+    from lico_bench.bench.executors.data_parallel import follow, options_at
+    from lico_bench.bench.process_group import joined
     from lico_bench.store import read_run
 
     with joined(devices=options.devices, num_nodes=options.num_nodes) as place:
@@ -161,7 +161,7 @@ def _execute(
 
 
 def _tell(plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console) -> None:
-    tell_time(plan, run, options, console)
+    print_time(plan, run, options, console)
 
 
 def _given(context: typer.Context) -> set[str]:

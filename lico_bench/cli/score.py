@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.ending import end_run, reporter_for
+from lico_bench.cli.finish import end_run, reporter_for
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_names
 from lico_bench.cli.options import split_names
@@ -15,7 +15,7 @@ from lico_bench.cli.options import split_names
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench.own_suite import OwnSuite
+    from lico_bench.bench.user_suite import UserSuite
 
 # Shared with `explain`.
 Weights = Annotated[
@@ -37,7 +37,7 @@ Classes = Annotated[
 ImageSize = Annotated[
     int | None, typer.Option(help="px; 224, or the side of smaller square pictures.")
 ]
-OwnArms = Annotated[str, typer.Option(help="What to call the models, first the base of the pair.")]
+UserArms = Annotated[str, typer.Option(help="What to call the models, first the base of the pair.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -52,7 +52,7 @@ def score(
     normalise: Normalise = None,
     classes: Classes = None,
     image_size: ImageSize = None,
-    arms: OwnArms = "",
+    arms: UserArms = "",
     limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave unreadable pictures out and record them.")
@@ -64,11 +64,11 @@ def score(
     ] = False,
 ) -> None:
     """Explain and score your own model, or two as a pair, on a folder of pictures."""
-    from lico_bench.bench.own_request import name_models
+    from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
-    from lico_bench.data.own_files import find_pictures, read_class_names
+    from lico_bench.data.user_images import find_images, read_class_names
     from lico_bench.metrics import PROTOCOLS
-    from lico_bench.store.whereabouts import check_out_folder
+    from lico_bench.store.run_location import check_out_folder
 
     for option, count in (("--limit", limit), ("--image-size", image_size)):
         if count is not None:
@@ -78,41 +78,41 @@ def score(
     PROTOCOLS[protocol]
     names = None if classes is None else read_class_names(classes)
     name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
-    find_pictures(images)
+    find_images(images)
     check_out_folder(out)
     with loading("score", "torch"):
-        from lico_bench.bench.own_scoring import score_own
-        from lico_bench.bench.own_suite import load_models, plan_own
+        from lico_bench.bench.user_scoring import score_user_models
+        from lico_bench.bench.user_suite import load_models, plan_user_suite
         from lico_bench.cli.console import new_console
         from lico_bench.data.folder import load_folder
-        from lico_bench.evaluation import Question
+        from lico_bench.evaluation import EvalConfig
         from lico_bench.runtime import pick_device
 
     console = new_console()
-    question = Question.of(split_names(methods), split_names(metrics), protocol, limit)
+    eval_config = EvalConfig.of(split_names(methods), split_names(metrics), protocol, limit)
     models = load_models(
         model, weights or [], arms=split_names(arms), layer=layer, normalise=normalise,
         device=pick_device(device),
     )  # fmt: skip
-    pictures = load_folder(images, image_size=image_size, classes=names, skip_broken=skip_broken)
-    suite = plan_own(models, pictures, question)
+    loaded = load_folder(images, image_size=image_size, classes=names, skip_broken=skip_broken)
+    suite = plan_user_suite(models, loaded, eval_config)
     folder = out or Path("results") / suite.name
     _announce(suite, folder, console)
-    told = reporter_for(console, doing="score")
-    finished = score_own(suite, folder, wait=wait, reporter=told)
+    message = reporter_for(console, doing="score")
+    finished = score_user_models(suite, folder, wait=wait, reporter=message)
     end_run(finished, console, comparing="the models")
 
 
-def _announce(suite: OwnSuite, folder: Path, console: Console) -> None:
+def _announce(suite: UserSuite, folder: Path, console: Console) -> None:
     """What will be scored, and every sentence that says how it was read."""
-    data = suite.pictures.dataset
+    data = suite.user_images.dataset
     lines = [
         f"{arm}: {model.reference}, {data.num_classes:,} classes, layer "
         f"{model.explained_layer or 'none'}, normalised: {model.normalisation.name}, weights "
         f"{'of the factory' if model.weights is None else model.weights} ({model.digest[:8]})"
         for arm, model in suite.models.items()
     ]
-    kind = "labels from the folders" if suite.pictures.is_labelled else "no labels"
+    kind = "labels from the folders" if suite.user_images.is_labelled else "no labels"
     lines.append(f"{data.title}: {len(data):,} pictures at {data.image_size[0]} px, {kind}")
     notes = [note for model in suite.models.values() for note in model.notes]
     for line in (*lines, *dict.fromkeys([*notes, *data.notes]), f"run folder: {folder}"):

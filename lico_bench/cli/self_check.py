@@ -59,10 +59,10 @@ def self_check(
         from lico_bench.evaluation.known_answers import load_entries
         from lico_bench.evaluation.known_answers import self_check as ask
 
-    asked = tuple(names or ())
+    requested = tuple(names or ())
     if load is not None:
         added = load_entries(load)
-        asked = asked or added
+        requested = requested or added
     errors = new_console(stderr=True)
     with working(errors, "training a network on scenes whose reason is known") as status:
 
@@ -70,12 +70,12 @@ def self_check(
             if hasattr(status, "update"):
                 status.update(f"{what} ({done} of {total})")
 
-        result = ask(asked, variant=scenes, quick=quick, seed=seed, progress=progress)
+        result = ask(requested, variant=scenes, quick=quick, seed=seed, progress=progress)
     console = new_console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
     shown = result.findings
-    if not asked and not verbose:
+    if not requested and not verbose:
         console.print(_summary(result))
         shown = tuple(finding for finding in shown if finding.verdict != "pass")
     if shown:
@@ -135,9 +135,9 @@ def _summary(result: SelfCheck) -> Table:
 def _closing(result: SelfCheck) -> str:
     verdicts = [finding.verdict for finding in result.findings]
     known = verdicts.count("known")
-    told = f", {known} failed for a declared reason" if known else ""
+    message = f", {known} failed for a declared reason" if known else ""
     return (
-        f"{verdicts.count('pass')} of {len(verdicts)} checks passed{told}, "
+        f"{verdicts.count('pass')} of {len(verdicts)} checks passed{message}, "
         f"{verdicts.count('FAIL')} failed. {result.num_images} {result.variant} scenes, "
         f"explained by a network that gets {100 * result.accuracy:.1f} % of unseen ones right."
     )

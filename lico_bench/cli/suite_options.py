@@ -35,24 +35,26 @@ def suite_of(
     from lico_bench.errors import UnknownNameError
 
     said = {name: options[name] for name in options if file is None or name in given}
-    told = _fields(said, root)
+    message = _fields(said, root)
     if file is None:
-        if told["profile"] not in PROFILES:
-            raise UnknownNameError.of("profile", told["profile"], PROFILES)
-        size = PROFILES[told["profile"]]
+        if message["profile"] not in PROFILES:
+            raise UnknownNameError.of("profile", message["profile"], PROFILES)
+        size = PROFILES[message["profile"]]
         usual = {name: getattr(size, name) for name in ("seeds", "limit", "methods", "metrics")}
-        return Suite(**{**usual, **told})
+        return Suite(**{**usual, **message})
     declared = read_suite(file)
-    if "datasets" in told:
-        declared = declared.only(*told.pop("datasets"))
+    if "datasets" in message:
+        declared = declared.only(*message.pop("datasets"))
     own = {
-        name: {key: value for key, value in settings.items() if key not in told or key == "changes"}
+        name: {
+            key: value for key, value in settings.items() if key not in message or key == "changes"
+        }
         for name, settings in declared.of_dataset.items()
     }  # what is said here holds for every dataset
     declared = replace(declared, of_dataset=own)
     for name in ("changes", "objective"):
-        told[name] = {**getattr(declared, name), **told.get(name, {})}
-    return replace(declared, **told)
+        message[name] = {**getattr(declared, name), **message.get(name, {})}
+    return replace(declared, **message)
 
 
 def _fields(said: Mapping[str, Any], root: Path | None) -> dict[str, Any]:

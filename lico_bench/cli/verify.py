@@ -13,8 +13,8 @@ from lico_bench.cli.loading import loading
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench.sampling import Sampled
-    from lico_bench.bench.verifying import Findings
+    from lico_bench.bench.recompute import Sampled
+    from lico_bench.bench.verify_run import Findings
 
 
 def verify(
@@ -35,15 +35,15 @@ def verify(
 
     Exit codes: 0 whole, 7 damaged or computed otherwise, 2 bad input.
     """
-    from lico_bench.store.whereabouts import check_is_run
+    from lico_bench.store.run_location import check_is_run
 
     if not (run / "cells").is_dir():  # a damaged run may have lost its manifest
         check_is_run(run)
     with loading("verify", "pandas"):
         from rich.progress import Progress
 
-        from lico_bench.bench.verifying import repair as set_damaged_aside
-        from lico_bench.bench.verifying import verify_run
+        from lico_bench.bench.verify_run import repair as set_damaged_aside
+        from lico_bench.bench.verify_run import verify_run
         from lico_bench.cli.console import new_console
         from lico_bench.store import RunFolder
 
@@ -66,7 +66,7 @@ def _sample(
     from lico_bench.cli.progress import working
 
     with working(console, f"Computing {num_rows:,} rows again"):
-        from lico_bench.bench.sampling import recompute_sample
+        from lico_bench.bench.recompute import recompute_sample
         from lico_bench.store import read_run
 
         sampled = recompute_sample(read_run(run), num_rows, root=data_root, device=device)
@@ -114,7 +114,7 @@ def _show_places(places: dict[Path, Path], console: Console) -> None:
 def _show_sample(sampled: Sampled, console: Console) -> None:
     from rich.table import Table
 
-    from lico_bench.bench.sampling import TOLERANCE
+    from lico_bench.bench.recompute import TOLERANCE
 
     table = Table(title="computed again")
     for heading in ("metric", "rows", "largest deviation", f"beyond {TOLERANCE:g}"):

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from lico_bench.data.dataset import Dataset
     from lico_bench.data.describe import DatasetFacts, describe_dataset, describe_official
     from lico_bench.data.download import fetch
-    from lico_bench.data.folder import load_pictures
+    from lico_bench.data.find_dataset import resolve_source, where
+    from lico_bench.data.folder import load_images
     from lico_bench.data.loading import load_dataset
-    from lico_bench.data.locate import resolve_source, where
     from lico_bench.data.readers import READERS
     from lico_bench.data.verification import verify_dataset
 
@@ -30,10 +30,10 @@ _HOMES = {
     "fetch": "download",
     "load_card": "cards",
     "load_dataset": "loading",
-    "load_pictures": "folder",
-    "resolve_source": "locate",
+    "load_images": "folder",
+    "resolve_source": "find_dataset",
     "verify_dataset": "verification",
-    "where": "locate",
+    "where": "find_dataset",
 }
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "fetch",
     "load_card",
     "load_dataset",
-    "load_pictures",
+    "load_images",
     "resolve_source",
     "verify_dataset",
     "where",

@@ -96,15 +96,15 @@ class _Array:
         return values.reshape(self.shape, order="F" if self.is_fortran else "C")
 
 
-def _array(*_told: Any) -> _Array:
+def _array(*_message: Any) -> _Array:
     return _Array()
 
 
-def _kind(name: Any, *_told: Any) -> _Kind:
+def _kind(name: Any, *_message: Any) -> _Kind:
     return _Kind(name)
 
 
-def _from_bytes(content: Any, kind: Any, shape: Any, order: Any, *_told: Any) -> _Array:
+def _from_bytes(content: Any, kind: Any, shape: Any, order: Any, *_message: Any) -> _Array:
     found = _Array()
     found.__setstate__((1, shape, kind, order == "F", content))
     return found

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice
 from lico_bench.data import augmentation as augment
-from lico_bench.data.listing import digest_of
-from lico_bench.data.pictures import FilePictures, Pictures
+from lico_bench.data.image_source import FileImages, ImageSource
 from lico_bench.data.regions import (
     Region,
     fit_instances,
     fit_region,
     tells_objects_apart,
 )
+from lico_bench.data.split_index import digest_of
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import AUGMENTATIONS, Source
 
@@ -63,7 +63,7 @@ class Dataset:
     test_from_train: bool
     notes: tuple[str, ...]
     fingerprint: str
-    pictures: Pictures
+    image_source: ImageSource
     region_source: Tensor | tuple[Region, ...] | None = None
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class Dataset:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width in px."""
-        return self.pictures.size
+        return self.image_source.size
 
     @property
     def has_regions(self) -> bool:
@@ -107,7 +107,7 @@ class Dataset:
         Raises:
             BrokenFileError: if an image cannot be decoded.
         """
-        return self.pictures.take(self._positions(indices)).float().div_(255)
+        return self.image_source.take(self._positions(indices)).float().div_(255)
 
     def read_regions(self, indices: Indices) -> Tensor:
         """(n, H, W) bool, True on the object; all False where the crop left nothing of it.
@@ -122,12 +122,12 @@ class Dataset:
             )
         if isinstance(self.region_source, Tensor):
             return self.region_source[positions]
-        if not isinstance(self.pictures, FilePictures):
+        if not isinstance(self.image_source, FileImages):
             raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
         out = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
         for place, index in enumerate(positions.tolist()):
-            stored = self.pictures.stored(index)
-            out[place] = fit_region(self.region_source[index], self.pictures.fit, *stored)
+            stored = self.image_source.stored(index)
+            out[place] = fit_region(self.region_source[index], self.image_source.fit, *stored)
         return out
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
@@ -140,12 +140,12 @@ class Dataset:
         if self.region_source is None or isinstance(self.region_source, Tensor):
             regions = self.read_regions(positions)
             return [region[None][region.any()[None]] for region in regions]
-        if not isinstance(self.pictures, FilePictures):
+        if not isinstance(self.image_source, FileImages):
             raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
         found = []
         for index in positions.tolist():
-            stored = self.pictures.stored(index)
-            found.append(fit_instances(self.region_source[index], self.pictures.fit, *stored))
+            stored = self.image_source.stored(index)
+            found.append(fit_instances(self.region_source[index], self.image_source.fit, *stored))
         return found
 
     def batches(
@@ -204,7 +204,7 @@ class Dataset:
             labels=self.labels[positions],
             image_ids=ids,
             fingerprint=digest_of([self.fingerprint, *ids]),
-            pictures=self.pictures.subset(positions),
+            image_source=self.image_source.subset(positions),
             region_source=regions,
         )
 
@@ -236,7 +236,7 @@ class Dataset:
                 ahead.append((indices, drawn))
                 yield indices.chunk(count)[index], drawn if is_resized else None
 
-        for images in self.pictures.stream(steps(), device):
+        for images in self.image_source.stream(steps(), device):
             indices, drawn = ahead.pop(0)
             if "crop" in augmentation and not is_resized:
                 images = augment.crop(images, drawn, padding_px)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lico_bench.data.cards import DatasetCard, load_card
-from lico_bench.data.listing import digest_of
+from lico_bench.data.find_dataset import resolve_source
 from lico_bench.data.loading import load_dataset
-from lico_bench.data.locate import resolve_source
 from lico_bench.data.scenes import VERSION
+from lico_bench.data.split_index import digest_of
 from lico_bench.errors import MissingDataError
 from lico_bench.records import Source, content_key
 

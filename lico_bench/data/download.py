@@ -82,13 +82,13 @@ def fetch(
 
 def _place(source: SourceFile, folder: Path) -> Path:
     """Where a file goes; a card from somebody else must not lead out of the folder."""
-    told = f"the card's source {source.url}"
+    message = f"the card's source {source.url}"
     if urllib.parse.urlsplit(source.url).scheme not in SCHEMES:
         raise BrokenFileError(
-            f"{told}: expected an address that starts with https:// or http://; mend the card"
+            f"{message}: expected an address that starts with https:// or http://; mend the card"
         )
-    place = inside(folder, source.folder, told) if source.folder else folder
-    return inside(place, source.url.rsplit("/", 1)[-1] or ".", told)
+    place = inside(folder, source.folder, message) if source.folder else folder
+    return inside(place, source.url.rsplit("/", 1)[-1] or ".", message)
 
 
 def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Path:

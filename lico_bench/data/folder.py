@@ -18,12 +18,12 @@ from torch import Tensor
 from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.geometry import Fit
-from lico_bench.data.image_files import open_picture, stored_picture
+from lico_bench.data.image_files import open_image, stored_image
+from lico_bench.data.image_source import FileImages
 from lico_bench.data.index_files import comparable
-from lico_bench.data.listing import Faults, Listing, check_ids, digest_of
-from lico_bench.data.own_files import find_pictures, folders_in, pictures_in
-from lico_bench.data.pictures import FilePictures
-from lico_bench.data.reading import without_broken
+from lico_bench.data.read_split import without_broken
+from lico_bench.data.split_index import Faults, SplitIndex, check_ids, digest_of
+from lico_bench.data.user_images import find_images, folders_in, images_in
 from lico_bench.errors import BrokenFileError, InvalidInputError
 
 USUAL_SIZE = 224  # px; what most published classifiers were trained at
@@ -32,7 +32,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class OwnPictures:
+class UserImages:
     """A user's pictures.
 
     Attributes:
@@ -45,7 +45,7 @@ class OwnPictures:
     is_labelled: bool
     has_names: bool
 
-    def for_classes(self, num_classes: int) -> OwnPictures:
+    def for_classes(self, num_classes: int) -> UserImages:
         """These pictures for a model of `num_classes`, checked to mean the same classes.
 
         Raises:
@@ -72,11 +72,11 @@ class OwnPictures:
             names = tuple(f"class {number}" for number in range(num_classes))
         return replace(self, dataset=_renamed(self.dataset, names))
 
-    def with_targets(self, targets: Tensor, told: str) -> OwnPictures:
+    def with_targets(self, targets: Tensor, message: str) -> UserImages:
         """These unlabelled pictures with classes to explain; `told` says where they come from."""
         title = self.dataset.title
         note = (
-            f"{title}: no class folders, so the class explained is the one that {told}; "
+            f"{title}: no class folders, so the class explained is the one that {message}; "
             "accuracy is not known"
         )
         dataset = replace(
@@ -87,7 +87,7 @@ class OwnPictures:
         )
         return replace(self, dataset=dataset)
 
-    def named(self, names: Sequence[str]) -> OwnPictures:
+    def named(self, names: Sequence[str]) -> UserImages:
         """These pictures with class names where none are known."""
         if self.dataset.class_names:
             return self
@@ -100,7 +100,7 @@ def load_folder(
     image_size: int | None = None,
     classes: Sequence[str] | None = None,
     skip_broken: bool = False,
-) -> OwnPictures:
+) -> UserImages:
     """The pictures of `folder`, decoded when they are asked for.
 
     Args:
@@ -116,7 +116,7 @@ def load_folder(
     """
     if image_size is not None:
         check_count("--image-size", image_size)
-    folder, loose, class_folders = find_pictures(folder)
+    folder, loose, class_folders = find_images(folder)
     listing = _labelled(folder, classes, loose) if class_folders else _unlabelled(folder, loose)
     names = tuple(classes or ())
     if class_folders and classes is None:
@@ -128,14 +128,14 @@ def load_folder(
     if not len(listing):
         raise BrokenFileError(f"{folder}: none of its {found_count} pictures can be decoded")
     fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
-    return OwnPictures(
+    return UserImages(
         _dataset(folder, listing, fit, names, found_count, faults),
         is_labelled=bool(class_folders),
         has_names=classes is not None,
     )
 
 
-def load_pictures(
+def load_images(
     folder: str | Path, *, image_size: int | None = None, classes: Sequence[str] | None = None
 ) -> Dataset:
     """The labelled pictures of a folder with one folder per class, for `lico_bench.evaluate`.
@@ -168,23 +168,23 @@ def natural_size(files: Sequence[Path | bytes]) -> int:
 
 def _size(file: Path | bytes) -> tuple[int, int]:
     try:
-        with open_picture(file, "", "") as image:
-            return stored_picture(image).upright
+        with open_image(file, "", "") as image:
+            return stored_image(image).upright
     except (OSError, BrokenFileError):
         return 0, 0  # told with its name when it is decoded
 
 
-def _unlabelled(folder: Path, files: list[Path]) -> Listing:
+def _unlabelled(folder: Path, files: list[Path]) -> SplitIndex:
     image_ids = tuple(f.relative_to(folder).as_posix() for f in files)
     check_ids(folder, image_ids)
-    return Listing(
+    return SplitIndex(
         labels=np.zeros(len(files), dtype=np.int64),
         image_ids=image_ids,
         files=tuple(files),
     )
 
 
-def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) -> Listing:
+def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) -> SplitIndex:
     class_folders = folders_in(folder)
     names = [f.name for f in class_folders]
     # Names in a list may be spelt with blanks for underscores; folders are what they are.
@@ -193,7 +193,7 @@ def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) ->
     files: list[Path] = []
     labels: list[int] = []
     for place in class_folders:
-        found = pictures_in(place, deep=True)
+        found = images_in(place, deep=True)
         if key(place.name) not in index:
             raise InvalidInputError(
                 f"{place}: --classes has no '{place.name}'; name the folders as in that file "
@@ -220,7 +220,7 @@ def _counts_past_nine(names: list[str]) -> bool:
 
 
 def _dataset(
-    folder: Path, listing: Listing, fit: Fit, names: tuple[str, ...], found: int, faults: Faults
+    folder: Path, listing: SplitIndex, fit: Fit, names: tuple[str, ...], found: int, faults: Faults
 ) -> Dataset:
     slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "pictures"
     sizes = [_bytes_of(f) for f in listing.files if isinstance(f, Path)]
@@ -241,7 +241,7 @@ def _dataset(
         test_from_train=False,
         notes=(*listing.notes, *faults.sentences),
         fingerprint=digest_of([*digest, *listing.image_ids, *sizes]),
-        pictures=FilePictures(listing.files, listing.image_ids, fit),
+        image_source=FileImages(listing.files, listing.image_ids, fit),
     )
 
 

@@ -44,7 +44,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # stored with width and height exchanged
 _FLIPPED_ACROSS, _FLIPPED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after the exchange, if there is one
 
 
-class Stored(NamedTuple):
+class ImageHeader(NamedTuple):
     """A picture as its file holds it: height and width in px, and how it lies (EXIF, 1 to 8)."""
 
     height: int
@@ -58,7 +58,7 @@ class Stored(NamedTuple):
         return size[::-1] if self.orientation in _SIDEWAYS else size
 
 
-def open_picture(source: Path | bytes, name: str, remedy: str) -> Image.Image:
+def open_image(source: Path | bytes, name: str, remedy: str) -> Image.Image:
     """The picture in a file or in its bytes, not decoded yet.
 
     Args:
@@ -74,7 +74,7 @@ def open_picture(source: Path | bytes, name: str, remedy: str) -> Image.Image:
     except FileNotFoundError:
         raise
     except DECODING_ERRORS as error:
-        raise broken_picture(source, name, error, remedy) from error
+        raise broken_image(source, name, error, remedy) from error
     width, height = opened.size
     if min(width, height) < 1 or width * height > LARGEST_PX:
         opened.close()
@@ -85,9 +85,7 @@ def open_picture(source: Path | bytes, name: str, remedy: str) -> Image.Image:
     return opened
 
 
-def broken_picture(
-    source: Path | bytes, name: str, error: Exception, remedy: str
-) -> BrokenFileError:
+def broken_image(source: Path | bytes, name: str, error: Exception, remedy: str) -> BrokenFileError:
     """The error for a picture that a decoder gives up on."""
     return BrokenFileError(
         f"{name}: cannot be decoded as an image ({_reason(source, error)}); {remedy}"
@@ -118,22 +116,22 @@ def orientation_of(image: Image.Image) -> int:
     Asked before anything is decoded.
     """
     try:
-        told = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        message = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except DECODING_ERRORS:
         return UPRIGHT  # damaged notes beside a picture do not spoil it
-    return told if isinstance(told, int) and told in _TURNS else UPRIGHT
+    return message if isinstance(message, int) and message in _TURNS else UPRIGHT
 
 
-def stored_picture(image: Image.Image) -> Stored:
+def stored_image(image: Image.Image) -> ImageHeader:
     """Size and orientation of the pixels as stored, before decoding."""
     orientation = orientation_of(image)
     # Pillow tells a TIFF's size as it will be once it lies upright.
     if image.format == "TIFF" and orientation in _SIDEWAYS:
-        return Stored(image.width, image.height, orientation)
-    return Stored(image.height, image.width, orientation)
+        return ImageHeader(image.width, image.height, orientation)
+    return ImageHeader(image.height, image.width, orientation)
 
 
-def turn_picture(image: Image.Image, orientation: int) -> Image.Image:
+def turn_image(image: Image.Image, orientation: int) -> Image.Image:
     """The decoded picture upright."""
     # Pillow turns TIFF files itself while it decodes them.
     if image.format == "TIFF" or orientation == UPRIGHT:
@@ -150,7 +148,7 @@ def turn_mask(mask: Tensor, orientation: int) -> Tensor:
     return mask.flip(-2) if orientation in _FLIPPED_DOWN else mask
 
 
-def turn_boxes(boxes: Tensor, stored: Stored) -> Tensor:
+def turn_boxes(boxes: Tensor, stored: ImageHeader) -> Tensor:
     """(B, 4) left, top, right, bottom on a stored picture, as the picture is turned."""
     height, width = stored.upright
     orientation = stored.orientation

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from lico_bench.checks import check_choice
 from lico_bench.data.cards import DatasetCard, load_card
 from lico_bench.data.dataset import Dataset
+from lico_bench.data.find_dataset import Found, find_copy, missing_copy, resolve_source
 from lico_bench.data.geometry import Fit
-from lico_bench.data.listing import Faults, Listing, digest_of
-from lico_bench.data.locate import Found, find_copy, missing_copy, resolve_source
-from lico_bench.data.pictures import ArrayPictures
-from lico_bench.data.readers import READERS
-from lico_bench.data.reading import (
+from lico_bench.data.image_source import ArrayImages
+from lico_bench.data.read_split import (
     count_notes,
     fingerprint,
-    open_pictures,
+    open_images,
     read_split,
     unreadable,
     without_broken,
 )
+from lico_bench.data.readers import READERS
 from lico_bench.data.scenes import VERSION, draw_scenes
 from lico_bench.data.selection import (
     TEST_FRACTION,
@@ -34,6 +33,7 @@ from lico_bench.data.selection import (
     first_of_each_class,
     hold_out,
 )
+from lico_bench.data.split_index import Faults, SplitIndex, digest_of
 from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
 
 SPLITS = ("train", "val", "test")
@@ -169,12 +169,12 @@ def _load_real(
         test_from_train=from_train,
         notes=tuple(notes),
         fingerprint=fingerprint(card, found, chosen, fit),
-        pictures=open_pictures(chosen, fit),
+        image_source=open_images(chosen, fit),
         region_source=chosen.regions,
     )
 
 
-def _test_part(card: DatasetCard, listing: Listing, split: str) -> tuple[Listing, str]:
+def _test_part(card: DatasetCard, listing: SplitIndex, split: str) -> tuple[SplitIndex, str]:
     """The fixed fifth of the training images for `test`, what is left for the other splits."""
     held = hold_out(listing.labels, listing.image_ids, TEST_FRACTION, salt="test")
     note = (
@@ -239,6 +239,6 @@ def _load_standin(
         test_from_train=False,
         notes=(note,),
         fingerprint=digest_of(digest),
-        pictures=ArrayPictures(images),
+        image_source=ArrayImages(images),
         region_source=scenes.regions[where],
     )

@@ -16,10 +16,10 @@ from lico_bench.data.geometry import Fit
 from lico_bench.data.image_files import (
     DECODING_ERRORS,
     UPRIGHT,
-    Stored,
+    ImageHeader,
     as_rgb,
-    broken_picture,
-    open_picture,
+    broken_image,
+    open_image,
     turn_boxes,
     turn_mask,
 )
@@ -118,7 +118,7 @@ def fit_region(
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = _laid(region, fit, Stored(height, width, orientation))
+    laid = _laid(region, fit, ImageHeader(height, width, orientation))
     if isinstance(laid, tv_tensors.BoundingBoxes):
         return _filled(laid.as_subclass(Tensor), fit.size)
     mask: Tensor = laid.as_subclass(Tensor).bool()
@@ -135,7 +135,7 @@ def fit_instances(
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = _laid(region, fit, Stored(height, width, orientation))
+    laid = _laid(region, fit, ImageHeader(height, width, orientation))
     if isinstance(laid, tv_tensors.BoundingBoxes):
         objects = _each_filled(laid.as_subclass(Tensor), fit.size)
     else:
@@ -161,7 +161,7 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
         ) from error
 
 
-def _laid(region: Region, fit: Fit, stored: Stored) -> Any:
+def _laid(region: Region, fit: Fit, stored: ImageHeader) -> Any:
     """The region, turned as its picture is and then through the transform."""
     from torchvision import tv_tensors  # seconds to import
 
@@ -183,14 +183,14 @@ def _corners(item: ElementTree.Element) -> Corners:
 
 def _mask_pixels(path: Path) -> np.ndarray:
     try:
-        image = open_picture(path, f"mask {path}", REMEDY)
+        image = open_image(path, f"mask {path}", REMEDY)
     except FileNotFoundError as error:
         raise MissingDataError(f"{path}: mask missing; unpack the masks again") from error
     with image:
         try:
             return np.asarray(as_rgb(image))
         except DECODING_ERRORS as error:
-            raise broken_picture(path, f"mask {path}", error, REMEDY) from error
+            raise broken_image(path, f"mask {path}", error, REMEDY) from error
 
 
 def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:

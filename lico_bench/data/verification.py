@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from lico_bench.data.cards import DatasetCard, load_card
+from lico_bench.data.find_dataset import Found, find_copy, missing_copy
 from lico_bench.data.geometry import Fit
-from lico_bench.data.listing import Faults, Listing
-from lico_bench.data.locate import Found, find_copy, missing_copy
-from lico_bench.data.pictures import FilePictures, num_workers
+from lico_bench.data.image_source import FileImages, num_workers
+from lico_bench.data.read_split import count_notes, read_split
 from lico_bench.data.readers import READERS
-from lico_bench.data.reading import count_notes, read_split
 from lico_bench.data.regions import fit_region
+from lico_bench.data.split_index import Faults, SplitIndex
 from lico_bench.errors import LicoBenchError
 
 CHUNK = 64  # images per job
@@ -93,7 +93,7 @@ def verify_dataset(
 
 
 def _report(
-    card: DatasetCard, split: str, listing: Listing, broken: tuple[str, ...]
+    card: DatasetCard, split: str, listing: SplitIndex, broken: tuple[str, ...]
 ) -> SplitReport:
     return SplitReport(
         split=split,
@@ -105,29 +105,29 @@ def _report(
     )
 
 
-def _broken(listing: Listing, fit: Fit, tell: Callable[[int], None]) -> list[str]:
+def _broken(listing: SplitIndex, fit: Fit, tell: Callable[[int], None]) -> list[str]:
     """A sentence for each image whose pixels or region cannot be read."""
     if not listing.files:
         tell(len(listing))  # raw pixels were checked when they were listed
         return []
-    pictures = FilePictures(listing.files, listing.image_ids, fit)
+    images = FileImages(listing.files, listing.image_ids, fit)
     found: list[str] = []
     starts = range(0, len(listing), CHUNK)
     with ThreadPoolExecutor(num_workers()) as workers:
-        jobs = workers.map(lambda start: _broken_in(listing, pictures, start), starts)
+        jobs = workers.map(lambda start: _broken_in(listing, images, start), starts)
         for start, sentences in zip(starts, jobs, strict=True):
             found += sentences
             tell(min(start + CHUNK, len(listing)))
     return found
 
 
-def _broken_in(listing: Listing, pictures: FilePictures, start: int) -> list[str]:
+def _broken_in(listing: SplitIndex, images: FileImages, start: int) -> list[str]:
     found = []
     for index in range(start, min(start + CHUNK, len(listing))):
         try:
-            pictures.decode(index)
+            images.decode(index)
             if listing.regions is not None:
-                fit_region(listing.regions[index], pictures.fit, *pictures.stored(index))
+                fit_region(listing.regions[index], images.fit, *images.stored(index))
         except LicoBenchError as error:
             found.append(str(error))
     return found

@@ -5,15 +5,15 @@ public function `lico_bench.evaluate`.
 """
 
 from lico_bench.evaluation.collector import Scores
-from lico_bench.evaluation.question import Question
+from lico_bench.evaluation.eval_config import EvalConfig
 from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts
 from lico_bench.evaluation.shards import WHOLE, Shard, ranges_of, spread
 from lico_bench.evaluation.subject import Subject
 
 __all__ = [
     "WHOLE",
+    "EvalConfig",
     "Part",
-    "Question",
     "Scores",
     "Shard",
     "Subject",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lico_bench.data import Dataset
 from lico_bench.evaluation.gallery import small_map, small_png
 from lico_bench.evaluation.subject import Subject
-from lico_bench.metrics import Curves, Evidence, Metric
+from lico_bench.metrics import Curves, Metric, MetricInputs
 from lico_bench.metrics.map_facts import is_flat
 from lico_bench.models import logits_of
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, Protocol
@@ -99,7 +99,7 @@ class Collector:
         ends: Curves | None = None
         first = next(iter(methods))
         for method, entry in methods.items():
-            evidence = Evidence(
+            inputs = MetricInputs(
                 model=self._logits,
                 images=images,
                 targets=targets.to(self._device),
@@ -115,11 +115,11 @@ class Collector:
                 image_ids=tuple(self.dataset.image_ids[i] for i in indices.tolist()),
                 mean_rgb=self.dataset.mean,
             )
-            self._score(indices, targets, method, evidence)
-            ends = ends or evidence.__dict__.get("curves")
+            self._score(indices, targets, method, inputs)
+            ends = ends or inputs.__dict__.get("curves")
             self._add_to_gallery(
-                indices, method, images, evidence.maps, regions, is_shown,
-                with_picture=method == first,
+                indices, method, images, inputs.maps, regions, is_shown,
+                with_image=method == first,
             )  # fmt: skip
         if ends is not None:
             self._add_ends(indices, targets, ends)
@@ -145,10 +145,10 @@ class Collector:
 
         return made
 
-    def _score(self, indices: Tensor, targets: Tensor, method: str, evidence: Evidence) -> None:
-        flat = is_flat(evidence.maps).cpu()
+    def _score(self, indices: Tensor, targets: Tensor, method: str, inputs: MetricInputs) -> None:
+        flat = is_flat(inputs.maps).cpu()
         for name, metric in self.metrics.items():
-            value = metric.compute(evidence).float().cpu()
+            value = metric.compute(inputs).float().cpu()
             self._add(
                 indices,
                 targets=targets,
@@ -156,13 +156,13 @@ class Collector:
                 metric=name,
                 protocol=metric.spec.protocol or self.protocol.id,
                 value=value,
-                flag=_flags(value, flat, evidence.regions, metric),
+                flag=_flags(value, flat, inputs.regions, metric),
             )
         for name in ("curves", "least_first"):
-            if name in evidence.__dict__:
-                self._add_curves(indices, targets, method, name, getattr(evidence, name))
-        if "cascade" in evidence.shared:
-            self._add_cascade(indices, targets, method, evidence.shared["cascade"])
+            if name in inputs.__dict__:
+                self._add_curves(indices, targets, method, name, getattr(inputs, name))
+        if "cascade" in inputs.shared:
+            self._add_cascade(indices, targets, method, inputs.shared["cascade"])
 
     def _read(self, indices: Tensor) -> Tensor:
         images = self.dataset.read(indices).to(self._device)
@@ -262,14 +262,14 @@ class Collector:
 
     def _add_to_gallery(
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
-        regions: Tensor | None, is_shown: Sequence[bool], *, with_picture: bool,
+        regions: Tensor | None, is_shown: Sequence[bool], *, with_image: bool,
     ) -> None:  # fmt: skip
         """A picture lies with the first of its maps; the others carry none."""
         names = self.dataset.class_names
         for row, index in enumerate(indices.tolist()):
             if not is_shown[row]:
                 continue
-            region = regions[row].float() if with_picture and regions is not None else None
+            region = regions[row].float() if with_image and regions is not None else None
             self._gallery.append(
                 {
                     "pair": self.subject.pair,
@@ -283,7 +283,7 @@ class Collector:
                     "label_name": names[int(self.dataset.labels[index])],
                     "predicted_name": names[int(self.predicted[index])],
                     "correct": bool(self.predicted[index] == self.dataset.labels[index]),
-                    "image_png": small_png(images[row]) if with_picture else None,
+                    "image_png": small_png(images[row]) if with_image else None,
                     "region_png": None if region is None else small_png(region),
                     **small_map(maps[row]),
                 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 MAP_SIDE_PX = 56  # the longest side kept of a map
-PICTURE_SIDE_PX = 128  # of a picture
+IMAGE_SIDE_PX = 128  # of a picture
 
 
 def small_map(one: Tensor) -> dict[str, Any]:
@@ -38,13 +38,13 @@ def small_map(one: Tensor) -> dict[str, Any]:
     }
 
 
-def small_png(picture: Tensor) -> bytes:
+def small_png(image: Tensor) -> bytes:
     """PNG bytes of (3, H, W) or (H, W) values in [0, 1], made smaller where it is large."""
-    channels = picture if picture.ndim == 3 else picture[None]
-    kept = _shrunk(channels.float(), PICTURE_SIDE_PX).cpu().clamp(0, 1)
+    channels = image if image.ndim == 3 else image[None]
+    kept = _shrunk(channels.float(), IMAGE_SIDE_PX).cpu().clamp(0, 1)
     content = (kept * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
     stream = io.BytesIO()
-    Image.fromarray(content if picture.ndim == 3 else content[..., 0]).save(stream, format="PNG")
+    Image.fromarray(content if image.ndim == 3 else content[..., 0]).save(stream, format="PNG")
     return stream.getvalue()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
-from lico_bench.evaluation.question import Question
+from lico_bench.evaluation.eval_config import EvalConfig
 from lico_bench.evaluation.shards import WHOLE, Shard, part_name, ranges_of, spread
 from lico_bench.evaluation.subject import Subject, subjects_of
 from lico_bench.models import evaluating
@@ -21,7 +21,7 @@ from lico_bench.training import TrainedModel
 GALLERY_IMAGES = 64  # kept with their maps, of each model
 
 Progress = Callable[[int, int], None]
-Stored = Callable[[str], pd.DataFrame | None]
+ImageHeader = Callable[[str], pd.DataFrame | None]
 
 
 class Part(NamedTuple):
@@ -64,14 +64,14 @@ def evaluate(
         UnknownNameError: for an unknown method, metric, option or protocol.
         InvalidInputError: for an empty selection, or maps that are not finite.
     """
-    question = Question.of(methods, metrics, protocol, limit)
+    eval_config = EvalConfig.of(methods, metrics, protocol, limit)
     subjects = subjects_of(models, layer=layer)
-    scorers = [scorer or _scorer_of(subject, subjects, question) for subject in subjects]
+    scorers = [scorer or _scorer_of(subject, subjects, eval_config) for subject in subjects]
     parts = [
         part.scores
         for index, subject in enumerate(subjects)
         for part in score_in_parts(
-            subject, dataset, question, scorer=scorers[index],
+            subject, dataset, eval_config, scorer=scorers[index],
             progress=_offset(progress, index, len(subjects)),
         )
     ]  # fmt: skip
@@ -86,10 +86,10 @@ def evaluate(
 def score_in_parts(
     subject: Subject,
     dataset: Dataset,
-    question: Question,
+    eval_config: EvalConfig,
     *,
     scorer: nn.Module | None = None,
-    stored: Stored = lambda _name: None,
+    stored: ImageHeader = lambda _name: None,
     progress: Progress | None = None,
     shard: Shard = WHOLE,
 ) -> Iterator[Part]:
@@ -105,12 +105,14 @@ def score_in_parts(
         Parts whose names depend on the dataset and the question alone: first those that classify
         every picture, then those that explain and score.
     """
-    defined, undefined = question.defined_for(dataset)
-    ranges = ranges_of(dataset, question)
+    defined, undefined = eval_config.defined_for(dataset)
+    ranges = ranges_of(dataset, eval_config)
     classified, scored = shard.of(ranges.classified), shard.of(ranges.scored)
     shown = set(spread(len(ranges.explained), GALLERY_IMAGES).tolist())
-    collector = Collector(subject, dataset, defined, question.protocol, scorer)
-    per_map = max(1, round(question.forwards_per_map(subject.setting(dataset), metrics=[*defined])))
+    collector = Collector(subject, dataset, defined, eval_config.protocol, scorer)
+    per_map = max(
+        1, round(eval_config.forwards_per_map(subject.setting(dataset), metrics=[*defined]))
+    )
     total = sum(map(len, classified)) + sum(map(len, scored)) * per_map
     done = 0
     with evaluating(subject.model), evaluating(scorer or subject.model):
@@ -127,12 +129,12 @@ def score_in_parts(
                     if _learn(collector, unknown, stored):
                         collector.take()
                 is_shown = [p in shown for p in places.tolist()]
-                collector.score(indices, question.resolved_methods, is_shown)
+                collector.score(indices, eval_config.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
             done = _report(progress, done + len(places) * per_map, total)
 
 
-def _learn(collector: Collector, indices: Tensor, stored: Stored) -> bool:
+def _learn(collector: Collector, indices: Tensor, stored: ImageHeader) -> bool:
     """Learn the classes of a range, stored or not; whether they were made here just now."""
     rows = stored(part_name("classified", indices))
     if rows is None:
@@ -143,17 +145,17 @@ def _learn(collector: Collector, indices: Tensor, stored: Stored) -> bool:
 
 
 def _scorer_of(
-    subject: Subject, subjects: Sequence[Subject], question: Question
+    subject: Subject, subjects: Sequence[Subject], eval_config: EvalConfig
 ) -> nn.Module | None:
     """The network that the protocol names; None where it is the subject's own."""
-    arm = question.protocol.scorer
+    arm = eval_config.protocol.scorer
     if arm == "own":
         return None
     for other in subjects:
         if (other.pair, other.arm) == (subject.pair, arm):
             return other.model
     raise InvalidInputError(
-        f"protocol {question.protocol.name}: the network of arm '{arm}' scores all maps, and it is "
+        f"protocol {eval_config.protocol.name}: the network of arm '{arm}' scores all maps, and it is "
         "not among the models; add it, or pass scorer="
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
-from lico_bench.evaluation.question import Question
+from lico_bench.evaluation.eval_config import EvalConfig
 
 BATCH_SMALL = 256  # pictures read and explained at a time
 BATCH_LARGE = 32
@@ -75,11 +75,11 @@ class Ranges:
         return [self.classified[number] for number in sorted({*(indices // size).tolist()})]
 
 
-def ranges_of(dataset: Dataset, question: Question) -> Ranges:
+def ranges_of(dataset: Dataset, eval_config: EvalConfig) -> Ranges:
     """The ranges that `question` of `dataset` is cut into."""
     pixels = dataset.image_size[0] * dataset.image_size[1]
     size = BATCH_SMALL if pixels <= SMALL_PIXELS else BATCH_LARGE
-    explained = spread(len(dataset), question.limit)
+    explained = spread(len(dataset), eval_config.limit)
     return Ranges(tuple(_cut(len(dataset), size)), explained, tuple(_cut(len(explained), size)))
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 from lico_bench.checks import check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.facts import RunFacts
-from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, gravest, settle
-from lico_bench.gate.reference import KEY_COLUMNS, PICTURES, facts_of, means_of, read_reference
+from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, settle, worst
+from lico_bench.gate.reference import IMAGES, KEY_COLUMNS, facts_of, means_of, read_reference
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.uncertainty import loss_error
 from lico_bench.stats import sanity_verdicts
@@ -82,7 +82,7 @@ def check(
         key for key in found if only.takes(key[-1], key[-2]) and facts.may_judge(key[-1], key[-2])
     }
     return Verdict(
-        outcome=gravest(judgements),
+        outcome=worst(judgements),
         judgements=judgements,
         num_unjudged=len(more - known),
         notes=tuple(sorted(notes - {""})),
@@ -101,13 +101,13 @@ def _open(
     frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFacts, confidence: float
 ) -> tuple[Judgement, Loss | None, str]:
     """What is known of a score before the family is settled, and what to note of it."""
-    obstacle = _obstacle(frozen, found, facts)
+    missing = _missing(frozen, found, facts)
     known: dict[str, Any] = {name: str(frozen[name]) for name in (*KEY_COLUMNS, "source")}
     known |= facts.words(known["metric"]) | {"higher_is_better": bool(frozen["higher_is_better"])}
     known |= {"reference": float(frozen["mean"]), "margin": float(frozen["margin"])}
     known["num_reference_seeds"] = int(frozen["num_seeds"])
-    if obstacle or found is None:
-        return Judgement(**known, outcome="not_comparable", sentence=obstacle), None, ""
+    if missing or found is None:
+        return Judgement(**known, outcome="not_comparable", sentence=missing), None, ""
     mean = float(found["mean"])
     known |= {"mean": mean, "num_images": int(found["num_images"])}
     known["num_seeds"] = int(found["num_seeds"])
@@ -152,7 +152,7 @@ def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
             )
 
 
-def _obstacle(frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFacts) -> str:
+def _missing(frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFacts) -> str:
     """Why the two cannot be compared, or nothing."""
     what = f"{frozen['metric']} of {frozen['method'] or 'the model'}"
     if found is None:
@@ -170,7 +170,7 @@ def _obstacle(frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFa
                 f"{what}: the reference has {name.replace('num_', 'number of ')} "
                 f"'{frozen[name]}', the run has '{found[name]}'; {remedy}"
             )
-    if frozen[PICTURES] not in ("", found[PICTURES]):
+    if frozen[IMAGES] not in ("", found[IMAGES]):
         return (
             f"{what}: the reference is of other pictures than the run, going by their names; "
             "score the same images, or write a new reference"

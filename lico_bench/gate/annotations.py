@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lico_bench.gate import wording
+from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Outcome, Verdict
 
 MOST_PER_KIND = 10  # GitHub drops the rest
@@ -23,8 +23,8 @@ def github_annotations(verdict: Verdict) -> Iterator[str]:
         found = verdict.those(*outcomes)
         shown = found if len(found) <= MOST_PER_KIND else found[: MOST_PER_KIND - 1]
         for judgement in shown:
-            title = f"{wording.where(judgement)}, {wording.what(judgement)}"
-            yield _command(kind, f"{wording.outcome_word(judgement.outcome)}: {title}",
+            title = f"{formatting.where(judgement)}, {formatting.what(judgement)}"
+            yield _command(kind, f"{formatting.outcome_word(judgement.outcome)}: {title}",
                            judgement.sentence)  # fmt: skip
         if len(found) > len(shown):
             title = f"{len(found) - len(shown)} more scores"

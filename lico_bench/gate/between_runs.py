@@ -19,7 +19,7 @@ from lico_bench.checks import check_positive
 from lico_bench.claims import read_claims
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.against_reference import check_confidence
-from lico_bench.gate.judgement import Judgement, Loss, Verdict, gravest, settle
+from lico_bench.gate.judgement import Judgement, Loss, Verdict, settle, worst
 from lico_bench.gate.pairing import FIRST, SCORE, Score, pair_rows
 from lico_bench.gate.reference import FEW, facts_of, with_parts
 from lico_bench.gate.selection import ALL, Selection
@@ -77,7 +77,9 @@ def compare(
             differences = _differences(paired.rows, confidence)
             for score, known in _known(rows, first, margin).items():
                 known["arm"] = ours if ours == theirs else f"{ours} to {theirs}"
-                found.append(_open(known, differences.get(score), paired.obstacles.get(score, "")))
+                found.append(
+                    _open(known, differences.get(score), paired.missing_parts.get(score, ""))
+                )
     if not found:
         raise InvalidInputError(
             f"compare: expected a score with a better and a worse in {first.name}, got none; "
@@ -86,7 +88,7 @@ def compare(
     judgements = settle(found, other=first.name, names_better=True)
     notes = (SEEDS_NOT_COVERED,) if any(one.num_seeds == 1 for one in judgements) else ()
     title = f"compare {first.name} {second.name}"
-    return Verdict(gravest(judgements), judgements, num_more, notes, title)
+    return Verdict(worst(judgements), judgements, num_more, notes, title)
 
 
 def _judged(side: Side, arm: str, only: Selection) -> pd.DataFrame:
@@ -141,10 +143,10 @@ def _differences(rows: pd.DataFrame, confidence: float) -> dict[Score, pd.Series
     return {tuple(str(row[name]) for name in SCORE): row for _, row in table.iterrows()}
 
 
-def _open(known: dict[str, Any], row: pd.Series[Any] | None, obstacle: str) -> Found:
+def _open(known: dict[str, Any], row: pd.Series[Any] | None, missing: str) -> Found:
     """What is known of a score before the family is settled."""
     if row is None or not row["num_images"]:
-        sentence = obstacle or "no picture has a value on both sides; score other pictures"
+        sentence = missing or "no picture has a value on both sides; score other pictures"
         return Judgement(**known, outcome="not_comparable", sentence=sentence), None
     # Means over the pictures that have a value on both sides.
     known |= {"reference": float(row["mean_reference"]), "mean": float(row["mean"])}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.stats import OWN_SCORES
+from lico_bench.stats import MODEL_SCORES
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RunFacts:
     def of(cls, scores: Any, metrics: Mapping[str, Mapping[str, Any]] | None = None) -> RunFacts:
         """What the manifest of `scores` says, or `metrics` where there is none."""
         manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-        own = {name: asdict(spec) for name, spec in OWN_SCORES.items()}
+        own = {name: asdict(spec) for name, spec in MODEL_SCORES.items()}
         methods = manifest.get("methods", {})
         return cls(
             metrics=own | dict(metrics or manifest.get("metrics", {})),

@@ -37,7 +37,7 @@ EXIT_CODES: dict[Outcome, int] = {
 }
 # What the whole run is called when its rows disagree: a proven regression stays one whatever else
 # could not be compared, and nothing passes while something could not be judged.
-GRAVEST_FIRST: tuple[Outcome, ...] = (
+WORST_FIRST: tuple[Outcome, ...] = (
     "regression", "not_comparable", "inconclusive", "pass", "better",
 )  # fmt: skip
 FALSE_FINDS = 0.05  # chance of any regression among models without a loss
@@ -117,14 +117,16 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The outcome and the counts in one line."""
-        counts = [(name, len(self.those(name))) for name in GRAVEST_FIRST]
-        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+        counts = [(name, len(self.those(name))) for name in WORST_FIRST]
+        message = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
         extra = f"; {self.num_unjudged} more without a reference" if self.num_unjudged else ""
-        return f"{self.outcome.replace('_', ' ')}: {told} of {len(self.judgements)} scores{extra}"
+        return (
+            f"{self.outcome.replace('_', ' ')}: {message} of {len(self.judgements)} scores{extra}"
+        )
 
     def those(self, *outcomes: Outcome) -> tuple[Judgement, ...]:
         """The judgements with these outcomes, gravest first."""
-        wanted = [name for name in GRAVEST_FIRST if name in outcomes]
+        wanted = [name for name in WORST_FIRST if name in outcomes]
         return tuple(one for name in wanted for one in self.judgements if one.outcome == name)
 
     def to_frame(self) -> pd.DataFrame:
@@ -132,10 +134,10 @@ class Verdict:
         return pd.DataFrame([asdict(judgement) for judgement in self.judgements])
 
 
-def gravest(judgements: Iterable[Judgement]) -> Outcome:
+def worst(judgements: Iterable[Judgement]) -> Outcome:
     """The outcome that speaks for all of them."""
     outcomes = {judgement.outcome for judgement in judgements}
-    return next(outcome for outcome in GRAVEST_FIRST if outcome in outcomes)
+    return next(outcome for outcome in WORST_FIRST if outcome in outcomes)
 
 
 def settle(
@@ -175,8 +177,8 @@ def digits_beside(margin: float) -> int:
 
 def signed(number: float, digits: int) -> str:
     """A number with its sign; a rounded zero has none."""
-    told = f"{number:+.{digits}f}"
-    return told.replace("-", "−") if told.strip("+-0.") else told[1:]
+    message = f"{number:+.{digits}f}"
+    return message.replace("-", "−") if message.strip("+-0.") else message[1:]
 
 
 def _outcome(loss: Loss, margin: float, p_holm: float, p_gain: float) -> Outcome:

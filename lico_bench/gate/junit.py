@@ -13,7 +13,7 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from lico_bench.gate import wording
+from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Judgement, Outcome, Verdict
 
 _TAGS: dict[Outcome, str] = {
@@ -66,11 +66,11 @@ def _add_case(suite: Element, judgement: Judgement) -> None:
     )
     tag = _TAGS.get(judgement.outcome)
     if tag is not None:
-        told = SubElement(case, tag, type=judgement.outcome, message=_text(judgement.sentence))
-        told.text = _text(
-            f"{wording.where(judgement)}: {wording.what(judgement)}\n"
-            f"{wording.means(judgement)}; worse by {wording.loss(judgement)} "
-            f"(95 % on each side), margin {wording.margin(judgement)}; {wording.basis(judgement)}"
+        message = SubElement(case, tag, type=judgement.outcome, message=_text(judgement.sentence))
+        message.text = _text(
+            f"{formatting.where(judgement)}: {formatting.what(judgement)}\n"
+            f"{formatting.means(judgement)}; worse by {formatting.loss(judgement)} "
+            f"(95 % on each side), margin {formatting.margin(judgement)}; {formatting.basis(judgement)}"
         )
 
 

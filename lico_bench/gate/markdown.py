@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lico_bench.gate import wording
+from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Judgement, Outcome, Verdict
 
 LARGEST = 60_000  # characters; GitHub takes 65,536 in a comment
@@ -36,7 +36,7 @@ def markdown(verdict: Verdict) -> str:
     lines = [
         f"<!-- lico-bench {escape(verdict.title)} -->",
         f"### {_SIGNS[verdict.outcome]} lico-bench {escape(verdict.title)}: "
-        f"{wording.outcome_word(verdict.outcome)}",
+        f"{formatting.outcome_word(verdict.outcome)}",
         "",
         escape(verdict.sentence),
     ]
@@ -73,11 +73,11 @@ def _section(title: str, found: tuple[Judgement, ...], room: int, *, is_open: bo
 
 
 def _row(judgement: Judgement) -> str:
-    score = f"{wording.where(judgement)}: {wording.what(judgement)}"
-    cells = [escape(score), wording.means(judgement)]
+    score = f"{formatting.where(judgement)}: {formatting.what(judgement)}"
+    cells = [escape(score), formatting.means(judgement)]
     if judgement.loss_low is None:
         cells += [escape(judgement.sentence)]
     else:
-        cells += [wording.loss(judgement)]
-    cells += [wording.margin(judgement), escape(wording.basis(judgement))]
+        cells += [formatting.loss(judgement)]
+    cells += [formatting.margin(judgement), escape(formatting.basis(judgement))]
     return f"| {' | '.join(cells)} |"

@@ -29,7 +29,7 @@ class Paired:
     """
 
     rows: pd.DataFrame
-    obstacles: dict[Score, str]
+    missing_parts: dict[Score, str]
     num_more: int
 
 
@@ -47,25 +47,25 @@ def pair_rows(
         InvalidInputError: for two rows of the same score.
     """
     rules = [_rules(rows) for rows in (ours, theirs)]
-    obstacles = {
+    missing_parts = {
         score: sentence
         for score, found in rules[0].items()
         if (sentence := _differing(score, found, rules[1].get(score), first, second, is_shared))
     }
-    wanted = set(rules[0]) - set(obstacles)
+    wanted = set(rules[0]) - set(missing_parts)
     ours, theirs = (_with(rows, wanted) for rows in (ours, theirs))
     if is_shared:
         places = ours[list(_PLACE)].merge(theirs[list(_PLACE)])
         lost = wanted - set(_scores(places.drop_duplicates(list(SCORE))))
-        obstacles |= {score: f"{_what(score)}: no seed and picture in common" for score in lost}
+        missing_parts |= {score: f"{_what(score)}: no seed and picture in common" for score in lost}
         ours, theirs = ours.merge(places), theirs.merge(places)
     both = pd.concat([ours.assign(arm=FIRST), theirs.assign(arm=SECOND)], ignore_index=True)
     # The pairs of two runs have two names; what makes a pair here is the seed.
     both["pair"] = both["seed"].astype(str)
     if not both.empty:
-        obstacles |= _unpaired(both, first, second)
+        missing_parts |= _unpaired(both, first, second)
     return Paired(
-        _with(both, wanted - set(obstacles)), obstacles, len(set(rules[1]) - set(rules[0]))
+        _with(both, wanted - set(missing_parts)), missing_parts, len(set(rules[1]) - set(rules[0]))
     )
 
 
@@ -105,11 +105,11 @@ def _differing(
         "higher_is_better", first.facts.direction(metric)
     ):
         return f"{_what(score)}: the two runs do not agree on whether higher is better"
-    pictures = first.pictures.get(dataset), second.pictures.get(dataset)
-    if not is_shared and None not in pictures and pictures[0] != pictures[1]:
+    prints = first.image_fingerprints.get(dataset), second.image_fingerprints.get(dataset)
+    if not is_shared and None not in prints and prints[0] != prints[1]:
         return (
-            f"{dataset}: {first.name} and {second.name} saw different data ({pictures[0]}, "
-            f"{pictures[1]}); score both on the same, or compare what both have with --shared"
+            f"{dataset}: {first.name} and {second.name} saw different data ({prints[0]}, "
+            f"{prints[1]}); score both on the same, or compare what both have with --shared"
         )
     return ""
 
@@ -135,21 +135,21 @@ def _present(grid: Grid, arm: str, column: int) -> NDArray[np.bool_]:
 def _counts(
     grid: Grid, ours: NDArray[np.bool_], theirs: NDArray[np.bool_], first: Side, second: Side
 ) -> str:
-    told = []
+    message = []
     for what, axis, names in (("seeds", 1, grid.seeds), ("pictures", 0, grid.image_ids)):
         has = [side.any(axis) for side in (ours, theirs)]
         if (has[0] != has[1]).any():
             lone = [int((has[k] & ~has[1 - k]).sum()) for k in (0, 1)]
             place = int((has[0] != has[1]).argmax())
-            told.append(
+            message.append(
                 f"{int((has[0] & has[1]).sum())} {what} in both, {lone[0]} in {first.name} alone, "
                 f"{lone[1]} in {second.name} alone (first: '{names[place]}')"
             )
-    if not told:
-        told = [
+    if not message:
+        message = [
             f"{int((ours != theirs).sum())} pictures have a score at some seeds on one side only"
         ]
-    return f"{'; '.join(told)}; score both alike, or compare what both have with --shared"
+    return f"{'; '.join(message)}; score both alike, or compare what both have with --shared"
 
 
 def _with(rows: pd.DataFrame, wanted: set[Score]) -> pd.DataFrame:

@@ -20,9 +20,9 @@ from lico_bench.store import write_bytes
 
 KEY_COLUMNS = ("dataset", "backbone", "labels", "arm", "method", "metric")
 NUMBER_COLUMNS = ("mean", "image_error", "seed_spread", "margin", "num_images", "num_seeds")
-PICTURES = "pictures"  # references of before have no such column, and are not asked for it
+IMAGES = "pictures"  # references of before have no such column, and are not asked for it
 REFERENCE_COLUMNS = (
-    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, PICTURES,
+    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, IMAGES,
 )  # fmt: skip
 
 WRITTEN_DIGITS = 6
@@ -108,7 +108,7 @@ def means_of(scores: Any) -> pd.DataFrame:
         str(dataset): content_key(sorted(part["image_id"].astype(str)))
         for dataset, part in ids.groupby("dataset", observed=True)
     }
-    return means.assign(**{PICTURES: [digests[str(name)] for name in means["dataset"]]})
+    return means.assign(**{IMAGES: [digests[str(name)] for name in means["dataset"]]})
 
 
 def with_parts(means: pd.DataFrame) -> pd.DataFrame:
@@ -160,8 +160,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    if PICTURES not in frame.columns:
-        frame = frame.assign(**{PICTURES: ""})
+    if IMAGES not in frame.columns:
+        frame = frame.assign(**{IMAGES: ""})
     missing = [column for column in REFERENCE_COLUMNS if column not in frame.columns]
     if missing:
         raise BrokenFileError(
@@ -175,7 +175,7 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         numbers = _numbers(frame, column, name)
         frame[column] = numbers.astype(int) if column.startswith("num_") else numbers
     frame["higher_is_better"] = [_truth(value, name) for value in frame["higher_is_better"]]
-    for column in (*KEY_COLUMNS, "source", "protocol", PICTURES):
+    for column in (*KEY_COLUMNS, "source", "protocol", IMAGES):
         frame[column] = frame[column].astype(str)
         odd = [text for text in frame[column].unique() if not (is_name(text) or text == "")]
         if odd:

@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lico_bench.gate import wording
-from lico_bench.gate.judgement import GRAVEST_FIRST, Outcome, Verdict
+from lico_bench.gate import formatting
+from lico_bench.gate.judgement import WORST_FIRST, Outcome, Verdict
 from lico_bench.gate.update import Update
 
 MOST_ROWS = 24  # with more, scores that are well are only counted
@@ -31,12 +31,12 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     table.add_column("Why", ratio=5, overflow="fold")
     table.add_column("Rests on", ratio=2, overflow="fold")
     is_long = len(verdict.judgements) > MOST_ROWS
-    for judgement in verdict.those(*(_NOT_WELL if is_long else GRAVEST_FIRST)):
+    for judgement in verdict.those(*(_NOT_WELL if is_long else WORST_FIRST)):
         table.add_row(
-            escape(f"{wording.where(judgement)}: {wording.what(judgement)}"),
-            f"[{_STYLES[judgement.outcome]}]{wording.outcome_word(judgement.outcome)}[/]",
+            escape(f"{formatting.where(judgement)}: {formatting.what(judgement)}"),
+            f"[{_STYLES[judgement.outcome]}]{formatting.outcome_word(judgement.outcome)}[/]",
             escape(judgement.sentence),
-            escape(wording.basis(judgement)),
+            escape(formatting.basis(judgement)),
         )
     lines = [Text(f"Note: {note}") for note in verdict.notes]
     if not is_long:

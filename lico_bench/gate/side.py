@@ -12,7 +12,7 @@ from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.stats import as_frame
 from lico_bench.store import read_run
-from lico_bench.store.whereabouts import split_side
+from lico_bench.store.run_location import split_side
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Side:
         name: for sentences, the folder.
         rows: `records.ROW_COLUMNS`.
         facts: of its metrics and methods.
-        pictures: fingerprint of each dataset; empty where there is no manifest.
+        image_fingerprints: fingerprint of each dataset; empty where there is no manifest.
         arm: the one that is meant; None for all.
     """
 
     name: str
     rows: pd.DataFrame
     facts: RunFacts
-    pictures: Mapping[str, str] = field(default_factory=dict)
+    image_fingerprints: Mapping[str, str] = field(default_factory=dict)
     arm: str | None = None
 
     @classmethod
@@ -42,11 +42,11 @@ class Side:
             InvalidInputError: for rows that cannot be scores.
         """
         manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-        pictures = {
+        images = {
             dataset: str(facts.get("fingerprint", ""))
             for dataset, facts in manifest.get("datasets", {}).items()
         }
-        side = cls(name, as_frame(scores), RunFacts.of(scores), pictures, arm)
+        side = cls(name, as_frame(scores), RunFacts.of(scores), images, arm)
         if arm is not None and arm not in side.arms:
             raise UnknownNameError.of(f"arm in {name}", arm, side.arms)
         return side

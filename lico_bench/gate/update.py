@@ -12,8 +12,8 @@ import pandas as pd
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.gate.facts import RunFacts
 from lico_bench.gate.reference import (
+    IMAGES,
     KEY_COLUMNS,
-    PICTURES,
     REFERENCE_COLUMNS,
     WRITTEN_DIGITS,
     facts_of,
@@ -25,7 +25,7 @@ from lico_bench.gate.reference import (
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.uncertainty import default_margin
 
-_ALSO = ("source", "protocol", "num_images", "num_seeds", PICTURES)
+_ALSO = ("source", "protocol", "num_images", "num_seeds", IMAGES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def update_reference(
     new = new.reset_index(drop=True)
     store_reference(new, path)
     changes, sentence = _compare(old, new)
-    return Update(new, changes, sentence, (*notes, *_toothless(new, RunFacts.of(scores))))
+    return Update(new, changes, sentence, (*notes, *_powerless(new, RunFacts.of(scores))))
 
 
 def _old(path: Path) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
@@ -132,15 +132,15 @@ def _compare(old: pd.DataFrame | None, new: pd.DataFrame) -> tuple[tuple[Change,
 def _moved(old: pd.Series[Any], new: pd.Series[Any]) -> Change:
     step = float(new["mean"]) - float(old["mean"])
     is_better = (step > 0) == bool(new["higher_is_better"])
-    told = "the mean is the same"
+    message = "the mean is the same"
     if round(step, WRITTEN_DIGITS):
-        told = f"{step:+.4f}, {'better' if is_better else 'worse'}"
+        message = f"{step:+.4f}, {'better' if is_better else 'worse'}"
     also = (
         [f"margin {old['margin']:.3f} → {new['margin']:.3f}"] if _apart(old, new, "margin") else []
     )
     also += [f"{name} {old[name]} → {new[name]}" for name in _ALSO
              if str(old[name]) != str(new[name])]  # fmt: skip
-    return Change(_name(new), f"{old['mean']:.4f}", f"{new['mean']:.4f}", told, "; ".join(also))
+    return Change(_name(new), f"{old['mean']:.4f}", f"{new['mean']:.4f}", message, "; ".join(also))
 
 
 def _differs(old: pd.Series[Any], new: pd.Series[Any]) -> bool:
@@ -159,7 +159,7 @@ def _apart(old: pd.Series[Any], new: pd.Series[Any], name: str) -> bool:
     return round(was, WRITTEN_DIGITS) != round(now, WRITTEN_DIGITS)
 
 
-def _toothless(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
+def _powerless(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
     """A sentence on scores whose margin is as wide as all that they can lose."""
     count = 0
     for _, row in frame.iterrows():

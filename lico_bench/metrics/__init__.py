@@ -12,10 +12,10 @@ from lico_bench.registry import at_first_use
 if TYPE_CHECKING:
     from lico_bench.metrics.metric import (
         METRICS,
-        Effort,
-        Evidence,
         Explainer,
         Metric,
+        MetricCost,
+        MetricInputs,
         resolve_metric,
     )
     from lico_bench.metrics.perturbation import (
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Curves": "perturbation",
-    "Effort": "metric",
-    "Evidence": "metric",
+    "MetricCost": "metric",
+    "MetricInputs": "metric",
     "Explainer": "metric",
     "METRICS": "metric",
     "Metric": "metric",
@@ -46,10 +46,10 @@ __all__ = [
     "METRICS",
     "PROTOCOLS",
     "Curves",
-    "Effort",
-    "Evidence",
     "Explainer",
     "Metric",
+    "MetricCost",
+    "MetricInputs",
     "area_under",
     "deletion_curve",
     "perturbation_curves",

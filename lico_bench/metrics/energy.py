@@ -21,21 +21,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
 
-def energy_pointing_game(evidence: Evidence) -> Tensor:
+def energy_pointing_game(inputs: MetricInputs) -> Tensor:
     """Share of the map's positive mass that lies on the region, (N,) in [0, 1].
 
     Source: Wang et al., CVPR Workshops 2020 (Score-CAM), with boxes.
     Differs: a map without positive values scores the area prior.
     """
-    regions = evidence.known_regions
-    return _share_inside(evidence.maps.clamp_min(0), regions)
+    regions = inputs.known_regions
+    return _share_inside(inputs.maps.clamp_min(0), regions)
 
 
-def segmentation_content_heatmap(evidence: Evidence) -> Tensor:
+def segmentation_content_heatmap(inputs: MetricInputs) -> Tensor:
     """Share of the map's mass on the region, negative values included, (N,) in [0, 1].
 
     Source: Bartak et al., TMLR 10/2024 (SCH), with masks of ImageNet-S50.
@@ -43,21 +43,21 @@ def segmentation_content_heatmap(evidence: Evidence) -> Tensor:
     depend on its scale; the ratio of a map with negative values is kept in [0, 1]; a map whose sum
     is not positive scores the area prior.
     """
-    return _share_inside(evidence.maps, evidence.known_regions).clamp(0, 1)
+    return _share_inside(inputs.maps, inputs.known_regions).clamp(0, 1)
 
 
-def area_prior(evidence: Evidence) -> Tensor:
+def area_prior(inputs: MetricInputs) -> Tensor:
     """Share of the picture that the region covers, (N,) in [0, 1]."""
-    regions = evidence.known_regions
+    regions = inputs.known_regions
     return _unless_empty(regions.flatten(1).float().mean(1), regions)
 
 
-def energy_lift(evidence: Evidence) -> Tensor:
+def energy_lift(inputs: MetricInputs) -> Tensor:
     """How many times more of the map lies on the region than of a uniform map, (N,) >= 0."""
-    return energy_pointing_game(evidence) / area_prior(evidence)
+    return energy_pointing_game(inputs) / area_prior(inputs)
 
 
-def soft_iou(evidence: Evidence) -> Tensor:
+def soft_iou(inputs: MetricInputs) -> Tensor:
     """Intersection over union with the map as a soft mask, (N,) in [0, 1].
 
     The map's positive part is divided by its maximum. A constant map is the whole picture and
@@ -66,8 +66,8 @@ def soft_iou(evidence: Evidence) -> Tensor:
     Source: Fletcher et al., TMLR 06/2024, `evaluate_iou.py`, masks of PartImageNet.
     Differs: divided by the maximum without taking the minimum off, which for a rectified map is 0.
     """
-    regions = evidence.known_regions.float().flatten(1)
-    maps = evidence.maps.clamp_min(0).flatten(1)
+    regions = inputs.known_regions.float().flatten(1)
+    maps = inputs.maps.clamp_min(0).flatten(1)
     peak = maps.amax(1, keepdim=True)
     maps = maps / torch.where(peak > 0, peak, 1)
     inside = (maps * regions).sum(1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.map_facts import is_flat
 from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
@@ -23,7 +23,7 @@ DRAWS = 5  # area, aspect, vertical place, horizontal place, flip
 
 
 def salience_equivariance(
-    evidence: Evidence,
+    inputs: MetricInputs,
     *,
     num_crops: int = NUM_CROPS,
     min_area: float = 0.08,
@@ -45,7 +45,7 @@ def salience_equivariance(
         follows nothing and counts 0 for its crop.
 
     Raises:
-        InvalidInputError: for rules that make no crop, or evidence that cannot explain anew.
+        InvalidInputError: for rules that make no crop, or inputs that cannot explain anew.
 
     Source: Bartak et al., TMLR 10/2024.
     Differs: crops are drawn once per picture, by its id, and are the same for every model and
@@ -59,22 +59,22 @@ def salience_equivariance(
             "ses: expected 0 < min_area <= max_area <= 1, max_aspect >= 1 and flips in [0, 1], "
             f"got {min_area}, {max_area}, {max_aspect} and {flips}"
         )
-    images, maps = evidence.images, evidence.maps
-    draws = torch.stack([_draws(evidence, row, num_crops) for row in range(len(images))])
+    images, maps = inputs.images, inputs.maps
+    draws = torch.stack([_draws(inputs, row, num_crops) for row in range(len(images))])
     total = torch.zeros(len(images), device=maps.device)
     for crop in draws.unbind(1):
         theta = _affine(
             crop, images.shape[2:], area=(min_area, max_area), max_aspect=max_aspect, flips=flips
         )
         moved = _transform(maps[:, None], theta)[:, 0]
-        anew = evidence.explain(_transform(images, theta).clamp(0, 1), evidence.targets).to(maps)
+        anew = inputs.explain(_transform(images, theta).clamp(0, 1), inputs.targets).to(maps)
         total += torch.where(is_flat(maps) | is_flat(anew), 0, _cosine(moved, anew))
     return total / num_crops
 
 
-def _draws(evidence: Evidence, row: int, num_crops: int) -> Tensor:
+def _draws(inputs: MetricInputs, row: int, num_crops: int) -> Tensor:
     """(num_crops, DRAWS) in [0, 1); the first crops do not depend on how many follow."""
-    rng = make_generator(evidence.seed, f"ses:{evidence.key(row)}")
+    rng = make_generator(inputs.seed, f"ses:{inputs.key(row)}")
     return torch.rand(num_crops, DRAWS, generator=rng)
 
 
@@ -102,10 +102,10 @@ def _affine(
     return theta
 
 
-def _transform(pictures: Tensor, theta: Tensor) -> Tensor:
+def _transform(images: Tensor, theta: Tensor) -> Tensor:
     """Pictures (N, C, H, W) sampled where `theta` says."""
-    grid = functional.affine_grid(theta.to(pictures), list(pictures.shape), align_corners=False)
-    return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _cosine(first: Tensor, second: Tensor) -> Tensor:
@@ -121,9 +121,9 @@ def _unit(rows: Tensor) -> Tensor:
     return rows / torch.where(length > 0, length, 1)
 
 
-def _effort(_protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object) -> Effort:
+def _cost(_protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object) -> MetricCost:
     """A map for each crop."""
-    return Effort(explains=num_crops)
+    return MetricCost(explains=num_crops)
 
 
 METRICS.add(
@@ -145,6 +145,6 @@ METRICS.add(
             ),
         ),
         salience_equivariance,
-        effort=_effort,
+        cost=_cost,
     ),
 )

@@ -109,7 +109,7 @@ class Imputer:
             )
         iterations = torch.zeros_like(num_kept)
         converged = torch.ones_like(num_kept, dtype=torch.bool)
-        order = _by_effort(keep)
+        order = _by_cost(keep)
         order = order[~is_empty[order] & (num_kept[order] < keep[0].numel())]
         parts = _even_parts(order, images)
         if parts:
@@ -155,7 +155,7 @@ def _for_each(work: Callable[[Tensor], None], parts: list[Tensor]) -> None:
         torch.set_num_threads(threads)  # the number that later threads start with
 
 
-def _by_effort(keep: Tensor) -> Tensor:
+def _by_cost(keep: Tensor) -> Tensor:
     """Numbers of the pictures, those with few wide holes first.
 
     Pictures of like effort share a part, which runs until its slowest column is done.
@@ -244,20 +244,20 @@ class _Problem:
         """Take up the pictures number `part`; the residual is that of zeros on removed pixels."""
         inner = _inner(self.direction)
         torch.index_select(images, 0, part, out=self.staged)
-        self._by_picture(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
+        self._by_image(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
         # A known pixel under a bump holds it down: its energy is added to that of the free bump.
         torch.sub(1, self.removed, out=inner)
         torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
         for level in self.levels:
             torch.add(level.restrict(), BUMP_ENERGY, out=level.inverse_energy).reciprocal_()
-        self._by_picture(inner).copy_(self.staged.permute(2, 3, 0, 1))
+        self._by_image(inner).copy_(self.staged.permute(2, 3, 0, 1))
         inner.addcmul_(inner, self.removed, value=-1)
         torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
         self.found.zero_()
 
     def store(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
         """Write the pictures back with their removed pixels filled in."""
-        found = self._by_picture(self.found).permute(2, 3, 0, 1)
+        found = self._by_image(self.found).permute(2, 3, 0, 1)
         torch.where(keep[part][:, None], self.staged, found, out=self.staged)
         images.index_copy_(0, part, self.staged)
 
@@ -287,7 +287,7 @@ class _Problem:
         """Inner product of each column, (columns,)."""
         return torch.mul(first, second, out=self._products).sum((0, 1))
 
-    def _by_picture(self, columns: Tensor) -> Tensor:
+    def _by_image(self, columns: Tensor) -> Tensor:
         return columns.view(*columns.shape[:2], *self.shape[:2])
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Curves, Effort, Evidence, Metric, area_under
+from lico_bench.metrics import METRICS, Curves, Metric, MetricCost, MetricInputs, area_under
 from lico_bench.records import MetricSpec, Protocol
 
 RISE = "Petsiuk et al., BMVC 2018"
@@ -19,62 +19,62 @@ BRITTLE = (
 MIN_CONTRAST = 0.1  # of probability between the whole and the emptied picture
 
 
-def insertion(evidence: Evidence) -> Tensor:
+def insertion(inputs: MetricInputs) -> Tensor:
     """Area under the insertion curve, (N,) in [0, 1]."""
-    return evidence.curves.insertion_auc
+    return inputs.curves.insertion_auc
 
 
-def deletion(evidence: Evidence) -> Tensor:
+def deletion(inputs: MetricInputs) -> Tensor:
     """Area under the deletion curve, (N,) in [0, 1]."""
-    return evidence.curves.deletion_auc
+    return inputs.curves.deletion_auc
 
 
-def overall(evidence: Evidence) -> Tensor:
+def overall(inputs: MetricInputs) -> Tensor:
     """Insertion minus deletion, (N,) in [-1, 1]."""
-    return evidence.curves.insertion_auc - evidence.curves.deletion_auc
+    return inputs.curves.insertion_auc - inputs.curves.deletion_auc
 
 
-def insertion_lerf(evidence: Evidence) -> Tensor:
+def insertion_lerf(inputs: MetricInputs) -> Tensor:
     """Area under the insertion curve, least salient pixels first, (N,) in [0, 1]."""
-    return evidence.least_first.insertion_auc
+    return inputs.least_first.insertion_auc
 
 
-def deletion_lerf(evidence: Evidence) -> Tensor:
+def deletion_lerf(inputs: MetricInputs) -> Tensor:
     """Area under the deletion curve, least salient pixels first, (N,) in [0, 1]."""
-    return evidence.least_first.deletion_auc
+    return inputs.least_first.deletion_auc
 
 
-def deletion_gap(evidence: Evidence) -> Tensor:
+def deletion_gap(inputs: MetricInputs) -> Tensor:
     """Area between deletion with the least and with the most salient pixels first, in [-1, 1]."""
-    return evidence.least_first.deletion_auc - evidence.curves.deletion_auc
+    return inputs.least_first.deletion_auc - inputs.curves.deletion_auc
 
 
-def insertion_normalised(evidence: Evidence) -> Tensor:
+def insertion_normalised(inputs: MetricInputs) -> Tensor:
     """Area of the insertion curve rescaled to 0 at the blurred and 1 at the whole picture, (N,).
 
     NaN where the two differ by less than 0.1 in probability: nothing is told by such a curve.
     """
-    curves = evidence.curves
-    return _rescaled_area(evidence, curves.insertion, curves.insertion[:, 0], curves)
+    curves = inputs.curves
+    return _rescaled_area(inputs, curves.insertion, curves.insertion[:, 0], curves)
 
 
-def deletion_normalised(evidence: Evidence) -> Tensor:
+def deletion_normalised(inputs: MetricInputs) -> Tensor:
     """Area of the deletion curve rescaled to 1 at the whole and 0 at the emptied picture, (N,).
 
     NaN where the two differ by less than 0.1 in probability.
     """
-    curves = evidence.curves
-    return _rescaled_area(evidence, curves.deletion, curves.deletion[:, -1], curves)
+    curves = inputs.curves
+    return _rescaled_area(inputs, curves.deletion, curves.deletion[:, -1], curves)
 
 
-def overall_normalised(evidence: Evidence) -> Tensor:
+def overall_normalised(inputs: MetricInputs) -> Tensor:
     """Rescaled insertion minus rescaled deletion, (N,); NaN where one of them is."""
-    return insertion_normalised(evidence) - deletion_normalised(evidence)
+    return insertion_normalised(inputs) - deletion_normalised(inputs)
 
 
-def value_at(evidence: Evidence, *, curve: str, percent: int) -> Tensor:
+def value_at(inputs: MetricInputs, *, curve: str, percent: int) -> Tensor:
     """Probability with `percent` % of the pixels changed, between points on a line, (N,)."""
-    curves = evidence.curves
+    curves = inputs.curves
     values: Tensor = getattr(curves, curve)
     share = torch.tensor(percent / 100, dtype=curves.fractions.dtype)
     right = int(torch.searchsorted(curves.fractions, share).clamp(1, len(curves.fractions) - 1))
@@ -84,22 +84,22 @@ def value_at(evidence: Evidence, *, curve: str, percent: int) -> Tensor:
     return torch.lerp(values[:, left], values[:, right], weight)
 
 
-def _rescaled_area(evidence: Evidence, curve: Tensor, empty: Tensor, curves: Curves) -> Tensor:
+def _rescaled_area(inputs: MetricInputs, curve: Tensor, empty: Tensor, curves: Curves) -> Tensor:
     contrast = curves.deletion[:, 0] - empty
-    area = area_under(curve, curves.fractions, rule=evidence.protocol.area)
+    area = area_under(curve, curves.fractions, rule=inputs.protocol.area)
     # The area of a constant 1 is not 1 under every rule.
-    unit = area_under(torch.ones_like(curve), curves.fractions, rule=evidence.protocol.area)
+    unit = area_under(torch.ones_like(curve), curves.fractions, rule=inputs.protocol.area)
     return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit) / contrast, torch.nan)
 
 
-def curves_effort(_protocol: Protocol, **_rules: object) -> Effort:
+def curves_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
     """Both curves, shared by all that is read off them."""
-    return Effort("curves", curves=2)
+    return MetricCost("curves", curves=2)
 
 
-def least_first_effort(_protocol: Protocol, **_rules: object) -> Effort:
+def least_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
     """Both curves once more."""
-    return Effort("least_first", curves=2)
+    return MetricCost("least_first", curves=2)
 
 
 def _add(
@@ -110,7 +110,7 @@ def _add(
     is_better: bool | None,
     bounds: tuple[float | None, float | None] = (0.0, 1.0),
     source: str = RISE,
-    effort: Callable[..., Effort] = curves_effort,
+    cost: Callable[..., MetricCost] = curves_cost,
     unit: str = "probability",
 ) -> None:
     spec = MetricSpec(
@@ -124,7 +124,7 @@ def _add(
         cost="forwards",
         pitfalls=BRITTLE,
     )
-    METRICS.add(name, Metric(spec, compute, effort=effort))
+    METRICS.add(name, Metric(spec, compute, cost=cost))
 
 
 _add("insertion", "Insertion", insertion, is_better=True)
@@ -136,15 +136,15 @@ _add(
 _LERF = "Samek et al., TNNLS 2017 (least relevant first)"
 _add(
     "insertion_lerf", "Insertion, least first", insertion_lerf, is_better=False, source=_LERF,
-    effort=least_first_effort,
+    cost=least_first_cost,
 )  # fmt: skip
 _add(
     "deletion_lerf", "Deletion, least first", deletion_lerf, is_better=True, source=_LERF,
-    effort=least_first_effort,
+    cost=least_first_cost,
 )  # fmt: skip
 _add(
     "deletion_gap", "Deletion, gap", deletion_gap, is_better=True, bounds=(-1.0, 1.0), source=_LERF,
-    effort=least_first_effort,
+    cost=least_first_cost,
 )  # fmt: skip
 for _name, _title, _compute, _is_better in (
     ("insertion_normalised", "Insertion, normalised", insertion_normalised, True),

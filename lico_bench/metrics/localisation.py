@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Evidence, Metric, pointing_game
+from lico_bench.metrics import METRICS, Metric, MetricInputs, pointing_game
 from lico_bench.records import MetricSpec
 
 # The published 15 px are 2 % of a 640 px side and half of a 32 px one; this is their share at 224.
@@ -16,22 +16,24 @@ TOLERANCE_FRAC = 15 / 224
 TOLERANCE_PX = 15.0
 
 
-def relative_pointing_game(evidence: Evidence, *, tolerance_frac: float = TOLERANCE_FRAC) -> Tensor:
+def relative_pointing_game(
+    inputs: MetricInputs, *, tolerance_frac: float = TOLERANCE_FRAC
+) -> Tensor:
     """Hits with a tolerance of 15 / 224 of the shorter side, (N,)."""
-    shorter = min(evidence.maps.shape[1:])
-    return _hits(evidence, tolerance_frac * shorter)
+    shorter = min(inputs.maps.shape[1:])
+    return _hits(inputs, tolerance_frac * shorter)
 
 
-def absolute_pointing_game(evidence: Evidence, *, tolerance_px: float = TOLERANCE_PX) -> Tensor:
+def absolute_pointing_game(inputs: MetricInputs, *, tolerance_px: float = TOLERANCE_PX) -> Tensor:
     """Hits with a tolerance in pixels of the picture as the model sees it, (N,).
 
     Differs: the source enlarges the map to the stored picture's size first, where 15 px are less.
     """
-    return _hits(evidence, tolerance_px)
+    return _hits(inputs, tolerance_px)
 
 
-def _hits(evidence: Evidence, tolerance_px: float) -> Tensor:
-    return pointing_game(evidence.maps, evidence.known_regions, tolerance_px=tolerance_px)
+def _hits(inputs: MetricInputs, tolerance_px: float) -> Tensor:
+    return pointing_game(inputs.maps, inputs.known_regions, tolerance_px=tolerance_px)
 
 
 COARSE = "only the peak counts; peaks that several pixels share, and flat maps, miss"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
 
@@ -15,17 +15,17 @@ def is_flat(maps: Tensor) -> Tensor:
     return flat.amax(1) == flat.amin(1)
 
 
-def flat_map(evidence: Evidence) -> Tensor:
+def flat_map(inputs: MetricInputs) -> Tensor:
     """1 where every value of the map is the same, which ranks nothing, else 0; (N,)."""
-    return is_flat(evidence.maps).float()
+    return is_flat(inputs.maps).float()
 
 
-def tied_ranks(evidence: Evidence) -> Tensor:
+def tied_ranks(inputs: MetricInputs) -> Tensor:
     """Share of the pixels whose value occurs more than once in the map, (N,) in [0, 1].
 
     Their order is the protocol's tie rule and not the method's.
     """
-    values = evidence.maps.flatten(1).sort(dim=1).values
+    values = inputs.maps.flatten(1).sort(dim=1).values
     is_same = values[:, 1:] == values[:, :-1]
     border = torch.zeros_like(is_same[:, :1])
     is_tied = torch.cat([is_same, border], 1) | torch.cat([border, is_same], 1)

@@ -1,6 +1,6 @@
 """What a metric looks at, what it costs, and the registry of all metrics.
 
-A metric is a function of `Evidence`: one batch of pictures, their maps, and what can be made of
+A metric is a function of `MetricInputs`: one batch of pictures, their maps, and what can be made of
 them. What is costly (the perturbation curves) is made once and shared. The keyword-only parameters
 of its function are its rules: their values make the protocol id that travels with each row, and
 `road(noise=0)` names a metric with another value than its default.
@@ -31,7 +31,7 @@ Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Evidence:
+class MetricInputs:
     """What a metric may look at, for N pictures and one saliency method.
 
     Attributes:
@@ -76,7 +76,7 @@ class Evidence:
         if self.predicted is None:
             raise InvalidInputError(
                 f"protocol {self.protocol.name} follows the predicted class; "
-                "pass predicted= to Evidence"
+                "pass predicted= to MetricInputs"
             )
         return self.predicted
 
@@ -102,13 +102,13 @@ class Evidence:
         """Maps of other pictures, or by another network, with the same method.
 
         Raises:
-            InvalidInputError: if the evidence was made from maps alone.
+            InvalidInputError: if the inputs was made from maps alone.
         """
         model = network or self.network
         if self.explainer is None or model is None:
             raise InvalidInputError(
                 "this metric makes maps anew and needs the model and the method, not maps alone; "
-                "pass network= and explainer= to Evidence"
+                "pass network= and explainer= to MetricInputs"
             )
         return self.explainer(model, images, targets)
 
@@ -131,7 +131,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Effort:
+class MetricCost:
     """What one picture costs beyond its stored map.
 
     Attributes:
@@ -147,9 +147,9 @@ class Effort:
     curves: int = 0
 
 
-def no_effort(_protocol: Protocol, **_rules: object) -> Effort:
+def no_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
     """A look at what is there."""
-    return Effort()
+    return MetricCost()
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Metric:
     """A spec and the function that computes it, (N,) with NaN for skipped pictures.
 
     Attributes:
-        compute: (evidence, **rules) -> (N,); rules are keyword-only with defaults.
+        compute: (inputs, **rules) -> (N,); rules are keyword-only with defaults.
         version: raised when the function computes another number under the same rules.
         effort: (protocol, **rules) -> what one picture costs beyond its stored map; what metrics
             share is counted once.
@@ -166,7 +166,7 @@ class Metric:
     spec: MetricSpec
     compute: Callable[..., Tensor]
     version: int = 1
-    effort: Callable[..., Effort] = no_effort
+    cost: Callable[..., MetricCost] = no_cost
 
     @property
     def protocol(self) -> str | None:
@@ -197,12 +197,12 @@ def resolve_metric(text: str) -> Metric:
     check_options(f"metric '{name}'", entry.compute, options)
     spec = entry.spec
     if options:
-        told = format_call("", options).strip("()")
-        spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({told})")
+        message = format_call("", options).strip("()")
+        spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({message})")
         entry = replace(
             entry,
             spec=spec,
             compute=partial(entry.compute, **options),
-            effort=partial(entry.effort, **options),
+            cost=partial(entry.cost, **options),
         )
     return replace(entry, spec=replace(spec, protocol=entry.protocol))

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
 TOP_SHARE = 1000 / 224**2  # the published 1,000 pixels of a 224 px picture
 
 
-def rank_accuracy(evidence: Evidence) -> Tensor:
+def rank_accuracy(inputs: MetricInputs) -> Tensor:
     """Share of the first K pixels that lie on a region of K pixels, (N,) in [0, 1].
 
     NaN where the region is empty.
@@ -28,11 +28,11 @@ def rank_accuracy(evidence: Evidence) -> Tensor:
     Source: Arras et al., Information Fusion 2022 (CLEVR-XAI), relevance rank accuracy.
     Differs: equal values count in the mean over their orders.
     """
-    regions = evidence.known_regions.flatten(1)
-    return _hit_share(evidence.maps.flatten(1), regions, regions.sum(1))
+    regions = inputs.known_regions.flatten(1)
+    return _hit_share(inputs.maps.flatten(1), regions, regions.sum(1))
 
 
-def top_k(evidence: Evidence, *, top_share: float = TOP_SHARE) -> Tensor:
+def top_k(inputs: MetricInputs, *, top_share: float = TOP_SHARE) -> Tensor:
     """Share of a map's first pixels, 2 % of them, that lie on the region, (N,) in [0, 1].
 
     NaN where the region is empty.
@@ -43,9 +43,9 @@ def top_k(evidence: Evidence, *, top_share: float = TOP_SHARE) -> Tensor:
     """
     if not 0 < top_share <= 1:
         raise InvalidInputError(f"top_k: expected a top_share in (0, 1], got {top_share}")
-    regions = evidence.known_regions.flatten(1)
+    regions = inputs.known_regions.flatten(1)
     taken = max(1, round(top_share * regions.shape[1]))
-    return _hit_share(evidence.maps.flatten(1), regions, torch.full_like(regions.sum(1), taken))
+    return _hit_share(inputs.maps.flatten(1), regions, torch.full_like(regions.sum(1), taken))
 
 
 def _hit_share(values: Tensor, regions: Tensor, taken: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice, check_images, check_maps, check_targets
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.insertion_start import insertion_start
+from lico_bench.metrics.insertion_baseline import insertion_baseline
 from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import (
     Forwards,
@@ -250,7 +250,7 @@ class _Scorer:
 
     def insertion(self, *, whole: Tensor) -> Tensor:
         """(N, K + 1) on the device; `whole` are the scores (N,) of the unchanged pictures."""
-        start = insertion_start(self.images, self.rules, fill=self.fill)
+        start = insertion_baseline(self.images, self.rules, fill=self.fill)
         start = start.contiguous(memory_format=torch.channels_last)
         scores = self._score(changed_to=self.images, unchanged=start)
         if self._ends_whole:  # nothing deleted is everything inserted
@@ -286,10 +286,10 @@ class _Scorer:
         scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
         return scores.view(len(self.images), -1)
 
-    def _pick(self, name: str, pictures: Tensor, image: Tensor) -> Tensor:
-        if len(pictures) == 1:
-            return pictures
-        return torch.index_select(pictures, 0, image, out=self._room(name, len(image)))
+    def _pick(self, name: str, images: Tensor, image: Tensor) -> Tensor:
+        if len(images) == 1:
+            return images
+        return torch.index_select(images, 0, image, out=self._room(name, len(image)))
 
     def _room(self, name: str, count: int) -> Tensor:
         """Memory for `count` pictures, the same each time: a fresh page costs more than its use."""

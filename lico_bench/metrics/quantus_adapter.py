@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lico_bench.checks import check_choice, check_positive
-from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
 LOUD = 1e9  # the index does not depend on a map's scale
@@ -32,7 +32,7 @@ SIGNS = ("absolute", "positive")
 Array = NDArray[np.float64]
 
 
-def sparseness(evidence: Evidence, *, sign: str = "absolute") -> Tensor:
+def sparseness(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     """Gini index of the map's absolute values, (N,) in [0, 1): 0 for a flat map.
 
     With the n values in rising order, Σ_i (2 i - n - 1) a_i / (n Σ a).
@@ -40,19 +40,19 @@ def sparseness(evidence: Evidence, *, sign: str = "absolute") -> Tensor:
     Source: Chalasani et al., ICML 2020.
     """
     # Quantus adds 1e-7 to every value: 0.005 of the mass of a one-pixel map at 224 px.
-    return quantus_scores("Sparseness", LOUD * weights_of(evidence.maps, sign))
+    return quantus_scores("Sparseness", LOUD * weights_of(inputs.maps, sign))
 
 
-def complexity(evidence: Evidence, *, sign: str = "absolute") -> Tensor:
+def complexity(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     """Entropy -Σ p ln p of the map's absolute values as shares p, (N,) in [0, ln(H W)] nats.
 
     Source: Bhatt et al., IJCAI 2020.
     """
-    return quantus_scores("Complexity", weights_of(evidence.maps, sign))
+    return quantus_scores("Complexity", weights_of(inputs.maps, sign))
 
 
 def effective_complexity(
-    evidence: Evidence, *, eps: float = 0.05, sign: str = "absolute"
+    inputs: MetricInputs, *, eps: float = 0.05, sign: str = "absolute"
 ) -> Tensor:
     """Share of the pixels whose absolute value is above `eps` of the map's largest, (N,) in (0, 1].
 
@@ -61,24 +61,24 @@ def effective_complexity(
     maximum; Quantus compares with 1e-5 in whatever unit the map has.
     """
     check_positive("effective_complexity: eps", eps)
-    counted = quantus_scores("EffectiveComplexity", weights_of(evidence.maps, sign), eps=eps)
-    return counted / evidence.maps[0].numel()
+    counted = quantus_scores("EffectiveComplexity", weights_of(inputs.maps, sign), eps=eps)
+    return counted / inputs.maps[0].numel()
 
 
-def mass_accuracy(evidence: Evidence, *, sign: str = "positive") -> Tensor:
+def mass_accuracy(inputs: MetricInputs, *, sign: str = "positive") -> Tensor:
     """Share of the map's positive mass that lies on the region, (N,) in [0, 1].
 
     NaN where the region is empty; a map without positive values scores the region's area share.
 
     Source: Arras et al., Information Fusion 2022 (CLEVR-XAI), relevance mass accuracy.
     """
-    regions = evidence.known_regions.cpu()
-    weights = weights_of(evidence.maps, sign)
+    regions = inputs.known_regions.cpu()
+    weights = weights_of(inputs.maps, sign)
     is_defined = regions.flatten(1).any(1)
     return _region_scores("RelevanceMassAccuracy", weights, regions, is_defined)
 
 
-def localisation_auc(evidence: Evidence) -> Tensor:
+def localisation_auc(inputs: MetricInputs) -> Tensor:
     """Area under the ROC curve of "on the region" by the map's value, (N,) in [0, 1].
 
     The chance that a pixel on the region has a larger value than one beside it, ties half. NaN
@@ -86,8 +86,8 @@ def localisation_auc(evidence: Evidence) -> Tensor:
 
     Source: Fawcett, Pattern Recognition Letters 2006, as in Quantus.
     """
-    regions = evidence.known_regions.cpu()
-    values = evidence.maps.detach().cpu().double().numpy()
+    regions = inputs.known_regions.cpu()
+    values = inputs.maps.detach().cpu().double().numpy()
     is_defined = regions.flatten(1).any(1) & ~regions.flatten(1).all(1)
     return _region_scores("AUC", values, regions, is_defined)
 

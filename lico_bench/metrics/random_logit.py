@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.map_similarity import similarity as similarity_of
 from lico_bench.models import logits_of
 from lico_bench.models.forwards import scoring
@@ -18,7 +18,7 @@ from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
 
 
-def random_logit(evidence: Evidence, *, similarity: str = "ssim") -> Tensor:
+def random_logit(inputs: MetricInputs, *, similarity: str = "ssim") -> Tensor:
     """Similarity of the map to that of another class, drawn evenly by picture, (N,) in [-1, 1].
 
     1 where the method does not look at the class.
@@ -28,33 +28,33 @@ def random_logit(evidence: Evidence, *, similarity: str = "ssim") -> Tensor:
 
     Source: Sixt et al., ICML 2020.
     """
-    others = _other_classes(evidence)
-    found = evidence.explain(evidence.images, others).to(evidence.maps)
-    return similarity_of(evidence.maps, found, similarity)
+    others = _other_classes(inputs)
+    found = inputs.explain(inputs.images, others).to(inputs.maps)
+    return similarity_of(inputs.maps, found, similarity)
 
 
-def _other_classes(evidence: Evidence) -> Tensor:
-    network = evidence.network if evidence.network is not None else evidence.model
+def _other_classes(inputs: MetricInputs) -> Tensor:
+    network = inputs.network if inputs.network is not None else inputs.model
     with scoring(network):
-        num_classes = logits_of(network(evidence.images[:1])).shape[1]
+        num_classes = logits_of(network(inputs.images[:1])).shape[1]
     if num_classes < 2:
         raise InvalidInputError("random_logit: expected a model with at least two classes, got one")
     drawn = torch.cat(
         [
             torch.randint(
                 num_classes - 1, (1,), generator=make_generator(
-                    evidence.seed, f"random_logit:{evidence.key(row)}"
+                    inputs.seed, f"random_logit:{inputs.key(row)}"
                 )
             )
-            for row in range(len(evidence.images))
+            for row in range(len(inputs.images))
         ]
-    ).to(evidence.targets)  # fmt: skip
-    return drawn + (drawn >= evidence.targets)
+    ).to(inputs.targets)  # fmt: skip
+    return drawn + (drawn >= inputs.targets)
 
 
-def one_map(_protocol: Protocol, **_rules: object) -> Effort:
+def one_map(_protocol: Protocol, **_rules: object) -> MetricCost:
     """The map of one other class."""
-    return Effort(explains=1)
+    return MetricCost(explains=1)
 
 
 METRICS.add(
@@ -76,6 +76,6 @@ METRICS.add(
             ),
         ),
         random_logit,
-        effort=one_map,
+        cost=one_map,
     ),
 )

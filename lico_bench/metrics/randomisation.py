@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.map_similarity import similarity as similarity_of
 from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator, seeded
@@ -30,10 +30,10 @@ WHOLE = "model"  # a stage named after the network itself
 Stage = tuple[str, ...]
 
 
-def sanity_check(evidence: Evidence, *, stages: int = 8, similarity: str = "spearman") -> Tensor:
+def sanity_check(inputs: MetricInputs, *, stages: int = 8, similarity: str = "spearman") -> Tensor:
     """Size of the similarity to the map of the wholly randomised network, (N,) in [0, 1].
 
-    The whole cascade is left in `evidence.shared["cascade"]`: the names of the stages, `trained`
+    The whole cascade is left in `inputs.shared["cascade"]`: the names of the stages, `trained`
     first, and their similarities (N, stages + 1), which start at 1 and keep their sign.
 
     Args:
@@ -41,24 +41,24 @@ def sanity_check(evidence: Evidence, *, stages: int = 8, similarity: str = "spea
         similarity: `spearman` or `ssim`, see `map_similarity` also for flat maps.
 
     Raises:
-        InvalidInputError: if the evidence has no network, or one without parameters.
+        InvalidInputError: if the inputs has no network, or one without parameters.
 
     Source: Adebayo et al., NeurIPS 2018.
     Differs: neighbouring layers form a stage; a module is drawn anew as when it was built
     (`reset_parameters`; running statistics too), the same draw for every picture and arm.
     """
     check_count("stages", stages)
-    if evidence.network is None:
+    if inputs.network is None:
         raise InvalidInputError(
             "sanity_check: expected the explained network, got maps alone; "
-            "pass network= and explainer= to Evidence"
+            "pass network= and explainer= to MetricInputs"
         )
-    names, values = [UNTOUCHED], [torch.ones_like(evidence.maps[:, 0, 0])]
-    for name, network in randomised(evidence.network, stages=stages, seed=evidence.seed):
-        found = evidence.explain(evidence.images, evidence.targets, network=network)
+    names, values = [UNTOUCHED], [torch.ones_like(inputs.maps[:, 0, 0])]
+    for name, network in randomised(inputs.network, stages=stages, seed=inputs.seed):
+        found = inputs.explain(inputs.images, inputs.targets, network=network)
         names.append(name)
-        values.append(similarity_of(evidence.maps, found.to(evidence.maps), similarity))
-    evidence.shared["cascade"] = (tuple(names), torch.stack(values, 1))
+        values.append(similarity_of(inputs.maps, found.to(inputs.maps), similarity))
+    inputs.shared["cascade"] = (tuple(names), torch.stack(values, 1))
     return values[-1].abs()
 
 
@@ -142,9 +142,9 @@ def _draw_anew(module: nn.Module, *, seed: int, purpose: str) -> None:
             parameter.copy_(drawn * parameter.std(unbiased=False) + parameter.mean())
 
 
-def cascade_effort(_protocol: Protocol, *, stages: int = 8, **_rules: object) -> Effort:
+def cascade_cost(_protocol: Protocol, *, stages: int = 8, **_rules: object) -> MetricCost:
     """A map after each stage; small networks have fewer."""
-    return Effort(explains=stages)
+    return MetricCost(explains=stages)
 
 
 METRICS.add(
@@ -167,6 +167,6 @@ METRICS.add(
             ),
         ),
         sanity_check,
-        effort=cascade_effort,
+        cost=cascade_cost,
     ),
 )

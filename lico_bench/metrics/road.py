@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lico_bench.checks import check_images, check_maps, check_not_negative, check_targets
 from lico_bench.errors import ConvergenceError, InvalidInputError
-from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.imputation import Imputer
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.models import Forwards, default_micro_batch, of_target, scoring
@@ -49,7 +49,7 @@ class RoadCurves:
     forwards: int
 
 
-def road_morf(evidence: Evidence, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
+def road_morf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Mean probability of the target over the shares, most relevant pixels first, (N,).
 
     Args:
@@ -60,25 +60,25 @@ def road_morf(evidence: Evidence, *, percent: str = PERCENT, noise: float = NOIS
     Differs: probability of the explained class where the source counts correct classes, a number
     per picture; pixels go by rank; the mean over the shares stands for the curve.
     """
-    return _curves(evidence, percent, noise).most_first.mean(1)
+    return _curves(inputs, percent, noise).most_first.mean(1)
 
 
-def road_lerf(evidence: Evidence, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
+def road_lerf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Mean probability of the target over the shares, least relevant first; see `road_morf`."""
-    return _curves(evidence, percent, noise).least_first.mean(1)
+    return _curves(inputs, percent, noise).least_first.mean(1)
 
 
-def road(evidence: Evidence, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
+def road(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Half the gap between least and most relevant first, (LeRF - MoRF) / 2, in [-1/2, 1/2].
 
     Source: `ROADCombined` of pytorch-grad-cam; see `road_morf`.
     """
-    curves = _curves(evidence, percent, noise)
+    curves = _curves(inputs, percent, noise)
     return (curves.least_first.mean(1) - curves.most_first.mean(1)) / 2
 
 
 def road_curves(
-    evidence: Evidence,
+    inputs: MetricInputs,
     *,
     percent: str = PERCENT,
     noise: float = NOISE,
@@ -98,23 +98,23 @@ def road_curves(
         ConvergenceError: if an imputation did not reach its tolerance.
         OutOfMemoryError: if not even one picture fits into memory.
     """
-    images = evidence.images
+    images = inputs.images
     check_images(images)
-    check_targets(evidence.targets, num_images=len(images))
+    check_targets(inputs.targets, num_images=len(images))
     height, width = images.shape[2:]
-    check_maps(evidence.maps, num_images=len(images), size=(height, width))
+    check_maps(inputs.maps, num_images=len(images), size=(height, width))
     check_not_negative("noise", noise)
     counts = removed_px(percent, height * width)
     forwards = Forwards(
-        evidence.model, size=default_micro_batch(images) if micro_batch is None else micro_batch
+        inputs.model, size=default_micro_batch(images) if micro_batch is None else micro_batch
     )
-    states = _States(evidence, counts, noise)
-    targets, highest = evidence.targets.to(images.device), int(evidence.targets.max())
+    states = _States(inputs, counts, noise)
+    targets, highest = inputs.targets.to(images.device), int(inputs.targets.max())
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
         return of_target(logits.float().softmax(1), targets[jobs // states.per_image], highest)
 
-    with scoring(evidence.model):
+    with scoring(inputs.model):
         scores = forwards.run(
             len(images) * states.per_image, states.make, read, device=images.device
         )
@@ -144,14 +144,14 @@ def removed_px(percent: str | float, num_pixels: int) -> list[int]:
 class _States:
     """Pictures without some of their pixels; jobs run over image, share, most and least first."""
 
-    def __init__(self, evidence: Evidence, counts: list[int], noise: float) -> None:
-        self.evidence = evidence
+    def __init__(self, inputs: MetricInputs, counts: list[int], noise: float) -> None:
+        self.inputs = inputs
         self.counts = counts
         self.noise = noise
         self.per_image = 2 * len(counts)
         self.iterations = 0
         self._impute = Imputer()
-        self._ranks = rank_pixels(evidence.maps).to(evidence.images.device)
+        self._ranks = rank_pixels(inputs.maps).to(inputs.images.device)
 
     def make(self, jobs: Tensor) -> Tensor:
         """(n, 3, H, W) of the jobs (n,)."""
@@ -160,7 +160,7 @@ class _States:
         ranks = self._ranks[image]
         is_least_first = (state % 2 == 1)[:, None, None]
         kept = torch.where(is_least_first, ranks < ranks[0].numel() - count, ranks >= count)
-        filled = self._impute(self.evidence.images[image], kept)
+        filled = self._impute(self.inputs.images[image], kept)
         self.iterations = max(self.iterations, int(filled.iterations.max()))
         if not filled.converged.all():
             raise ConvergenceError(
@@ -172,29 +172,29 @@ class _States:
 
     def _noise(self, jobs: Tensor) -> Tensor:
         """(n, 3, H, W), one draw for each picture and share."""
-        images = self.evidence.images
+        images = self.inputs.images
         if self.noise == 0:
             return torch.zeros_like(images[:1])
         pairs, places = (jobs // 2).unique_consecutive(return_inverse=True)
         drawn = []
         for pair in pairs.tolist():
             row, share = divmod(pair, len(self.counts))
-            purpose = f"road:{self.evidence.key(row)}:{self.counts[share]}"
-            rng = make_generator(self.evidence.seed, purpose)
+            purpose = f"road:{self.inputs.key(row)}:{self.counts[share]}"
+            rng = make_generator(self.inputs.seed, purpose)
             drawn.append(torch.randn(images.shape[1:], generator=rng))
         return torch.stack(drawn).to(images)[places] * self.noise
 
 
-def _curves(evidence: Evidence, percent: str, noise: float) -> RoadCurves:
-    key = _effort(evidence.protocol, percent=percent, noise=noise).shared
-    if key not in evidence.shared:
-        evidence.shared[key] = road_curves(evidence, percent=percent, noise=noise)
-    return cast(RoadCurves, evidence.shared[key])
+def _curves(inputs: MetricInputs, percent: str, noise: float) -> RoadCurves:
+    key = _cost(inputs.protocol, percent=percent, noise=noise).shared
+    if key not in inputs.shared:
+        inputs.shared[key] = road_curves(inputs, percent=percent, noise=noise)
+    return cast(RoadCurves, inputs.shared[key])
 
 
-def _effort(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> Effort:
+def _cost(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> MetricCost:
     """Two forwards a share; the three metrics read the same curves."""
-    return Effort(f"road:{percent}:{noise}", forwards=2 * len(str(percent).split()))
+    return MetricCost(f"road:{percent}:{noise}", forwards=2 * len(str(percent).split()))
 
 
 PITFALLS = (
@@ -220,6 +220,6 @@ for _name, _title, _compute, _is_better, _bounds in (
                 pitfalls=PITFALLS,
             ),
             _compute,
-            effort=_effort,
+            cost=_cost,
         ),
     )

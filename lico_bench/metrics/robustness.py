@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from lico_bench.checks import check_count, check_positive
-from lico_bench.metrics import METRICS, Effort, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
 
 
-def max_sensitivity(evidence: Evidence, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+def max_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
     """Largest relative change of the map over pictures near by, (N,) >= 0.
 
     Args:
@@ -34,17 +34,17 @@ def max_sensitivity(evidence: Evidence, *, num_samples: int = 5, radius: float =
     Differs: a map of zeros that does not stay one has changed by 1, which any other map that
     becomes zero has too.
     """
-    change, _ = _neighbours(evidence, num_samples, radius)
+    change, _ = _neighbours(inputs, num_samples, radius)
     return change.amax(1)
 
 
-def avg_sensitivity(evidence: Evidence, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+def avg_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
     """Mean relative change of the map over pictures near by, (N,) >= 0; see `max_sensitivity`."""
-    change, _ = _neighbours(evidence, num_samples, radius)
+    change, _ = _neighbours(inputs, num_samples, radius)
     return change.mean(1)
 
 
-def local_lipschitz(evidence: Evidence, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+def local_lipschitz(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
     """Largest relative change of the map per Euclidean distance of the pictures, (N,) >= 0.
 
     max ‖e(x) - e(x')‖ / (‖e(x)‖ ‖x - x'‖), pictures in [0, 1]; see `max_sensitivity`.
@@ -53,39 +53,40 @@ def local_lipschitz(evidence: Evidence, *, num_samples: int = 5, radius: float =
     Differs: maps in units of ‖e(x)‖, since a map's scale is that of the logits and no property of
     its stability; Quantus takes units of the batch's maximum, another one for each batch.
     """
-    change, distance = _neighbours(evidence, num_samples, radius)
+    change, distance = _neighbours(inputs, num_samples, radius)
     return torch.where(distance > 0, change / distance, 0).amax(1)
 
 
-def neighbours_effort(_protocol: Protocol, *, num_samples: int = 5, radius: float = 0.05) -> Effort:
+def neighbours_cost(
+    _protocol: Protocol, *, num_samples: int = 5, radius: float = 0.05
+) -> MetricCost:
     """A map for each sample, shared by the three scores."""
-    return Effort(f"neighbours:{num_samples}:{radius}", explains=num_samples)
+    return MetricCost(f"neighbours:{num_samples}:{radius}", explains=num_samples)
 
 
-def _neighbours(evidence: Evidence, num_samples: int, radius: float) -> tuple[Tensor, Tensor]:
+def _neighbours(inputs: MetricInputs, num_samples: int, radius: float) -> tuple[Tensor, Tensor]:
     """Relative change of the maps and distance of the pictures, (N, num_samples) each."""
     check_count("num_samples", num_samples)
     check_positive("radius", radius)
-    key = neighbours_effort(evidence.protocol, num_samples=num_samples, radius=radius).shared
-    if key not in evidence.shared:
-        evidence.shared[key] = _explain_neighbours(evidence, num_samples, radius)
-    return cast("tuple[Tensor, Tensor]", evidence.shared[key])
+    key = neighbours_cost(inputs.protocol, num_samples=num_samples, radius=radius).shared
+    if key not in inputs.shared:
+        inputs.shared[key] = _explain_neighbours(inputs, num_samples, radius)
+    return cast("tuple[Tensor, Tensor]", inputs.shared[key])
 
 
 def _explain_neighbours(
-    evidence: Evidence, num_samples: int, radius: float
+    inputs: MetricInputs, num_samples: int, radius: float
 ) -> tuple[Tensor, Tensor]:
-    images, maps = evidence.images, evidence.maps.flatten(1)
+    images, maps = inputs.images, inputs.maps.flatten(1)
     generators = [
-        make_generator(evidence.seed, f"neighbours:{evidence.key(row)}")
-        for row in range(len(images))
+        make_generator(inputs.seed, f"neighbours:{inputs.key(row)}") for row in range(len(images))
     ]
     changes, distances = [], []
     for _ in range(num_samples):
         noise = torch.stack([torch.rand(images.shape[1:], generator=rng) for rng in generators])
         noise = (2 * noise - 1) * radius
         near = (images + noise.to(images)).clamp(0, 1)
-        found = evidence.explain(near, evidence.targets).to(maps).flatten(1)
+        found = inputs.explain(near, inputs.targets).to(maps).flatten(1)
         changes.append(_relative_change(maps, found))
         distances.append((near - images).flatten(1).norm(dim=1))
     return torch.stack(changes, 1), torch.stack(distances, 1)
@@ -132,6 +133,6 @@ for _name, _title, _compute, _unit, _source in (
         Metric(
             _spec(name=_name, title=_title, unit=_unit, source=_source, pitfalls=BLIND),
             _compute,
-            effort=neighbours_effort,
+            cost=neighbours_cost,
         ),
     )

@@ -15,41 +15,41 @@ import torch
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Evidence, Metric
+from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
 EPSILON = 1e-6  # added to each object's share of the salience, as published
 
 
-def mosu_area_salience(evidence: Evidence, *, epsilon: float = EPSILON) -> Tensor:
+def mosu_area_salience(inputs: MetricInputs, *, epsilon: float = EPSILON) -> Tensor:
     """KL(a || s), nats, (N,) >= 0; NaN with fewer than two objects. The formula of the figure.
 
     Args:
         epsilon: added to each object's share of the map's positive mass before they are divided
             by their sum. A map without mass gives each object the same.
     """
-    return _divergence(evidence, epsilon, area_first=True)
+    return _divergence(inputs, epsilon, area_first=True)
 
 
-def mosu_salience_area(evidence: Evidence, *, epsilon: float = EPSILON) -> Tensor:
+def mosu_salience_area(inputs: MetricInputs, *, epsilon: float = EPSILON) -> Tensor:
     """KL(s || a), nats, (N,) >= 0; see `mosu_area_salience`. What the published code computes."""
-    return _divergence(evidence, epsilon, area_first=False)
+    return _divergence(inputs, epsilon, area_first=False)
 
 
-def _divergence(evidence: Evidence, epsilon: float, *, area_first: bool) -> Tensor:
-    if evidence.instances is None:
+def _divergence(inputs: MetricInputs, epsilon: float, *, area_first: bool) -> Tensor:
+    if inputs.instances is None:
         raise InvalidInputError(
             "mosu: it is not known where each single object is; leave the metric out"
         )
     # Pictures differ in their number of objects, and few have two: a loop is fast enough.
     found = [
-        _of_picture(m, i.to(m.device), epsilon, area_first=area_first)
-        for m, i in zip(evidence.maps, evidence.instances, strict=True)
+        _of_image(m, i.to(m.device), epsilon, area_first=area_first)
+        for m, i in zip(inputs.maps, inputs.instances, strict=True)
     ]
     return torch.stack(found)
 
 
-def _of_picture(salience: Tensor, objects: Tensor, epsilon: float, *, area_first: bool) -> Tensor:
+def _of_image(salience: Tensor, objects: Tensor, epsilon: float, *, area_first: bool) -> Tensor:
     """Of one map (H, W) and its objects (I, H, W)."""
     area = objects.flatten(1).float().sum(1)
     objects, area = objects[area > 0], area[area > 0]

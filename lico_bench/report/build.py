@@ -19,17 +19,17 @@ import pandas as pd
 
 from lico_bench.claims import ClaimVerdict
 from lico_bench.errors import DiskFullError, InvalidInputError
-from lico_bench.report import wording
-from lico_bench.report.content import Content, gather
+from lico_bench.report import formatting
+from lico_bench.report.content import ReportContent, gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.latex import document, draw_tables
+from lico_bench.report.output_folder import check_outside
 from lico_bench.report.page import render_page
-from lico_bench.report.placing import check_outside
 from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
 from lico_bench.store.files import naming_full_disk
-from lico_bench.store.leftovers import part_prefix
 from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
+from lico_bench.store.stale_files import part_prefix
 
 VERDICTS_FORMAT = 2
 PARTS = ("report.html", "verdicts.json", "tables", "figures")
@@ -47,7 +47,7 @@ class ReportPaths:
 
 
 def build_report(
-    run: RunFolder, content: Content | None = None, *, out: Path | None = None
+    run: RunFolder, content: ReportContent | None = None, *, out: Path | None = None
 ) -> ReportPaths:
     """Write `RUN/report`: page, LaTeX and CSV tables, plots, verdicts. An older report is replaced.
 
@@ -96,7 +96,7 @@ def _paths(folder: Path) -> ReportPaths:
     )
 
 
-def _write_tables(content: Content, folder: Path) -> list[str]:
+def _write_tables(content: ReportContent, folder: Path) -> list[str]:
     """LaTeX and CSV; the stems of the LaTeX tables."""
     names = []
     for table in draw_tables(content):
@@ -121,7 +121,7 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     write_bytes(path, flat.to_csv(index=False, float_format="%.6f").encode())
 
 
-def _verdicts(content: Content) -> dict[str, Any]:
+def _verdicts(content: ReportContent) -> dict[str, Any]:
     """Every paired result with what it rests on, for other programs."""
     return {
         "format": VERDICTS_FORMAT,
@@ -129,7 +129,7 @@ def _verdicts(content: Content) -> dict[str, Any]:
         "suite_key": content.manifest.get("suite_key"),
         "reference_arm": content.reference_arm,
         "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
-        "correction": wording.correction(content.num_compared) if content.num_compared else None,
+        "correction": formatting.correction(content.num_compared) if content.num_compared else None,
         "notes": list(content.notes),
         "claims": [_claim(verdict) for verdict in content.claims],
         "results": [
@@ -141,7 +141,7 @@ def _verdicts(content: Content) -> dict[str, Any]:
     }
 
 
-def _result(content: Content, row: pd.Series[Any]) -> dict[str, Any]:
+def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
     spec = content.specs[row["metric"]]
     facts = {str(name): _plain(value) for name, value in row.items()}
     return {
@@ -149,7 +149,7 @@ def _result(content: Content, row: pd.Series[Any]) -> dict[str, Any]:
         "unit": spec.unit,
         "higher_is_better": spec.higher_is_better,
         "is_control": content.is_control(row["method"]),
-        "effect": wording.effect(row["low"], row["high"], spec, row["p_holm"]),
+        "effect": formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
     }
 
 

@@ -14,14 +14,14 @@ import pandas as pd
 from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
 from lico_bench.errors import MissingDataError
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.report.headlines import headlines
-from lico_bench.report.side_by_side import beside_each_other
-from lico_bench.stats import OWN_SCORES, arm_means, holm, paired_differences, sanity_verdicts
+from lico_bench.report.parallel import run_in_threads
+from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences, sanity_verdicts
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
-from lico_bench.store.foreign import check_reportable
+from lico_bench.store.untrusted import check_reportable
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
@@ -69,7 +69,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Content:
+class ReportContent:
     """Everything a report shows.
 
     Attributes:
@@ -128,9 +128,9 @@ class Content:
 
     def methods(self) -> list[str]:
         """Methods in the order of the suite, controls last."""
-        asked = self.manifest["suite"].get("methods", [])
+        requested = self.manifest["suite"].get("methods", [])
         found = {str(name) for name in self._rules["method"] if name}
-        order = [name for name in asked if name in found]
+        order = [name for name in requested if name in found]
         order += sorted(found - set(order))
         return sorted(order, key=self.is_control)
 
@@ -140,7 +140,7 @@ class Content:
         rules = self._rules
         rows = rules if method is None else rules[rules["method"] == method]
         return [
-            wording.protocol_sentence(protocol, known.get(protocol))
+            formatting.protocol_sentence(protocol, known.get(protocol))
             for protocol in sorted(rows["protocol"].unique())
             if protocol
         ]
@@ -154,7 +154,7 @@ class Content:
                     yield method, spec
 
 
-def gather(run: RunFolder) -> Content:
+def gather(run: RunFolder) -> ReportContent:
     """Everything the views need, computed once.
 
     Raises:
@@ -173,7 +173,7 @@ def gather(run: RunFolder) -> Content:
     for claim in claims:
         known = effects.get(claim.metric, claim.smallest_effect)
         effects[claim.metric] = min(known, claim.smallest_effect)
-    correct, verdicts, every, means = beside_each_other(
+    correct, verdicts, every, means = run_in_threads(
         partial(_differences, pairs, arms[0], "both_correct", effects),
         partial(judge_claims, rows, manifest, claims, inference=run.inference()),
         partial(_differences, pairs, arms[0], "all", effects),
@@ -187,7 +187,7 @@ def gather(run: RunFolder) -> Content:
         )
         for key in means[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)
     )
-    return Content(
+    return ReportContent(
         run,
         manifest,
         rows,
@@ -203,8 +203,8 @@ def gather(run: RunFolder) -> Content:
 
 def _arms(manifest: dict[str, Any], rows: pd.DataFrame) -> tuple[str, ...]:
     found = list(rows["arm"].unique())
-    asked = [arm for arm in manifest["suite"].get("arms", []) if arm in found]
-    arms = asked + sorted(set(found) - set(asked))
+    requested = [arm for arm in manifest["suite"].get("arms", []) if arm in found]
+    arms = requested + sorted(set(found) - set(requested))
     return tuple(sorted(arms, key=lambda arm: arm != REFERENCE_ARM))
 
 
@@ -237,12 +237,12 @@ def _corrected(
     stands beside the scores.
     """
     methods = manifest.get("methods", {})
-    asked = manifest["suite"].get("metrics", ())
+    requested = manifest["suite"].get("metrics", ())
     controls = {name for name, facts in methods.items() if facts.get("is_control")}
     results = {
         name
         for name, spec in specs.items()
-        if spec.higher_is_better is not None and (name not in BESIDE or name in asked)
+        if spec.higher_is_better is not None and (name not in BESIDE or name in requested)
     }
     is_result = differences["metric"].isin(results) & ~differences["method"].isin(controls)
     p_values = differences["p_value"].where(is_result).astype(float)
@@ -278,8 +278,8 @@ def _block(
         source,
         backbone,
         labels,
-        title=wording.dataset_title(facts, dataset, source),
-        data=wording.data_sentence(facts, source),
+        title=formatting.dataset_title(facts, dataset, source),
+        data=formatting.data_sentence(facts, source),
         means=means,
         differences=differences,
         both_correct=both_correct,
@@ -288,10 +288,10 @@ def _block(
 
 def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec]:
     known = {field.name for field in fields(MetricSpec)}
-    specs = dict(OWN_SCORES)
+    specs = dict(MODEL_SCORES)
     described = manifest.get("metrics", {})
-    asked = [name for name in manifest["suite"].get("metrics", []) if name in described]
-    for name in [*asked, *(name for name in described if name not in asked)]:
+    requested = [name for name in manifest["suite"].get("metrics", []) if name in described]
+    for name in [*requested, *(name for name in described if name not in requested)]:
         facts = described[name]
         specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in known})
     unknown = sorted(set(rows["metric"].unique()) - set(specs))
@@ -311,18 +311,18 @@ def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iter
             "the same `lico-bench run` command goes on where it stopped."
         )
     if manifest.get("left_out"):
-        told = ", ".join(manifest["left_out"])
-        yield f"A published copy of a run, whose numbers it holds; left out: {told}."
+        message = ", ".join(manifest["left_out"])
+        yield f"A published copy of a run, whose numbers it holds; left out: {message}."
     for key, failure in run.failures().items():
         yield f"Failed in {failure['stage']} and not in: {key}: {failure['sentence']}."
     for dataset, names in run.undefined().items():
-        told = ", ".join(names)
-        yield f"Not defined on {dataset}, which does not tell where its objects are: {told}."
+        message = ", ".join(names)
+        yield f"Not defined on {dataset}, which does not tell where its objects are: {message}."
     if SANITY_CHECK in manifest.get("metrics", {}):
         yield from _sanity_notes(run, manifest)
-    asked = Counter(cell["pair"] for cell in manifest["cells"])  # a dataset may have fewer arms
+    requested = Counter(cell["pair"] for cell in manifest["cells"])  # a dataset may have fewer arms
     found = rows.groupby("pair", observed=True)["arm"].nunique()
-    lonely = sum(count < asked[pair] for pair, count in found.items())
+    lonely = sum(count < requested[pair] for pair, count in found.items())
     if lonely:
         yield (
             f"Pairs that still lack an arm: {lonely}; "
@@ -332,10 +332,10 @@ def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iter
     for flag, part in flags.groupby("flag", observed=True):
         by_metric = part.groupby(["method", "metric"], observed=True).size()
         counts = by_metric.groupby("method", observed=True).max()
-        told = ", ".join(
+        message = ", ".join(
             f"{count:,} of {method or 'the model'}" for method, count in counts.items()
         )
-        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {told}."
+        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {message}."
 
 
 def _sanity_notes(run: RunFolder, manifest: dict[str, Any]) -> Iterator[str]:
@@ -343,8 +343,8 @@ def _sanity_notes(run: RunFolder, manifest: dict[str, Any]) -> Iterator[str]:
     verdicts = sanity_verdicts(run.curves())
     titles = {name: facts.get("title", name) for name, facts in manifest["methods"].items()}
     for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
-        told = ", ".join(
+        message = ", ".join(
             f"{titles.get(row['method'], row['method'])} {row['outcome']} ({row['similarity']:.2f})"
             for _, row in part.iterrows()
         )
-        yield f"Sanity check on {dataset}, arm {arm}: {told}."
+        yield f"Sanity check on {dataset}, arm {arm}: {message}."

@@ -28,10 +28,10 @@ def headlines(
     if manifest["suite"].get("as_published"):
         yield "Weights of the losses: as published (--as-published)."
         return
-    told = sorted({_changed(cell, manifest) for cell in manifest["cells"]} - {""})
-    if told:
+    message = sorted({_changed(cell, manifest) for cell in manifest["cells"]} - {""})
+    if message:
         yield (
-            f"Options of the objective that are not the arm's own: {'; '.join(told)}. "
+            f"Options of the objective that are not the arm's own: {'; '.join(message)}. "
             "They are set by the dataset's card for this profile, or by hand; --as-published "
             "leaves the card's out."
         )

@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.errors import InvalidInputError, NotComparableError
-from lico_bench.report.content import SETTING, Block, Content, gather
+from lico_bench.report.content import SETTING, Block, ReportContent, gather
 from lico_bench.store import RunFolder
 
-SERIES = (*SETTING, "arm", "method", "metric", "protocol")
+RUN_SERIES = (*SETTING, "arm", "method", "metric", "protocol")
 HISTORY_COLUMNS = (
-    "run", "started", *SERIES, "mean", "low", "high", "interval_over", "num_images", "num_seeds",
+    "run", "started", *RUN_SERIES, "mean", "low", "high", "interval_over", "num_images", "num_seeds",
     "num_skipped", "note",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ class PastRun:
     """One run and what it shows; `name` is unique among the runs that are shown together."""
 
     name: str
-    content: Content
+    content: ReportContent
 
     @property
     def started(self) -> str:
@@ -68,7 +68,7 @@ class History:
 
     def shared(self) -> pd.DataFrame:
         """The rows of those series that two runs or more have."""
-        counts = self.means.groupby(list(SERIES))["run"].transform("nunique")
+        counts = self.means.groupby(list(RUN_SERIES))["run"].transform("nunique")
         return self.means[counts > 1]
 
     def under(self, protocol: str) -> list[PastRun]:
@@ -76,7 +76,7 @@ class History:
         names = set(self.means.loc[self.means["protocol"] == protocol, "run"])
         return [run for run in self.runs if run.name in names]
 
-    def newest(self, setting: tuple[str, ...]) -> tuple[Content, Block]:
+    def newest(self, setting: tuple[str, ...]) -> tuple[ReportContent, Block]:
         """The last run that has a dataset, source, backbone and label budget, and its block."""
         for run in reversed(self.runs):
             for block in run.content.blocks:
@@ -111,7 +111,7 @@ def _means(run: PastRun) -> pd.DataFrame:
 
 def _ordered(means: pd.DataFrame) -> pd.DataFrame:
     """By dataset, method, score and arm, each in the order in which it was first met, then run."""
-    places = {name: pd.factorize(means[name])[0] for name in (*SERIES, "run")}
+    places = {name: pd.factorize(means[name])[0] for name in (*RUN_SERIES, "run")}
     order = [*SETTING, "method", "metric", "protocol", "arm", "run"]
     return means.loc[pd.DataFrame(places).sort_values(order, kind="stable").index]
 
@@ -142,19 +142,19 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _nothing_shared(history: History) -> str:
-    for name in SERIES:
+    for name in RUN_SERIES:
         found = {
             run.name: set(history.means.loc[history.means["run"] == run.name, name])
             for run in history.runs
         }
         if not set.intersection(*found.values()):
-            told = "; ".join(
+            message = "; ".join(
                 f"{run}: {', '.join(sorted(map(str, values - {''})))}"
                 for run, values in found.items()
             )
             return (
                 f"history: expected runs with a series in common, but they have no {name} in "
-                f"common ({told}); name runs of the same suite"
+                f"common ({message}); name runs of the same suite"
             )
     return (
         "history: expected runs with a series in common, but no two share one: the same dataset, "
@@ -182,10 +182,10 @@ def _data_notes(history: History) -> Iterator[str]:
             found.setdefault(str(facts.get("fingerprint")), []).append(run.name)
     for (name, source), found in prints.items():
         if len(found) > 1:
-            told = "; ".join(f"{mark}: {', '.join(runs)}" for mark, runs in found.items())
+            message = "; ".join(f"{mark}: {', '.join(runs)}" for mark, runs in found.items())
             yield (
                 f"The pictures of {name} ({source}) are not the same in all runs (fingerprints: "
-                f"{told}); a step between them may come from the pictures."
+                f"{message}); a step between them may come from the pictures."
             )
 
 
@@ -206,12 +206,12 @@ def _recipe_notes(history: History) -> Iterator[str]:
     """Recipe fields that one series was trained with in several ways."""
     values: dict[str, dict[str, list[str]]] = {}
     for run in history.runs:
-        for name, told in _recipes(run).items():
-            values.setdefault(name, {}).setdefault(told, []).append(run.name)
+        for name, message in _recipes(run).items():
+            values.setdefault(name, {}).setdefault(message, []).append(run.name)
     for name, found in values.items():
         if len(found) > 1:
-            told = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in found.items())
-            yield f"Trained differently: {name} is {told}."
+            message = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in found.items())
+            yield f"Trained differently: {name} is {message}."
 
 
 def _recipes(run: PastRun) -> dict[str, str]:

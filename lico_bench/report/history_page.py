@@ -10,16 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.report.content import SETTING
 from lico_bench.report.figures import Plot, draw_history
-from lico_bench.report.history import SERIES, History, PastRun, gather_history
-from lico_bench.report.placing import check_outside
+from lico_bench.report.history import RUN_SERIES, History, PastRun, gather_history
+from lico_bench.report.output_folder import check_outside
 from lico_bench.report.templating import fill_template
 from lico_bench.store import RunFolder, write_bytes
 
 TEMPLATE = "history.html.j2"
-OWN_TITLE = "The models themselves"  # scores without rules of a protocol
+USER_TITLE = "The models themselves"  # scores without rules of a protocol
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
     written = {figures / f"{plot.name}.{kind}" for plot in plots for kind in ("png", "pdf")}
     for old in set(figures.glob("history_*.p[nd][gf]")) - written:
         old.unlink()
-    table = history.means.assign(run=history.means["run"].map(wording.inert_cell)).to_csv(
+    table = history.means.assign(run=history.means["run"].map(formatting.inert_cell)).to_csv(
         index=False, float_format="%.6f"
     )
     write_bytes(out / "history.csv", table.encode())
@@ -69,7 +69,7 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
         runs=[_run(run) for run in history.runs],
         tables=[_table(history, protocol) for protocol in history.protocols],
         plots=[(plot, _data_uri(plot.png)) for plot in plots],
-        standin=wording.STANDIN,
+        standin=formatting.STANDIN,
         bar_width=0,  # the shared macros know of bars; this page draws none
     )
 
@@ -87,7 +87,7 @@ def _run(run: PastRun) -> dict[str, Any]:
             {"title": block.title, "data": block.data, "is_standin": block.is_standin}
             for block in run.content.blocks
         ],
-        "seeds": wording.plural(max(block.num_seeds for block in run.content.blocks), "seed"),
+        "seeds": formatting.plural(max(block.num_seeds for block in run.content.blocks), "seed"),
     }
 
 
@@ -98,8 +98,8 @@ def _table(history: History, protocol: str) -> dict[str, Any]:
     facts = next((one for one in known if one), None)
     means = history.means[history.means["protocol"] == protocol]
     return {
-        "title": protocol or OWN_TITLE,
-        "rules": wording.protocol_sentence(protocol, facts) if protocol else "",
+        "title": protocol or USER_TITLE,
+        "rules": formatting.protocol_sentence(protocol, facts) if protocol else "",
         "runs": [{"name": run.name, "started": run.started[:10]} for run in runs],
         "rows": list(_rows(history, means, runs)),
     }
@@ -107,8 +107,8 @@ def _table(history: History, protocol: str) -> dict[str, Any]:
 
 def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterator[dict[str, Any]]:
     """In the order of the newest run that has a series."""
-    for key, part in means.groupby(list(SERIES), sort=False):
-        series = dict(zip(SERIES, map(str, key), strict=True))
+    for key, part in means.groupby(list(RUN_SERIES), sort=False):
+        series = dict(zip(RUN_SERIES, map(str, key), strict=True))
         content, block = history.newest(tuple(series[name] for name in SETTING))
         spec = next(
             run.content.specs[series["metric"]]
@@ -123,7 +123,7 @@ def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterato
             "is_standin": block.is_standin,
             "method": content.method_title(series["method"]),
             "is_control": content.is_control(series["method"]),
-            "score": wording.title_with_arrow(spec),
+            "score": formatting.title_with_arrow(spec),
             "unit": spec.unit,
             "arm": content.arm_title(series["arm"]),
             "cells": [_cell(by_run.get(run.name), spec) for run in runs],
@@ -134,12 +134,12 @@ def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
     """A mean, its interval and what it rests on; None where the run has no such number."""
     if row is None:
         return None
-    interval = wording.mean_interval(row["low"], row["high"], spec)
-    images = wording.plural(int(row["num_images"]), "image")
+    interval = formatting.mean_interval(row["low"], row["high"], spec)
+    images = formatting.plural(int(row["num_images"]), "image")
     return {
-        "mean": wording.value(row["mean"], spec),
-        "interval": "no interval" if interval == wording.NOTHING else interval,
-        "counts": f"{images}, {wording.plural(int(row['num_seeds']), 'seed')}",
+        "mean": formatting.value(row["mean"], spec),
+        "interval": "no interval" if interval == formatting.NOTHING else interval,
+        "counts": f"{images}, {formatting.plural(int(row['num_seeds']), 'seed')}",
         "note": row["note"],
     }
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import BESIDE, Block, Content, gather
+from lico_bench.report import formatting
+from lico_bench.report.content import BESIDE, Block, ReportContent, gather
 from lico_bench.store import RunFolder
 
 _STYLES = {
@@ -35,7 +35,7 @@ def summary_table(run: RunFolder) -> Group:
     return show_summary(gather(run))
 
 
-def show_summary(content: Content) -> Group:
+def show_summary(content: ReportContent) -> Group:
     """`summary_table` of what was gathered already."""
     parts: list[RenderableType] = [Text(line, style="bold yellow") for line in content.headlines]
     for block in content.blocks:
@@ -45,18 +45,18 @@ def show_summary(content: Content) -> Group:
     seeds = min(block.num_seeds for block in content.blocks)
     # An id without rules says nothing to who reads a terminal.
     foot = [sentence for sentence in content.protocols() if ": " in sentence]
-    foot.append(f"Brackets: 95 % intervals. {wording.seeds_sentence(seeds)}")
+    foot.append(f"Brackets: 95 % intervals. {formatting.seeds_sentence(seeds)}")
     if content.num_compared:
-        foot.append(wording.family_sentence(content.num_compared))
+        foot.append(formatting.family_sentence(content.num_compared))
     if content.has_standins:
         foot.append(
-            f"{wording.STANDIN}: drawn scenes in the place of images that were not found; "
+            f"{formatting.STANDIN}: drawn scenes in the place of images that were not found; "
             "their numbers say nothing about the real data sets."
         )
     return Group(*parts, *(Text(line, style="dim") for line in foot))
 
 
-def _claims(content: Content) -> Iterator[RenderableType]:
+def _claims(content: ReportContent) -> Iterator[RenderableType]:
     """The claims that this run says something of; the others are counted."""
     tested = [verdict for verdict in content.claims if verdict.outcome != "not_tested"]
     if tested:
@@ -65,9 +65,9 @@ def _claims(content: Content) -> Iterator[RenderableType]:
             table.add_column(title, overflow="fold")
         for one in tested:
             style = _VERDICT_STYLES[one.outcome]
-            told = f"[{style}]{one.outcome}[/]"
+            message = f"[{style}]{one.outcome}[/]"
             reason = one.sentence.removeprefix(one.outcome).lstrip(": ")
-            table.add_row(escape(one.claim.title), told, escape(reason))
+            table.add_row(escape(one.claim.title), message, escape(reason))
         yield table
     silent = len(content.claims) - len(tested)
     if silent:
@@ -81,16 +81,16 @@ def _claims(content: Content) -> Iterator[RenderableType]:
 def _heading(block: Block) -> Text:
     text = Text()
     if block.is_standin:
-        text.append(f" {wording.STANDIN} ", style="bold black on yellow")
+        text.append(f" {formatting.STANDIN} ", style="bold black on yellow")
         text.append(" ")
     text.append(block.title, style="bold")
     budget = "" if block.labels == "full" else f", {block.labels} labels"
-    seeds = wording.plural(block.num_seeds, "seed")
+    seeds = formatting.plural(block.num_seeds, "seed")
     text.append(f"  {block.data}, {block.backbone}{budget}, {seeds}", style="dim")
     return text
 
 
-def _table(content: Content, block: Block) -> Table:
+def _table(content: ReportContent, block: Block) -> Table:
     has_pairs = not block.differences.empty
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     many_arms = len(content.arms) > 2
@@ -120,22 +120,22 @@ def _table(content: Content, block: Block) -> Table:
 
 
 def _lines(
-    content: Content, block: Block, *, has_pairs: bool, many_arms: bool
+    content: ReportContent, block: Block, *, has_pairs: bool, many_arms: bool
 ) -> Iterator[list[str]]:
     shown: str | None = None
-    asked = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest["suite"].get("metrics", ())
     frame = block.differences if has_pairs else block.means
     for method, spec in content.each_score(block):
-        if spec.name in BESIDE and spec.name not in asked:
+        if spec.name in BESIDE and spec.name not in requested:
             continue
         if method != shown and method:
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
         shown = method
-        name = escape(f"  {wording.title_with_arrow(spec)}")
+        name = escape(f"  {formatting.title_with_arrow(spec)}")
         if has_pairs and many_arms:  # a line for the reference, then one for each arm
             means = _of_score(block.means, method, spec)
             found = means.loc[means["arm"] == content.reference_arm, "mean"]
-            yield [name, *(wording.value(mean, spec) for mean in found)]
+            yield [name, *(formatting.value(mean, spec) for mean in found)]
         for _, row in _of_score(frame, method, spec).iterrows():
             arm = escape(content.arm_title(row["arm"]))
             if not has_pairs:
@@ -151,15 +151,15 @@ def _of_score(frame: pd.DataFrame, method: str, spec: MetricSpec) -> pd.DataFram
 
 
 def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
-    word = wording.effect(row["low"], row["high"], spec, row["p_holm"])
+    word = formatting.effect(row["low"], row["high"], spec, row["p_holm"])
     return [
-        wording.value(row["mean_reference"], spec),
-        wording.value(row["mean"], spec),
-        *map(escape, wording.difference(row["difference"], row["low"], row["high"], spec)),
+        formatting.value(row["mean_reference"], spec),
+        formatting.value(row["mean"], spec),
+        *map(escape, formatting.difference(row["difference"], row["low"], row["high"], spec)),
         f"[{_STYLES.get(word, 'cyan')}]{word}[/]",
     ]
 
 
 def _mean_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
-    text = wording.mean_interval(row["low"], row["high"], spec)
-    return [wording.value(row["mean"], spec), escape(text)]
+    text = formatting.mean_interval(row["low"], row["high"], spec)
+    return [formatting.value(row["mean"], spec), escape(text)]

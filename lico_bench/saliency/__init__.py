@@ -96,10 +96,10 @@ def resolve_method(text: str) -> tuple[str, SaliencyMethod]:
     check_options(f"method '{name}'", entry.compute, options)
     if not options:
         return name, entry
-    told = format_call("", options).strip("()")
+    message = format_call("", options).strip("()")
     return format_call(name, options), replace(
         entry,
-        title=f"{entry.title} ({told})",
+        title=f"{entry.title} ({message})",
         compute=partial(entry.compute, **options),
         cost=partial(entry.cost, **options),
     )

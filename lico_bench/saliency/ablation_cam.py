@@ -65,9 +65,9 @@ def _scores_without_each(
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
         return class_scores(logits.float(), targets.to(jobs.device)[jobs // jobs_per_image])
 
-    pictures = replay.activation if replay.is_tail_only else images
+    forwarded = replay.activation if replay.is_tail_only else images
     with scoring(model):
-        forwards = Forwards(without_one, size=default_micro_batch(pictures))
+        forwards = Forwards(without_one, size=default_micro_batch(forwarded))
         jobs = num_images * jobs_per_image
         scores = forwards.run(jobs, lambda numbers: numbers, read, device=images.device)
     return scores.view(num_images, jobs_per_image)

@@ -99,8 +99,8 @@ def _importance(model: nn.Module, images: Tensor, targets: Tensor, masks: Tensor
     def make(jobs: Tensor) -> Tensor:
         image = jobs // jobs_per_image
         shown = enlarge(masks[image, jobs % jobs_per_image], images)[:, None]
-        pictures = torch.lerp(blurred[image], images[image], shown.to(images.dtype))
-        return pictures.contiguous(memory_format=torch.channels_last)
+        masked = torch.lerp(blurred[image], images[image], shown.to(images.dtype))
+        return masked.contiguous(memory_format=torch.channels_last)
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
         chosen = targets.to(jobs.device)[jobs // jobs_per_image]

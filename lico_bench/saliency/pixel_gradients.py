@@ -64,17 +64,17 @@ def mean_gradient(
 
 def _gradients(
     forwards: Forwards,
-    pictures: Tensor,
+    images: Tensor,
     targets: Tensor,
     before_backward: Callable[[Tensor], None] | None,
 ) -> Tensor:
     """Gradient of each target's logit with respect to its picture, (n, 3, H, W)."""
     highest = int(targets.max())
-    leaf = pictures[:0]
+    leaf = images[:0]
 
     def make(jobs: Tensor) -> Tensor:
         nonlocal leaf
-        leaf = pictures[jobs].requires_grad_()
+        leaf = images[jobs].requires_grad_()
         return leaf
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
@@ -88,4 +88,4 @@ def _gradients(
             before_backward(chosen)
         return torch.autograd.grad(chosen, leaf)[0]
 
-    return forwards.run(len(pictures), make, read, device=pictures.device)
+    return forwards.run(len(images), make, read, device=images.device)

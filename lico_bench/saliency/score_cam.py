@@ -46,8 +46,8 @@ def score_cam(
     maps = activation.flatten(0, 1)[:, None]  # one (1, h, w) per job
 
     def make(jobs: Tensor) -> Tensor:
-        pictures = images[jobs // channels] * _masks(maps[jobs], images)
-        return pictures.contiguous(memory_format=torch.channels_last)
+        masked = images[jobs // channels] * _masks(maps[jobs], images)
+        return masked.contiguous(memory_format=torch.channels_last)
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
         return class_scores(logits.float(), targets.to(jobs.device)[jobs // channels])

@@ -6,14 +6,14 @@ from lico_bench.stats.class_macro import class_macro
 from lico_bench.stats.control import NO_CONTROL, minus_control
 from lico_bench.stats.grid import Grid, as_frame, build_grids
 from lico_bench.stats.means import arm_means
+from lico_bench.stats.model_scores import MODEL_SCORES
 from lico_bench.stats.multiple import holm
-from lico_bench.stats.own_scores import OWN_SCORES
 from lico_bench.stats.paired import paired_differences
 from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
 
 __all__ = [
+    "MODEL_SCORES",
     "NO_CONTROL",
-    "OWN_SCORES",
     "Estimates",
     "Grid",
     "SanityVerdict",

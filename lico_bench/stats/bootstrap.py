@@ -39,7 +39,7 @@ from scipy.special import ndtri, stdtrit
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.stats.kept_draws import image_weights
+from lico_bench.stats.draw_cache import image_weights
 
 Floats = NDArray[np.float64]
 

@@ -204,9 +204,9 @@ def _unpaired_sentence(grid: Grid, unpaired: NDArray[np.bool_], where: str, name
     what = f"{column.metric} of {column.method or 'the model'}"
     rules = f" under protocol '{column.protocol}'" if column.protocol else ""
     count = int(unpaired[:, :, number].sum())
-    told = "1 image has" if count == 1 else f"{count} images have"
+    message = "1 image has" if count == 1 else f"{count} images have"
     return (
-        f"{where}: expected {names} on the same images, but {told} {what}{rules} in one arm only "
+        f"{where}: expected {names} on the same images, but {message} {what}{rules} in one arm only "
         f"(first: '{grid.image_ids[image]}' at seed "
         f"{grid.seeds[seed]}); score both arms alike"
     )

@@ -130,12 +130,12 @@ def _checked(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _sentence(outcome: str, mean: float, low: float, high: float, threshold: float) -> str:
-    told = f"similarity falls from 1 to {mean:.2f} when the network forgets"
+    message = f"similarity falls from 1 to {mean:.2f} when the network forgets"
     if np.isnan(low):
-        return f"{told}; a single image has no standard error, score more images"
+        return f"{message}; a single image has no standard error, score more images"
     bounds = f"it lies between {low:.2f} and {high:.2f}"
     return {
-        "pass": f"{told}; {bounds}, below {threshold:.2f}",
-        "fail": f"{told}; {bounds}, above {threshold:.2f}: the map does not need the network",
-        "inconclusive": f"{told}; {bounds}, which holds {threshold:.2f}; score more images",
+        "pass": f"{message}; {bounds}, below {threshold:.2f}",
+        "fail": f"{message}; {bounds}, above {threshold:.2f}: the map does not need the network",
+        "inconclusive": f"{message}; {bounds}, which holds {threshold:.2f}; score more images",
     }[outcome]

@@ -49,7 +49,7 @@ from scipy.special import stdtr
 
 from lico_bench.checks import check_count
 from lico_bench.stats.bootstrap import RESAMPLES, Floats, alike, student_draws
-from lico_bench.stats.kept_draws import image_signs
+from lico_bench.stats.draw_cache import image_signs
 
 _CHUNK = 2**22  # signs held at once: 16 MiB of numbers
 # Sums of I float32 numbers of size r err by about eps * I * r; draws that close are ties.

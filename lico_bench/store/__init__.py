@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from lico_bench.store.integrity import (
         Damage,
         check_cell,
-        mend_cell,
+        quarantined,
+        repair_cell,
         seal_cell,
-        set_aside,
     )
-    from lico_bench.store.leftovers import sweep_leftovers
     from lico_bench.store.lock import RunLock
     from lico_bench.store.run_folder import (
         RunFolder,
         newest_run,
         read_run,
     )
+    from lico_bench.store.stale_files import remove_stale_files
 
 _HOMES = {
     "CellFolder": "cell_folder",
@@ -41,15 +41,15 @@ _HOMES = {
     "RunLock": "lock",
     "SCORE_TABLES": "cell_folder",
     "check_cell": "integrity",
-    "mend_cell": "integrity",
+    "repair_cell": "integrity",
     "merge_parquet": "files",
     "newest_run": "run_folder",
     "read_json": "files",
     "read_parquet": "files",
     "read_run": "run_folder",
     "seal_cell": "integrity",
-    "set_aside": "integrity",
-    "sweep_leftovers": "leftovers",
+    "quarantined": "integrity",
+    "remove_stale_files": "stale_files",
     "write_bytes": "files",
     "write_json": "files",
     "write_parquet": "files",
@@ -62,15 +62,15 @@ __all__ = [
     "RunFolder",
     "RunLock",
     "check_cell",
-    "mend_cell",
     "merge_parquet",
     "newest_run",
+    "quarantined",
     "read_json",
     "read_parquet",
     "read_run",
+    "remove_stale_files",
+    "repair_cell",
     "seal_cell",
-    "set_aside",
-    "sweep_leftovers",
     "write_bytes",
     "write_json",
     "write_parquet",

@@ -19,7 +19,7 @@ from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.digests import (
     SEAL,
     file_digest,
-    is_sealed_right,
+    has_valid_seal,
     read_sidecar,
     sidecar_of,
     sidecar_text,
@@ -32,8 +32,8 @@ from lico_bench.store.files import (
     write_bytes,
     write_parquet,
 )
-from lico_bench.store.foreign import check_facts
-from lico_bench.store.leftovers import part_prefix
+from lico_bench.store.stale_files import part_prefix
+from lico_bench.store.untrusted import check_facts
 
 SCORE_TABLES = ("rows", "curves", "gallery")
 EMPTY = {"rows": ROW_COLUMNS, "curves": CURVE_COLUMNS, "gallery": ("cell", "image_id", "method")}
@@ -105,7 +105,7 @@ class CellFolder:
             BrokenFileError: if it is not what was written.
         """
         facts = read_json(self.done)
-        if not isinstance(facts, dict) or not is_sealed_right(facts) or not _lists_files(facts):
+        if not isinstance(facts, dict) or not has_valid_seal(facts) or not _lists_files(facts):
             raise BrokenFileError(
                 f"{self.done}: not what was written; repeat the same command, which sets it aside "
                 "and makes this cell's scores anew"

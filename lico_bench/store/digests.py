@@ -40,7 +40,7 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, SEAL: _content_digest(content)}
 
 
-def is_sealed_right(record: Mapping[str, Any]) -> bool:
+def has_valid_seal(record: Mapping[str, Any]) -> bool:
     """Whether the content of a record is what was sealed; True where there is no seal."""
     if SEAL not in record:
         return True
@@ -85,7 +85,7 @@ def stamp_parquet(path: Path) -> None:
         file.write(digest.encode())
 
 
-def is_stamped_right(path: Path) -> bool:
+def has_valid_stamp(path: Path) -> bool:
     """Whether a Parquet file is what was written; True where it carries no digest.
 
     Raises:
@@ -96,8 +96,8 @@ def is_stamped_right(path: Path) -> bool:
         if place is None:
             return True
         file.seek(place)
-        told = file.read(len(EMPTY_STAMP))
-        return told == _digest_without(file, place).encode()
+        message = file.read(len(EMPTY_STAMP))
+        return message == _digest_without(file, place).encode()
 
 
 def _stamp_place(file: BinaryIO) -> int | None:

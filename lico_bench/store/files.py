@@ -20,13 +20,13 @@ from lico_bench.errors import BrokenFileError, DiskFullError, MissingDataError
 from lico_bench.store.digests import (
     EMPTY_STAMP,
     PARQUET_KEY,
-    is_stamped_right,
+    has_valid_stamp,
     stamp_parquet,
 )
-from lico_bench.store.leftovers import part_prefix
+from lico_bench.store.stale_files import part_prefix
 
 # No block left, over one's quota, larger than a file may be.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PARQUET = {"compression": "zstd", "write_page_checksum": True}
 
 
@@ -38,7 +38,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
     except DiskFullError:
         raise
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NO_SPACE:
             raise
         raise DiskFullError(
             f"{path}: no room to write it ({os.strerror(error.errno)}); free some space and "
@@ -213,7 +213,7 @@ def _stamped_writer(path: Path, schema: Any, **packing: Any) -> Iterator[Any]:
 
 
 def _read_table(path: Path, columns: Sequence[str] | None = None, texts: Sequence[str] = ()) -> Any:
-    if not is_stamped_right(path):
+    if not has_valid_stamp(path):
         raise ValueError(f"{path.name}: not what was written")
     return pq.read_table(
         path,

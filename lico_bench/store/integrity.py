@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from lico_bench.errors import BrokenFileError, InvalidInputError
-from lico_bench.store.aside import move_aside, place_aside
 from lico_bench.store.cell_folder import PART_FILE, SCORE_TABLES, TRAINED, CellFolder
 from lico_bench.store.digests import (
     file_digest,
     file_facts,
-    is_stamped_right,
+    has_valid_stamp,
     read_sidecar,
     sealed,
     sidecar_of,
 )
 from lico_bench.store.files import json_bytes, read_parquet, write_json
+from lico_bench.store.quarantine import quarantine, quarantine_path
 from lico_bench.store.run_folder import RunFolder
 
 CHANGED = "not what was written (its SHA-256 differs)"
@@ -90,7 +90,7 @@ def check_cell(cell: CellFolder, *, hashes: bool = True) -> tuple[Damage, ...]:
     return tuple(found)
 
 
-def set_aside(run: RunFolder, damage: Damage) -> Path:
+def quarantined(run: RunFolder, damage: Damage) -> Path:
     """Move a damaged file of a cell to RUN/damaged, with all that rests on it.
 
     A finished cell is then an unfinished one: with damaged scores it is scored again from its
@@ -112,14 +112,14 @@ def set_aside(run: RunFolder, damage: Damage) -> Path:
         and not _in_parts(cell, damage.file)
         and cell.is_done
     ):
-        move_aside(run.path, cell.done)
-    places = {path: move_aside(run.path, path) for path in _resting_on(cell, damage)}
+        quarantine(run.path, cell.done)
+    places = {path: quarantine(run.path, path) for path in _resting_on(cell, damage)}
     if damage.file == cell.checkpoint and cell.previous_checkpoint.is_file():
         cell.previous_checkpoint.replace(cell.checkpoint)
-    return places.get(damage.file) or place_aside(run.path, damage.file)
+    return places.get(damage.file) or quarantine_path(run.path, damage.file)
 
 
-def mend_cell(run: RunFolder, key: str, *, hashes: bool = True) -> tuple[Damage, ...]:
+def repair_cell(run: RunFolder, key: str, *, hashes: bool = True) -> tuple[Damage, ...]:
     """Check a cell and set aside what is damaged; what was found. Needs the run's lock."""
     cell = run.cell(key)
     found: list[Damage] = []
@@ -129,7 +129,7 @@ def mend_cell(run: RunFolder, key: str, *, hashes: bool = True) -> tuple[Damage,
         if not damages:
             break
         for damage in damages:
-            set_aside(run, damage)
+            quarantined(run, damage)
         found += [damage for damage in damages if damage not in found]
     else:
         raise BrokenFileError(f"{damages[0]}, and it comes back; move that file away by hand")
@@ -142,12 +142,12 @@ def _write_recipe(run: RunFolder, cell: CellFolder) -> Path | None:
     """Put the manifest's copy in the place of a damaged recipe; None if it cannot take it."""
     if not cell.is_done:
         return None
-    told = [entry for entry in run.manifest()["cells"] if entry["key"] == cell.path.name]
+    message = [entry for entry in run.manifest()["cells"] if entry["key"] == cell.path.name]
     fact = cell.facts().get("files", {}).get(cell.recipe.name, {})
-    if not told or hashlib.sha256(json_bytes(told[0])).hexdigest() != fact.get("sha256"):
+    if not message or hashlib.sha256(json_bytes(message[0])).hexdigest() != fact.get("sha256"):
         return None
-    place = move_aside(run.path, cell.recipe)
-    write_json(cell.recipe, told[0])
+    place = quarantine(run.path, cell.recipe)
+    write_json(cell.recipe, message[0])
     return place
 
 
@@ -205,7 +205,7 @@ def _part_problem(cell: CellFolder, path: Path) -> str:
     if not PART_FILE.fullmatch(path.name):
         return FOREIGN
     try:
-        if not is_stamped_right(path):
+        if not has_valid_stamp(path):
             return CHANGED
         keys = set(read_parquet(path, ("cell",))["cell"])
     except (ValueError, OSError):  # not a whole file; of other columns

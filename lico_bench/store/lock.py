@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from lico_bench.errors import BrokenFileError, RunBusyError
-from lico_bench.store.files import NO_ROOM, naming_full_disk
+from lico_bench.store.files import NO_SPACE, naming_full_disk
 
 LOCK = "lock"
 POLL_S = 0.2
@@ -94,7 +94,7 @@ class RunLock:
         try:
             return os.open(self.path, LOCK_FLAGS, 0o644)
         except OSError as error:
-            if error.errno in NO_ROOM:
+            if error.errno in NO_SPACE:
                 raise
             raise BrokenFileError(
                 f"{self.path}: cannot be opened as the lock of this run ({error.strerror}); "
@@ -102,7 +102,7 @@ class RunLock:
             ) from error
 
     def _take(self) -> None:
-        is_told = False
+        is_reported = False
         while True:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,9 +121,9 @@ class RunLock:
             busy = f"another process ({holder_of(self.path)}) is at work on {self.path.parent}"
             if not self._wait:
                 raise RunBusyError(f"{busy}; wait for it (--wait), or choose another --out")
-            if not is_told:
+            if not is_reported:
                 self._note(f"{busy}; waiting for it")
-                is_told = True
+                is_reported = True
             time.sleep(POLL_S)
 
     def _write_holder(self) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.store.cell_folder import CellFolder
-from lico_bench.store.digests import SEAL, is_sealed_right, sealed
+from lico_bench.store.digests import SEAL, has_valid_seal, sealed
 from lico_bench.store.files import read_json, write_json
-from lico_bench.store.foreign import check_manifest
 from lico_bench.store.lock import LOCK
-from lico_bench.store.whereabouts import MANIFEST, check_is_run
+from lico_bench.store.run_location import MANIFEST, check_is_run
+from lico_bench.store.untrusted import check_manifest
 
 FORMAT = 1
 OURS = (MANIFEST, LOCK, "cells", "damaged", "report")  # what a run folder is made of
@@ -41,7 +41,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: expected a manifest of format {FORMAT}; "
             "it was written by another version, start a new run with another --out"
         )
-    if not (isinstance(manifest, dict) and "format" in manifest and is_sealed_right(manifest)):
+    if not (isinstance(manifest, dict) and "format" in manifest and has_valid_seal(manifest)):
         raise BrokenFileError(
             f"{path}: not what was written (its checksum differs); repeat the command that made "
             "this run, which sets it aside and writes it anew"
@@ -66,7 +66,7 @@ def _is_foreign(manifest: Any) -> bool:
         isinstance(manifest, dict)
         and "format" in manifest
         and _format(manifest) != FORMAT
-        and is_sealed_right(manifest)
+        and has_valid_seal(manifest)
     )
 
 
@@ -84,14 +84,14 @@ def judge_unnamed(root: Path, manifest: Mapping[str, Any], problem: str) -> tupl
     path = root / "manifest.json"
     if not path.exists() and (not (root / "cells").is_dir() or not _holds_only_ours(root)):
         raise RunMismatchError(f"{root} exists and is not a run folder; choose another --out")
-    told, wanted = keys_told(root), {cell["key"] for cell in manifest["cells"]}
+    message, wanted = keys_message(root), {cell["key"] for cell in manifest["cells"]}
     cells = _cells(root)
-    if told - {manifest["suite_key"]} or any(cell.path.name not in wanted for cell in cells):
+    if message - {manifest["suite_key"]} or any(cell.path.name not in wanted for cell in cells):
         raise RunMismatchError(
             f"{root}: {problem}, and it holds another suite; choose another --out, or repeat the "
             "command that made it"
         )
-    if not told and any(cell.is_done for cell in cells):
+    if not message and any(cell.is_done for cell in cells):
         raise BrokenFileError(
             f"{root}: {problem}, and nothing there says which suite its finished cells are of; "
             "put the manifest back, or start a new run with another --out"
@@ -99,7 +99,7 @@ def judge_unnamed(root: Path, manifest: Mapping[str, Any], problem: str) -> tupl
     return (f"{path}: {problem}; all else is of this suite, so it is written anew",)
 
 
-def keys_told(root: Path) -> set[str]:
+def keys_message(root: Path) -> set[str]:
     """Keys of the suite that a run folder without a usable manifest names elsewhere.
 
     They are in what is left of the manifest and in every finished cell.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.store.digests import SEAL, file_digest, file_facts, is_sealed_right, sealed
+from lico_bench.store.digests import SEAL, file_digest, file_facts, has_valid_seal, sealed
 from lico_bench.store.files import read_json, write_json
 from lico_bench.store.integrity import CHANGED, MISSING, Damage
 from lico_bench.store.run_folder import RunFolder
@@ -72,7 +72,7 @@ def _record(run: RunFolder) -> dict[str, Any] | None:
         record = read_json(run.path / "report" / RECORD)
     except (BrokenFileError, MissingDataError):
         return None
-    if not isinstance(record, dict) or SEAL not in record or not is_sealed_right(record):
+    if not isinstance(record, dict) or SEAL not in record or not has_valid_seal(record):
         return None
     files = record.get("files")
     # A record from somebody else must not send us out of the folder.

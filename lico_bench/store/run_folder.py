@@ -25,21 +25,21 @@ from pandas.api.types import is_numeric_dtype
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
-from lico_bench.store.aside import DAMAGED, move_aside
 from lico_bench.store.cell_folder import EMPTY, CellFolder
 from lico_bench.store.files import read_arrow, read_json, read_parquet
-from lico_bench.store.foreign import check_failure, check_findings, check_inside, check_texts
 from lico_bench.store.lock import LOCK
 from lico_bench.store.manifests import (
     is_of_other_version,
     judge_unnamed,
-    keys_told,
+    keys_message,
     read_manifest,
     write_manifest,
 )
-from lico_bench.store.many_rows import Where, join_rows, keep_rows
-from lico_bench.store.stored_gallery import with_pictures
-from lico_bench.store.whereabouts import MANIFEST
+from lico_bench.store.quarantine import DAMAGED, quarantine
+from lico_bench.store.row_tables import Where, join_rows, keep_rows
+from lico_bench.store.run_location import MANIFEST
+from lico_bench.store.stored_gallery import with_images
+from lico_bench.store.untrusted import check_failure, check_findings, check_inside, check_texts
 
 # Columns of rows and curves that hold texts; one that stands in many rows is read once.
 TEXTS = (
@@ -121,16 +121,16 @@ class RunFolder:
             RunMismatchError: if the folder holds another suite's run or something else.
             BrokenFileError: for a damaged manifest that nothing here can replace.
         """
-        mended = self.check_for(manifest)
-        if mended and not keys_told(self.path):
+        repaired = self.check_for(manifest)
+        if repaired and not keys_message(self.path):
             # A cell's name says how it was trained and not what it was asked.
             for cell in manifest["cells"]:
-                move_aside(self.path, self.cell(cell["key"]).parts)
-        if mended:
-            move_aside(self.path, self.manifest_path)
+                quarantine(self.path, self.cell(cell["key"]).parts)
+        if repaired:
+            quarantine(self.path, self.manifest_path)
         if not self.manifest_path.exists():
             write_manifest(self.manifest_path, manifest)
-        return mended
+        return repaired
 
     def rows(
         self, columns: Sequence[str] = ROW_COLUMNS, *, where: Where | None = None
@@ -168,7 +168,7 @@ class RunFolder:
         def tables() -> Iterator[Any]:
             for key in keys:
                 path = self.cell(key).table(name)
-                table = _told(path, lambda path: read_arrow(path, read, texts=TEXTS))
+                table = _message(path, lambda path: read_arrow(path, read, texts=TEXTS))
                 _check_columns(path, read, table.column_names)
                 _check_kinds(path, name, table.slice(0, 1).to_pandas())
                 check_texts(path, table)
@@ -189,16 +189,16 @@ class RunFolder:
         if cells is not None and not any(key in cells for key in self.finished()):
             return pd.DataFrame(columns=list(EMPTY["gallery"]))
         frame = self._gather("gallery", EMPTY["gallery"], cells)
-        return with_pictures(frame, self.path)
+        return with_images(frame, self.path)
 
     def findings(self) -> dict[str, dict[str, Any]]:
         """What the trained objective of each finished cell says of itself, by cell."""
-        told: dict[str, dict[str, Any]] = {}
+        message: dict[str, dict[str, Any]] = {}
         for key in self.finished():
             path = self.cell(key).path / "findings.json"
-            told[key] = read_json(path) if path.is_file() else {}
-            check_findings(told[key], path)
-        return told
+            message[key] = read_json(path) if path.is_file() else {}
+            check_findings(message[key], path)
+        return message
 
     def undefined(self) -> dict[str, tuple[str, ...]]:
         """Metrics asked for that a dataset has no ground truth for, by dataset."""
@@ -228,13 +228,13 @@ class RunFolder:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """What went wrong with each cell whose last try failed, by its key."""
-        told: dict[str, dict[str, Any]] = {}
+        message: dict[str, dict[str, Any]] = {}
         for entry in self.manifest()["cells"]:
             cell = self.cell(entry["key"])
             if cell.failed:
-                told[entry["key"]] = read_json(cell.failure)
-                check_failure(told[entry["key"]], cell.failure)
-        return told
+                message[entry["key"]] = read_json(cell.failure)
+                check_failure(message[entry["key"]], cell.failure)
+        return message
 
     def _gather(
         self, name: str, columns: tuple[str, ...], cells: Collection[str] | None = None
@@ -244,7 +244,7 @@ class RunFolder:
             if cells is not None and key not in cells:
                 continue
             path = self.cell(key).table(name)
-            frame: pd.DataFrame = _told(path, read_parquet)
+            frame: pd.DataFrame = _message(path, read_parquet)
             _check_columns(path, columns, frame.columns)
             _check_kinds(path, name, frame)
             check_texts(path, frame)
@@ -259,7 +259,7 @@ class RunFolder:
             )
 
 
-def _told(path: Path, read: Callable[[Path], Any]) -> Any:
+def _message(path: Path, read: Callable[[Path], Any]) -> Any:
     """A table of a finished cell; where it is damaged, what makes it anew."""
     remedy = f"delete {path.parent / 'done.json'} and repeat the same `lico-bench run`"
     try:

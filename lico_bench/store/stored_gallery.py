@@ -8,15 +8,15 @@ import pandas as pd
 
 from lico_bench.errors import BrokenFileError
 
-PICTURE = ["cell", "image_id"]  # what tells one stored picture from another
+IMAGE = ["cell", "image_id"]  # what tells one stored picture from another
 HEAVY = ["image_png", "region_png"]  # kept once for each
 GALLERY_COLUMNS = (
-    *PICTURE, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
+    *IMAGE, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
     "correct", "height", "width", "map", *HEAVY,
 )  # fmt: skip
 
 
-def with_pictures(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
+def with_images(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
     """The rows of a gallery with the picture in each of them; the bytes are shared, not copied.
 
     Rows of before, which all hold their picture, stay as they are.
@@ -32,9 +32,9 @@ def with_pictures(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
             f"{where}: a gallery.parquet lacks the columns {', '.join(missing)}; "
             "it was not written by this version, start a new run"
         )
-    pictures = gallery.loc[gallery["image_png"].notna(), [*PICTURE, *HEAVY]]
-    pictures = pictures.drop_duplicates(PICTURE)
-    whole = gallery.drop(columns=HEAVY).merge(pictures, on=PICTURE, how="left")
+    images = gallery.loc[gallery["image_png"].notna(), [*IMAGE, *HEAVY]]
+    images = images.drop_duplicates(IMAGE)
+    whole = gallery.drop(columns=HEAVY).merge(images, on=IMAGE, how="left")
     lost = whole["image_png"].isna()
     if lost.any():
         first = whole[lost].iloc[0]

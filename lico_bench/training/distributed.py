@@ -106,9 +106,9 @@ class Peers:
         """The largest of the processes' numbers."""
         if self.count == 1:
             return number
-        told = torch.tensor(number)
-        dist.all_reduce(told, dist.ReduceOp.MAX, group=self.group)
-        return int(told)
+        message = torch.tensor(number)
+        dist.all_reduce(message, dist.ReduceOp.MAX, group=self.group)
+        return int(message)
 
     def any(self, fact: bool) -> bool:
         """Whether `fact` holds in some process."""
@@ -118,10 +118,10 @@ class Peers:
         """What the leader has for `value`: None, numbers, text, lists, dicts and tensors."""
         if self.count == 1:
             return value
-        told: list[Any] = [_packed(value) if self.is_leader else None]
+        message: list[Any] = [_packed(value) if self.is_leader else None]
         with self.in_step():
-            dist.broadcast_object_list(told, src=0, group=self.group)
-        heard: T = value if self.is_leader else _unpacked(told[0])
+            dist.broadcast_object_list(message, src=0, group=self.group)
+        heard: T = value if self.is_leader else _unpacked(message[0])
         return heard
 
     def attempt(self, work: Callable[[], T]) -> T:
@@ -145,12 +145,12 @@ class Peers:
 
     def _raise_first(self, error: Exception | None) -> None:
         """Raise the own error, or what the first process that has one says of it."""
-        told: list[str | None] = [None] * self.count
+        message: list[str | None] = [None] * self.count
         with self.in_step():
-            dist.all_gather_object(told, _sentence(error), group=self.group)
+            dist.all_gather_object(message, _sentence(error), group=self.group)
         if error is not None:
             raise error
-        rank, sentence = next((n, text) for n, text in enumerate(told) if text is not None)
+        rank, sentence = next((n, text) for n, text in enumerate(message) if text is not None)
         raise LicoBenchError(f"process {rank} of {self.count}: {sentence}")
 
     def follow_leader(self, work: Callable[[], object]) -> None:

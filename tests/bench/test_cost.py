@@ -8,7 +8,7 @@ import pytest
 
 from lico_bench.bench import make_plan, units
 from lico_bench.bench.calibration import Calibration, Timing
-from lico_bench.bench.cost import estimate_time
+from lico_bench.bench.time_estimate import estimate_time
 from lico_bench.bench.units import parts_of, training_left
 
 SECONDS = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions
-from lico_bench.bench.executors.together import options_at
-from lico_bench.bench.joining import OWN_VARIABLE, Place, find_place, joined
+from lico_bench.bench.executors.data_parallel import options_at
+from lico_bench.bench.process_group import USER_VARIABLE, Place, find_process_rank, joined
 from lico_bench.errors import InvalidInputError
 
 TORCHRUN = {
@@ -28,40 +28,42 @@ def test_one_device_is_alone_and_nothing_is_started():
 
 
 def test_the_first_process_leads_those_that_it_starts():
-    assert find_place({}, devices=3, num_nodes=1) == Place(0, 3, 0, 3, ("127.0.0.1", 0))
+    assert find_process_rank({}, devices=3, num_nodes=1) == Place(0, 3, 0, 3, ("127.0.0.1", 0))
 
 
 def test_a_started_process_reads_its_place():
     place = Place(2, 3, 2, 3, ("127.0.0.1", 4711))
-    told = {OWN_VARIABLE: json.dumps(asdict(place))}
-    assert find_place(told, devices=3, num_nodes=1) == place
+    message = {USER_VARIABLE: json.dumps(asdict(place))}
+    assert find_process_rank(message, devices=3, num_nodes=1) == place
 
 
 @pytest.mark.parametrize(("devices", "num_nodes"), [(1, 1), (4, 2)])
 def test_torchrun_says_who_is_who(devices: int, num_nodes: int):
-    place = find_place(TORCHRUN, devices=devices, num_nodes=num_nodes)
+    place = find_process_rank(TORCHRUN, devices=devices, num_nodes=num_nodes)
     assert place == Place(5, 8, 1, 4, None)
     assert not place.is_leader
 
 
 def test_options_that_contradict_torchrun_are_refused():
     with pytest.raises(InvalidInputError, match="8 processes were started from outside"):
-        find_place(TORCHRUN, devices=3, num_nodes=1)
+        find_process_rank(TORCHRUN, devices=3, num_nodes=1)
 
 
 def test_on_several_machines_the_number_of_the_machine_decides():
-    assert find_place(NODE, devices=4, num_nodes=2) == Place(4, 8, 0, 4, ("node0", 29500))
+    assert find_process_rank(NODE, devices=4, num_nodes=2) == Place(4, 8, 0, 4, ("node0", 29500))
 
 
 def test_several_machines_without_an_address_are_told_what_to_do():
     with pytest.raises(InvalidInputError, match="torchrun --nnodes 2 --nproc-per-node 4"):
-        find_place({}, devices=4, num_nodes=2)
+        find_process_rank({}, devices=4, num_nodes=2)
 
 
 def test_processes_share_the_cpu_and_each_takes_its_gpu(monkeypatch):
     place = Place(1, 2, 1, 2)
     assert place.device("cpu") == "cpu"
-    monkeypatch.setattr("lico_bench.bench.joining.pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(
+        "lico_bench.bench.process_group.pick_device", lambda _: torch.device("cuda")
+    )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert place.device("auto") == "cuda:1"
     with pytest.raises(InvalidInputError, match="--device cuda:0: several processes need"):

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from lico_bench.bench import ExecutorOptions, execute, make_plan, measuring, units
+from lico_bench.bench import ExecutorOptions, execute, make_plan, units
+from lico_bench.bench import time_units as module
 from lico_bench.bench.calibration import Calibration, write_calibration
-from lico_bench.bench.cost import estimate_time
-from lico_bench.bench.measuring import calibrate, look, time_units
-from lico_bench.bench.trials import random_pictures
+from lico_bench.bench.time_estimate import estimate_time
+from lico_bench.bench.time_units import calibrate, look, time_units
+from lico_bench.bench.unit_timers import random_images
 from lico_bench.bench.units import training_left
 from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError
 from lico_bench.report import build_report
@@ -34,20 +35,20 @@ def plan(suite):
     return make_plan(replace(suite, changes={**suite.changes, **changes}))
 
 
-def timed(plan, *, budget_s, told=lambda _what: None, **options) -> Calibration:
+def timed(plan, *, budget_s, message=lambda _what: None, **options) -> Calibration:
     left = training_left(plan, None)
     return time_units(
-        plan, left, Calibration({}), device="cpu", budget_s=budget_s, told=told, **options
+        plan, left, Calibration({}), device="cpu", budget_s=budget_s, message=message, **options
     )
 
 
 def test_every_kind_of_unit_is_timed_where_there_is_time(plan):
-    told = []
-    known = timed(plan, budget_s=PLENTY_S, told=told.append)
+    message = []
+    known = timed(plan, budget_s=PLENTY_S, message=message.append)
     kinds = {name.split(" | ")[0] for name in known.timings}
     kinds_of_work = {units.TRAINING, units.CLASSIFYING, units.EXPLAINING, units.DRAWING}
     assert kinds == kinds_of_work | {units.SETUP}  # which is timed with the training
-    assert len(told) == len(known.timings) - 1 == 5  # two arms
+    assert len(message) == len(known.timings) - 1 == 5  # two arms
     assert all(math.isfinite(t.seconds) and t.seconds > 0 for t in known.timings.values())
 
 
@@ -60,14 +61,14 @@ def test_without_time_nothing_is_timed_and_an_estimate_is_made_all_the_same(plan
 
 
 def test_what_takes_longest_is_timed_first(suite):
-    told = []
+    message = []
     long = make_plan(replace(suite, arms=("baseline",), changes={**suite.changes, "epochs": 500}))
-    timed(long, budget_s=PLENTY_S, told=told.append)
-    assert told[0].startswith(units.TRAINING)
-    told.clear()
+    timed(long, budget_s=PLENTY_S, message=message.append)
+    assert message[0].startswith(units.TRAINING)
+    message.clear()
     many = make_plan(replace(suite, arms=("baseline",), limit=500))
-    timed(many, budget_s=PLENTY_S, told=told.append)
-    assert told[0].startswith(units.EXPLAINING)
+    timed(many, budget_s=PLENTY_S, message=message.append)
+    assert message[0].startswith(units.EXPLAINING)
 
 
 def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(plan):
@@ -81,7 +82,7 @@ def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(pla
 
 def test_the_pictures_are_of_the_size_and_classes_of_the_dataset(plan):
     cell, facts = plan.cells[0], plan.datasets["cifar10"]
-    noise = random_pictures(plan, cell, "train", 6)
+    noise = random_images(plan, cell, "train", 6)
     assert noise.images.shape == (6, 3, *facts.image_size)
     assert noise.prompt_names == facts.prompt_names
     assert noise.has_regions == facts.has_regions
@@ -129,7 +130,7 @@ def test_a_trial_that_cannot_be_trained_is_left_out_and_a_full_memory_is_told(pl
         def trial(*_args):
             raise error
 
-        monkeypatch.setitem(measuring.TRIALS, units.TRAINING, trial)
+        monkeypatch.setitem(module.TRIALS, units.TRAINING, trial)
 
     fail(TrainingError("diverged"))
     known = timed(plan, budget_s=PLENTY_S)
@@ -148,5 +149,5 @@ def test_a_preemption_ends_the_timing_and_leaves_the_random_numbers(plan):
 
     before = torch.get_rng_state()
     with pytest.raises(Preempted):
-        timed(plan, budget_s=PLENTY_S, told=interrupt)
+        timed(plan, budget_s=PLENTY_S, message=interrupt)
     assert torch.equal(torch.get_rng_state(), before)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lico_bench.bench import Suite, execute, make_plan
-from lico_bench.bench.work import forward_gigaflop
+from lico_bench.bench.compute_cost import forward_gigaflop
 from lico_bench.data import card_names, load_card
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.training.preparation import prepare

@@ -10,7 +10,7 @@ import torch
 import lico_bench.store
 from lico_bench import Recipe, train
 from lico_bench.bench import make_plan
-from lico_bench.bench.precision import settle_precision
+from lico_bench.bench.precision import resolve_run_precision
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import NativePrecision, native_precision
 from lico_bench.store import RunFolder
@@ -86,7 +86,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(suite, machine, tmp_pat
             lico_bench.store.write_json(run.cell(cell.key).recipe, cell.facts())
         run.manifest_path.write_text("torn")
     machine(NO_BFLOAT16)
-    plan, notes = settle_precision(make_plan(auto_suite(suite)), run.path, "cpu")
+    plan, notes = resolve_run_precision(make_plan(auto_suite(suite)), run.path, "cpu")
     assert [c.key for c in plan.cells] == [c.key for c in begun.cells]
     assert plan.key == begun.key
     assert "began in bfloat16" in notes[0]
@@ -101,18 +101,18 @@ def test_a_precision_that_the_device_cannot_compute_is_refused(
     machine(NO_BFLOAT16)
     monkeypatch.setattr("lico_bench.bench.precision.has_bfloat16", lambda _: False)
     with pytest.raises(InvalidInputError, match="cannot compute; go on with --device cpu"):
-        settle_precision(make_plan(auto_suite(suite)), tmp_path, "cpu")
+        resolve_run_precision(make_plan(auto_suite(suite)), tmp_path, "cpu")
 
 
 def test_bfloat16_by_hand_is_obeyed_with_a_warning_where_it_is_emulated(suite, machine, tmp_path):
     machine(NO_BFLOAT16)
     named = make_plan(replace(suite, changes={**suite.changes, "precision": "bfloat16"}))
-    plan, notes = settle_precision(named, tmp_path / "new", "cpu")
+    plan, notes = resolve_run_precision(named, tmp_path / "new", "cpu")
     assert {cell.recipe.precision for cell in plan.cells} == {"bfloat16"}
     assert len(notes) == 1
     assert "ten times slower than float32" in notes[0]
     machine(HAS_BFLOAT16)
-    assert settle_precision(named, tmp_path / "new", "cpu")[1] == ()
+    assert resolve_run_precision(named, tmp_path / "new", "cpu")[1] == ()
 
 
 def test_a_training_outside_a_run_resolves_auto_too():

@@ -15,8 +15,8 @@ import torch
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan
 from lico_bench.bench.executors.processes import (
-    _Crew,
     _Worker,
+    _WorkerPool,
     device_of_worker,
     threads_per_worker,
 )
@@ -61,7 +61,7 @@ def test_no_workers_are_refused():
 def test_a_cell_waits_for_the_one_whose_network_scores_it(suite, reporter):
     plan = make_plan(replace(suite, arms=("lico", "baseline"), scorer="baseline"))
     lico, baseline = plan.cells
-    crew = _Crew(plan, RunFolder(Path("run")), ExecutorOptions(), reporter, [lico, baseline])
+    crew = _WorkerPool(plan, RunFolder(Path("run")), ExecutorOptions(), reporter, [lico, baseline])
     assert crew._next_cell() is baseline
     crew.waiting = [lico]
     crew.workers = [_Worker(None, None, 0, cell=baseline)]  # type: ignore[arg-type]
@@ -78,8 +78,8 @@ def test_two_workers_store_what_one_process_stores(suite, reporter):
     both = run(suite, reporter, Path("both"), 2)
     assert results(both.path) == results(alone.path)
     assert len(results(both.path)) == 8
-    told = [event[:3] for event in reporter.events if event[0] in ("stage", "finish")]
-    assert {t for t in told if t[0] == "stage"} == {t for t in course if t[0] == "stage"}
+    message = [event[:3] for event in reporter.events if event[0] in ("stage", "finish")]
+    assert {t for t in message if t[0] == "stage"} == {t for t in course if t[0] == "stage"}
     assert len(reporter.of("finish")) == 2
     assert multiprocessing.active_children() == []
 

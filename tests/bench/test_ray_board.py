@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from lico_bench.bench.executors import ray_board
-from lico_bench.bench.executors.ray_board import MISSES, Board, Teller, new_attempt
+from lico_bench.bench.executors import ray_status
+from lico_bench.bench.executors.ray_status import MISSES, StatusBoard, StatusReporter, new_attempt
 from lico_bench.errors import EXIT_PREEMPTED
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch) -> Board:
-    monkeypatch.setattr(ray_board, "TELL_EVERY_S", 0.005)
-    made = Board(tmp_path / "run" / ".tasks")
+def board(tmp_path: Path, monkeypatch) -> StatusBoard:
+    monkeypatch.setattr(ray_status, "REPORT_EVERY_S", 0.005)
+    made = StatusBoard(tmp_path / "run" / ".tasks")
     made.open()
     return made
 
@@ -39,17 +39,17 @@ def soon(is_so: Callable[[], object]) -> bool:
 
 
 def test_progress_is_told_on_the_board_and_taken_down(board):
-    with Teller(board, new_attempt("cell", "training")) as teller:
-        assert board.told("cell", "training") == teller.told
-        teller.advance(3, 8)
-        assert soon(lambda: board.told("cell", "training") == teller.told)
-        assert [(t.done, t.total) for t in board.all_told()] == [(3, 8)]
+    with StatusReporter(board, new_attempt("cell", "training")) as status_reporter:
+        assert board.message("cell", "training") == status_reporter.message
+        status_reporter.advance(3, 8)
+        assert soon(lambda: board.message("cell", "training") == status_reporter.message)
+        assert [(t.done, t.total) for t in board.all_messages()] == [(3, 8)]
     board.take_down("cell", "training")
-    assert not list(board.all_told())
+    assert not list(board.all_messages())
 
 
 def test_a_stage_that_another_attempt_has_taken_ends_at_once(board, ends):
-    with Teller(board, new_attempt("cell", "training")):
+    with StatusReporter(board, new_attempt("cell", "training")):
         board.tell(new_attempt("cell", "scoring"))
         time.sleep(0.05)
         assert not ends
@@ -58,16 +58,16 @@ def test_a_stage_that_another_attempt_has_taken_ends_at_once(board, ends):
 
 
 def test_a_task_whose_run_is_gone_ends_but_not_for_one_missed_look(board, ends, monkeypatch):
-    told = new_attempt("cell", "training")
+    message = new_attempt("cell", "training")
     looks: list[int] = []  # misses that were seen before the end
-    answers = iter([*[None] * (MISSES - 1), told, *[None] * MISSES])
+    answers = iter([*[None] * (MISSES - 1), message, *[None] * MISSES])
 
     def look(_path: Path) -> object:
         looks.append(len(ends))
-        return next(answers, told)
+        return next(answers, message)
 
-    monkeypatch.setattr(ray_board, "_read", look)
-    with Teller(board, told):
+    monkeypatch.setattr(ray_status, "_read", look)
+    with StatusReporter(board, message):
         assert soon(lambda: len(looks) > 2 * MISSES)
     assert looks[: 2 * MISSES] == [0] * 2 * MISSES
     assert ends == [EXIT_PREEMPTED]
@@ -76,7 +76,7 @@ def test_a_task_whose_run_is_gone_ends_but_not_for_one_missed_look(board, ends, 
 def test_a_run_that_stops_sends_each_task_one_notice(board, monkeypatch):
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
-    with Teller(board, new_attempt("cell", "training")):
+    with StatusReporter(board, new_attempt("cell", "training")):
         board.ask_to_stop()
         assert soon(lambda: sent)
         time.sleep(0.05)
@@ -88,7 +88,7 @@ def test_a_new_board_is_empty_and_a_closed_one_is_no_error(board):
     board.ask_to_stop()
     board.open()
     assert not board.is_stopping
-    assert not list(board.all_told())
+    assert not list(board.all_messages())
     board.close()
     board.close()
     board.ask_to_stop()
@@ -99,5 +99,5 @@ def test_a_new_board_is_empty_and_a_closed_one_is_no_error(board):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cell": 1}', "null", "\x00"])
 def test_what_is_no_tasks_word_is_not_heard(board, text):
     (board.path / "cell.training.json").write_text(text)
-    assert board.told("cell", "training") is None
-    assert not list(board.all_told())
+    assert board.message("cell", "training") is None
+    assert not list(board.all_messages())

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from lico_bench.bench import Plan, make_plan
-from lico_bench.bench.executors import ray_board, ray_tasks
-from lico_bench.bench.executors.ray_board import FOLDER, Board
+from lico_bench.bench.executors import ray_status, ray_tasks
 from lico_bench.bench.executors.ray_nodes import look_around, one_line
+from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import (
     MARKER,
     Outcome,
-    Post,
+    TaskContext,
     identity,
     score_on_node,
     train_on_node,
@@ -32,40 +32,40 @@ def plan(suite) -> Plan:
 
 
 @pytest.fixture
-def post(tmp_path: Path) -> Post:
+def task_context(tmp_path: Path) -> TaskContext:
     run = tmp_path / "run"
-    Board(run / FOLDER).open()
+    StatusBoard(run / FOLDER).open()
     (run / FOLDER / MARKER).write_text("ours")
-    return Post(run, "cpu", 1, {}, token="ours", programs=identity())
+    return TaskContext(run, "cpu", 1, {}, token="ours", programs=identity())
 
 
-def test_a_machine_that_sees_the_folder_leaves_its_mark(plan, post):
-    assert look_around(plan, post, "seen-1") is None
-    assert (post.board.path / "seen-1").is_file()
+def test_a_machine_that_sees_the_folder_leaves_its_mark(plan, task_context):
+    assert look_around(plan, task_context, "seen-1") is None
+    assert (task_context.board.path / "seen-1").is_file()
 
 
-def test_a_machine_without_the_folder_says_so(plan, post):
-    elsewhere = replace(post, run=post.run.parent / "not_mounted")
+def test_a_machine_without_the_folder_says_so(plan, task_context):
+    elsewhere = replace(task_context, run=task_context.run.parent / "not_mounted")
     assert "the run folder cannot be read there" in look_around(plan, elsewhere, "seen-1")
 
 
-def test_a_machine_with_another_folder_at_the_path_says_so(plan, post):
-    (post.board.path / MARKER).write_text("theirs")
-    assert "another folder is at" in look_around(plan, post, "seen-1")
+def test_a_machine_with_another_folder_at_the_path_says_so(plan, task_context):
+    (task_context.board.path / MARKER).write_text("theirs")
+    assert "another folder is at" in look_around(plan, task_context, "seen-1")
 
 
-def test_a_machine_with_other_programs_names_the_difference(plan, post):
-    other = replace(post, programs=identity().replace("torch ", "torch 1.0+"))
-    told = look_around(plan, other, "seen-1")
-    assert "it has torch " in told
-    assert "torch 1.0+" in told
-    assert "numpy" not in told
+def test_a_machine_with_other_programs_names_the_difference(plan, task_context):
+    other = replace(task_context, programs=identity().replace("torch ", "torch 1.0+"))
+    message = look_around(plan, other, "seen-1")
+    assert "it has torch " in message
+    assert "torch 1.0+" in message
+    assert "numpy" not in message
 
 
-def test_a_machine_without_the_pictures_says_so(plan, post):
+def test_a_machine_without_the_pictures_says_so(plan, task_context):
     recipe = replace(plan.cells[0].recipe, source="real")
-    real = replace(plan, root=post.run, cells=(replace(plan.cells[0], recipe=recipe),))
-    assert look_around(real, post, "seen-1") is not None
+    real = replace(plan, root=task_context.run, cells=(replace(plan.cells[0], recipe=recipe),))
+    assert look_around(real, task_context, "seen-1") is not None
 
 
 def test_a_plan_travels(plan):
@@ -75,52 +75,54 @@ def test_a_plan_travels(plan):
     assert there.cells[0].facts() == plan.cells[0].facts()
 
 
-def test_a_task_on_a_machine_that_came_later_refuses_another_folder(plan, post):
-    (post.board.path / MARKER).write_text("theirs")
+def test_a_task_on_a_machine_that_came_later_refuses_another_folder(plan, task_context):
+    (task_context.board.path / MARKER).write_text("theirs")
     with pytest.raises(ClusterError, match=r"another folder .* every node needs"):
-        train_on_node(plan, plan.cells[0].key, post)
+        train_on_node(plan, plan.cells[0].key, task_context)
 
 
-def test_a_run_that_stops_starts_no_task(plan, post):
-    post.board.ask_to_stop()
-    assert train_on_node(plan, plan.cells[0].key, post) == Outcome(is_done=False)
-    assert not (post.run / "cells").exists()
+def test_a_run_that_stops_starts_no_task(plan, task_context):
+    task_context.board.ask_to_stop()
+    assert train_on_node(plan, plan.cells[0].key, task_context) == Outcome(is_done=False)
+    assert not (task_context.run / "cells").exists()
 
 
 @pytest.mark.slow
-def test_a_task_whose_run_stops_stores_its_training_and_ends(suite, post, monkeypatch):
-    monkeypatch.setattr(ray_board, "TELL_EVERY_S", 0.005)
+def test_a_task_whose_run_stops_stores_its_training_and_ends(suite, task_context, monkeypatch):
+    monkeypatch.setattr(ray_status, "REPORT_EVERY_S", 0.005)
     monkeypatch.setattr(ray_tasks.torch, "set_num_threads", lambda _number: None)  # this process's
     plan = make_plan(replace(suite, changes={**suite.changes, "epochs": 1000}))
-    cell = RunFolder(post.run).cell(plan.cells[0].key)
+    cell = RunFolder(task_context.run).cell(plan.cells[0].key)
 
     def stop() -> None:
         while not cell.checkpoint.is_file():
             time.sleep(0.005)
-        post.board.ask_to_stop()
+        task_context.board.ask_to_stop()
 
     thread = threading.Thread(target=stop)
     thread.start()
-    assert train_on_node(plan, plan.cells[0].key, post) == Outcome(is_done=False)
+    assert train_on_node(plan, plan.cells[0].key, task_context) == Outcome(is_done=False)
     thread.join()
     assert cell.checkpoint.is_file()
     assert not cell.model.exists()
     assert not cell.failed
 
 
-def test_a_cell_whose_training_failed_is_not_scored(plan, post):
+def test_a_cell_whose_training_failed_is_not_scored(plan, task_context):
     failed, trained = Outcome(is_done=False), Outcome(is_done=True)
     key = plan.cells[0].key
-    assert score_on_node(plan, key, post, failed, trained) == failed
-    assert not RunFolder(post.run).cell(key).failed
+    assert score_on_node(plan, key, task_context, failed, trained) == failed
+    assert not RunFolder(task_context.run).cell(key).failed
 
 
-def test_a_cell_whose_scorer_failed_is_recorded_as_blocked(suite, post):
+def test_a_cell_whose_scorer_failed_is_recorded_as_blocked(suite, task_context):
     plan = make_plan(replace(suite, scorer="lico"))
     baseline = plan.cells[0]
-    outcome = score_on_node(plan, baseline.key, post, Outcome(is_done=True), Outcome(is_done=False))
+    outcome = score_on_node(
+        plan, baseline.key, task_context, Outcome(is_done=True), Outcome(is_done=False)
+    )
     assert not outcome.is_done
-    assert RunFolder(post.run).cell(baseline.key).failed
+    assert RunFolder(task_context.run).cell(baseline.key).failed
     assert outcome.said[0][0] == baseline.title
     assert "FAILED in scoring" in outcome.said[0][1]
 
@@ -132,7 +134,7 @@ class TaskError(Exception):
 
 
 def test_the_line_shown_of_an_error_is_the_one_that_tells():
-    told = "\x1b[36mray::look_around()\x1b[39m (pid=1)\n  File x\nImportError: no lico_bench\n"
-    assert one_line(TaskError(told)) == "ImportError: no lico_bench"
+    message = "\x1b[36mray::look_around()\x1b[39m (pid=1)\n  File x\nImportError: no lico_bench\n"
+    assert one_line(TaskError(message)) == "ImportError: no lico_bench"
     assert one_line(Exception("\x1b[31mnode died\x1b[0m\nmore")) == "node died"
     assert one_line(KeyError()) == "KeyError"

@@ -37,8 +37,8 @@ def test_models_of_another_run_are_asked_by_other_rules(suite, first, tmp_path, 
         assert histories[0] == histories[1]
     assert any("2 of 2 models taken from" in event[1] for event in reporter.of("note"))
     run_into(other, tmp_path / "other", reporter, reuse=first)
-    told = f"0 of 2 models taken from {first.path}; 2 were here before"
-    assert any(event[1] == told for event in reporter.of("note"))
+    message = f"0 of 2 models taken from {first.path}; 2 were here before"
+    assert any(event[1] == message for event in reporter.of("note"))
 
 
 def test_where_the_same_is_asked_the_scores_come_along(suite, first, tmp_path, reporter):

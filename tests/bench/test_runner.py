@@ -171,9 +171,9 @@ def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
     monkeypatch.setattr("lico_bench.bench.cell.train", train)
     folder = run(replace(suite, arms=("lico", "baseline"), scorer="baseline"), reporter)
     assert trained == ["baseline"]  # once, although two cells need it
-    told = [failure["sentence"] for failure in folder.failures().values()]
-    assert told[0].startswith("the network of 'cifar10 baseline seed 0' scores its maps")
-    assert told[1] == "it diverged"
+    message = [failure["sentence"] for failure in folder.failures().values()]
+    assert message[0].startswith("the network of 'cifar10 baseline seed 0' scores its maps")
+    assert message[1] == "it diverged"
 
 
 def test_damaged_files_are_named_set_aside_and_made_again(suite, reporter):

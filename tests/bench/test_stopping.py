@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from lico_bench.bench.stopping import deferred, preemptible, should_stop
+from lico_bench.bench.preemption import deferred, preemptible, should_stop
 from lico_bench.errors import EXIT_PREEMPTED, Preempted
 
 STUBBORN = """
 import signal, sys, time
-from lico_bench.bench import stopping
-stopping.GRACE_S = 0.5
-with stopping.preemptible(), stopping.deferred():
+from lico_bench.bench import preemption
+preemption.GRACE_S = 0.5
+with preemption.preemptible(), preemption.deferred():
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -36,11 +36,11 @@ def work_at_once(done: list[str]) -> None:
         done.append("went on")
 
 
-def work_deferred(asked: list[bool], then: Callable[[], object] = lambda: None) -> None:
+def work_deferred(requested: list[bool], then: Callable[[], object] = lambda: None) -> None:
     with preemptible(), deferred():
-        asked.append(should_stop())
+        requested.append(should_stop())
         notify()
-        asked.append(should_stop())
+        requested.append(should_stop())
         then()
 
 
@@ -55,10 +55,10 @@ def test_outside_of_a_training_a_notice_breaks_the_work_off_at_once():
 
 
 def test_a_deferred_notice_waits_for_the_work_to_ask():
-    asked: list[bool] = []
+    requested: list[bool] = []
     with pytest.raises(Preempted):
-        work_deferred(asked)
-    assert asked == [False, True]
+        work_deferred(requested)
+    assert requested == [False, True]
 
 
 def test_an_error_of_deferred_work_is_not_hidden_by_the_notice():

@@ -44,9 +44,9 @@ def start(*args, **kwargs) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], code: int) -> str:
-    told = process.communicate(timeout=600)[0]
-    assert process.returncode == code, told
-    return told
+    message = process.communicate(timeout=600)[0]
+    assert process.returncode == code, message
+    return message
 
 
 def in_one_process(out: Path, reporter) -> None:
@@ -83,9 +83,9 @@ def wait_for(what, seconds: float = 300.0) -> None:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("together") / "two"
-    told = finish(start(out, "--devices", "2"), 0)
-    assert told.count("run folder:") == 1  # one of them speaks
-    assert "Report:" in told
+    message = finish(start(out, "--devices", "2"), 0)
+    assert message.count("run folder:") == 1  # one of them speaks
+    assert "Report:" in message
     return out
 
 
@@ -116,16 +116,16 @@ def test_one_process_scores_the_same_weights_to_the_same_bits(two: Path, tmp_pat
 
 def test_torchrun_gives_the_same_bits(two: Path, tmp_path: Path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    told = finish(start(tmp_path / "run", launcher=launcher), 0)
-    assert told.count("run folder:") == 1
+    message = finish(start(tmp_path / "run", launcher=launcher), 0)
+    assert message.count("run folder:") == 1
     assert bits(tmp_path / "run") == bits(two)
 
 
 def test_a_failed_training_is_recorded_and_the_others_go_on_to_the_next(tmp_path: Path):
-    told = finish(start(tmp_path / "run", "--devices", "2", learning_rate=1e30), 5)
+    message = finish(start(tmp_path / "run", "--devices", "2", learning_rate=1e30), 5)
     failures = RunFolder(tmp_path / "run").failures()
-    assert len(failures) == 2, told
-    assert told.count("not finite") >= 2
+    assert len(failures) == 2, message
+    assert message.count("not finite") >= 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
@@ -148,9 +148,9 @@ def test_a_lost_process_is_told_and_the_run_goes_on(tmp_path: Path, two: Path):
     wait_for(lambda: [*(tmp_path / "run").glob("cells/*/recipe.json")])
     (other,) = children(process)
     os.kill(other, signal.SIGKILL)
-    told = finish(process, 2)
-    assert "cannot go on with the others" in told
-    assert "repeat the same command" in told
+    message = finish(process, 2)
+    assert "cannot go on with the others" in message
+    assert "repeat the same command" in message
     finish(start(tmp_path / "run", "--devices", "2"), 0)
     assert bits(tmp_path / "run") == bits(two)
 
@@ -158,9 +158,9 @@ def test_a_lost_process_is_told_and_the_run_goes_on(tmp_path: Path, two: Path):
 def test_a_process_that_never_joins_does_not_keep_the_leader_waiting():
     """Its command line is wrong, which cannot happen but stands for all that can."""
     code = (
-        "import sys; from lico_bench.bench import joining\n"
-        "sys.argv[1:], joining.NOTICING_S = ['no-such-command'], 1.0\n"
-        "with joining.joined(devices=2, num_nodes=1): pass"
+        "import sys; from lico_bench.bench import process_group\n"
+        "sys.argv[1:], process_group.NOTICING_S = ['no-such-command'], 1.0\n"
+        "with process_group.joined(devices=2, num_nodes=1): pass"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from lico_bench.bench import Suite, execute, make_plan
 from lico_bench.bench.executors import ExecutorOptions
-from lico_bench.bench.sampling import CLASSIFIED, recompute_sample
-from lico_bench.bench.verifying import repair, verify_run
+from lico_bench.bench.recompute import CLASSIFIED, recompute_sample
+from lico_bench.bench.verify_run import repair, verify_run
 from lico_bench.errors import InvalidInputError, MissingDataError, RunBusyError
 from lico_bench.store import (
     RunFolder,

@@ -12,7 +12,7 @@ from lico_bench.data import load_card
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.metrics import METRICS
 from lico_bench.saliency import SALIENCY
-from lico_bench.stats import OWN_SCORES
+from lico_bench.stats import MODEL_SCORES
 from lico_bench.training import ARMS
 
 GOOD = {
@@ -62,9 +62,9 @@ def test_a_file_of_ones_own_is_read():
         ({"metric": '"inference_cost"', "methods": None}, "direction: inference_cost is counted"),
     ],
 )
-def test_a_claim_that_rows_cannot_decide_is_refused_by_name(change, told):
+def test_a_claim_that_rows_cannot_decide_is_refused_by_name(change, message):
     entries = {key: value for key, value in (GOOD | change).items() if value is not None}
-    with pytest.raises(BrokenFileError, match=f"mine.toml: claim 'mine': .*{told}"):
+    with pytest.raises(BrokenFileError, match=f"mine.toml: claim 'mine': .*{message}"):
         read_claims(written(entries))
 
 
@@ -89,9 +89,9 @@ def test_a_claim_without_an_id_is_named_by_its_number():
         ("[[claim]", "not readable as TOML"),
     ],
 )
-def test_a_file_that_declares_nothing_is_refused(content, told):
+def test_a_file_that_declares_nothing_is_refused(content, message):
     Path("mine.toml").write_text(content)
-    with pytest.raises(BrokenFileError, match=f"mine.toml: .*{told}"):
+    with pytest.raises(BrokenFileError, match=f"mine.toml: .*{message}"):
         read_claims("mine.toml")
 
 
@@ -110,7 +110,7 @@ def test_every_declared_claim_can_be_put_to_the_test(claim):
         assert not SALIENCY[method].is_control
     for method in claim.control_methods:
         assert SALIENCY[method].is_control
-    if claim.metric not in OWN_SCORES and claim.metric != INFERENCE_COST:
+    if claim.metric not in MODEL_SCORES and claim.metric != INFERENCE_COST:
         assert METRICS[claim.metric].spec.higher_is_better is not None
     for dataset in claim.datasets:
         classes = len(load_card(dataset).class_names)

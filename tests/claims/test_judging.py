@@ -63,7 +63,7 @@ def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, ou
         (0.04, 100, ""),
     ],
 )
-def test_networks_that_guess_decide_nothing(accuracy, num_said, told):
+def test_networks_that_guess_decide_nothing(accuracy, num_said, message):
     """Guessing is among the classes that there are: a copy may have ten of two hundred."""
     own = both(0.0, metric="accuracy", method="")
     own["value"] = accuracy
@@ -72,8 +72,8 @@ def test_networks_that_guess_decide_nothing(accuracy, num_said, told):
     manifest = manifest_of(rows)
     manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(200)]}}
     (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
-    assert verdict.outcome == ("inconclusive" if told else "equivalent")
-    assert told in verdict.evidence[0].sentence
+    assert verdict.outcome == ("inconclusive" if message else "equivalent")
+    assert message in verdict.evidence[0].sentence
 
 
 def test_lower_is_better_where_the_metric_says_so():
@@ -129,10 +129,10 @@ def test_nothing_is_ever_decided_by_stand_ins(gain, noise, seeds, draw):
         (2, TINY, "2 trainings per arm"),
     ],
 )
-def test_too_few_trainings_decide_nothing_in_any_direction(seeds, gain, told):
+def test_too_few_trainings_decide_nothing_in_any_direction(seeds, gain, message):
     verdict = verdict_on(MAPS, both(gain, seeds=seeds))
     assert verdict.outcome == "inconclusive"
-    assert told in verdict.evidence[0].sentence
+    assert message in verdict.evidence[0].sentence
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_control_arm_that_does_as_well_takes_the_support_away(control, outcome
         gains["lico_random_text"] = control
     verdict = verdict_on(claim, rows_with(gains))
     assert verdict.outcome == outcome
-    told = verdict.evidence[0].sentence
-    assert ("control lico_random_text does as well" in told) == (outcome == "inconclusive")
+    message = verdict.evidence[0].sentence
+    assert ("control lico_random_text does as well" in message) == (outcome == "inconclusive")
     assert ("no control was run" in verdict.sentence) == (control is None)
 
 
@@ -160,8 +160,8 @@ def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcom
         frames.append(both(control, method="random_map", draw=1))
     verdict = verdict_on(claim, *frames)
     assert verdict.outcome == outcome
-    told = verdict.evidence[0].sentence
-    assert ("control map random_map gains as much" in told) == (outcome == "inconclusive")
+    message = verdict.evidence[0].sentence
+    assert ("control map random_map gains as much" in message) == (outcome == "inconclusive")
     assert ("no control was run" in verdict.sentence) == (control is None)
 
 
@@ -179,11 +179,11 @@ def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcom
         ((0.0, 0.0), "equivalent", "equivalent on both comparisons"),
     ],
 )
-def test_the_verdict_puts_all_data_sets_together(gains, outcome, told):
+def test_the_verdict_puts_all_data_sets_together(gains, outcome, message):
     frames = [both(gain, dataset=f"set{n}", draw=n) for n, gain in enumerate(gains)]
     verdict = verdict_on(MAPS, *frames)
     assert verdict.outcome == outcome
-    assert verdict.sentence.startswith(told)
+    assert verdict.sentence.startswith(message)
 
 
 def test_stand_ins_beside_real_pictures_are_left_out_of_the_verdict():
@@ -245,10 +245,10 @@ def test_an_interrupted_run_is_judged_on_its_complete_pairs():
         ),
     ],
 )
-def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, told):
+def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, message):
     verdict = verdict_on(replace(MAPS, **change), both(SURE))
     assert (verdict.outcome, verdict.evidence) == ("not_tested", ())
-    assert re.match(f"not tested: the run has {told}", verdict.sentence)
+    assert re.match(f"not tested: the run has {message}", verdict.sentence)
 
 
 def test_a_metric_that_was_asked_for_and_is_defined_nowhere_is_not_asked_for_again():
@@ -267,8 +267,8 @@ def test_an_arm_that_a_data_set_was_to_be_without_is_not_called_unfinished():
     manifest = manifest_of(rows)
     manifest["suite"] = {**manifest["suite"], "of_dataset": {"cub200": {"arms": ["baseline"]}}}
     (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
-    told = {piece.dataset: piece.sentence for piece in verdict.evidence}
-    assert told["cub200"] == "the run has no arm lico on cub200"
+    message = {piece.dataset: piece.sentence for piece in verdict.evidence}
+    assert message["cub200"] == "the run has no arm lico on cub200"
     assert verdict.outcome == "supported"
 
 
@@ -280,9 +280,9 @@ def test_what_one_data_set_lacks_stands_beside_what_the_others_show():
     ]
     verdict = verdict_on(replace(MAPS, datasets=("cifar10", "svhn", "cub200", "cars")), *frames)
     assert verdict.outcome == "supported"
-    told = {piece.dataset: piece.sentence for piece in verdict.evidence}
-    assert "not defined on svhn" in told["svhn"]
-    assert "no model of arm lico is finished" in told["cub200"]
+    message = {piece.dataset: piece.sentence for piece in verdict.evidence}
+    assert "not defined on svhn" in message["svhn"]
+    assert "no model of arm lico is finished" in message["cub200"]
     counts = "supported on 1 of 3 comparisons (cifar10), not tested on 2"
     assert verdict.sentence == f"{counts}; not in this run: cars"
 

@@ -52,9 +52,9 @@ def test_not_worse_is_decided_by_the_one_sided_bounds(lower, upper, p_equivalent
 
 
 def test_a_supported_gain_tells_its_numbers():
-    outcome, told = judged(MAPS, GAIN)
+    outcome, message = judged(MAPS, GAIN)
     assert outcome == "supported"
-    assert told == (
+    assert message == (
         "gain over baseline +0.0300 [+0.0200, +0.0400] probability, p = 0.010 after Holm's "
         "correction"
     )
@@ -72,11 +72,11 @@ def test_a_supported_gain_tells_its_numbers():
         ("noise", None, "supported", "no control was run for it (noise)"),
     ],
 )
-def test_each_control_must_be_beaten_clearly(name, control, outcome, told):
+def test_each_control_must_be_beaten_clearly(name, control, outcome, message):
     controls = {"shuffled": GAIN, "noise": GAIN} | {name: control}
     found = judged(CONTROLLED, GAIN, controls=controls)
     assert found[0] == outcome
-    assert told in found[1]
+    assert message in found[1]
 
 
 def test_shares_are_told_in_percentage_points_and_a_rounded_zero_has_no_sign():

@@ -43,11 +43,11 @@ def counted(rows: pd.DataFrame, parameters: int = 0, gigaflop: float = 0.0) -> p
         ({"parameters": -1, "gigaflop": 0.1}, "contradicted", "0.35 GFLOP"),
     ],
 )
-def test_counts_are_equal_or_they_are_not(more, outcome, told):
+def test_counts_are_equal_or_they_are_not(more, outcome, message):
     rows = some_rows()
     verdict = verdict_on(CLAIM, rows, inference=counted(rows, **more))
     assert verdict.outcome == outcome
-    assert told in verdict.evidence[0].sentence
+    assert message in verdict.evidence[0].sentence
 
 
 def test_stand_ins_one_training_and_old_runs_decide_nothing():

@@ -15,7 +15,7 @@ from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import BACKBONES
 from lico_bench.runtime import shipped
 from lico_bench.saliency import SALIENCY
-from lico_bench.stats import OWN_SCORES
+from lico_bench.stats import MODEL_SCORES
 from lico_bench.training import ARMS
 
 FOLDER = shipped("baselines") / "published"
@@ -141,7 +141,7 @@ def test_published_names_are_those_of_the_registries(frame):
     methods = {name for name in SALIENCY if not SALIENCY[name].is_control}
     assert set(published.METHODS) - {""} == methods
     assert set(published.PROTOCOLS) - {""} <= set(PROTOCOLS)
-    specs = {**OWN_SCORES, **{name: METRICS[name].spec for name in METRICS}}
+    specs = {**MODEL_SCORES, **{name: METRICS[name].spec for name in METRICS}}
     assert {name: specs[name].bounds for name in published.BOUNDS} == published.BOUNDS
     assert set(frame["backbone"]) - {""} <= set(BACKBONES)
     assert {"imagenet", "cifar10", "cub200", "flowers"} <= set(frame["dataset"]) & set(card_names())
@@ -188,12 +188,12 @@ def test_a_number_of_the_paper_can_be_filled_in(tmp_path):
         ({"note": "one, too many"}, "expected 16 cells, got another number"),
     ],
 )
-def test_a_wrong_cell_is_one_sentence_with_file_and_line(tmp_path, change, told):
+def test_a_wrong_cell_is_one_sentence_with_file_and_line(tmp_path, change, message):
     write(tmp_path, {"arm": "baseline"}, change)
     with pytest.raises(BrokenFileError) as caught:
         read_published(tmp_path)
     assert f"{tmp_path / 'somebody.csv'}, line 3: " in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_same_number_twice_names_both_lines(tmp_path):

@@ -52,14 +52,14 @@ def write_network(folder: Path) -> None:
             save_file(Net().state_dict(), folder / f"{name}.safetensors")
 
 
-def write_pictures(folder: Path, *, each: int = 2, classed: bool = True, side: int = SIDE) -> Path:
+def write_images(folder: Path, *, each: int = 2, classed: bool = True, side: int = SIDE) -> Path:
     """Squares of a colour on grey, in folders named by the colour or side by side."""
     for name, colour in COLOURS.items():
         for number in range(each):
-            picture = Image.new("RGB", (side, side), (110, 110, 110))
+            image = Image.new("RGB", (side, side), (110, 110, 110))
             corner = 2 + 3 * number
-            picture.paste(colour, (corner, 4, corner + 6, 11))
+            image.paste(colour, (corner, 4, corner + 6, 11))
             path = folder / name / f"{number}.png" if classed else folder / f"{name}{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            image.save(path)
     return folder

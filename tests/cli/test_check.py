@@ -10,34 +10,34 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from own_things import Net, write_network, write_pictures
 from safetensors.torch import save_file
 from torch.nn import functional as F
+from user_things import Net, write_images, write_network
 
-from lico_bench.bench.own_scoring import score_own
-from lico_bench.bench.own_suite import load_models, plan_own
+from lico_bench.bench.user_scoring import score_user_models
+from lico_bench.bench.user_suite import load_models, plan_user_suite
 from lico_bench.data.folder import load_folder
-from lico_bench.evaluation import Question
+from lico_bench.evaluation import EvalConfig
 
 NUM_TRAININGS = 4  # three for the reference, one that is checked
 NOISE = 3.0  # in mean sizes of a weight; the accuracy falls to one in three
 
 
-class Silent:
+class NoOpReporter:
     def __getattr__(self, _name):
         return lambda *_words, **_options: None
 
 
-def trained(pictures, seed: int) -> Net:
+def trained(images, seed: int) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Net()
     network.train()
     optimiser = torch.optim.Adam(network.parameters(), 0.05)
     for _ in range(60):
-        features = network.conv(pictures.images).relu().mean((2, 3))
+        features = network.conv(images.images).relu().mean((2, 3))
         optimiser.zero_grad()
-        F.cross_entropy(network.head(features), pictures.labels).backward()
+        F.cross_entropy(network.head(features), images.labels).backward()
         optimiser.step()
     return network
 
@@ -58,15 +58,17 @@ def runs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_network(folder)
-        photos = load_folder(write_pictures(folder / "photos", each=8))
+        photos = load_folder(write_images(folder / "photos", each=8))
 
         def score(network: Net, name: str) -> str:
             save_file(network.state_dict(), f"{name}.safetensors")
             models = load_models("net.py:Net", [Path(f"{name}.safetensors")], layer="conv")
-            question = Question.of(
+            eval_config = EvalConfig.of(
                 ("grad_cam", "random_map"), ("insertion", "deletion"), "lico_bench_1", None
             )
-            score_own(plan_own(models, photos, question), Path(name), reporter=Silent())
+            score_user_models(
+                plan_user_suite(models, photos, eval_config), Path(name), reporter=NoOpReporter()
+            )
             return name
 
         names = [score(trained(photos.dataset, seed), f"m{seed}") for seed in range(NUM_TRAININGS)]

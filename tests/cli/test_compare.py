@@ -79,10 +79,10 @@ def compare(call_cli, monkeypatch):
         (("nowhere", "results/now"), 2, ""),
     ],
 )
-def test_exit_code_and_sentence(compare, words, code, told):
+def test_exit_code_and_sentence(compare, words, code, message):
     done = compare(*words)
     assert done.returncode == code, done.stdout + done.stderr
-    assert told in " ".join(done.stdout.split())
+    assert message in " ".join(done.stdout.split())
     assert len(done.stderr.strip().splitlines()) == (1 if code == 2 else 0)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 def test_it_tells_versions_encoders_and_data(call_cli):
     done = call_cli("doctor")
-    told = " ".join(done.stdout.split())
+    message = " ".join(done.stdout.split())
     assert done.returncode == 0, done.stderr
-    assert "torch" in told
-    assert "SHA-256 53aa51172d14" in told  # MiniLM, as its publisher has it
-    assert "LICO_BENCH_CLIP" in told  # what brings the encoder that is not here
-    assert told.count("STAND-IN") == 8
+    assert "torch" in message
+    assert "SHA-256 53aa51172d14" in message  # MiniLM, as its publisher has it
+    assert "LICO_BENCH_CLIP" in message  # what brings the encoder that is not here
+    assert message.count("STAND-IN") == 8
 
 
 def test_a_damaged_dataset_is_told_and_the_rest_as_well(call_cli):

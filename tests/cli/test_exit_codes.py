@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from own_things import NET, write_network, write_pictures
+from user_things import NET, write_images, write_network
 
 from lico_bench.cli import exit_codes
-from lico_bench.cli.unexpected import told
+from lico_bench.cli.system_errors import message
 from lico_bench.errors import EXIT_PREEMPTED
 from lico_bench.gate.judgement import EXIT_CODES
 
@@ -94,14 +94,14 @@ def test_too_little_memory_is_told_with_what_helps(broken, call_cli, error):
     "number", [errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG]
 )
 def test_what_the_system_refuses_is_bad_input(number: int):
-    sentence, code = told(OSError(number, os.strerror(number), "some/path"))
+    sentence, code = message(OSError(number, os.strerror(number), "some/path"))
     assert code == 2
     assert re.fullmatch(r"some/path: [^;]+; [^;]+(; [^;]+)?", sentence)
 
 
 def test_a_name_of_other_bytes_can_be_told():
     name = os.fsdecode(b"a\xff\nb")
-    sentence, _ = told(PermissionError(errno.EACCES, "Permission denied", name))
+    sentence, _ = message(PermissionError(errno.EACCES, "Permission denied", name))
     assert sentence.encode("utf-8").startswith(b"a\\udcff b: permission denied")
 
 
@@ -158,7 +158,7 @@ def test_a_path_that_is_not_what_it_should_be_is_one_sentence(call_cli, words, p
 )
 def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeypatch, words):
     write_network(Path())
-    write_pictures(Path("photos"))
+    write_images(Path("photos"))
     Path("file").write_text("mine")
     for name in ("run", "score", "explain", "report"):  # what comes next
         monkeypatch.setattr(f"lico_bench.cli.{name}.loading", lambda *_names: pytest.fail("late"))
@@ -173,7 +173,7 @@ def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeyp
 
 def test_names_between_colons_are_no_pictures(call_cli):
     Path("net.py").write_text(NET.replace("class Two", "class one(Net): pass\nclass Two"))
-    write_pictures(Path("photos"), each=1)
+    write_images(Path("photos"), each=1)
     done = call_cli(
         "explain", "photos/red/0.png", "--model", "net.py:one", "--layer", "conv", "--device", "cpu"
     )

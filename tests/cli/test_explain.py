@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_things import write_network, write_pictures
 from PIL import Image
+from user_things import write_images, write_network
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
-from lico_bench.bench.explaining import ExplainedBy, Explanation, Map, find_class
+from lico_bench.bench.explain_image import ExplainedBy, ExplainedMap, Explanation, find_class
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.report.figures.overlay import draw_overlay
 
 OWN = ("--model", "net.py:Net", "--weights", "a.safetensors", "--layer", "conv")
 
 
-class Silent:
+class NoOpReporter:
     def __getattr__(self, _name):
         return lambda *_words, **_options: None
 
@@ -28,7 +28,7 @@ class Silent:
 @pytest.fixture
 def own(tmp_path: Path) -> str:
     write_network(tmp_path)
-    write_pictures(tmp_path / "photos")
+    write_images(tmp_path / "photos")
     return "photos/red/0.png"
 
 
@@ -42,7 +42,7 @@ def trained(tmp_path_factory) -> Path:
         methods=("random_map",), metrics=("deletion",), data="standin", limit=1, changes=changes,
     )  # fmt: skip
     out = folder / "results" / "tiny"
-    execute(make_plan(suite), out, options=ExecutorOptions(device="cpu"), reporter=Silent())
+    execute(make_plan(suite), out, options=ExecutorOptions(device="cpu"), reporter=NoOpReporter())
     Image.new("RGB", (48, 40), (200, 30, 30)).save(folder / "picture.jpg")
     return folder
 
@@ -53,8 +53,8 @@ def test_a_run_gives_a_row_per_arm_and_the_newest_is_taken(trained, monkeypatch,
     assert done.returncode == 0, done.stderr
     for word in ("results/tiny", "Baseline: predicts", "CGC: predicts", "explain.png"):
         assert word in done.stdout
-    with Image.open("explain.png") as picture:
-        assert picture.width > picture.height > 300
+    with Image.open("explain.png") as image:
+        assert image.width > image.height > 300
 
 
 def test_a_run_of_own_models_is_passed_over(trained, monkeypatch, call_cli):
@@ -84,16 +84,16 @@ def test_own_models_are_explained_into_a_pdf_for_the_class_that_was_named(own, c
     assert Path("grid.pdf").read_bytes().startswith(b"%PDF")
 
 
-def explanation(*maps: Map) -> Explanation:
-    picture = np.full((8, 8, 3), 0.5, dtype=np.float32)
+def explanation(*maps: ExplainedMap) -> Explanation:
+    image = np.full((8, 8, 3), 0.5, dtype=np.float32)
     row = ExplainedBy("model", "Model", "cat", 0.9, 0.02, maps)
-    return Explanation(picture, "dog & <b>$x$</b>", "as asked", (row, row))
+    return Explanation(image, "dog & <b>$x$</b>", "as asked", (row, row))
 
 
 def test_a_flat_map_is_named_and_not_drawn():
     ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
-    drawn = Map("a", "A method", ramp, is_signed=False)
-    flat = Map("b", "B method", np.zeros((8, 8), dtype=np.float32), is_signed=False)
+    drawn = ExplainedMap("a", "A method", ramp, is_signed=False)
+    flat = ExplainedMap("b", "B method", np.zeros((8, 8), dtype=np.float32), is_signed=False)
     assert flat.is_flat
     assert not drawn.is_flat
     plots = [draw_overlay(explanation(one)).png for one in (drawn, flat)]
@@ -108,7 +108,7 @@ def test_a_signed_map_is_white_at_zero_and_red_and_blue_beside_it():
     from lico_bench.report.figures.overlay import _heat
 
     values = np.array([[-2.0, 0.0, 1.0]], dtype=np.float32)
-    against, nothing, favour = _heat(Map("m", "M", values, is_signed=True))[0]
+    against, nothing, favour = _heat(ExplainedMap("m", "M", values, is_signed=True))[0]
     assert against[2] > against[0]
     assert favour[0] > favour[2]
     assert nothing[:3].min() > 0.95

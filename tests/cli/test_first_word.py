@@ -17,7 +17,7 @@ from lico_bench.bench.executors import EXECUTORS
 from lico_bench.cli.names import ROOMS
 from lico_bench.cli.self_check import SCENES
 from lico_bench.data.readers import READERS
-from lico_bench.evaluation.known_answers.scene import LESSONS
+from lico_bench.evaluation.known_answers.scene import TRAINING_SPECS
 from lico_bench.metrics import METRICS
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.registry import Registry, written_names
@@ -200,7 +200,7 @@ def test_names_read_from_source_are_those_that_are_registered(kind, registry: Re
 
 
 def test_scenes_are_those_there_are():
-    assert set(SCENES) == set(LESSONS)
+    assert set(SCENES) == set(TRAINING_SPECS)
 
 
 def _seconds_to_first_byte(*words: str) -> float:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from own_things import write_network, write_pictures
+from user_things import write_images, write_network
 
 from lico_bench.cli import main
 from lico_bench.store import read_run
@@ -33,8 +33,8 @@ FLAT = (
 def own(tmp_path: Path) -> None:
     """A network, two weights and pictures in the current folder."""
     write_network(tmp_path)
-    write_pictures(tmp_path / "photos")
-    write_pictures(tmp_path / "flat", classed=False)
+    write_images(tmp_path / "photos")
+    write_images(tmp_path / "flat", classed=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def finished(tmp_path_factory):
     """A pair with labels and a single model without, scored by the command itself."""
     folder = tmp_path_factory.mktemp("own")
     write_network(folder)
-    write_pictures(folder / "photos")
-    write_pictures(folder / "flat", classed=False)
+    write_images(folder / "photos")
+    write_images(folder / "flat", classed=False)
     output = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -52,9 +52,12 @@ def finished(tmp_path_factory):
                 page = SimpleNamespace(html="page")
                 patch.setattr("lico_bench.report.build_report", lambda *_words, page=page: page)
             patch.setattr(sys, "argv", ["lico-bench", *words, "--out", f"results/{name}"])
-            with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
+            with (
+                contextlib.redirect_stdout(io.StringIO()) as message,
+                contextlib.suppress(SystemExit),
+            ):
                 main()
-            output[name] = told.getvalue()
+            output[name] = message.getvalue()
     return SimpleNamespace(folder=folder, **output)
 
 
@@ -82,16 +85,18 @@ def test_the_rows_are_those_of_a_run_and_name_model_and_pictures(finished):
 
 def test_accuracy_is_that_of_the_network_by_hand(finished):
     from lico_bench.data.folder import load_folder
-    from lico_bench.models.own import load_own
+    from lico_bench.models.user_model import load_user_model
 
     rows = read_run(finished.folder / "results/pair").rows()
-    told = rows[(rows.metric == "accuracy") & (rows.arm == "mine")].set_index("image_id")["value"]
-    network = load_own(
+    message = rows[(rows.metric == "accuracy") & (rows.arm == "mine")].set_index("image_id")[
+        "value"
+    ]
+    network = load_user_model(
         f"{finished.folder / 'net.py'}:Net", weights=finished.folder / "b.safetensors"
     ).network
     data = load_folder(finished.folder / "photos").dataset
     right = network(data.images).argmax(1) == data.labels
-    assert told.loc[list(data.image_ids)].tolist() == right.float().tolist()
+    assert message.loc[list(data.image_ids)].tolist() == right.float().tolist()
 
 
 def test_pictures_without_labels_have_no_accuracy_and_say_so(finished):
@@ -129,20 +134,20 @@ def test_weights_that_changed_are_another_run(finished, monkeypatch, call_cli):
 
 def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
     """A property of the whole path: the same weights twice give the same rows."""
-    from lico_bench.bench.own_scoring import score_own
-    from lico_bench.bench.own_suite import load_models, plan_own
+    from lico_bench.bench.user_scoring import score_user_models
+    from lico_bench.bench.user_suite import load_models, plan_user_suite
     from lico_bench.data.folder import load_folder
-    from lico_bench.evaluation import Question
+    from lico_bench.evaluation import EvalConfig
 
-    class Silent:
+    class NoOpReporter:
         def __getattr__(self, _name):
             return lambda *_words, **_options: None
 
     monkeypatch.chdir(finished.folder)
     models = load_models("net.py:Net", [Path("a.safetensors")] * 2, layer="conv")
-    question = Question.of(("grad_cam",), ("insertion",), "lico_bench_1", 3)
-    suite = plan_own(models, load_folder(Path("photos")), question)
-    rows = score_own(suite, Path("results/twins"), reporter=Silent()).rows()
+    eval_config = EvalConfig.of(("grad_cam",), ("insertion",), "lico_bench_1", 3)
+    suite = plan_user_suite(models, load_folder(Path("photos")), eval_config)
+    rows = score_user_models(suite, Path("results/twins"), reporter=NoOpReporter()).rows()
     arms = [rows[rows.arm == arm].drop(columns=["arm", "cell"]) for arm in ("baseline", "mine")]
     pd.testing.assert_frame_equal(*(arm.reset_index(drop=True) for arm in arms))
 

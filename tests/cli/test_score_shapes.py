@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from own_things import write_network, write_pictures
 from PIL import Image
+from user_things import write_images, write_network
 
 ODD = """
 import torch
@@ -54,8 +54,8 @@ def own() -> None:
     here = Path()
     write_network(here)
     Path("odd.py").write_text(ODD, encoding="utf-8")
-    write_pictures(Path("photos"), each=3, side=32)
-    write_pictures(Path("flat"), classed=False, side=32)
+    write_images(Path("photos"), each=3, side=32)
+    write_images(Path("flat"), classed=False, side=32)
 
 
 @pytest.fixture

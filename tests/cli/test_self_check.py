@@ -14,9 +14,9 @@ METRIC = """
 from lico_bench.metrics import METRICS, Metric
 from lico_bench.records import MetricSpec
 
-def mass_{side}(evidence):
-    mass = evidence.maps.clamp_min(0) + 1e-9
-    return (mass * {on}evidence.regions).sum((1, 2)) / mass.sum((1, 2))
+def mass_{side}(inputs):
+    mass = inputs.maps.clamp_min(0) + 1e-9
+    return (mass * {on}inputs.regions).sum((1, 2)) / mass.sum((1, 2))
 
 METRICS.add("mass_{side}", Metric(MetricSpec(
     name="mass_{side}", title="Mass", higher_is_better=True, bounds=(0.0, 1.0), unit="share",

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from own_things import write_network, write_pictures
+from user_things import write_images, write_network
 
 RC = """
 backend: TkAgg
@@ -112,7 +112,7 @@ def check_end(words: tuple[str, ...], folder: Path, *, is_piped: bool) -> None:
 def place(request, tmp_path_factory) -> tuple[Path, bool]:
     folder = tmp_path_factory.mktemp("place")
     write_network(folder)
-    write_pictures(folder / "photos", each=3, side=32)
+    write_images(folder / "photos", each=3, side=32)
     return folder, request.param
 
 
@@ -137,11 +137,11 @@ def test_closed_output_is_no_reason_to_stop(tmp_path):
 
 
 def test_signs_that_an_encoding_lacks_have_plain_ones():
-    from lico_bench.cli.surroundings import PLAIN, harden_streams
+    from lico_bench.cli.environment import PLAIN, make_streams_safe
 
-    harden_streams()
-    told = "−1 → 2 ≤ é α …\udcff".encode("ascii", PLAIN)
-    assert told == b"-1 -> 2 <= e alpha ...?"
+    make_streams_safe()
+    message = "−1 → 2 ≤ é α …\udcff".encode("ascii", PLAIN)
+    assert message == b"-1 -> 2 <= e alpha ...?"
     assert "−1".encode("cp1252", PLAIN) == b"-1"
 
 
@@ -149,7 +149,7 @@ def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     script = (
         "from lico_bench.cli.loading import loading\n"
-        "from lico_bench.cli.surroundings import set_aside_plot_settings\n"
+        "from lico_bench.cli.environment import set_aside_plot_settings\n"
         "set_aside_plot_settings()\n"
         "with loading('report', 'matplotlib'):\n"
         "    import matplotlib, pathlib\n"

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, make_plan
-from lico_bench.bench.cost import TimeEstimate
+from lico_bench.bench.time_estimate import TimeEstimate
 from lico_bench.bench.units import STAGES
-from lico_bench.cli.plan import tell_time, time_sentence
+from lico_bench.cli.plan import print_time, time_sentence
 from lico_bench.store import RunFolder
 
 TINY = (
@@ -62,8 +62,8 @@ def test_a_run_says_in_one_line_how_long_it_takes_and_counts_what_is_missing(cal
 
 
 def test_the_sentence_says_what_on_what_and_how_it_is_known(plan):
-    told = time_sentence(plan, estimate(plan, 540.0), CPU)
-    assert told == "About 9 min for 8 models on the CPU (1 thread, float32), measured in 3 s."
+    message = time_sentence(plan, estimate(plan, 540.0), CPU)
+    assert message == "About 9 min for 8 models on the CPU (1 thread, float32), measured in 3 s."
     kept = time_sentence(plan, estimate(plan, 540.0, took_s=0.0), CPU)
     assert kept.endswith(", from the calibration kept here.")
     unsure = time_sentence(plan, estimate(plan, 540.0, timed_share=0.5), CPU)
@@ -75,9 +75,9 @@ def test_the_sentence_says_what_on_what_and_how_it_is_known(plan):
 
 
 def test_a_long_run_names_what_makes_it_shorter(plan):
-    told = time_sentence(plan, estimate(plan, 7200.0), CPU)
-    assert "About 2 h 0 min" in told
-    assert told.endswith(
+    message = time_sentence(plan, estimate(plan, 7200.0), CPU)
+    assert "About 2 h 0 min" in message
+    assert message.endswith(
         "Shorter: --profile smoke (to see that all works); --datasets cifar10 (60 min); "
         "--seeds 1 (60 min); --limit 32."
     )
@@ -92,7 +92,7 @@ def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
     huge = make_plan(Suite(("cifar10",), data="standin", changes={"image_size": 10_000_000}))
     shown = StringIO()
     console = Console(file=shown, width=80)
-    assert tell_time(huge, RunFolder(tmp_path / "run"), CPU, console) is None
+    assert print_time(huge, RunFolder(tmp_path / "run"), CPU, console) is None
     assert shown.getvalue().startswith("  How long it takes cannot be told: ")
     assert len(shown.getvalue().splitlines()) == 1
 
@@ -101,11 +101,11 @@ def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
 def test_a_preemption_while_the_time_is_measured_ends_the_run(tmp_path):
     script = f"""
 import os, signal, sys
-from lico_bench.bench import measuring
+from lico_bench.bench import time_units
 def interrupted(*_args):
     os.kill(os.getpid(), signal.SIGTERM)
-measuring.TRIALS = dict.fromkeys(measuring.TRIALS, interrupted)
-measuring.LOOK_SHARE = 10.0
+time_units.TRIALS = dict.fromkeys(time_units.TRIALS, interrupted)
+time_units.LOOK_SHARE = 10.0
 sys.argv = ["lico-bench", *{TINY!r}]
 from lico_bench.cli import main
 main()

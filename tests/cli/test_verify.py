@@ -25,10 +25,10 @@ def run(tmp_path) -> RunFolder:
     history = {"cell": [KEY], "epoch": [1], "quantity": ["loss"], "value": [0.5]}
     write_parquet(cell.table("history"), pd.DataFrame(history))
     cell.write_weights(save({"weight": np.zeros(3, np.float32)}))
-    told = {"cell": KEY, "pair": "p"}
-    rows = dict.fromkeys(ROW_COLUMNS, "x") | told | {"value": 0.5}
+    message = {"cell": KEY, "pair": "p"}
+    rows = dict.fromkeys(ROW_COLUMNS, "x") | message | {"value": 0.5}
     write_parquet(cell.table("rows"), pd.DataFrame([rows]))
-    curves = dict.fromkeys(CURVE_COLUMNS, "x") | told | {"fractions": [0.0], "values": [0.0]}
+    curves = dict.fromkeys(CURVE_COLUMNS, "x") | message | {"fractions": [0.0], "values": [0.0]}
     write_parquet(cell.table("curves"), pd.DataFrame([curves]))
     gallery = {"cell": KEY, "image_id": "i", "method": "m"}
     write_parquet(cell.table("gallery"), pd.DataFrame([gallery]))

@@ -66,7 +66,7 @@ def write_card(root: Path, url: str, md5: str | None = None) -> None:
 def test_archive_is_fetched_checked_and_unpacked(root: Path, url: str) -> None:
     write_card(root, url)
     seen: list[tuple[str, int, int | None]] = []
-    fetched = fetch("mine", root, lambda *told: seen.append(told))
+    fetched = fetch("mine", root, lambda *message: seen.append(message))
     assert (root / "mine" / "train" / "left" / "a.txt").stat().st_size == 200_000
     assert fetched.files == (root / "mine" / "mine.tar",)
     assert fetched.steps == ()

@@ -10,7 +10,7 @@ from PIL import Image
 
 import lico_bench
 from lico_bench.data.folder import load_folder, natural_size
-from lico_bench.data.own_files import read_class_names
+from lico_bench.data.user_images import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 
 
@@ -29,9 +29,9 @@ def photos() -> Path:
 
 
 def test_classes_are_numbered_by_the_sorted_names_of_their_folders(photos: Path):
-    pictures = load_folder(photos)
-    data = pictures.dataset
-    assert pictures.is_labelled
+    images = load_folder(photos)
+    data = images.dataset
+    assert images.is_labelled
     assert data.class_names == ("ant", "bee", "cat")
     assert data.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert data.image_ids[0] == "ant/0.png"
@@ -42,9 +42,9 @@ def test_classes_are_numbered_by_the_sorted_names_of_their_folders(photos: Path)
 
 def test_a_list_of_names_gives_the_numbers(photos: Path):
     Path("names.txt").write_text("bee\n\nwasp\nCat\nant\n", encoding="utf-8")
-    pictures = load_folder(photos, classes=read_class_names(Path("names.txt"))).for_classes(4)
-    assert pictures.dataset.labels.tolist() == [3, 3, 0, 0, 2, 2]
-    assert pictures.dataset.class_names == ("bee", "wasp", "Cat", "ant")
+    images = load_folder(photos, classes=read_class_names(Path("names.txt"))).for_classes(4)
+    assert images.dataset.labels.tolist() == [3, 3, 0, 0, 2, 2]
+    assert images.dataset.class_names == ("bee", "wasp", "Cat", "ant")
 
 
 def test_a_flat_folder_has_no_labels_until_a_model_gives_them():
@@ -52,14 +52,14 @@ def test_a_flat_folder_has_no_labels_until_a_model_gives_them():
     draw(Path("flat/a.jpg"))
     draw(Path("flat/.hidden.png"))
     Path("flat/notes.txt").touch()
-    pictures = load_folder(Path("flat")).for_classes(5)
-    assert not pictures.is_labelled
-    assert pictures.dataset.image_ids == ("a.jpg", "b.png")
-    assert pictures.dataset.class_names == tuple(f"class {number}" for number in range(5))
-    told = pictures.with_targets(torch.tensor([4, 1]), "'model' predicts").dataset
-    assert told.labels.tolist() == [4, 1]
-    assert "accuracy is not known" in told.notes[-1]
-    assert told.fingerprint != pictures.dataset.fingerprint
+    images = load_folder(Path("flat")).for_classes(5)
+    assert not images.is_labelled
+    assert images.dataset.image_ids == ("a.jpg", "b.png")
+    assert images.dataset.class_names == tuple(f"class {number}" for number in range(5))
+    message = images.with_targets(torch.tensor([4, 1]), "'model' predicts").dataset
+    assert message.labels.tolist() == [4, 1]
+    assert "accuracy is not known" in message.notes[-1]
+    assert message.fingerprint != images.dataset.fingerprint
 
 
 def test_the_fingerprint_follows_files_labels_and_size(photos: Path):
@@ -162,11 +162,11 @@ def test_pictures_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
     for name, shade in (("dark", 10), ("light", 240)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (16, 16), (shade,) * 3).save(tmp_path / name / "0.png")
-    dataset = lico_bench.load_pictures(str(tmp_path))
+    dataset = lico_bench.load_images(str(tmp_path))
     assert dataset.class_names == ("dark", "light")
     assert dataset.labels.tolist() == [0, 1]
     assert dataset.images.mean((1, 2, 3)).tolist() == pytest.approx([10 / 255, 240 / 255])
     for path in tmp_path.glob("*/*.png"):
         path.rename(tmp_path / f"{path.parent.name}.png")
     with pytest.raises(InvalidInputError, match="a folder of pictures per class"):
-        lico_bench.load_pictures(tmp_path)
+        lico_bench.load_images(tmp_path)

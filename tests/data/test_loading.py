@@ -70,8 +70,8 @@ def test_loading_twice_gives_the_same_and_another_size_another_fingerprint(
 def test_changed_picture_changes_the_fingerprint(root: Path, name: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     before = load(root, name).fingerprint
-    for picture in sorted(folder.rglob("*.[jJ][pP]*")):
-        picture.write_bytes(picture.read_bytes() + b" ")
+    for image in sorted(folder.rglob("*.[jJ][pP]*")):
+        image.write_bytes(image.read_bytes() + b" ")
     assert load(root, name).fingerprint != before
 
 
@@ -157,9 +157,9 @@ def test_only_a_test_split_can_be_tested_but_not_trained_on(root: Path) -> None:
 
 def test_skipping_broken_images_records_each(root: Path) -> None:
     folder = miniatures.cub200(root)
-    pictures = sorted((folder / "images").rglob("*.jpg"))
-    pictures[0].write_bytes(b"")
-    pictures[1].unlink()
+    images = sorted((folder / "images").rglob("*.jpg"))
+    images[0].write_bytes(b"")
+    images[1].unlink()
     data = load(root, "cub200", skip_broken=True)
     assert len(data) == 6
     assert sum("Bird_0001" in note or "Bird_0002" in note for note in data.notes) == 2

@@ -8,10 +8,10 @@ import torch
 from miniatures import paint
 from PIL import Image
 
-from lico_bench.data import pictures as module
+from lico_bench.data import image_source as module
 from lico_bench.data.augmentation import draw
 from lico_bench.data.geometry import Fit
-from lico_bench.data.pictures import ArrayPictures, FilePictures
+from lico_bench.data.image_source import ArrayImages, FileImages
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import make_generator
 
@@ -28,9 +28,9 @@ def files(tmp_path: Path) -> tuple[Path, ...]:
     return paths
 
 
-def open_files(files: tuple[Path | bytes, ...], size: int = 32) -> FilePictures:
+def open_files(files: tuple[Path | bytes, ...], size: int = 32) -> FileImages:
     fit = Fit(size, "crop", 1.142857, 0)
-    return FilePictures(files, tuple(f"picture {i}" for i in range(len(files))), fit)
+    return FileImages(files, tuple(f"picture {i}" for i in range(len(files))), fit)
 
 
 def test_stream_is_the_same_for_every_number_of_workers(
@@ -47,11 +47,11 @@ def test_stream_is_the_same_for_every_number_of_workers(
 
 
 def test_second_reading_comes_from_memory_and_is_equal(files: tuple[Path, ...]) -> None:
-    pictures = open_files(files)
-    first = pictures.take(torch.arange(30))
+    images = open_files(files)
+    first = images.take(torch.arange(30))
     for path in files:
         path.unlink()
-    assert torch.equal(pictures.take(torch.tensor([7, 3])), first[[7, 3]])
+    assert torch.equal(images.take(torch.tensor([7, 3])), first[[7, 3]])
 
 
 def test_memory_stays_bounded_when_pictures_exceed_the_cache(
@@ -59,9 +59,9 @@ def test_memory_stays_bounded_when_pictures_exceed_the_cache(
 ) -> None:
     expected = open_files(files).take(torch.arange(30))
     monkeypatch.setattr(module, "CACHE_BYTES", 10)
-    pictures = open_files(files)
-    assert torch.equal(pictures.take(torch.arange(30)), expected)
-    assert pictures._kept is None
+    images = open_files(files)
+    assert torch.equal(images.take(torch.arange(30)), expected)
+    assert images._kept is None
 
 
 def test_decoding_at_reduced_scale_gives_nearly_the_same_picture(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_decoding_at_reduced_scale_gives_nearly_the_same_picture(tmp_path: Path)
     Image.fromarray(smooth.astype(np.uint8)).save(path, quality=95)
     fit = Fit(32, "crop", 1.142857, 0)
     slow = fit.apply(Image.open(path).convert("RGB"), 400, 600)
-    fast = FilePictures((path,), ("a",), fit).decode(0)
+    fast = FileImages((path,), ("a",), fit).decode(0)
     difference = fast.permute(1, 2, 0).int() - torch.from_numpy(np.array(slow)).int()
     assert difference.abs().max() <= ATOL_DRAFT
 
@@ -126,7 +126,7 @@ def test_stream_given_up_early_ends_its_workers(files: tuple[Path, ...]) -> None
 
 def test_array_pictures_are_gathered_and_cut_out() -> None:
     pixels = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 3, 5, 6).contiguous()
-    pictures = ArrayPictures(pixels)
-    assert pictures.size == (5, 6)
-    assert pictures.take(torch.tensor([3, 1]))[:, 0, 0, 0].tolist() == [3, 1]
-    assert pictures.subset(torch.tensor([2])).take(torch.tensor([0]))[0, 0, 0, 0] == 2
+    images = ArrayImages(pixels)
+    assert images.size == (5, 6)
+    assert images.take(torch.tensor([3, 1]))[:, 0, 0, 0].tolist() == [3, 1]
+    assert images.subset(torch.tensor([2])).take(torch.tensor([0]))[0, 0, 0, 0] == 2

@@ -21,16 +21,16 @@ def test_whole_copy_is_sound_but_known_to_be_incomplete(root: Path, name: str) -
 
 def test_every_broken_and_missing_picture_is_named_once(root: Path) -> None:
     folder = miniatures.cub200(root, masks=True)
-    pictures = sorted((folder / "images").rglob("*.jpg"))
-    pictures[0].write_bytes(b"")
-    pictures[1].unlink()
+    images = sorted((folder / "images").rglob("*.jpg"))
+    images[0].write_bytes(b"")
+    images[1].unlink()
     masks = sorted((root / "cub200" / "segmentations").rglob("*.png"))
     masks[5].write_bytes(b"nothing")
     seen: list[tuple[int, int]] = []
     report = verify_dataset("cub200", root=root, progress=lambda *done: seen.append(done))
     broken = [sentence for part in report.splits for sentence in part.broken]
     assert len(broken) == 3
-    for path in (pictures[0], pictures[1], masks[5]):
+    for path in (images[0], images[1], masks[5]):
         assert sum(str(path) in sentence for sentence in broken) == 1
     assert not report.is_sound
     assert seen[-1] == (11, 11)

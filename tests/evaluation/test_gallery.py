@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lico_bench.evaluation.gallery import MAP_SIDE_PX, PICTURE_SIDE_PX, small_map, small_png
+from lico_bench.evaluation.gallery import IMAGE_SIDE_PX, MAP_SIDE_PX, small_map, small_png
 
 ATOL_HALF = 2**-11  # spacing of float16 just below 1, half of which is the rounding
 
@@ -44,14 +44,14 @@ def test_flat_map_is_zero_and_keeps_its_level():
     assert kept["lowest"] == kept["highest"] == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize(("side", "kept_side"), [(32, 32), (2 * PICTURE_SIDE_PX, PICTURE_SIDE_PX)])
+@pytest.mark.parametrize(("side", "kept_side"), [(32, 32), (2 * IMAGE_SIDE_PX, IMAGE_SIDE_PX)])
 def test_png_of_a_picture_is_small_and_of_its_colours(side, kept_side):
-    picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(2))
-    picture = picture.repeat_interleave(side // 8, 1).repeat_interleave(side // 8, 2)
-    with Image.open(io.BytesIO(small_png(picture))) as opened:
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(2))
+    image = image.repeat_interleave(side // 8, 1).repeat_interleave(side // 8, 2)
+    with Image.open(io.BytesIO(small_png(image))) as opened:
         pixels = np.asarray(opened)
     assert pixels.shape == (kept_side, kept_side, 3)
     corners = pixels[:: kept_side // 8, :: kept_side // 8].transpose(2, 0, 1)
-    np.testing.assert_array_equal(corners, (picture[:, :: side // 8, :: side // 8] * 255).round())
-    with Image.open(io.BytesIO(small_png(picture[0]))) as opened:
+    np.testing.assert_array_equal(corners, (image[:, :: side // 8, :: side // 8] * 255).round())
+    with Image.open(io.BytesIO(small_png(image[0]))) as opened:
         assert opened.mode == "L"

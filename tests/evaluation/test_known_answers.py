@@ -14,23 +14,23 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lico_bench.evaluation.known_answers import Finding, Scene, findings_of, load_scene, self_check
-from lico_bench.evaluation.known_answers.declared import MARGINS, METHOD_LIMITS, REASONS, kind_of
-from lico_bench.evaluation.known_answers.networks import (
-    MEAN_RGB,
-    colour_case,
-    colour_network,
-    linear_case,
-)
-from lico_bench.evaluation.known_answers.of_methods import (
+from lico_bench.evaluation.known_answers.map_pairs import difference, effect_size
+from lico_bench.evaluation.known_answers.margins import MARGINS, METHOD_LIMITS, REASONS, kind_of
+from lico_bench.evaluation.known_answers.method_checks import (
     average_ranks,
     correlation,
     energy_in_region,
     peaks_within,
     rank_of_region,
 )
-from lico_bench.evaluation.known_answers.pairs import difference, effect_size
+from lico_bench.evaluation.known_answers.networks import (
+    MEAN_RGB,
+    colour_case,
+    colour_network,
+    linear_case,
+)
+from lico_bench.evaluation.known_answers.reference_maps import break_ties, halves
 from lico_bench.evaluation.known_answers.scene import CHEAPER, NUM_IMAGES_QUICK, cheaper
-from lico_bench.evaluation.known_answers.yardsticks import halves, soften
 from lico_bench.metrics import METRICS, Metric
 from lico_bench.models import logits_of
 from lico_bench.records import MetricSpec
@@ -45,7 +45,7 @@ def scene() -> Scene:
     return load_scene("planted_cue", seed=0, num_images=NUM_IMAGES_QUICK)
 
 
-def told(findings: list[Finding], *verdicts: str) -> list[str]:
+def message(findings: list[Finding], *verdicts: str) -> list[str]:
     return [
         f"{f.subject}: {f.check}: {f.measured:.4g}, limit {f.limit:.4g} ({f.detail})"
         for f in findings
@@ -62,12 +62,12 @@ def failed_checks(name: str, scene: Scene) -> set[str]:
 
 @pytest.mark.parametrize("name", SALIENCY)
 def test_a_method_shows_the_known_reason(scene, name: str):
-    assert not told(findings_of(name, scene, is_alone=False), "FAIL")
+    assert not message(findings_of(name, scene, is_alone=False), "FAIL")
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_puts_known_maps_in_their_order(scene, name: str):
-    assert not told(findings_of(name, scene), "FAIL")
+    assert not message(findings_of(name, scene), "FAIL")
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_metric_puts_known_maps_in_their_order(scene, name: str):
 @pytest.mark.parametrize("variant", ["planted_cue", "plain"])
 def test_everything_passes_on_more_scenes_and_other_networks(variant: str, seed: int):
     result = self_check(variant=variant, seed=seed)
-    assert not told(list(result.findings), "FAIL")
+    assert not message(list(result.findings), "FAIL")
 
 
 @pytest.mark.slow
@@ -108,48 +108,48 @@ def test_declarations_name_what_is_registered():
     for margins in MARGINS.values():
         assert set(margins) <= {*METRICS, *categories}
     for limits in METHOD_LIMITS.values():
-        assert all(SALIENCY[name].is_control for name in limits.yardsticks)
+        assert all(SALIENCY[name].is_control for name in limits.reference_maps)
 
 
 # Wrong entries must fail.
 
 
-def flipped(evidence) -> Tensor:
+def flipped(inputs) -> Tensor:
     """Share of the map's mass off the region, sold as the share on it."""
-    mass = evidence.maps.clamp_min(0) + 1e-9
-    return (mass * ~evidence.regions).sum((1, 2)) / mass.sum((1, 2))
+    mass = inputs.maps.clamp_min(0) + 1e-9
+    return (mass * ~inputs.regions).sum((1, 2)) / mass.sum((1, 2))
 
 
-def guessing(evidence) -> Tensor:
+def guessing(inputs) -> Tensor:
     """A number drawn from the picture's name: repeatable, and blind to the map."""
-    return torch.tensor([(hash_of(evidence.key(i)) % 997) / 997 for i in range(len(evidence.maps))])
+    return torch.tensor([(hash_of(inputs.key(i)) % 997) / 997 for i in range(len(inputs.maps))])
 
 
 def hash_of(text: str) -> int:
     return sum((i + 1) * 7919 * ord(letter) for i, letter in enumerate(text))
 
 
-def by_neighbours(evidence) -> Tensor:
+def by_neighbours(inputs) -> Tensor:
     """Mass on the region, over the batch's largest value."""
-    scaled = evidence.maps.clamp_min(0) / evidence.maps.max()
-    return (scaled * evidence.regions).mean((1, 2))
+    scaled = inputs.maps.clamp_min(0) / inputs.maps.max()
+    return (scaled * inputs.regions).mean((1, 2))
 
 
-def unbounded(evidence) -> Tensor:
+def unbounded(inputs) -> Tensor:
     """The mass on the region, which is no share."""
-    return (evidence.maps.abs() * evidence.regions).sum((1, 2))
+    return (inputs.maps.abs() * inputs.regions).sum((1, 2))
 
 
-def undefined_on_flat(evidence) -> Tensor:
+def undefined_on_flat(inputs) -> Tensor:
     """Mass on the region after a rescale that divides by zero."""
-    maps = evidence.maps - evidence.maps.amin((1, 2), keepdim=True)
-    return (maps * evidence.regions).sum((1, 2)) / maps.sum((1, 2))
+    maps = inputs.maps - inputs.maps.amin((1, 2), keepdim=True)
+    return (maps * inputs.regions).sum((1, 2)) / maps.sum((1, 2))
 
 
-def in_place(evidence) -> Tensor:
+def in_place(inputs) -> Tensor:
     """Mass on the region; it clips the maps that others look at too."""
-    mass = evidence.maps.clamp_(min=0) + 1e-9
-    return (mass * evidence.regions).sum((1, 2)) / mass.sum((1, 2))
+    mass = inputs.maps.clamp_(min=0) + 1e-9
+    return (mass * inputs.regions).sum((1, 2)) / mass.sum((1, 2))
 
 
 def metric_of(compute, **facts) -> Metric:
@@ -244,7 +244,7 @@ def test_a_method_that_is_called_a_control_must_not_look_at_the_model(scene, mon
 
 
 def test_an_entry_that_raises_fails_and_its_words_are_kept(scene, monkeypatch):
-    def broken(_evidence):
+    def broken(_inputs):
         raise ZeroDivisionError("no pixels\nat all")
 
     monkeypatch.setitem(METRICS._entries, "wrong", metric_of(broken))
@@ -398,4 +398,4 @@ def test_a_nan_on_one_side_is_an_infinite_difference():
 def test_softening_keeps_the_order_for_a_region_at_the_border():
     regions = torch.zeros(1, 16, 16, dtype=torch.bool)
     regions[0, :3, :3] = True
-    assert float(rank_of_region(soften(regions), regions)) == 1
+    assert float(rank_of_region(break_ties(regions), regions)) == 1

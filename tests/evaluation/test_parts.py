@@ -8,7 +8,7 @@ import torch
 
 import lico_bench
 from lico_bench.errors import InvalidInputError, OutOfMemoryError
-from lico_bench.evaluation import Question, Subject, evaluate, score_in_parts, shards
+from lico_bench.evaluation import EvalConfig, Subject, evaluate, score_in_parts, shards
 from lico_bench.metrics import perturbation_curves
 from lico_bench.models import Forwards, build_classifier
 from lico_bench.models.forwards import in_halves
@@ -29,12 +29,12 @@ def build(dataset, seed: int):
     ).eval()
 
 
-def question(**changes):
-    asked = {
+def eval_config(**changes):
+    requested = {
         "methods": ("grad_cam",), "metrics": ("deletion", "pointing_game"),
         "protocol": "lico_bench_1", "limit": 10,
     }  # fmt: skip
-    return Question.of(**(asked | changes))
+    return EvalConfig.of(**(requested | changes))
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ def write(folder: CellFolder, part):
 def test_a_second_run_goes_on_after_the_last_stored_part(dataset, small_parts, tmp_path):
     subject = subject_of(build(dataset, 0))
     whole, torn = CellFolder(tmp_path / "whole"), CellFolder(tmp_path / "torn")
-    for part in score_in_parts(subject, dataset, question(), stored=whole.part_rows):
+    for part in score_in_parts(subject, dataset, eval_config(), stored=whole.part_rows):
         write(whole, part)
     for number, part in enumerate(
-        score_in_parts(subject, dataset, question(), stored=torn.part_rows)
+        score_in_parts(subject, dataset, eval_config(), stored=torn.part_rows)
     ):
         write(torn, part)
         if number == 5:  # in the middle of the scoring: five parts classify
             break
     names = [
         part.name
-        for part in score_in_parts(subject, dataset, question(), stored=torn.part_rows)
+        for part in score_in_parts(subject, dataset, eval_config(), stored=torn.part_rows)
         if write(torn, part) is None
     ]
     assert names == ["scored-00000004-00000008", "scored-00000008-00000010"]
@@ -76,7 +76,7 @@ def test_a_second_run_goes_on_after_the_last_stored_part(dataset, small_parts, t
 
 def test_parts_hold_what_one_evaluation_gives(dataset, small_parts):
     model = build(dataset, 0)
-    parts = list(score_in_parts(subject_of(model), dataset, question()))
+    parts = list(score_in_parts(subject_of(model), dataset, eval_config()))
     rows = pd.concat([part.scores.rows for part in parts])
     plain = evaluate(
         {"baseline": model}, dataset, metrics=("deletion", "pointing_game"), limit=10
@@ -104,10 +104,10 @@ def test_one_network_scores_both_arms_and_their_curves_meet_at_both_ends(dataset
 
 def test_a_scoring_network_in_training_mode_scores_as_in_evaluation_mode(dataset):
     scorer = build(dataset, 1)
-    asked = {"dataset": dataset, "metrics": ("insertion", "deletion"), "limit": 3}
-    calm = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **asked).rows
+    requested = {"dataset": dataset, "metrics": ("insertion", "deletion"), "limit": 3}
+    calm = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **requested).rows
     before = {name: value.clone() for name, value in scorer.train().state_dict().items()}
-    busy = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **asked).rows
+    busy = evaluate({"mine": build(dataset, 0)}, scorer=scorer, **requested).rows
     assert calm.equals(busy)
     assert scorer.training
     assert all(torch.equal(value, before[name]) for name, value in scorer.state_dict().items())

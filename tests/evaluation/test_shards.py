@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import lico_bench
-from lico_bench.bench.stored_scores import join_scores, store_parts, store_scores
+from lico_bench.bench.score_store import join_scores, store_parts, store_scores
 from lico_bench.errors import InvalidInputError, MissingDataError
-from lico_bench.evaluation import Question, Shard, Subject, ranges_of, shards
+from lico_bench.evaluation import EvalConfig, Shard, Subject, ranges_of, shards
 from lico_bench.models import build_classifier
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
@@ -32,7 +32,7 @@ def subject(dataset):
 
 
 # bartak_2024 explains the predicted class, and random_map draws for each picture.
-QUESTION = Question.of(("grad_cam", "random_map"), ("deletion",), "bartak_2024", 11)
+EVAL_CONFIG = EvalConfig.of(("grad_cam", "random_map"), ("deletion",), "bartak_2024", 11)
 
 
 def tables(folder: CellFolder):
@@ -44,16 +44,16 @@ def whole(dataset, subject, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "BATCH_SMALL", 4)
         folder = CellFolder(tmp_path_factory.mktemp("whole"))
-        told = store_scores(
-            folder, subject, dataset, QUESTION, scorer=None, progress=lambda *_: None
+        message = store_scores(
+            folder, subject, dataset, EVAL_CONFIG, scorer=None, progress=lambda *_: None
         )
-        return tables(folder), told
+        return tables(folder), message
 
 
 def score(folder, subject, dataset, index: int, count: int):
     seen = []
     store_parts(
-        folder, subject, dataset, QUESTION, scorer=None,
+        folder, subject, dataset, EVAL_CONFIG, scorer=None,
         progress=lambda *share: seen.append(share), shard=Shard(index, count),
     )  # fmt: skip
     return seen
@@ -67,15 +67,15 @@ def test_shards_give_the_same_tables_to_the_bit(order, dataset, subject, whole, 
     for index, count in order:
         seen = score(folder, subject, dataset, index, count)
         assert not seen or seen[-1][0] == seen[-1][1]
-    told = join_scores(folder, dataset, QUESTION)
+    message = join_scores(folder, dataset, EVAL_CONFIG)
     expected, expected_told = whole
-    assert told == expected_told
+    assert message == expected_told
     for name, table in tables(folder).items():
         pd.testing.assert_frame_equal(table, expected[name], check_exact=True)
 
 
 def test_each_range_is_of_one_shard(dataset):
-    ranges = ranges_of(dataset, QUESTION)
+    ranges = ranges_of(dataset, EVAL_CONFIG)
     for count in (1, 2, 3, 7):
         dealt = [r for index in range(count) for r in Shard(index, count).of(ranges.classified)]
         assert [r.tolist() for r in dealt] == [r.tolist() for r in ranges.classified]
@@ -86,7 +86,7 @@ def test_a_missing_part_is_named_and_nothing_is_joined(dataset, subject, tmp_pat
     folder = CellFolder(tmp_path / "cell")
     score(folder, subject, dataset, 0, 2)
     with pytest.raises(MissingDataError, match="classified-00000012-00000016 is the first"):
-        join_scores(folder, dataset, QUESTION)
+        join_scores(folder, dataset, EVAL_CONFIG)
     assert not folder.table("rows").exists()
 
 

@@ -14,15 +14,15 @@ METRICS = {"deletion": {"higher_is_better": False}, "gini": {"higher_is_better":
 class Run:
     """What the gate reads of a run folder."""
 
-    def __init__(self, rows, *, metrics=METRICS, methods=("grad_cam",), pictures="0123456789ab"):
+    def __init__(self, rows, *, metrics=METRICS, methods=("grad_cam",), images="0123456789ab"):
         self._rows, self._metrics, self._methods = rows, metrics, methods
-        self._pictures = pictures
+        self._images = images
 
     def manifest(self):
         return {
             "metrics": self._metrics,
             "methods": {name: {"is_control": name == "random_map"} for name in self._methods},
-            "datasets": {"cifar10": {"fingerprint": self._pictures}},
+            "datasets": {"cifar10": {"fingerprint": self._images}},
         }
 
     def rows(self):

@@ -204,7 +204,7 @@ def test_other_pictures_of_the_same_number_are_no_regression(reference):
 @pytest.mark.parametrize("spoil", ["drop", "empty"])
 def test_a_reference_that_does_not_tell_its_pictures_is_judged_as_before(reference, spoil):
     table = pd.read_csv(reference, dtype=str, keep_default_na=False)
-    table = table.drop(columns="pictures") if spoil == "drop" else table.assign(pictures="")
+    table = table.drop(columns="pictures") if spoil == "drop" else table.assign(images="")
     table.to_csv(reference, index=False)
     assert check(run_of(), reference=reference).outcome == "pass"
     assert check(run_of(accuracy_at=0.7), reference=reference).outcome == "regression"

@@ -4,12 +4,12 @@ from gated_rows import judgement
 
 from lico_bench.gate import Verdict, github_annotations
 from lico_bench.gate.annotations import MOST_PER_KIND
-from lico_bench.gate.judgement import gravest
+from lico_bench.gate.judgement import worst
 
 
 def lines_of(*changes):
     ones = tuple(judgement(**change) for change in changes)
-    return list(github_annotations(Verdict(gravest(ones), ones, 0)))
+    return list(github_annotations(Verdict(worst(ones), ones, 0)))
 
 
 def test_regressions_are_errors_undecided_scores_warnings_and_passes_nothing():

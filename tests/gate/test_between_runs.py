@@ -73,7 +73,7 @@ def test_what_cannot_be_paired_says_why(theirs, words):
 
 
 def test_other_data_of_the_same_name_is_not_comparable():
-    verdict = compare(side(rows_of(EASE)), side(rows_of(EASE), "B", pictures="ffff"))
+    verdict = compare(side(rows_of(EASE)), side(rows_of(EASE), "B", images="ffff"))
     assert verdict.exit_code == 4
     assert "A and B saw different data (0123456789ab, ffff)" in verdict.judgements[0].sentence
 

@@ -4,7 +4,7 @@ import pytest
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict
-from lico_bench.gate.judgement import Loss, gravest, settle
+from lico_bench.gate.judgement import Loss, settle, worst
 
 
 def outcomes(*losses, margin=0.05, names_better=False):
@@ -64,7 +64,7 @@ def test_small_margins_get_more_digits():
 
 def test_gravest_speaks_for_all():
     ones = [judgement(outcome=name) for name in ("pass", "inconclusive", "better")]
-    verdict = Verdict(gravest(ones), tuple(ones), 0)
+    verdict = Verdict(worst(ones), tuple(ones), 0)
     assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
     assert verdict.sentence == "inconclusive: 1 inconclusive, 1 pass, 1 better of 3 scores"
     assert [one.outcome for one in verdict.those("pass", "inconclusive")] == [

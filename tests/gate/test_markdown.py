@@ -4,13 +4,13 @@ import pytest
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict, markdown
-from lico_bench.gate.judgement import gravest
+from lico_bench.gate.judgement import worst
 from lico_bench.gate.markdown import LARGEST, escape
 
 
 def comment(*changes, **facts):
     ones = tuple(judgement(**change) for change in changes)
-    return markdown(Verdict(gravest(ones), ones, 0, **facts))
+    return markdown(Verdict(worst(ones), ones, 0, **facts))
 
 
 def test_verdict_comes_first_then_what_is_worse_then_the_rest_folded():

@@ -89,9 +89,9 @@ def checks():
 def one_check(rng, scores, loss):
     found = []
     for _ in range(scores):
-        pictures = rng.normal(0, 0.1, 50)
+        images = rng.normal(0, 0.1, 50)
         noise = [
-            rng.normal(0, 0.08, (seeds, 1)) + pictures + rng.normal(0, 0.05, (seeds, 50))
+            rng.normal(0, 0.08, (seeds, 1)) + images + rng.normal(0, 0.05, (seeds, 50))
             for seeds in (5, 1)
         ]
         (before, reference), (now, run) = (facts_of_values(values) for values in noise)
@@ -99,8 +99,8 @@ def one_check(rng, scores, loss):
         size = before - now + {"none": 0, "margin": margin, "twice": 2 * margin}[loss]
         error = loss_error(reference, run)
         reach = error.reach(0.95)
-        told = Loss(size, size - reach, size + reach, error.p_no_loss(size))
-        found.append((judgement(margin=margin), told))
+        message = Loss(size, size - reach, size + reach, error.p_no_loss(size))
+        found.append((judgement(margin=margin), message))
     return [one.outcome for one in settle(found, other="the reference")]
 
 

@@ -16,7 +16,7 @@ def run_of(shift=0.0, methods=("grad_cam", "rise")):
     return Run(pd.concat([rows_of(EASE + shift, method=name) for name in methods]))
 
 
-def told(update):
+def message(update):
     console = Console(width=160, record=True, force_terminal=False)
     console.print(update_table(update))
     return console.export_text()
@@ -45,7 +45,7 @@ def test_the_same_scores_change_nothing(path):
 def test_what_moved_came_and_went_is_shown(path):
     update = update_reference(run_of(0.1, methods=("grad_cam", "layer_cam")), path)
     assert update.sentence == "1 changed, 1 added, 1 removed, 0 unchanged of 2 scores"
-    text = told(update)
+    text = message(update)
     assert "deletion ↓ of grad_cam" in text
     assert "+0.1000, worse" in text
     assert "removed" in text

@@ -30,13 +30,13 @@ from lico_bench.data import load_dataset
 from lico_bench.data.cards import read_card
 from lico_bench.data.folder import load_folder
 from lico_bench.data.geometry import Fit
-from lico_bench.data.own_files import read_class_names
-from lico_bench.data.pictures import FilePictures
+from lico_bench.data.image_source import FileImages
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.data.unpacking import unpack_tar
+from lico_bench.data.user_images import read_class_names
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.models import load_weights
-from lico_bench.models.own_weights import fill_network, read_state
+from lico_bench.models.user_weights import fill_network, read_state
 from lico_bench.report.content import gather
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_json, read_parquet, read_run
@@ -169,8 +169,8 @@ def _with_a_failure(folder: Path) -> list[Path]:
     run = small_run(folder)
     cell = run.cell(read_json(run.manifest_path)["cells"][-1]["key"])
     cell.done.unlink()
-    told = {"stage": "scoring", "sentence": "it broke", "error": "X", "traceback": "a\nb"}
-    cell.failure.write_text(json.dumps(told))
+    message = {"stage": "scoring", "sentence": "it broke", "error": "X", "traceback": "a\nb"}
+    cell.failure.write_text(json.dumps(message))
     return sorted(run.path.glob("cells/*/*.json"))
 
 
@@ -240,10 +240,10 @@ def pictures_of_every_kind(folder: Path) -> list[Path]:
 
 def _decode(folder: Path) -> None:
     files = files_of(folder)
-    pictures = FilePictures(tuple(files), tuple(p.name for p in files), Fit(8, "crop", 1.0, 0))
+    images = FileImages(tuple(files), tuple(p.name for p in files), Fit(8, "crop", 1.0, 0))
     for index in range(len(files)):
-        pictures.decode(index)
-        pictures.stored(index)
+        images.decode(index)
+        images.stored(index)
 
 
 def _own_pictures(folder: Path) -> list[Path]:

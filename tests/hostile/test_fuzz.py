@@ -64,10 +64,10 @@ def run(readers: list[Reader], folder: Path, counts: tuple[int, int], seed: int)
     escaped = []
     for number, reader in enumerate(readers):
         count = counts[0] if reader.is_light else counts[1]
-        ended, told = outcomes(reader, folder / str(number), count, seed)
+        ended, message = outcomes(reader, folder / str(number), count, seed)
         name = reader.name if reader.name not in found else f"{reader.name}, other layout"
         found[name] = ended
-        escaped += told
+        escaped += message
     shown = table(found)
     print(f"\n{shown}")  # noqa: T201 - shown with -s: what was read, and how it ended
     assert not escaped, f"{shown}\n\n" + "\n".join(escaped)

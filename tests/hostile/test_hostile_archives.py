@@ -25,7 +25,7 @@ from lico_bench.data.index_files import read_mat, read_pickle
 from lico_bench.data.matlab_files import LARGEST_BYTES, read_variable
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
-from lico_bench.models.own_weights import read_state
+from lico_bench.models.user_weights import read_state
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> bytes:
@@ -130,10 +130,10 @@ def test_archive_that_lies_about_a_member_is_a_broken_file(served):
              {"url": "http://127.0.0.1:1/.."}],
 )  # fmt: skip
 def test_card_of_a_stranger_fetches_neither_out_of_the_folder_nor_from_this_machine(
-    served, canary, only_changes, told
+    served, canary, only_changes, message
 ):
     with only_changes(served.root), pytest.raises(BrokenFileError, match="the card's source"):
-        served(tar_of(GOOD), **told)
+        served(tar_of(GOOD), **message)
     assert not (served.root / "mine").exists()
 
 

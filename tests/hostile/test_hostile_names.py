@@ -22,16 +22,16 @@ from rich.console import Console
 from lico_bench.checks import is_name, is_plain, is_title
 from lico_bench.cli import main
 from lico_bench.data.folder import load_folder
-from lico_bench.data.own_files import read_class_names
+from lico_bench.data.user_images import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, plain
 from lico_bench.gate import check, github_annotations, junit_xml, markdown, verdict_table
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.report import build_report, gather, show_summary
-from lico_bench.report.latex.escaping import breakable, escape
-from lico_bench.report.wording import file_part, inert_cell
+from lico_bench.report.formatting import file_part, inert_cell
+from lico_bench.report.latex.escaping import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
-from lico_bench.store.foreign import check_texts
+from lico_bench.store.untrusted import check_texts
 
 TITLES = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>", "\\input{/etc/passwd}$x^{2$%&#_~",
@@ -200,9 +200,9 @@ def test_class_list_and_class_folders_take_letters_of_every_language(tmp_path):
 
 @given(text=st.text())
 def test_error_says_any_text_on_one_line_without_control_signs(text):
-    told = str(InvalidInputError(f"unknown '{text}'"))
-    assert is_plain(told)
-    assert not is_plain(text) or told == f"unknown '{text}'"
+    message = str(InvalidInputError(f"unknown '{text}'"))
+    assert is_plain(message)
+    assert not is_plain(text) or message == f"unknown '{text}'"
 
 
 @given(text=st.text(max_size=400))
@@ -220,7 +220,7 @@ def test_two_texts_never_share_a_file_name(first, second):
 
 @given(text=st.text())
 def test_no_text_leaves_a_bare_sign_of_latex(text):
-    for made in (escape(text), breakable(text)):
+    for made in (escape(text), line_breakable(text)):
         bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[^a-zA-Z]|\$[^$]*\$", "", made)
         assert not re.search(r"[\\&%$#_^~]", bare)
         assert made.isascii()

@@ -16,7 +16,7 @@ from lico_bench.data import Dataset
 from lico_bench.data.folder import load_folder
 from lico_bench.data.geometry import Fit
 from lico_bench.data.image_files import LARGEST_PX
-from lico_bench.data.pictures import FilePictures
+from lico_bench.data.image_source import FileImages
 from lico_bench.data.regions import Boxes, MaskFile, fit_instances, fit_region
 from lico_bench.errors import BrokenFileError, LicoBenchError
 
@@ -34,8 +34,8 @@ def scene() -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def opened(path: Path, fit: Fit = WHOLE) -> FilePictures:
-    return FilePictures((path,), (path.name,), fit)
+def opened(path: Path, fit: Fit = WHOLE) -> FileImages:
+    return FileImages((path,), (path.name,), fit)
 
 
 def stored(image: Image.Image, path: Path, orientation: int, **options: object) -> None:
@@ -76,9 +76,9 @@ def test_picture_and_region_are_turned_upright_together(tmp_path, orientation, s
     plain = tmp_path / "plain.png"
     scene().save(plain)
     expected = opened(plain).decode(0).int()
-    pictures = opened(path)
-    assert (pictures.decode(0).int() - expected).abs().max() <= ATOL_JPEG
-    where = pictures.stored(0)
+    images = opened(path)
+    assert (images.decode(0).int() - expected).abs().max() <= ATOL_JPEG
+    where = images.stored(0)
     assert where.upright == (HEIGHT, WIDTH)
     upright = fit_region(Boxes((BOX,)), WHOLE, HEIGHT, WIDTH)
     turned = fit_region(Boxes(((left, top, right, bottom),)), WHOLE, *where)
@@ -109,9 +109,9 @@ def test_training_crops_come_from_the_upright_picture(tmp_path, crop):
 
 
 @pytest.mark.parametrize("told", [0, 9, 65535])
-def test_orientation_that_does_not_exist_is_none(tmp_path, told):
+def test_orientation_that_does_not_exist_is_none(tmp_path, message):
     exif = Image.Exif()
-    exif[0x0112] = told
+    exif[0x0112] = message
     scene().save(tmp_path / "a.png", exif=exif)
     assert opened(tmp_path / "a.png").stored(0) == (HEIGHT, WIDTH, 1)
 

@@ -22,8 +22,8 @@ from lico_bench.cli import main
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder, RunLock, read_run
-from lico_bench.store.aside import move_aside
 from lico_bench.store.digests import sealed
+from lico_bench.store.quarantine import quarantine
 
 OUT = "../../../canary"
 PARTS = ["datasets", "methods", "arms", "metrics", "protocols", "versions", "suite", "cells"]
@@ -168,10 +168,10 @@ def test_command_on_a_hostile_run_says_one_sentence_and_writes_nothing_outside(
     rewrite(run, CHANGES[what])
     words = words_of(command, run, whole, tmp_path)
     with only_changes(run.path):
-        code, told = call(monkeypatch, capsys, *words)
+        code, message = call(monkeypatch, capsys, *words)
     assert code in (2, 7)
-    assert "Traceback" not in told
-    assert "\x1b" not in told
+    assert "Traceback" not in message
+    assert "\x1b" not in message
     assert code == 2 or command.startswith("verify")
 
 
@@ -207,7 +207,7 @@ def test_lock_that_is_a_link_empties_no_file(run, canary):
 def test_nothing_is_set_aside_through_a_link(run, canary):
     (run.path / "damaged").symlink_to(canary)
     with pytest.raises(BrokenFileError, match="got a link"):
-        move_aside(run.path, run.cell("cub200-lico-s0").done)
+        quarantine(run.path, run.cell("cub200-lico-s0").done)
 
 
 @pytest.mark.parametrize("name", ["../../../../canary/precious.txt", "..", "/etc/passwd"])

@@ -112,7 +112,7 @@ def test_every_option_changes_the_result():
 
 
 def test_the_docstrings_tell_what_the_slow_loops_compute():
-    told = {
+    message = {
         affinity: [
             "A_ij = softmax_j(sign · d_ij / τ)",
             "d_ij = max(‖f_i - f_j‖, δ)",
@@ -124,13 +124,13 @@ def test_the_docstrings_tell_what_the_slow_loops_compute():
             "mean_i KL(A^F_i ‖ A^G_i)",
         ],
     }
-    for function, formulas in told.items():
+    for function, formulas in message.items():
         text = " ".join(inspect.getdoc(function).split())
         assert [f for f in formulas if f not in text] == []
         options = set(inspect.signature(function).parameters)
         assert [o for o in options if o not in text] == []
-    assert told[affinity][0] in slow_affinity.__doc__
-    assert all(f in slow_matching.__doc__ for f in told[manifold_matching][:2])
+    assert message[affinity][0] in slow_affinity.__doc__
+    assert all(f in slow_matching.__doc__ for f in message[manifold_matching][:2])
 
 
 def test_two_equal_manifolds_match():

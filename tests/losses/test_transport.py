@@ -77,7 +77,7 @@ def test_loss_equals_the_definition(options, mask):
 
 
 def test_the_docstrings_tell_what_the_slow_loops_compute():
-    told = {
+    message = {
         transport_cost: [
             "C_nm = ‖f_n/‖f_n‖ - g_m/‖g_m‖‖²",
             "C_nm = ‖f_n - g_m‖²",
@@ -86,12 +86,12 @@ def test_the_docstrings_tell_what_the_slow_loops_compute():
         sinkhorn: ["P = argmin ⟨P, C⟩ - ε H(P)", "H(P) = -Σ_nm P_nm log P_nm"],
         transport_loss: ["L_OT = mean_i ⟨P_i, C_i⟩"],
     }
-    for function, formulas in told.items():
+    for function, formulas in message.items():
         text = " ".join(inspect.getdoc(function).split())
         assert [f for f in formulas if f not in text] == []
-    assert told[transport_cost][0] in slow_cost.__doc__
-    assert told[sinkhorn][0] in slow_loss.__doc__
-    assert told[transport_loss][0] in slow_loss.__doc__
+    assert message[transport_cost][0] in slow_cost.__doc__
+    assert message[sinkhorn][0] in slow_loss.__doc__
+    assert message[transport_loss][0] in slow_loss.__doc__
 
 
 def test_the_plan_is_the_minimum_of_the_regularised_problem():

@@ -1,4 +1,4 @@
-"""A small network that tells colours apart, its pictures, and evidence about them."""
+"""A small network that tells colours apart, its pictures, and inputs about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from lico_bench.metrics import PROTOCOLS, Evidence
+from lico_bench.metrics import PROTOCOLS, MetricInputs
 from lico_bench.saliency import explain
 
 SIDE = 16
@@ -32,7 +32,7 @@ class ColourNet(nn.Module):
         return self.head(self.conv2(maps).relu().mean((2, 3)))
 
 
-def colour_pictures(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def colour_images(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Grey noise with one coloured square: images, classes and the squares as regions."""
     rng = torch.Generator().manual_seed(seed)
     images = 0.3 + 0.2 * torch.rand(count, 3, SIDE, SIDE, generator=rng)
@@ -51,7 +51,7 @@ def trained_net() -> ColourNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ColourNet()
-    images, labels, _ = colour_pictures(96, seed=1)
+    images, labels, _ = colour_images(96, seed=1)
     optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(STEPS):
         optimiser.zero_grad()
@@ -61,17 +61,17 @@ def trained_net() -> ColourNet:
     return net.eval()
 
 
-def evidence_of(
+def inputs_of(
     method: str = "grad_cam",
     *,
     rows: slice = slice(None),
     maps: Tensor | None = None,
     seed: int = 0,
-) -> Evidence:
-    """Evidence on some of seven pictures; `maps` takes the place of the method's own."""
+) -> MetricInputs:
+    """MetricInputs on some of seven pictures; `maps` takes the place of the method's own."""
     net = trained_net()
-    images, labels, regions = (part[rows] for part in colour_pictures(NUM_IMAGES))
-    return Evidence(
+    images, labels, regions = (part[rows] for part in colour_images(NUM_IMAGES))
+    return MetricInputs(
         net,
         images,
         labels,
@@ -89,7 +89,7 @@ def in_batches(compute, size: int, **case) -> Tensor:  # type: ignore[no-untyped
     """What a metric says of the seven pictures in batches of `size`."""
     return torch.cat(
         [
-            compute(evidence_of(rows=slice(start, start + size), **case))
+            compute(inputs_of(rows=slice(start, start + size), **case))
             for start in range(0, NUM_IMAGES, size)
         ]
     )

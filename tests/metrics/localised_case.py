@@ -1,21 +1,21 @@
-"""Evidence with maps and regions, for the metrics that look at nothing else."""
+"""MetricInputs with maps and regions, for the metrics that look at nothing else."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lico_bench.metrics import PROTOCOLS, Evidence
+from lico_bench.metrics import PROTOCOLS, MetricInputs
 
 
-def localised(maps: Tensor, regions: Tensor | None, **facts: object) -> Evidence:
-    """Evidence of `maps` (N, H, W) alone; its model is never asked."""
+def localised(maps: Tensor, regions: Tensor | None, **facts: object) -> MetricInputs:
+    """MetricInputs of `maps` (N, H, W) alone; its model is never asked."""
     num_images, height, width = maps.shape
 
     def model(_images: Tensor) -> Tensor:
         raise AssertionError("this metric sends no picture through the model")
 
-    return Evidence(
+    return MetricInputs(
         model=model,
         images=torch.zeros(num_images, 3, height, width),
         targets=torch.zeros(num_images, dtype=torch.int64),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Evidence, resolve_metric
+from lico_bench.metrics import METRICS, MetricInputs, resolve_metric
 from lico_bench.metrics.equivariance import DRAWS, _affine, _transform
 
 ATOL_FP32 = 1e-5
@@ -38,8 +38,8 @@ def case(explainer, *, seed: int = 0, num_images: int = 3, size: tuple[int, int]
     targets = torch.zeros(num_images, dtype=torch.int64)
     maps = explainer(nn.Identity(), images, targets)
     ids = tuple(f"test/{i}" for i in range(num_images))
-    evidence = localised(maps, None, network=nn.Identity(), explainer=explainer, image_ids=ids)
-    return replace(evidence, images=images)
+    inputs = localised(maps, None, network=nn.Identity(), explainer=explainer, image_ids=ids)
+    return replace(inputs, images=images)
 
 
 def test_a_map_that_moves_with_the_picture_scores_one():
@@ -60,25 +60,25 @@ def test_a_constant_map_follows_nothing():
 
 
 def test_crops_follow_the_picture_and_not_the_batch_and_cost_a_map_each():
-    asked: list[Tensor] = []
+    requested: list[Tensor] = []
 
     def recording(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        asked.append(images)
+        requested.append(images)
         return blind(network, images, targets)
 
     whole = case(recording)
-    asked.clear()
+    requested.clear()
     found = SES.compute(whole)
-    assert len(asked) == 4 == SES.effort(whole.protocol).explains
-    assert resolve_metric("ses(num_crops=2)").effort(whole.protocol).explains == 2
-    first = [crop[1:2] for crop in asked]
-    asked.clear()
+    assert len(requested) == 4 == SES.cost(whole.protocol).explains
+    assert resolve_metric("ses(num_crops=2)").cost(whole.protocol).explains == 2
+    first = [crop[1:2] for crop in requested]
+    requested.clear()
     alone = replace(
         whole, images=whole.images[1:2], maps=whole.maps[1:2], targets=whole.targets[1:2],
         image_ids=whole.image_ids[1:2],
     )  # fmt: skip
     assert torch.allclose(SES.compute(alone), found[1:2], atol=ATOL_FP32)
-    assert all(torch.allclose(a, b, atol=ATOL_FP32) for a, b in zip(first, asked, strict=True))
+    assert all(torch.allclose(a, b, atol=ATOL_FP32) for a, b in zip(first, requested, strict=True))
 
 
 @settings(max_examples=10, deadline=None)
@@ -92,19 +92,19 @@ def test_the_maps_scale_does_not_matter(seed: int, scale: float):
 
 def test_a_crop_is_that_of_torchvision_inside_its_rim():
     rng = torch.Generator().manual_seed(5)
-    picture = torch.rand(1, 3, 32, 40, generator=rng)
+    image = torch.rand(1, 3, 32, 40, generator=rng)
     for _ in range(10):
         draws = torch.rand(1, DRAWS, generator=rng)
-        theta = _affine(draws, picture.shape[2:], **CROPS)
+        theta = _affine(draws, image.shape[2:], **CROPS)
         flipped = bool(draws[0, 4] < 0.5)
         wide, tall = abs(float(theta[0, 0, 0])) * 40, float(theta[0, 1, 1]) * 32
         left = ((float(theta[0, 0, 2]) + 1) * 40 - wide) / 2
         top = ((float(theta[0, 1, 2]) + 1) * 32 - tall) / 2
         box = [round(v) for v in (top, left, tall, wide)]
         assert box == pytest.approx([top, left, tall, wide], abs=1e-4)
-        expected = transforms.resized_crop(picture, *box, [32, 40], antialias=False)
+        expected = transforms.resized_crop(image, *box, [32, 40], antialias=False)
         expected = expected.flip(-1) if flipped else expected
-        found = _transform(picture, theta)
+        found = _transform(image, theta)
         # Half a stored pixel at the rim sees beyond the crop, where torchvision repeats its border.
         rim_y, rim_x = (int(np.ceil(side / crop)) for side, crop in ((32, tall), (40, wide)))
         inner = (..., slice(rim_y, 32 - rim_y), slice(rim_x, 40 - rim_x))
@@ -134,6 +134,6 @@ def test_the_crops_are_rules():
 
 
 def test_maps_alone_are_refused():
-    assert "explainer" in inspect.signature(Evidence).parameters
+    assert "explainer" in inspect.signature(MetricInputs).parameters
     with pytest.raises(InvalidInputError, match="makes maps anew"):
         SES.compute(localised(torch.rand(1, 8, 8), None))

@@ -24,9 +24,9 @@ def peak_and_object(size: int, distance: int) -> tuple[torch.Tensor, torch.Tenso
 def test_the_relative_tolerance_scales_and_the_absolute_one_does_not(
     size: int, distance: int, relative: int, absolute: int
 ):
-    evidence = localised(*peak_and_object(size, distance))
-    assert METRICS["pointing_game"].compute(evidence).tolist() == [relative]
-    assert METRICS["pointing_game_15px"].compute(evidence).tolist() == [absolute]
+    inputs = localised(*peak_and_object(size, distance))
+    assert METRICS["pointing_game"].compute(inputs).tolist() == [relative]
+    assert METRICS["pointing_game_15px"].compute(inputs).tolist() == [absolute]
 
 
 def test_a_flat_map_misses_and_an_empty_region_is_skipped():
@@ -39,9 +39,9 @@ def test_a_flat_map_misses_and_an_empty_region_is_skipped():
 
 
 def test_the_tolerance_is_a_rule():
-    evidence = localised(*peak_and_object(32, 4))
+    inputs = localised(*peak_and_object(32, 4))
     metric = resolve_metric("pointing_game_15px(tolerance_px=4)")
-    assert metric.compute(evidence).tolist() == [0]
+    assert metric.compute(inputs).tolist() == [0]
     assert metric.spec.protocol != resolve_metric("pointing_game_15px").spec.protocol
 
 

@@ -7,21 +7,21 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, colour_pictures, evidence_of, in_batches
+from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import PROTOCOLS, Evidence
+from lico_bench.metrics import PROTOCOLS, MetricInputs
 from lico_bench.metrics.object_ranks import rank_accuracy, top_k
 
 ATOL_FP32 = 1e-6  # quotients of whole numbers
 
 
-def of_maps(maps: torch.Tensor, regions: torch.Tensor) -> Evidence:
+def of_maps(maps: torch.Tensor, regions: torch.Tensor) -> MetricInputs:
     images = torch.zeros(len(maps), 3, *maps.shape[1:])
     targets = torch.zeros(len(maps), dtype=torch.int64)
-    return Evidence(lambda x: x, images, targets, maps, regions, PROTOCOLS["lico_bench_1"])
+    return MetricInputs(lambda x: x, images, targets, maps, regions, PROTOCOLS["lico_bench_1"])
 
 
 def tie_free_maps() -> torch.Tensor:
@@ -44,27 +44,27 @@ def test_ties_count_in_the_mean_over_their_orders():
 def test_without_ties_quantus_says_the_same():
     import quantus
 
-    maps, (images, labels, regions) = tie_free_maps(), colour_pictures(NUM_IMAGES)
+    maps, (images, labels, regions) = tie_free_maps(), colour_images(NUM_IMAGES)
     options = {"abs": False, "normalise": False, "disable_warnings": True}
     call = {
         "model": None, "x_batch": images.numpy(), "y_batch": labels.numpy(),
         "a_batch": maps[:, None].numpy(), "s_batch": regions[:, None].numpy(),
     }  # fmt: skip
     theirs = quantus.RelevanceRankAccuracy(**options)(**call)
-    np.testing.assert_allclose(rank_accuracy(evidence_of(maps=maps)), theirs, atol=ATOL_FP32)
+    np.testing.assert_allclose(rank_accuracy(inputs_of(maps=maps)), theirs, atol=ATOL_FP32)
     theirs = quantus.TopKIntersection(k=26, **options)(**call)
-    ours = top_k(evidence_of(maps=maps), top_share=26 / 256)
+    ours = top_k(inputs_of(maps=maps), top_share=26 / 256)
     np.testing.assert_allclose(ours, theirs, atol=ATOL_FP32)
 
 
 def test_a_flat_map_scores_the_area_share_and_the_region_itself_is_perfect():
-    _, _, regions = colour_pictures(NUM_IMAGES)
+    _, _, regions = colour_images(NUM_IMAGES)
     share = torch.full((NUM_IMAGES,), 25 / 256)
     for compute in (rank_accuracy, top_k):
         for flat in (torch.zeros(NUM_IMAGES, 16, 16), torch.full((NUM_IMAGES, 16, 16), -2.0)):
-            assert torch.allclose(compute(evidence_of(maps=flat)), share, atol=ATOL_FP32)
-        assert (compute(evidence_of(maps=regions.float())) == 1).all()
-        assert (compute(evidence_of(maps=-regions.float())) == 0).all()
+            assert torch.allclose(compute(inputs_of(maps=flat)), share, atol=ATOL_FP32)
+        assert (compute(inputs_of(maps=regions.float())) == 1).all()
+        assert (compute(inputs_of(maps=-regions.float())) == 0).all()
 
 
 def test_an_empty_region_is_skipped_and_no_regions_are_refused():

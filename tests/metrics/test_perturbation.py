@@ -15,7 +15,7 @@ from torch import nn
 from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS, area_under, perturbation_curves
-from lico_bench.metrics.insertion_start import insertion_start
+from lico_bench.metrics.insertion_baseline import insertion_baseline
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.records import Output
 
@@ -50,7 +50,7 @@ def random_case(seed: int, num_images: int = 3, size: int = 8):
 def slow_curves(model, images, targets, maps):
     """Change one picture pixel by pixel, as the definition says."""
     fill = torch.tensor(RULES.fill_rgb).view(3, 1, 1)
-    starts = insertion_start(images, RULES, fill=FILL)
+    starts = insertion_baseline(images, RULES, fill=FILL)
     sizes = RULES.changed_px(maps[0].numel())
     deletion, insertion = np.zeros((2, len(images), len(sizes)))
     for i, image in enumerate(images):
@@ -147,7 +147,7 @@ def test_ends_are_the_picture_the_blur_and_the_fill():
     assert torch.equal(curves.deletion[:, 0], curves.insertion[:, -1])
     assert torch.allclose(curves.deletion[:, 0], score(images), atol=ATOL_FP32)
     assert torch.allclose(curves.deletion[:, -1], score(fill), atol=ATOL_FP32)
-    blurred = insertion_start(images, RULES, fill=FILL)
+    blurred = insertion_baseline(images, RULES, fill=FILL)
     assert torch.allclose(curves.insertion[:, 0], score(blurred), atol=ATOL_FP32)
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import PROTOCOLS, Evidence, perturbation_curves, resolve_metric
-from lico_bench.metrics.insertion_start import insertion_start, near_box
+from lico_bench.metrics import PROTOCOLS, MetricInputs, perturbation_curves, resolve_metric
+from lico_bench.metrics.insertion_baseline import insertion_baseline, near_box
 from lico_bench.models import build_classifier
 from lico_bench.records import IMAGENET_MEAN, Protocol
 
@@ -159,7 +159,7 @@ def test_the_authors_figure_has_113_points_and_the_blur_of_51_px(network):
     assert ours.fractions.shape == (113,)
     assert rules.changed_px(224 * 224)[1] == 448
     theirs = gaussian_blur(image, [51, 51], [50.0, 50.0])
-    start = insertion_start(image, rules, fill=MEAN[None])
+    start = insertion_baseline(image, rules, fill=MEAN[None])
     assert torch.allclose(start, theirs, atol=1e-5)
     assert rules.scorer == "baseline"
 
@@ -238,19 +238,19 @@ def test_least_salient_first_is_the_order_read_backwards(network):
     )
 
 
-def evidence_of(network, image, saliency, protocol: str = "lico_bench_1", **known):
-    return Evidence(
+def inputs_of(network, image, saliency, protocol: str = "lico_bench_1", **known):
+    return MetricInputs(
         bare(network), image, torch.tensor([1]), saliency[None], None, PROTOCOLS[protocol], **known
     )
 
 
 def test_points_of_the_curves_are_read_between_steps(network):
     image, saliency = picture(32)
-    evidence = evidence_of(network, image, saliency)
-    curves = evidence.curves
+    inputs = inputs_of(network, image, saliency)
+    curves = inputs.curves
     for percent in (10, 20, 50):
         for curve in ("insertion", "deletion"):
-            value = resolve_metric(f"{curve}_at_{percent}").compute(evidence)
+            value = resolve_metric(f"{curve}_at_{percent}").compute(inputs)
             expected = np.interp(percent / 100, curves.fractions, getattr(curves, curve)[0])
             assert float(value[0]) == pytest.approx(expected, abs=1e-6)
 
@@ -258,10 +258,10 @@ def test_points_of_the_curves_are_read_between_steps(network):
 def test_normalised_areas_do_not_change_when_confidence_is_scaled(network):
     """Curves squeezed to a half and lifted by a tenth keep their normalised areas."""
     image, saliency = picture(32)
-    evidence, squeezed = (evidence_of(network, image, saliency) for _ in range(2))
+    inputs, squeezed = (inputs_of(network, image, saliency) for _ in range(2))
     rising = torch.linspace(0.1, 0.9, 33)[None] ** 2
-    steep = replace(evidence.curves, insertion=rising, deletion=rising.flip(1))
-    evidence.__dict__["curves"] = steep
+    steep = replace(inputs.curves, insertion=rising, deletion=rising.flip(1))
+    inputs.__dict__["curves"] = steep
     squeezed.__dict__["curves"] = replace(
         steep, insertion=steep.insertion / 2 + 0.1, deletion=steep.deletion / 2 + 0.1
     )
@@ -272,35 +272,35 @@ def test_normalised_areas_do_not_change_when_confidence_is_scaled(network):
         ("deletion_normalised", expected),
         ("overall_normalised", 0),
     ):
-        for told in (evidence, squeezed):
-            measured = float(resolve_metric(name).compute(told)[0])
+        for message in (inputs, squeezed):
+            measured = float(resolve_metric(name).compute(message)[0])
             assert measured == pytest.approx(value, abs=1e-5)
 
 
 def test_a_picture_without_contrast_is_skipped_by_normalised_areas():
     image, saliency = picture(32)
-    evidence = Evidence(
+    inputs = MetricInputs(
         lambda x: torch.zeros(len(x), 4), image, torch.tensor([1]), saliency[None], None,
         PROTOCOLS["lico_bench_1"],
     )  # fmt: skip
-    assert resolve_metric("insertion_normalised").compute(evidence).isnan().all()
+    assert resolve_metric("insertion_normalised").compute(inputs).isnan().all()
 
 
 def test_the_gap_is_zero_for_a_flat_models_curves_and_signed_otherwise(network):
     image, saliency = picture(32)
-    evidence = evidence_of(network, image, saliency)
-    gap = resolve_metric("deletion_gap").compute(evidence)
+    inputs = inputs_of(network, image, saliency)
+    gap = resolve_metric("deletion_gap").compute(inputs)
     assert float(gap[0]) == pytest.approx(
-        float(evidence.least_first.deletion_auc[0] - evidence.curves.deletion_auc[0]), abs=1e-6
+        float(inputs.least_first.deletion_auc[0] - inputs.curves.deletion_auc[0]), abs=1e-6
     )
 
 
 def test_the_predicted_class_must_be_told_where_curves_follow_it(network):
     image, saliency = picture(32)
     with pytest.raises(InvalidInputError, match="pass predicted="):
-        _ = evidence_of(network, image, saliency, "rise_2018").curves
+        _ = inputs_of(network, image, saliency, "rise_2018").curves
     predicted = torch.tensor([3])
-    followed = evidence_of(network, image, saliency, "rise_2018", predicted=predicted).curves
+    followed = inputs_of(network, image, saliency, "rise_2018", predicted=predicted).curves
     direct = perturbation_curves(
         bare(network), image, predicted, saliency[None], protocol="rise_2018"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, colour_pictures, evidence_of, in_batches
+from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,8 +60,8 @@ def slow_score(compute, values: np.ndarray, region: np.ndarray) -> float:
 
 @pytest.mark.parametrize("compute", EVERY_METRIC)
 def test_every_map_scores_by_the_written_formula(compute):
-    maps, (_, _, regions) = mixed_maps(), colour_pictures(NUM_IMAGES)
-    found = compute(evidence_of(maps=maps))
+    maps, (_, _, regions) = mixed_maps(), colour_images(NUM_IMAGES)
+    found = compute(inputs_of(maps=maps))
     for row in range(NUM_IMAGES):
         expected = slow_score(compute, maps[row].numpy(), regions[row].numpy())
         assert float(found[row]) == pytest.approx(expected, abs=ATOL_FP32)
@@ -80,41 +80,41 @@ def test_scores_do_not_depend_on_the_batch(compute, size: int):
 def test_scores_forget_the_scale_of_a_map(seed: int, scale: float):
     maps = mixed_maps(seed)
     for compute in EVERY_METRIC:
-        before, after = (compute(evidence_of(maps=m)) for m in (maps, maps * scale))
+        before, after = (compute(inputs_of(maps=m)) for m in (maps, maps * scale))
         assert torch.allclose(before, after, atol=ATOL_FP32)
 
 
 def test_flat_maps_score_as_the_uniform_map():
     flat = torch.zeros(NUM_IMAGES, 16, 16)
     flat[1::2] = 1
-    assert torch.allclose(sparseness(evidence_of(maps=flat)), torch.zeros(NUM_IMAGES))
+    assert torch.allclose(sparseness(inputs_of(maps=flat)), torch.zeros(NUM_IMAGES))
     entropy = torch.full((NUM_IMAGES,), np.log(256), dtype=torch.float32)
-    assert torch.allclose(complexity(evidence_of(maps=flat)), entropy, atol=ATOL_FP32)
-    assert (effective_complexity(evidence_of(maps=flat)) == 1).all()
-    assert (localisation_auc(evidence_of(maps=flat)) == 0.5).all()
+    assert torch.allclose(complexity(inputs_of(maps=flat)), entropy, atol=ATOL_FP32)
+    assert (effective_complexity(inputs_of(maps=flat)) == 1).all()
+    assert (localisation_auc(inputs_of(maps=flat)) == 0.5).all()
     share = torch.full((NUM_IMAGES,), 25 / 256)
-    assert torch.allclose(mass_accuracy(evidence_of(maps=flat)), share)
+    assert torch.allclose(mass_accuracy(inputs_of(maps=flat)), share)
 
 
 def test_regions_that_cannot_be_scored_are_skipped():
-    evidence = evidence_of(maps=mixed_maps())
-    evidence.regions[0] = False
-    evidence.regions[1] = True
-    assert mass_accuracy(evidence).isnan().tolist() == [True] + 6 * [False]
-    assert float(mass_accuracy(evidence)[1]) == 1
-    assert localisation_auc(evidence).isnan().tolist() == [True, True] + 5 * [False]
-    evidence.regions = None
+    inputs = inputs_of(maps=mixed_maps())
+    inputs.regions[0] = False
+    inputs.regions[1] = True
+    assert mass_accuracy(inputs).isnan().tolist() == [True] + 6 * [False]
+    assert float(mass_accuracy(inputs)[1]) == 1
+    assert localisation_auc(inputs).isnan().tolist() == [True, True] + 5 * [False]
+    inputs.regions = None
     for compute in METRICS_OF_REGIONS:
         with pytest.raises(InvalidInputError, match="has no regions"):
-            compute(evidence)
+            compute(inputs)
 
 
 @pytest.mark.parametrize("compute", EVERY_METRIC)
 def test_maps_and_global_generators_are_left_alone(compute):
     maps = mixed_maps()
-    evidence = evidence_of(maps=maps)
+    inputs = inputs_of(maps=maps)
     torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is what is watched
-    compute(evidence)
+    compute(inputs)
     assert torch.equal(maps, mixed_maps())
     assert torch.equal(torch.random.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
@@ -128,14 +128,14 @@ def test_complexity_has_no_direction_of_merit():
 
 def test_a_sign_that_is_none_is_refused():
     with pytest.raises(InvalidInputError, match="sign: expected one of absolute, positive"):
-        sparseness(evidence_of(maps=mixed_maps()), sign="negative")
+        sparseness(inputs_of(maps=mixed_maps()), sign="negative")
 
 
 def bare(metric: str, maps: torch.Tensor, **options) -> list[float]:
     """What Quantus says without the fence."""
     import quantus
 
-    images, labels, regions = colour_pictures(NUM_IMAGES)
+    images, labels, regions = colour_images(NUM_IMAGES)
     count = len(maps)
     return getattr(quantus, metric)(disable_warnings=True, **options)(
         model=None, x_batch=images[:count].numpy(), y_batch=labels[:count].numpy(),
@@ -157,7 +157,7 @@ def test_bare_quantus_fills_a_sharp_map_up():
     maps = torch.zeros(1, 16, 16)
     maps[0, 2, 2] = 1e-5
     assert bare("Sparseness", maps, normalise=False)[0] < 0.3
-    assert float(sparseness(evidence_of(rows=slice(0, 1), maps=maps))) == pytest.approx(255 / 256)
+    assert float(sparseness(inputs_of(rows=slice(0, 1), maps=maps))) == pytest.approx(255 / 256)
 
 
 def test_bare_quantus_stops_at_a_batch_of_flat_maps():
@@ -175,7 +175,7 @@ def test_bare_quantus_has_no_mass_accuracy_for_a_flat_map_and_leaves_its_range()
 
 def test_attribution_localisation_is_mass_accuracy_or_depends_on_the_batch():
     maps = mixed_maps().relu()[:3]
-    ours = mass_accuracy(evidence_of(rows=slice(0, 3), maps=mixed_maps().relu()))[:2]
+    ours = mass_accuracy(inputs_of(rows=slice(0, 3), maps=mixed_maps().relu()))[:2]
     np.testing.assert_allclose(bare("AttributionLocalisation", maps)[:2], ours, atol=1e-6)
     full, half = (
         bare("AttributionLocalisation", m, weighted=True)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, colour_pictures, evidence_of, in_batches, trained_net
+from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of, trained_net
 from torch import nn
 
 from lico_bench.errors import InvalidInputError
@@ -20,16 +20,16 @@ SEEDS = 8  # draws of the random weights, to judge the method and not one draw
 
 
 def test_the_small_network_is_trained():
-    images, labels, _ = colour_pictures(50, seed=9)
+    images, labels, _ = colour_images(50, seed=9)
     assert (trained_net()(images).argmax(1) == labels).float().mean() > 0.9
 
 
 def test_grad_cam_of_a_trained_network_passes():
     cascades = []
     for seed in range(SEEDS):
-        evidence = evidence_of(seed=seed)
-        value = sanity_check(evidence)
-        _, cascade = evidence.shared["cascade"]
+        inputs = inputs_of(seed=seed)
+        value = sanity_check(inputs)
+        _, cascade = inputs.shared["cascade"]
         assert torch.equal(value, cascade[:, -1].abs())
         cascades.append(cascade)
     assert sanity_verdict(torch.cat(cascades).numpy()).outcome == "pass"
@@ -37,17 +37,17 @@ def test_grad_cam_of_a_trained_network_passes():
 
 @pytest.mark.parametrize("method", ["edge_map", "center_map", "random_map"])
 def test_a_control_fails_with_one_at_every_stage(method: str):
-    evidence = evidence_of(method)
-    assert torch.allclose(sanity_check(evidence), torch.ones(NUM_IMAGES), atol=ATOL_FP32)
-    _, cascade = evidence.shared["cascade"]
+    inputs = inputs_of(method)
+    assert torch.allclose(sanity_check(inputs), torch.ones(NUM_IMAGES), atol=ATOL_FP32)
+    _, cascade = inputs.shared["cascade"]
     assert torch.allclose(cascade, torch.ones_like(cascade), atol=ATOL_FP32)
     assert sanity_verdict(cascade.numpy()).outcome == "fail"
 
 
 def test_the_cascade_starts_with_the_trained_network():
-    evidence = evidence_of()
-    sanity_check(evidence)
-    names, cascade = evidence.shared["cascade"]
+    inputs = inputs_of()
+    sanity_check(inputs)
+    names, cascade = inputs.shared["cascade"]
     assert names == ("trained", "head", "conv2", "norm", "conv1")
     assert cascade.shape == (NUM_IMAGES, 5)
     assert (cascade[:, 0] == 1).all()
@@ -80,17 +80,17 @@ def test_quantus_mprt_walks_the_same_cascade():
     def explainer(model, images, targets):
         return explain(model, images, targets, method="grad_cam", layer="2")
 
-    evidence = evidence_of()
-    evidence.network, evidence.explainer = network, explainer
-    evidence.maps = explainer(network, evidence.images, evidence.targets)
-    sanity_check(evidence)
-    _, cascade = evidence.shared["cascade"]
+    inputs = inputs_of()
+    inputs.network, inputs.explainer = network, explainer
+    inputs.maps = explainer(network, inputs.images, inputs.targets)
+    sanity_check(inputs)
+    _, cascade = inputs.shared["cascade"]
     with torch.random.fork_rng(devices=[]):
         theirs = quantus.MPRT(
             layer_order="top_down", normalise=False, abs=False, disable_warnings=True
         )(
-            model=network, x_batch=evidence.images.numpy(), y_batch=evidence.targets.numpy(),
-            a_batch=evidence.maps[:, None].numpy(), channel_first=True,
+            model=network, x_batch=inputs.images.numpy(), y_batch=inputs.targets.numpy(),
+            a_batch=inputs.maps[:, None].numpy(), channel_first=True,
             explain_func=lambda model, inputs, targets: explainer(
                 model, torch.from_numpy(inputs), torch.from_numpy(targets)
             )[:, None].numpy(),
@@ -106,7 +106,7 @@ def test_the_network_and_the_global_generators_are_left_alone():
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is watched
     network.train()
     try:
-        sanity_check(evidence_of())
+        sanity_check(inputs_of())
         assert all(module.training for module in network.modules())
     finally:
         network.eval()
@@ -117,7 +117,7 @@ def test_the_network_and_the_global_generators_are_left_alone():
 
 
 def test_the_same_seed_draws_the_same_network_and_another_one_another():
-    first, again, other = (sanity_check(evidence_of(seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (sanity_check(inputs_of(seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -187,12 +187,12 @@ def test_a_network_in_a_wrapper_has_the_same_stages():
 
 
 def test_nothing_to_randomise_is_refused():
-    evidence = evidence_of("edge_map")
-    evidence.network = nn.Identity()
+    inputs = inputs_of("edge_map")
+    inputs.network = nn.Identity()
     with pytest.raises(InvalidInputError, match="parameters to randomise"):
-        sanity_check(evidence)
-    evidence.network = None
+        sanity_check(inputs)
+    inputs.network = None
     with pytest.raises(InvalidInputError, match="expected the explained network"):
-        sanity_check(evidence)
+        sanity_check(inputs)
     with pytest.raises(InvalidInputError, match="stages"):
-        sanity_check(evidence_of(), stages=0)
+        sanity_check(inputs_of(), stages=0)

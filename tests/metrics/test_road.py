@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lico_bench.errors import ConvergenceError, InvalidInputError
-from lico_bench.metrics import METRICS, PROTOCOLS, Evidence, resolve_metric
+from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, resolve_metric
 from lico_bench.metrics import road as road_room
 from lico_bench.metrics.imputation import Imputation, Imputer, impute
 from lico_bench.metrics.road import removed_px, road_curves
@@ -34,9 +34,9 @@ class BrightnessModel:
         return torch.stack([torch.zeros_like(log_odds), log_odds], dim=1)
 
 
-def random_case(seed: int, *, num_images: int = 3, size: int = 8) -> Evidence:
+def random_case(seed: int, *, num_images: int = 3, size: int = 8) -> MetricInputs:
     rng = torch.Generator().manual_seed(seed)
-    return Evidence(
+    return MetricInputs(
         model=BrightnessModel(torch.randn(size, size, generator=rng)),
         images=torch.rand(num_images, 3, size, size, generator=rng),
         targets=torch.randint(0, 2, (num_images,), generator=rng),
@@ -48,10 +48,10 @@ def random_case(seed: int, *, num_images: int = 3, size: int = 8) -> Evidence:
 
 
 def test_scores_equal_a_loop_without_noise():
-    evidence = random_case(0)
-    curves = road_curves(evidence, percent="10 37 90", noise=0)
-    for i, image in enumerate(evidence.images):
-        order = np.argsort(-evidence.maps[i].flatten().numpy(), kind="stable")
+    inputs = random_case(0)
+    curves = road_curves(inputs, percent="10 37 90", noise=0)
+    for i, image in enumerate(inputs.images):
+        order = np.argsort(-inputs.maps[i].flatten().numpy(), kind="stable")
         for j, count in enumerate((6, 24, 58)):
             for scores, gone in (
                 (curves.most_first, order[:count]),
@@ -60,65 +60,65 @@ def test_scores_equal_a_loop_without_noise():
                 keep = torch.ones(64, dtype=torch.bool)
                 keep[gone.tolist()] = False
                 filled = impute(image[None], keep.view(1, 8, 8)).images
-                expected = evidence.model(filled).softmax(1)[0, evidence.targets[i]]
+                expected = inputs.model(filled).softmax(1)[0, inputs.targets[i]]
                 assert float(scores[i, j]) == pytest.approx(float(expected), abs=ATOL_SOLVER)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 7, 64])
 def test_forwards_are_two_per_share_and_picture(micro_batch: int):
-    evidence = random_case(1)
-    curves = road_curves(evidence, micro_batch=micro_batch)
+    inputs = random_case(1)
+    curves = road_curves(inputs, micro_batch=micro_batch)
     assert curves.forwards == 2 * 7 * 3
-    assert set(evidence.model.sent) == {micro_batch}
-    assert METRICS["road"].effort(evidence.protocol).forwards == 2 * 7
+    assert set(inputs.model.sent) == {micro_batch}
+    assert METRICS["road"].cost(inputs.protocol).forwards == 2 * 7
     few = resolve_metric("road(percent=10 50)")
-    assert few.effort(evidence.protocol).forwards == 2 * 2
+    assert few.cost(inputs.protocol).forwards == 2 * 2
 
 
 def test_the_three_metrics_share_one_set_of_curves():
-    evidence = random_case(2)
-    road, morf, lerf = (METRICS[n].compute(evidence) for n in ("road", "road_morf", "road_lerf"))
+    inputs = random_case(2)
+    road, morf, lerf = (METRICS[n].compute(inputs) for n in ("road", "road_morf", "road_lerf"))
     assert torch.allclose(road, (lerf - morf) / 2)
-    sent = len(evidence.model.sent)
-    METRICS["road"].compute(evidence)
-    assert len(evidence.model.sent) == sent
-    other = METRICS["road"].compute(evidence, noise=0)
-    assert len(evidence.model.sent) > sent
+    sent = len(inputs.model.sent)
+    METRICS["road"].compute(inputs)
+    assert len(inputs.model.sent) == sent
+    other = METRICS["road"].compute(inputs, noise=0)
+    assert len(inputs.model.sent) > sent
     assert not torch.equal(other, road)
 
 
 def test_scores_follow_the_picture_and_not_the_batch():
-    evidence = random_case(3, num_images=4)
-    whole = METRICS["road_morf"].compute(evidence)
+    inputs = random_case(3, num_images=4)
+    whole = METRICS["road_morf"].compute(inputs)
     for i in (2, 0):
         part = slice(i, i + 1)
         alone = replace(
-            evidence, images=evidence.images[part], targets=evidence.targets[part],
-            maps=evidence.maps[part], image_ids=evidence.image_ids[part], shared={},
+            inputs, images=inputs.images[part], targets=inputs.targets[part],
+            maps=inputs.maps[part], image_ids=inputs.image_ids[part], shared={},
         )  # fmt: skip
         found = METRICS["road_morf"].compute(alone)
         assert torch.allclose(found, whole[part], atol=ATOL_SOLVER)
 
 
 def test_noise_is_drawn_for_each_picture_and_share_and_is_the_same_for_every_map():
-    evidence = random_case(4, num_images=2)
-    evidence.images = evidence.images[:1].repeat(2, 1, 1, 1)
-    evidence.maps = evidence.maps[:1].repeat(2, 1, 1)
-    evidence.targets = evidence.targets[:1].repeat(2)
-    curves = road_curves(evidence)
+    inputs = random_case(4, num_images=2)
+    inputs.images = inputs.images[:1].repeat(2, 1, 1, 1)
+    inputs.maps = inputs.maps[:1].repeat(2, 1, 1)
+    inputs.targets = inputs.targets[:1].repeat(2)
+    curves = road_curves(inputs)
     assert not torch.equal(curves.most_first[0], curves.most_first[1])
-    quiet = road_curves(evidence, noise=0)
+    quiet = road_curves(inputs, noise=0)
     assert torch.allclose(quiet.most_first[0], quiet.most_first[1], atol=ATOL_FP32)
     # Turned round, least first removes what most first did: the same pictures, the same noise.
-    turned = replace(evidence, maps=-evidence.maps)
+    turned = replace(inputs, maps=-inputs.maps)
     assert torch.allclose(road_curves(turned).least_first, curves.most_first, atol=ATOL_SOLVER)
 
 
 @pytest.mark.parametrize("share", [10, 50, 80])
 def test_a_plateau_map_loses_the_share_that_was_asked_for(share: int, monkeypatch):
-    evidence = random_case(5, num_images=1, size=20)
-    evidence.maps = torch.zeros(1, 20, 20)
-    evidence.maps[0, 3:9, 4:10] = 1  # a rectified map: nine tenths of it are zero
+    inputs = random_case(5, num_images=1, size=20)
+    inputs.maps = torch.zeros(1, 20, 20)
+    inputs.maps[0, 3:9, 4:10] = 1  # a rectified map: nine tenths of it are zero
     removed: list[int] = []
 
     class Counting(Imputer):
@@ -127,7 +127,7 @@ def test_a_plateau_map_loses_the_share_that_was_asked_for(share: int, monkeypatc
             return super().__call__(images, keep)
 
     monkeypatch.setattr(road_room, "Imputer", Counting)
-    road_curves(evidence, percent=str(share), micro_batch=2)
+    road_curves(inputs, percent=str(share), micro_batch=2)
     assert removed == [4 * share, 4 * share]
 
 
@@ -137,7 +137,7 @@ def test_the_map_of_the_models_weights_beats_random_maps():
     images[:, :, 4:9, 5:11] = 0.9
     weights = torch.zeros(16, 16)
     weights[4:9, 5:11] = 0.5
-    evidence = Evidence(
+    inputs = MetricInputs(
         model=lambda x: BrightnessModel(weights)(x) - torch.tensor([0.0, 8.0]),
         images=images,
         targets=torch.ones(8, dtype=torch.int64),
@@ -145,19 +145,19 @@ def test_the_map_of_the_models_weights_beats_random_maps():
         regions=None,
         protocol=PROTOCOLS["lico_bench_1"],
     )
-    blind = replace(evidence, maps=torch.rand(8, 16, 16, generator=rng), shared={})
+    blind = replace(inputs, maps=torch.rand(8, 16, 16, generator=rng), shared={})
     for name, sign in (("road", 1), ("road_lerf", 1), ("road_morf", -1)):
         compute = METRICS[name].compute
-        assert (sign * compute(evidence) > sign * compute(blind)).all(), name
+        assert (sign * compute(inputs) > sign * compute(blind)).all(), name
 
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 1000), power=st.sampled_from([0.5, 2.0, 3.0]))
 def test_scores_keep_their_value_under_a_rising_rescale(seed: int, power: float):
-    evidence = random_case(seed, num_images=2)
-    evidence.maps = (evidence.maps * 100).round() / 100
-    rescaled = replace(evidence, maps=evidence.maps**power * 3 + 1, shared={})
-    assert torch.equal(METRICS["road"].compute(evidence), METRICS["road"].compute(rescaled))
+    inputs = random_case(seed, num_images=2)
+    inputs.maps = (inputs.maps * 100).round() / 100
+    rescaled = replace(inputs, maps=inputs.maps**power * 3 + 1, shared={})
+    assert torch.equal(METRICS["road"].compute(inputs), METRICS["road"].compute(rescaled))
 
 
 def test_shares_become_whole_pixels():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, evidence_of, in_batches, trained_net
+from explained_case import NUM_IMAGES, in_batches, inputs_of, trained_net
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS
@@ -22,18 +22,18 @@ def brightness(_model, images, _targets):
     return images.mean(1)
 
 
-def linear_evidence():
-    evidence = evidence_of()
-    evidence.explainer = brightness
-    evidence.maps = evidence.images.mean(1)
-    return evidence
+def linear_inputs():
+    inputs = inputs_of()
+    inputs.explainer = brightness
+    inputs.maps = inputs.images.mean(1)
+    return inputs
 
 
-def near_pictures(evidence, samples: int, radius: float) -> torch.Tensor:
+def near_images(inputs, samples: int, radius: float) -> torch.Tensor:
     """The pictures near each one (samples, N, 3, H, W), one picture at a time."""
     near = []
-    for row, image in enumerate(evidence.images):
-        rng = make_generator(evidence.seed, f"neighbours:{evidence.key(row)}")
+    for row, image in enumerate(inputs.images):
+        rng = make_generator(inputs.seed, f"neighbours:{inputs.key(row)}")
         near.append(
             torch.stack(
                 [
@@ -46,16 +46,16 @@ def near_pictures(evidence, samples: int, radius: float) -> torch.Tensor:
 
 
 def test_scores_are_the_written_formulas():
-    evidence = linear_evidence()
+    inputs = linear_inputs()
     change, distance = [], []
-    for near in near_pictures(evidence, 5, 0.05):
-        moved = (near.mean(1) - evidence.maps).flatten(1).norm(dim=1)
-        change.append(moved / evidence.maps.flatten(1).norm(dim=1))
-        distance.append((near - evidence.images).flatten(1).norm(dim=1))
+    for near in near_images(inputs, 5, 0.05):
+        moved = (near.mean(1) - inputs.maps).flatten(1).norm(dim=1)
+        change.append(moved / inputs.maps.flatten(1).norm(dim=1))
+        distance.append((near - inputs.images).flatten(1).norm(dim=1))
     change, distance = torch.stack(change), torch.stack(distance)
-    assert torch.allclose(max_sensitivity(evidence), change.amax(0), rtol=RTOL_FP32)
-    assert torch.allclose(avg_sensitivity(evidence), change.mean(0), rtol=RTOL_FP32)
-    assert torch.allclose(local_lipschitz(evidence), (change / distance).amax(0), rtol=RTOL_FP32)
+    assert torch.allclose(max_sensitivity(inputs), change.amax(0), rtol=RTOL_FP32)
+    assert torch.allclose(avg_sensitivity(inputs), change.mean(0), rtol=RTOL_FP32)
+    assert torch.allclose(local_lipschitz(inputs), (change / distance).amax(0), rtol=RTOL_FP32)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_scores_are_the_written_formulas():
 def test_quantus_says_the_same_of_the_same_pictures(ours, theirs: str):
     import quantus
 
-    evidence = evidence_of()
-    steps = iter(near_pictures(evidence, 3, 0.05).flatten(2).numpy())
+    inputs = inputs_of()
+    steps = iter(near_images(inputs, 3, 0.05).flatten(2).numpy())
 
     # A Lipschitz estimate in units of the first map, which Quantus has no option for.
-    size = evidence.maps.flatten(1).norm(dim=1)[:, None, None]
+    size = inputs.maps.flatten(1).norm(dim=1)[:, None, None]
     unit = size if ours is local_lipschitz else torch.ones_like(size)
 
     def explain_func(model, inputs, targets):
@@ -85,11 +85,11 @@ def test_quantus_says_the_same_of_the_same_pictures(ours, theirs: str):
         perturb_func=lambda arr, indices, **_: next(steps),
     )  # fmt: skip
     scores = scorer(
-        model=trained_net(), x_batch=evidence.images.numpy(), y_batch=evidence.targets.numpy(),
-        a_batch=(evidence.maps / unit)[:, None].numpy(), explain_func=explain_func,
+        model=trained_net(), x_batch=inputs.images.numpy(), y_batch=inputs.targets.numpy(),
+        a_batch=(inputs.maps / unit)[:, None].numpy(), explain_func=explain_func,
         batch_size=NUM_IMAGES, channel_first=True,
     )  # fmt: skip
-    np.testing.assert_allclose(ours(evidence, num_samples=3), scores, rtol=RTOL_FP32)
+    np.testing.assert_allclose(ours(inputs, num_samples=3), scores, rtol=RTOL_FP32)
 
 
 @pytest.mark.parametrize("size", [1, 3])
@@ -100,38 +100,38 @@ def test_scores_do_not_depend_on_the_batch(size: int):
 
 
 def test_the_three_scores_share_their_maps_and_cost_the_budget():
-    evidence = evidence_of()
+    inputs = inputs_of()
     sent = []
-    inner = evidence.explainer
-    evidence.explainer = lambda m, x, y: (sent.append(len(x)), inner(m, x, y))[1]
+    inner = inputs.explainer
+    inputs.explainer = lambda m, x, y: (sent.append(len(x)), inner(m, x, y))[1]
     for compute in EVERY_METRIC:
-        compute(evidence, num_samples=4)
+        compute(inputs, num_samples=4)
     assert sum(sent) == 4 * NUM_IMAGES
-    effort = METRICS["max_sensitivity"].effort(evidence.protocol, num_samples=4)
-    assert effort.explains == 4
+    cost = METRICS["max_sensitivity"].cost(inputs.protocol, num_samples=4)
+    assert cost.explains == 4
 
 
 def test_a_method_that_ignores_the_picture_has_no_sensitivity():
     for compute in EVERY_METRIC:
-        assert (compute(evidence_of("center_map")) == 0).all()
-        assert (compute(evidence_of("edge_map")) > 0).all()
+        assert (compute(inputs_of("center_map")) == 0).all()
+        assert (compute(inputs_of("edge_map")) > 0).all()
 
 
 def test_maps_of_zeros_have_a_defined_change():
-    evidence = linear_evidence()
-    zero = torch.zeros_like(evidence.maps)
-    evidence.maps = zero
-    assert torch.allclose(max_sensitivity(evidence), torch.ones(NUM_IMAGES))
-    evidence = linear_evidence()
-    evidence.explainer = lambda _model, _images, _targets: zero
-    assert torch.allclose(avg_sensitivity(evidence), torch.ones(NUM_IMAGES))
-    evidence.maps, evidence.shared = zero, {}
+    inputs = linear_inputs()
+    zero = torch.zeros_like(inputs.maps)
+    inputs.maps = zero
+    assert torch.allclose(max_sensitivity(inputs), torch.ones(NUM_IMAGES))
+    inputs = linear_inputs()
+    inputs.explainer = lambda _model, _images, _targets: zero
+    assert torch.allclose(avg_sensitivity(inputs), torch.ones(NUM_IMAGES))
+    inputs.maps, inputs.shared = zero, {}
     for compute in EVERY_METRIC:
-        assert (compute(evidence) == 0).all()
+        assert (compute(inputs) == 0).all()
 
 
 def test_scores_forget_the_scale_of_the_maps():
-    plain, faint = linear_evidence(), linear_evidence()
+    plain, faint = linear_inputs(), linear_inputs()
     faint.maps = faint.maps * 1e-25
     faint.explainer = lambda model, x, y: brightness(model, x, y) * 1e-25
     for compute in EVERY_METRIC:
@@ -139,15 +139,15 @@ def test_scores_forget_the_scale_of_the_maps():
 
 
 def test_pictures_near_by_are_pictures_within_the_radius():
-    evidence = linear_evidence()
-    evidence.images = (evidence.images > 0.5).float()
+    inputs = linear_inputs()
+    inputs.images = (inputs.images > 0.5).float()
     seen = []
-    evidence.explainer = lambda m, x, y: (seen.append(x), brightness(m, x, y))[1]
-    max_sensitivity(evidence, radius=0.1)
+    inputs.explainer = lambda m, x, y: (seen.append(x), brightness(m, x, y))[1]
+    max_sensitivity(inputs, radius=0.1)
     for images in seen:
         assert images.min() >= 0
         assert images.max() <= 1
-        assert (images - evidence.images).abs().max() <= 0.1 + 1e-6
+        assert (images - inputs.images).abs().max() <= 0.1 + 1e-6
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0][0], seen[0][1])
 
@@ -155,7 +155,7 @@ def test_pictures_near_by_are_pictures_within_the_radius():
 def test_the_global_generators_are_left_alone_and_the_seed_decides():
     state = torch.random.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is watched
-    first, again, other = (max_sensitivity(evidence_of(seed=seed)) for seed in (0, 0, 1))
+    first, again, other = (max_sensitivity(inputs_of(seed=seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -164,10 +164,10 @@ def test_the_global_generators_are_left_alone_and_the_seed_decides():
 
 def test_rules_out_of_range_and_maps_alone_are_refused():
     with pytest.raises(InvalidInputError, match="num_samples"):
-        max_sensitivity(evidence_of(), num_samples=0)
+        max_sensitivity(inputs_of(), num_samples=0)
     with pytest.raises(InvalidInputError, match="radius"):
-        max_sensitivity(evidence_of(), radius=0.0)
-    evidence = evidence_of()
-    evidence.explainer = None
+        max_sensitivity(inputs_of(), radius=0.0)
+    inputs = inputs_of()
+    inputs.explainer = None
     with pytest.raises(InvalidInputError, match="makes maps anew"):
-        max_sensitivity(evidence)
+        max_sensitivity(inputs)

@@ -12,13 +12,13 @@ from localised_case import localised
 from scipy.stats import entropy
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Evidence
+from lico_bench.metrics import METRICS, MetricInputs
 
 ATOL_EPSILON = 1e-4  # the published 1e-6 per object, seen through a logarithm
 BOTH = ("mosu_area_salience", "mosu_salience_area")
 
 
-def scene(seed: int, *, num_images: int = 4) -> Evidence:
+def scene(seed: int, *, num_images: int = 4) -> MetricInputs:
     """Pictures with two to four objects that may overlap."""
     rng = torch.Generator().manual_seed(seed)
     instances = []
@@ -32,9 +32,9 @@ def scene(seed: int, *, num_images: int = 4) -> Evidence:
 
 
 def test_both_directions_equal_scipys_entropy():
-    evidence = scene(0)
-    area_first, salience_first = (METRICS[name].compute(evidence) for name in BOTH)
-    for i, (salience, objects) in enumerate(zip(evidence.maps, evidence.instances, strict=True)):
+    inputs = scene(0)
+    area_first, salience_first = (METRICS[name].compute(inputs) for name in BOTH)
+    for i, (salience, objects) in enumerate(zip(inputs.maps, inputs.instances, strict=True)):
         shares = [float(salience[o].sum() / salience.sum()) + 1e-6 for o in objects]
         areas = [float(o.sum()) for o in objects]
         assert float(area_first[i]) == pytest.approx(entropy(areas, shares), abs=ATOL_EPSILON)
@@ -42,7 +42,7 @@ def test_both_directions_equal_scipys_entropy():
     assert not torch.allclose(area_first, salience_first)
 
 
-def two_objects(salience: tuple[float, float]) -> Evidence:
+def two_objects(salience: tuple[float, float]) -> MetricInputs:
     objects = torch.zeros(2, 4, 8, dtype=torch.bool)
     objects[0, :, :2], objects[1, :, 2:] = True, True  # areas one to three
     maps = (objects.float() * torch.tensor(salience)[:, None, None]).sum(0)
@@ -69,24 +69,24 @@ def test_a_map_without_mass_gives_each_object_the_same():
 
 
 def test_fewer_than_two_objects_are_skipped():
-    evidence = scene(1)
-    evidence.instances = [
-        evidence.instances[0], evidence.instances[1][:1], evidence.instances[2][:0],
-        torch.stack([evidence.instances[3][0], torch.zeros(9, 8, dtype=torch.bool)]),
+    inputs = scene(1)
+    inputs.instances = [
+        inputs.instances[0], inputs.instances[1][:1], inputs.instances[2][:0],
+        torch.stack([inputs.instances[3][0], torch.zeros(9, 8, dtype=torch.bool)]),
     ]  # fmt: skip
     for name in BOTH:
-        found = METRICS[name].compute(evidence)
+        found = METRICS[name].compute(inputs)
         assert found.isnan().tolist() == [False, True, True, True]
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([1e-20, 0.1, 1e20]))
 def test_it_is_not_negative_and_scale_and_batch_do_not_matter(seed: int, scale: float):
-    evidence = scene(seed)
-    scaled = localised(evidence.maps * scale, None, instances=evidence.instances)
-    turned = localised(evidence.maps.flip(0), None, instances=evidence.instances[::-1])
+    inputs = scene(seed)
+    scaled = localised(inputs.maps * scale, None, instances=inputs.instances)
+    turned = localised(inputs.maps.flip(0), None, instances=inputs.instances[::-1])
     for name in BOTH:
-        found = METRICS[name].compute(evidence)
+        found = METRICS[name].compute(inputs)
         assert (found >= 0).all()
         assert torch.allclose(METRICS[name].compute(scaled), found, atol=1e-5)
         assert torch.equal(METRICS[name].compute(turned), found.flip(0))

@@ -103,8 +103,8 @@ def test_words_are_shown_without_their_end_mark(clip_folder):
     encoder = ENCODERS["clip_vit_b32"].build(NAMES)
     vocabulary = CLIPTokenizer.from_pretrained(clip_folder).get_vocab()
     table = encoder.model.text_model.embeddings.token_embedding.weight
-    asked = [vocabulary[word] for word in ("bird</w>", "sto", EMOJI, "<|endoftext|>")]
-    nearest = encoder.nearest_words(table[asked], count=len(vocabulary))
+    requested = [vocabulary[word] for word in ("bird</w>", "sto", EMOJI, "<|endoftext|>")]
+    nearest = encoder.nearest_words(table[requested], count=len(vocabulary))
     assert [row[0][0] for row in nearest[:3]] == ["bird", "sto", "😂"]
     assert nearest[0][0][1] == pytest.approx(1, abs=1e-5)
     assert len(nearest[3]) == len(vocabulary) - 2  # all but start and end
@@ -137,10 +137,10 @@ def test_identifying_reads_no_model(text_tower, tmp_path, monkeypatch):
 def test_the_snapshot_in_the_hub_cache_is_found_without_the_network(
     text_tower, tmp_path, monkeypatch
 ):
-    asked = []
+    requested = []
 
     def refuse(*address, **_):
-        asked.append(address)
+        requested.append(address)
         raise OSError("no network in this test")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
@@ -156,7 +156,7 @@ def test_the_snapshot_in_the_hub_cache_is_found_without_the_network(
     (model / "refs" / "main").write_text(commit)
     encoder = ENCODERS["clip_vit_b32"].build(NAMES)
     assert encoder.identity.revision == f"openai/clip-vit-base-patch32 {commit}"
-    assert not asked
+    assert not requested
 
 
 def test_a_folder_made_as_the_remedy_says_is_read(whole_clip, tmp_path, monkeypatch):

@@ -15,9 +15,9 @@ CONTEXT = -1  # stands for a context token in the expected rows
 @st.composite
 def prompts(draw):
     lengths = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
-    asked = draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=4))
+    requested = draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=4))
     return (
-        lengths, asked, draw(st.integers(0, 5)), draw(st.sampled_from(POSITIONS)),
+        lengths, requested, draw(st.integers(0, 5)), draw(st.sampled_from(POSITIONS)),
         draw(st.sampled_from([(), (91,)])), draw(st.sampled_from([(), (92,), (93, 94)])),
     )  # fmt: skip
 
@@ -25,18 +25,18 @@ def prompts(draw):
 @given(prompts())
 @settings(max_examples=150, deadline=None)
 def test_rows_read_as_lists_put_together_one_by_one(case):
-    lengths, asked, num_context, position, opening, closing = case
+    lengths, requested, num_context, position, opening, closing = case
     tokens = [[10 * (c + 1) + t for t in range(size)] for c, size in enumerate(lengths)]
     names = NameTokens(
         [f"class {c}" for c in range(len(lengths))], tokens, opening=opening, closing=closing,
         padding=PADDING, context_width=2, max_tokens=20,
     )  # fmt: skip
-    layout = names.arrange(torch.zeros(num_context, 2), torch.tensor(asked), position)
-    longest = max(len(tokens[c]) for c in asked)
+    layout = names.arrange(torch.zeros(num_context, 2), torch.tensor(requested), position)
+    longest = max(len(tokens[c]) for c in requested)
     size = len(opening) + num_context + longest + len(closing)
     before = {"end": num_context, "middle": num_context // 2, "front": 0}[position]
-    assert layout.ids.shape == (len(asked), size)
-    for row, c in enumerate(asked):
+    assert layout.ids.shape == (len(requested), size)
+    for row, c in enumerate(requested):
         body = [CONTEXT] * before + tokens[c] + [CONTEXT] * (num_context - before)
         prompt = [*opening, *body, *closing]
         expected = prompt + [PADDING] * (size - len(prompt))
@@ -52,13 +52,13 @@ def test_rows_read_as_lists_put_together_one_by_one(case):
 @given(prompts())
 @settings(max_examples=50, deadline=None)
 def test_context_tokens_are_put_in_their_order(case):
-    lengths, asked, num_context, position, opening, closing = case
+    lengths, requested, num_context, position, opening, closing = case
     names = NameTokens(
         [f"class {c}" for c in range(len(lengths))], [[1] * size for size in lengths],
         opening=opening, closing=closing, padding=PADDING, context_width=2, max_tokens=20,
     )  # fmt: skip
     context = torch.arange(1.0, 1 + 2 * num_context).view(num_context, 2)
-    layout = names.arrange(context, torch.tensor(asked), position)
+    layout = names.arrange(context, torch.tensor(requested), position)
     rows = layout.insert(torch.zeros(*layout.ids.shape, 2), context)
     for row in rows:
         assert torch.equal(row[row[:, 0] > 0], context)

@@ -14,8 +14,8 @@ from torch import nn
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
 from lico_bench.models.normalisation import IMAGENET_STD
-from lico_bench.models.own import load_own, suggest_layer, try_model
-from lico_bench.models.own_weights import weights_digest
+from lico_bench.models.user_model import load_user_model, suggest_layer, try_model
+from lico_bench.models.user_weights import weights_digest
 from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import explain
 
@@ -86,7 +86,7 @@ def image(size: int = 16) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["build", "Net", "instance"])
 def test_a_function_a_class_and_an_instance_are_models(net: str, name: str):
-    model = load_own(f"{net}:{name}")
+    model = load_user_model(f"{net}:{name}")
     assert try_model(model, image(), needs_layer=False) == 3
     assert not model.network.training
     assert model.title == f"net_{name}"
@@ -98,7 +98,7 @@ def test_a_module_in_the_current_folder_can_be_imported_and_leaves_the_path_as_i
     Path("my_own_package/__init__.py").touch()
     Path("my_own_package/nets.py").write_text(NET, encoding="utf-8")
     before = list(sys.path)
-    assert try_model(load_own("my_own_package.nets:build"), image(), needs_layer=False) == 3
+    assert try_model(load_user_model("my_own_package.nets:build"), image(), needs_layer=False) == 3
     assert sys.path == before
 
 
@@ -106,7 +106,7 @@ def test_the_same_factory_gives_the_same_weights_and_leaves_the_global_draws_alo
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    first, second = load_own(f"{net}:build"), load_own(f"{net}:build")
+    first, second = load_user_model(f"{net}:build"), load_user_model(f"{net}:build")
     assert torch.equal(torch.rand(1), expected)
     assert first.digest == second.digest
     assert first.network is not second.network
@@ -115,32 +115,32 @@ def test_the_same_factory_gives_the_same_weights_and_leaves_the_global_draws_alo
 def test_networks_of_torchvision_get_imagenets_normalisation_and_their_own_layer():
     import torchvision
 
-    model = load_own("torchvision.models:resnet18")
+    model = load_user_model("torchvision.models:resnet18")
     assert model.normalisation.name == "imagenet"
     assert model.explained_layer == "layer4"
     plain = copy.deepcopy(model.network)
     plain._forward_pre_hooks.clear()
-    pictures = image(64)
+    images = image(64)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     assert isinstance(plain, torchvision.models.ResNet)
     # The same operations on the same numbers in the same order.
-    assert torch.equal(model.network(pictures), plain((pictures - mean) / std))
+    assert torch.equal(model.network(images), plain((images - mean) / std))
 
 
 def test_a_normalisation_in_numbers_is_the_one_that_was_told(net: str):
-    model = load_own(f"{net}:build", normalise="0.5,0.4,0.3/0.25,0.5,1")
-    plain = load_own(f"{net}:build")
+    model = load_user_model(f"{net}:build", normalise="0.5,0.4,0.3/0.25,0.5,1")
+    plain = load_user_model(f"{net}:build")
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.25, 0.5, 1.0])
     by_hand = (image() - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     assert torch.equal(model.network(image()), plain.network(by_hand))
 
 
 def test_layers_keep_their_names_and_methods_find_the_one_named(net: str):
-    model = load_own(f"{net}:build", layer="conv", normalise="imagenet")
+    model = load_user_model(f"{net}:build", layer="conv", normalise="imagenet")
     assert "conv" in dict(model.network.named_modules())
     maps = explain(model.network, image(), torch.tensor([1]), method="grad_cam")
     by_option = explain(
-        load_own(f"{net}:build", normalise="imagenet").network,
+        load_user_model(f"{net}:build", normalise="imagenet").network,
         image(),
         torch.tensor([1]),
         method="grad_cam",
@@ -150,7 +150,7 @@ def test_layers_keep_their_names_and_methods_find_the_one_named(net: str):
 
 
 def test_the_suggested_layer_is_the_last_convolution_with_maps(net: str):
-    model = load_own(f"{net}:build")
+    model = load_user_model(f"{net}:build")
     assert suggest_layer(model.network, image()) == "conv"
     with pytest.raises(InvalidInputError, match="--layer conv"):
         try_model(model, image(), needs_layer=True)
@@ -164,7 +164,7 @@ def test_the_suggested_layer_is_the_last_convolution_with_maps(net: str):
     + [("safetensors", w) for w in ("plain", "module.", "_orig_mod.")],
 )
 def test_weights_are_read_in_every_common_form(net: str, suffix: str, wrap: str):
-    trained = load_own(f"{net}:build").network
+    trained = load_user_model(f"{net}:build").network
     with torch.no_grad():
         trained.head.bias.fill_(2.5)
     state = dict(trained.state_dict())
@@ -175,7 +175,7 @@ def test_weights_are_read_in_every_common_form(net: str, suffix: str, wrap: str)
         save_file(state, path)
     else:
         torch.save({wrap: state, "epoch": 3} if wrap in ("state_dict", "model") else state, path)
-    model = load_own(f"{net}:build", weights=path)
+    model = load_user_model(f"{net}:build", weights=path)
     assert model.digest == weights_digest(trained)
     assert torch.equal(model.network.head.bias, torch.full((3,), 2.5))
     assert any("prefix" in note for note in model.notes) == wrap.endswith(".")
@@ -190,7 +190,7 @@ class _Bomb:
 def test_a_pickle_of_anything_else_is_refused_and_nothing_of_it_is_executed(net: str, content):
     torch.save(content, "evil.pt")
     with pytest.raises(BrokenFileError, match="nothing of it was executed"):
-        load_own(f"{net}:build", weights=Path("evil.pt"))
+        load_user_model(f"{net}:build", weights=Path("evil.pt"))
     assert not Path("exploded").exists()
 
 
@@ -217,9 +217,9 @@ def _other(net_state: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Ten
     ],
 )
 def test_weights_of_another_model_are_told_by_name(net: str, kind: str, message: str):
-    torch.save(_other(load_own(f"{net}:build").network.state_dict(), kind), "other.pt")
+    torch.save(_other(load_user_model(f"{net}:build").network.state_dict(), kind), "other.pt")
     with pytest.raises(LicoBenchError, match=message):
-        load_own(f"{net}:build", weights=Path("other.pt"))
+        load_user_model(f"{net}:build", weights=Path("other.pt"))
 
 
 @pytest.mark.parametrize("name", ["torn.pt", "torn.safetensors", "empty.pt", "list.pt"])
@@ -228,7 +228,7 @@ def test_files_that_are_no_weights_are_named(net: str, name: str):
     if name == "list.pt":
         torch.save([1, 2], name)
     with pytest.raises(BrokenFileError, match=name):
-        load_own(f"{net}:build", weights=Path(name))
+        load_user_model(f"{net}:build", weights=Path(name))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_reference_that_leads_nowhere_is_one_sentence(net: str, reference: str
     Path("needs.py").write_text("import a_missing_one\n", encoding="utf-8")
     Path("leaves.py").write_text("raise SystemExit\n", encoding="utf-8")
     with pytest.raises(LicoBenchError, match=message) as caught:
-        load_own(reference)
+        load_user_model(reference)
     assert "\n" not in str(caught.value)
 
 
@@ -268,28 +268,28 @@ def test_a_reference_that_leads_nowhere_is_one_sentence(net: str, reference: str
 )
 def test_a_forward_that_gives_no_logits_is_told_with_the_remedy(net: str, name: str, message: str):
     with pytest.raises(InvalidInputError, match=message):
-        try_model(load_own(f"{net}:{name}"), image(), needs_layer=False)
+        try_model(load_user_model(f"{net}:{name}"), image(), needs_layer=False)
 
 
 def test_a_single_logit_is_refused_since_its_softmax_is_always_one(net: str):
-    model = load_own(f"{net}:One")
+    model = load_user_model(f"{net}:One")
     with pytest.raises(InvalidInputError, match=r"two classes or more, got one.*torch\.cat"):
         try_model(model, torch.rand(1, 3, 8, 8), needs_layer=False)
 
 
 def test_a_lazy_layer_that_was_never_run_is_told(net: str):
     with pytest.raises(InvalidInputError, match="lazy layer has no parameters yet"):
-        load_own(f"{net}:lazy")
+        load_user_model(f"{net}:lazy")
 
 
 def test_a_layer_that_is_not_there_or_not_convolutional_is_refused(net: str):
     with pytest.raises(LicoBenchError, match="no layer 'conf'; near: conv"):
-        load_own(f"{net}:build", layer="conf")
+        load_user_model(f"{net}:build", layer="conf")
     with pytest.raises(InvalidInputError, match="name a convolutional layer"):
-        try_model(load_own(f"{net}:build", layer="head"), image(), needs_layer=True)
+        try_model(load_user_model(f"{net}:build", layer="head"), image(), needs_layer=True)
 
 
 @pytest.mark.parametrize("text", ["image", "0.5/0.5", "1,2,3", "a,b,c/1,1,1", "0,0,0/1,0,1"])
 def test_a_normalisation_that_is_none_is_refused(net: str, text: str):
     with pytest.raises(InvalidInputError, match="--normalise"):
-        load_own(f"{net}:build", normalise=text)
+        load_user_model(f"{net}:build", normalise=text)

@@ -188,8 +188,7 @@ def _write_cell(
             frame["values"] = list(values.astype(np.float32))
             curves.append(frame[list(CURVE_COLUMNS)])
         gallery += [
-            _picture(base, ids[k], k, method, rng, bool(right[k]))
-            for k in range(min(6, len(shown)))
+            _image(base, ids[k], k, method, rng, bool(right[k])) for k in range(min(6, len(shown)))
         ]
     folder = run.cell(key)
     write_parquet(folder.table("rows"), pd.concat(rows, ignore_index=True))
@@ -213,7 +212,7 @@ def _rows(
     return frame[list(ROW_COLUMNS)]
 
 
-def _picture(
+def _image(
     base: dict[str, Any], image_id: str, number: int, method: str, rng: np.random.Generator,
     correct: bool,
 ) -> dict[str, Any]:  # fmt: skip
@@ -236,9 +235,9 @@ def _picture(
     }  # fmt: skip
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8)).save(stream, format="PNG")
+    Image.fromarray((255 * image.clip(0, 1)).astype(np.uint8)).save(stream, format="PNG")
     return stream.getvalue()
 
 

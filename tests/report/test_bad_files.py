@@ -88,8 +88,8 @@ def test_report_of_a_damaged_run_is_one_sentence_and_the_old_report_stays(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "history.parquet: not a whole Parquet file" in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "history.parquet: not a whole Parquet file" in message
     assert (whole.path / "report" / "report.html").read_text() == "old"
     assert not [one for one in whole.path.iterdir() if one.name.startswith(".")]

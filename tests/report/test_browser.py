@@ -32,9 +32,9 @@ def path(tmp_path_factory):
     evidence = Evidence("cifar10", "real", "wrn_10_2", "full", "grad_cam", "supported",
                         "Reason one.", 0.03, 0.02, 0.04, 0.001, 0.002, 0.9, 40, 1,
                         "lico_bench_1@1a2b3c4d")  # fmt: skip
-    told = ClaimVerdict(claim, "supported", "It is so.", (evidence,))
+    message = ClaimVerdict(claim, "supported", "It is so.", (evidence,))
     page = folder / "report.html"
-    page.write_text(render_page(replace(gather(run), claims=(told,)), [], []))
+    page.write_text(render_page(replace(gather(run), claims=(message,)), [], []))
     return page
 
 
@@ -103,18 +103,18 @@ def test_shares_and_probabilities_sort_on_one_scale(page):
 
 
 def test_typed_words_and_choices_narrow_the_rows_and_are_counted(page):
-    told = page.locator("#shown")
-    whole = told.text_content()
+    message = page.locator("#shown")
+    whole = message.text_content()
     page.locator("#filter").fill("random pointing lico_mm")
     assert set(column(page, "method")) == {"Random map"}
     assert column(page, "arm") == ["lico_mm"] * 2
-    assert told.text_content().startswith("2 of ")
+    assert message.text_content().startswith("2 of ")
     page.locator("#choose-subset").select_option(label="both correct")
-    assert told.text_content().startswith("1 of ")
+    assert message.text_content().startswith("1 of ")
     page.locator("#filter").fill("no such words")
     assert column(page, "method") == []
     page.locator("#reset").click()
-    assert told.text_content() == whole
+    assert message.text_content() == whole
 
 
 def test_details_of_the_numbers_are_shown_when_asked_for(page):
@@ -182,11 +182,11 @@ def test_every_anchor_of_the_drawn_page_leads_somewhere(page):
 
 def test_a_row_leads_to_its_rules_and_to_its_models(page):
     page.locator("#filter").fill("insertion")
-    for key, told in (("protocol", "blur sigma frac"), ("models", "seed 0")):
+    for key, message in (("protocol", "blur sigma frac"), ("models", "seed 0")):
         page.locator(f"#numbers td[data-key={key}] a").first.click()
         target = page.locator(":target")
         assert target.is_visible()
-        assert told in target.inner_text()
+        assert message in target.inner_text()
 
 
 @pytest.mark.parametrize("size", [PHONE, {"width": 320, "height": 700}], ids=["390", "320"])
@@ -224,8 +224,8 @@ def test_it_prints_with_the_evidence_opened_and_closes_it_again(page):
     assert pdf.startswith(b"%PDF")
     assert page.locator("details[open]").count() == 0
     if PDFTOTEXT is not None:
-        told = subprocess.run([PDFTOTEXT, "-", "-"], input=pdf, capture_output=True, check=True)
-        assert b"Reason one." in told.stdout
+        message = subprocess.run([PDFTOTEXT, "-", "-"], input=pdf, capture_output=True, check=True)
+        assert b"Reason one." in message.stdout
 
 
 def test_without_scripts_results_and_pictures_are_there(browser, path):

@@ -65,18 +65,18 @@ def test_pngs_and_pdfs_of_a_report_are_pictures_with_ink(report):
         if path.suffix == ".pdf":
             assert path.read_bytes().startswith(b"%PDF-")
         else:
-            with Image.open(path) as picture:
-                assert min(picture.size) > 150
-                assert np.asarray(picture.convert("L")).std() > 5
+            with Image.open(path) as image:
+                assert min(image.size) > 150
+                assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_lines_come_in_few_colours_that_are_theirs_and_pictures_in_all(report):
     modes = {}
     for path in (path for path in report.figures if path.suffix == ".png"):
-        with Image.open(path) as picture:
-            modes.setdefault(path.stem.split("_")[0], set()).add(picture.mode)
-            if picture.mode == "P":
-                shown = {colour for _, colour in picture.convert("RGB").getcolors()}
+        with Image.open(path) as image:
+            modes.setdefault(path.stem.split("_")[0], set()).add(image.mode)
+            if image.mode == "P":
+                shown = {colour for _, colour in image.convert("RGB").getcolors()}
                 assert (255, 255, 255) in shown
                 assert shown & {tuple(bytes.fromhex(one[1:])) for one in COLOURS}
     assert modes["gallery"] == {"RGBA"}
@@ -208,8 +208,8 @@ def test_forest_bands_the_smallest_effect_of_what_a_claim_is_about(content, figu
 def test_long_forest_is_cut_into_sheets_and_says_what_is_left_out(content, figures):
     block = content.blocks[0]
     many = tuple(replace(block, title=f"Data set {k}") for k in range(2 * MOST_LINES))
-    told = list(draw_forests(with_forest(replace(content, blocks=many), 1.0)))
-    sheets = [plot for plot in told if plot.name.startswith("forest_grad_cam_")]
+    message = list(draw_forests(with_forest(replace(content, blocks=many), 1.0)))
+    sheets = [plot for plot in message if plot.name.startswith("forest_grad_cam_")]
     assert [plot.name for plot in sheets] == [f"forest_grad_cam_{k}" for k in (1, 2, 3)]
     assert all(figures[plot.name].get_size_inches()[1] < 11.7 for plot in sheets)  # A4
     shown = sum(

@@ -93,6 +93,6 @@ def test_options_that_are_not_the_arms_own_are_named(tmp_path):
             if cell["recipe"]["arm"] == "lico":
                 cell["recipe"]["objective"] = [["beta", 0.1], ["text_every", 4]]
 
-    (told,) = gather(with_manifest(make_run(tmp_path / "run"), tuned)).headlines
-    assert "LICO beta 0.1, text_every 4" in told
-    assert "--as-published" in told
+    (message,) = gather(with_manifest(make_run(tmp_path / "run"), tuned)).headlines
+    assert "LICO beta 0.1, text_every 4" in message
+    assert "--as-published" in message

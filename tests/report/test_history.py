@@ -14,7 +14,7 @@ from fake_run import make_run
 from lico_bench.cli import main
 from lico_bench.errors import InvalidInputError, NotComparableError
 from lico_bench.report.figures import Plot, draw_history
-from lico_bench.report.history import SERIES, gather_history
+from lico_bench.report.history import RUN_SERIES, gather_history
 from lico_bench.report.history_page import HistoryPaths, build_history, render_history
 from lico_bench.stats import arm_means
 from lico_bench.store import RunFolder, write_json
@@ -65,8 +65,8 @@ def figures(monkeypatch):
 
 def test_runs_come_in_the_order_of_their_start_with_the_means_of_the_statistics_room(history, runs):
     assert [run.name for run in history.runs] == ["run1", "run2", "run3"]
-    found = history.means[history.means["run"] == "run2"].set_index(list(SERIES))["mean"]
-    expected = arm_means(runs[1].rows()).set_index(list(SERIES))["mean"]
+    found = history.means[history.means["run"] == "run2"].set_index(list(RUN_SERIES))["mean"]
+    expected = arm_means(runs[1].rows()).set_index(list(RUN_SERIES))["mean"]
     pd.testing.assert_series_equal(found.sort_index(), expected.sort_index())
 
 
@@ -181,10 +181,10 @@ def test_folders_of_one_name_are_told_apart(tmp_path, runs):
 def test_command_line_takes_several_runs_and_keeps_the_report_of_one(
     tmp_path, runs, monkeypatch, capsys
 ):
-    asked = []
+    requested = []
 
     def keep(folders, out):
-        asked.append(([one.path for one in folders], out))
+        requested.append(([one.path for one in folders], out))
         return HistoryPaths(out, out / "history.html", out / "history.csv", ())
 
     monkeypatch.setattr("lico_bench.report.build_history", keep)
@@ -192,5 +192,5 @@ def test_command_line_takes_several_runs_and_keeps_the_report_of_one(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
-    assert asked == [([run.path for run in runs], Path("results/history"))]
+    assert requested == [([run.path for run in runs], Path("results/history"))]
     assert "History: results/history/history.html" in capsys.readouterr().out

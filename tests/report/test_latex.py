@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.metrics import METRICS
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.report.content import gather
 from lico_bench.report.latex import document, draw_tables, escape
-from lico_bench.report.latex.escaping import breakable
+from lico_bench.report.latex.escaping import line_breakable
 from lico_bench.report.latex.fitting import FONTS, TEXT_HEIGHT, fit
 from lico_bench.report.latex.sheet import Cell, Line, Section, Sheet
 from lico_bench.report.latex.typesetting import typeset
-from lico_bench.stats import OWN_SCORES
+from lico_bench.stats import MODEL_SCORES
 
 needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="pdflatex is not installed"
@@ -70,11 +70,11 @@ def piece(dataset="cifar10", source="real", method="grad_cam"):
 
 
 def sheet(lines, **changes):
-    asked = {
+    requested = {
         "name": "some", "run_name": "run", "caption": "Some", "heads": ("Score", "Mean"),
         "align": "lr", "sections": (Section("CIFAR-10", tuple(lines), notes=("Real images.",)),),
     } | changes  # fmt: skip
-    return Sheet(**asked)
+    return Sheet(**requested)
 
 
 def grown(content, arms):
@@ -106,7 +106,7 @@ def grown(content, arms):
     ]
     rows = content.rows[content.rows["method"] != "random_map"]
     return replace(
-        content, rows=rows, blocks=tuple(blocks), arms=arms, specs={**OWN_SCORES, **specs}
+        content, rows=rows, blocks=tuple(blocks), arms=arms, specs={**MODEL_SCORES, **specs}
     )
 
 
@@ -278,7 +278,7 @@ def test_every_metric_on_eight_datasets_with_hostile_names_fits_its_pages(tmp_pa
         table.text for table in tables if re.match(r"grad_cam_lico(_\d+)?$", table.name)
     )
     for name in METRICS:
-        title = wording.title_with_arrow(METRICS[name].spec)
+        title = formatting.title_with_arrow(METRICS[name].spec)
         assert shown.count(rf"\quad {escape(title)} &") == len(blocks), name
     assert not complaints(compile_in(tmp_path, document(write_tables(tables, tmp_path))))
 
@@ -294,7 +294,7 @@ def test_every_printable_ascii_and_class_name_compiles(tmp_path):
 @example("---")
 @settings(max_examples=200, deadline=None)
 def test_escaped_text_is_plain_ascii_without_bare_specials(text):
-    for escaped in (escape(text), breakable(text)):
+    for escaped in (escape(text), line_breakable(text)):
         assert escaped.isascii()
         assert escaped.isprintable() or not escaped
         assert not re.search(r"(?<!\\)[%&#_]", escaped)
@@ -302,8 +302,8 @@ def test_escaped_text_is_plain_ascii_without_bare_specials(text):
 
 
 def test_long_names_may_be_broken_and_short_ones_are_not():
-    assert breakable("wrn_28_2 at 95 %") == r"wrn\_28\_2 at 95\,\%"
-    assert breakable("baselines/published/paper_2023.csv").count(r"\allowbreak{}") == 3
+    assert line_breakable("wrn_28_2 at 95 %") == r"wrn\_28\_2 at 95\,\%"
+    assert line_breakable("baselines/published/paper_2023.csv").count(r"\allowbreak{}") == 3
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from fake_run import PROTOCOL, make_run
 from lico_bench.claims.published import read_published
 from lico_bench.data.cards import card_names, load_card
 from lico_bench.metrics import METRICS
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.report.content import gather
-from lico_bench.report.layouts import build_layouts, forms
+from lico_bench.report.layouts import build_layouts, table_specs
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
@@ -137,7 +137,7 @@ def test_own_cells_are_the_means_of_the_block_with_their_interval(wide, layouts)
             for found in rows_of(layouts["insertion_deletion_cifar10"], "Grad-CAM")
             if found[1] == "This run, wrn_10_2"
         ]
-        interval = wording.mean_interval(row["low"], row["high"], spec)
+        interval = formatting.mean_interval(row["low"], row["high"], spec)
         assert shown[column] == f"{row['mean']:.3f} {interval}"
 
 
@@ -306,13 +306,13 @@ def test_a_score_without_a_value_is_a_dash_with_its_reason(wide):
 
 def test_names_of_forms_are_those_of_registries_and_cards():
     titles = {name: load_card(name).title for name in card_names()}
-    assert titles.items() <= dict(forms.DATASETS).items()
+    assert titles.items() <= dict(table_specs.DATASETS).items()
     methods = {name: SALIENCY[name].title for name in SALIENCY}
-    assert {k: v for k, v in forms.METHODS.items() if k}.items() <= methods.items()
-    for name, spec in forms.SPECS.items():
+    assert {k: v for k, v in table_specs.METHODS.items() if k}.items() <= methods.items()
+    for name, spec in table_specs.SPECS.items():
         if name in METRICS:
             known = METRICS[name].spec
-            told = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
-            assert told == (known.title, known.higher_is_better, known.bounds, known.unit)
-    assert {arm for form in forms.FORMS for arm in form.arms} <= set(ARMS)
-    assert pd.Series([form.table for form in forms.FORMS]).is_unique
+            message = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
+            assert message == (known.title, known.higher_is_better, known.bounds, known.unit)
+    assert {arm for form in table_specs.FORMS for arm in form.arms} <= set(ARMS)
+    assert pd.Series([form.table for form in table_specs.FORMS]).is_unique

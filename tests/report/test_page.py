@@ -13,11 +13,11 @@ from fake_run import make_run
 from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
-from lico_bench.report import wording
+from lico_bench.report import formatting
 from lico_bench.report.content import gather
 from lico_bench.report.figures.canvas import heat_colours
 from lico_bench.report.page import render_page
-from lico_bench.report.page.gallery import MOST_MAPS, SHADES, _per_group, heat_uri, picture_uri
+from lico_bench.report.page.gallery import MOST_MAPS, SHADES, _per_group, heat_uri, image_uri
 from lico_bench.report.page.verdicts import OUTCOMES
 from lico_bench.report.templating import TEMPLATES
 
@@ -154,10 +154,17 @@ def test_a_verdict_is_told_in_word_sign_and_sentence_with_its_evidence(small, ou
     page = render_page(replace(small, claims=(verdict(outcome),)), [], [])
     claims = page[page.index('id="claims"') : page.index('id="results"')]
     sign, word = OUTCOMES[outcome]
-    for told in (sign, word, f"Title of {outcome}", "Because of it.", "+0.032", "[+0.021, +0.043]"):
-        assert told in claims
-    for told in ("&lt; 0.001", "0.900", "40 × 1", "lico_bench_1@1a2b3c4d", "CIFAR-10", "REAL"):
-        assert told in claims
+    for message in (
+        sign,
+        word,
+        f"Title of {outcome}",
+        "Because of it.",
+        "+0.032",
+        "[+0.021, +0.043]",
+    ):
+        assert message in claims
+    for message in ("&lt; 0.001", "0.900", "40 × 1", "lico_bench_1@1a2b3c4d", "CIFAR-10", "REAL"):
+        assert message in claims
     assert "1 " + word.lower() in claims
 
 
@@ -166,9 +173,13 @@ def test_evidence_of_a_metric_that_the_run_lacks_is_told_without_numbers(small):
         verdict("not_tested").evidence[0], gain=None, low=None, high=None, p_value=None,
         p_holm=None, p_equivalent=None, num_images=0, num_seeds=0, protocol="",
     )  # fmt: skip
-    told = verdict("not_tested", evidence=(lacking,), sentence="not tested: run `lico-bench run`")
-    told = replace(told, claim=replace(told.claim, metric="no_such_metric", arm="lico_unknown"))
-    page = render_page(replace(small, claims=(told,)), [], [])
+    message = verdict(
+        "not_tested", evidence=(lacking,), sentence="not tested: run `lico-bench run`"
+    )
+    message = replace(
+        message, claim=replace(message.claim, metric="no_such_metric", arm="lico_unknown")
+    )
+    page = render_page(replace(small, claims=(message,)), [], [])
     claims = page[page.index('id="claims"') : page.index('id="results"')]
     assert "Run <code>lico-bench run</code>." in claims
     assert "lico_unknown against Baseline on no such metric" in claims
@@ -179,10 +190,10 @@ def test_evidence_of_a_metric_that_the_run_lacks_is_told_without_numbers(small):
 def test_every_difference_is_on_the_page_with_all_that_belongs_to_it(page, content):
     lines = columns_of(page)
     wanted = [
-        (content.method_title(row["method"]), wording.title_with_arrow(spec),
-         *wording.difference(row["difference"], row["low"], row["high"], spec),
-         wording.effect(row["low"], row["high"], spec, row["p_holm"]),
-         wording.p_value(row["p_holm"]), row["num_images"], row["num_seeds"])
+        (content.method_title(row["method"]), formatting.title_with_arrow(spec),
+         *formatting.difference(row["difference"], row["low"], row["high"], spec),
+         formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
+         formatting.p_value(row["p_holm"]), row["num_images"], row["num_seeds"])
         for block in content.blocks
         for _, row in block.differences.iterrows()
         for spec in [content.specs[row["metric"]]]
@@ -204,7 +215,7 @@ def test_lines_of_the_table_lead_to_rules_and_models(page, outline):
 def test_bold_and_signs_stand_where_the_corrected_p_value_is_small_and_nowhere_else(page, content):
     results = page[page.index('id="results"') : page.index('id="papers"')]
     p_values = [p for block in content.blocks for p in block.differences["p_holm"]]
-    significant = sum(wording.is_significant(p) for p in p_values)
+    significant = sum(formatting.is_significant(p) for p in p_values)
     assert 0 < significant < len(p_values)
     assert results.count('class="sure"') == significant
     assert len(re.findall('class="(better|worse)"', results)) == significant
@@ -289,11 +300,11 @@ def test_several_arms_stand_side_by_side_and_can_be_chosen_in_the_gallery(small)
 
 def test_each_picture_is_carried_once_though_every_arm_shows_it(small):
     page = render_page(small, [], [])
-    pictures = re.findall(r"url\((data:image/[^)]+)\)", page)
-    assert len(pictures) == len(set(pictures)) > 3
+    images = re.findall(r"url\((data:image/[^)]+)\)", page)
+    assert len(images) == len(set(images)) > 3
     used = set(re.findall(r'class="picture (p\d+)"', page))
-    assert len(used) == len(pictures)
-    assert page.count('class="heat"') == 3 * len(pictures)
+    assert len(used) == len(images)
+    assert page.count('class="heat"') == 3 * len(images)
 
 
 def test_the_words_of_the_learned_context_stand_with_their_model(page):
@@ -327,12 +338,12 @@ def test_large_pictures_are_carried_small_and_small_ones_as_they_are():
     rng = np.random.default_rng(0)
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(stream, "PNG")
-    large = picture_uri(stream.getvalue())
+    large = image_uri(stream.getvalue())
     assert large.startswith("data:image/jpeg")
     assert decoded(large).size == (224, 168)
     stream = io.BytesIO()
     Image.new("RGB", (32, 32), "red").save(stream, "PNG")
-    assert base64.b64decode(picture_uri(stream.getvalue()).partition(",")[2]) == stream.getvalue()
+    assert base64.b64decode(image_uri(stream.getvalue()).partition(",")[2]) == stream.getvalue()
 
 
 @pytest.mark.parametrize("galleries", [1, 8, 24, 80])

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from lico_bench.report.picking import (
+from lico_bench.report.gallery_selection import (
     GROUPS,
     PER_GROUP,
     first_cells,
     map_difference,
-    pick_pictures,
+    select_gallery_images,
 )
 
 ATOL_RANKS = 1e-12  # sums of at most 3136 ranks and their squares, in float64
@@ -68,7 +68,9 @@ def ids(picks, group):
 
 def test_extremes_are_the_extremes_and_no_picture_is_shown_twice(content):
     turned = np.random.default_rng(1).permutation(np.arange(2, 42))
-    picks = pick_pictures(content, content.blocks[0], gallery_of(content, turned), "grad_cam")
+    picks = select_gallery_images(
+        content, content.blocks[0], gallery_of(content, turned), "grad_cam"
+    )
     order = [f"test/{k:05d}" for k in np.argsort(turned)]
     assert ids(picks, "least") == order[:PER_GROUP]
     assert ids(picks, "most") == order[::-1][:PER_GROUP]
@@ -86,7 +88,7 @@ def test_equal_rows_give_equal_picks_in_any_order_of_the_rows(content):
     shuffled = gallery.sample(frac=1, random_state=3)
     first, again = (
         [(pick.group, pick.by_arm["lico"]["image_id"])
-         for pick in pick_pictures(content, content.blocks[0], one, "grad_cam")]
+         for pick in select_gallery_images(content, content.blocks[0], one, "grad_cam")]
         for one in (gallery, shuffled)
     )  # fmt: skip
     assert first == again
@@ -100,14 +102,14 @@ def test_few_pictures_are_shared_out_and_called_random_first(content, count, exp
     gallery = gallery_of(content, [2]).iloc[:0]
     if count:
         gallery = gallery_of(content, [5] * count)
-    picks = pick_pictures(content, content.blocks[0], gallery, "grad_cam")
+    picks = select_gallery_images(content, content.blocks[0], gallery, "grad_cam")
     assert tuple(len(ids(picks, group)) for group in GROUPS) == expected
 
 
 def test_pictures_that_an_arm_lacks_are_left_out(content):
     gallery = gallery_of(content, [5] * 12)
     lost = (gallery["arm"] == "lico") & (gallery["image_id"] == "test/00003")
-    picks = pick_pictures(content, content.blocks[0], gallery[~lost], "grad_cam")
+    picks = select_gallery_images(content, content.blocks[0], gallery[~lost], "grad_cam")
     assert "test/00003" not in [name for group in GROUPS for name in ids(picks, group)]
     assert all(list(pick.by_arm) == ["baseline", "lico"] for pick in picks)
 
@@ -115,7 +117,7 @@ def test_pictures_that_an_arm_lacks_are_left_out(content):
 def test_picks_of_a_run_are_of_its_first_seed_and_hold_the_picture(content):
     block = content.blocks[1]
     gallery = content.run.gallery(first_cells(content, block))
-    picks = pick_pictures(content, block, gallery, "grad_cam")
+    picks = select_gallery_images(content, block, gallery, "grad_cam")
     assert len(picks) == 6
     rows = [row for pick in picks for row in pick.by_arm.values()]
     assert {row["seed"] for row in rows} == {0}

@@ -53,8 +53,10 @@ def test_published_tables_and_verdicts_are_made_of_the_published_rows(tmp_path):
         else:
             assert new.read_text() == old.read_text(), name
     old, new = (json.loads((each / "verdicts.json").read_text()) for each in (published, made))
-    told = [[(c["id"], c["outcome"], c["sentence"]) for c in each["claims"]] for each in (old, new)]
-    assert told[0] == told[1]
+    message = [
+        [(c["id"], c["outcome"], c["sentence"]) for c in each["claims"]] for each in (old, new)
+    ]
+    assert message[0] == message[1]
 
 
 def test_what_is_published_is_whole_and_small():
@@ -87,7 +89,7 @@ def test_numbers_told_in_words_stand_in_a_table(shown):
     text = (REPOSITORY / "BENCHMARK.md").read_text(encoding="utf-8")
     section = text[text.index(RESULTS) :]
     words = re.sub(r"<!-- study: \w+ -->.*?<!-- end -->", "", section, flags=re.DOTALL)
-    told = NUMBER.findall(words)
-    assert len(told) > 20
+    message = NUMBER.findall(words)
+    assert len(message) > 20
     known = set(NUMBER.findall("\n".join(shown.values())))
-    assert [number for number in told if number not in known] == []
+    assert [number for number in message if number not in known] == []

@@ -10,7 +10,7 @@ import pytest
 from fake_run import make_run
 from PIL import Image
 
-from lico_bench.report.content import Content, gather
+from lico_bench.report.content import ReportContent, gather
 from lico_bench.report.figures import draw
 from lico_bench.report.figures.canvas import drawing
 from lico_bench.report.figures.sanity import draw_sanity
@@ -19,14 +19,14 @@ ENDS = {"grad_cam": 0.2, "random_map": 1.0}
 
 
 @pytest.fixture(scope="module")
-def content(tmp_path_factory) -> Content:
+def content(tmp_path_factory) -> ReportContent:
     path = tmp_path_factory.mktemp("sanity") / "run"
     return gather(
         make_run(path, seeds=1, num_test=6, num_explained=4, datasets={"cub200": "standin"})
     )
 
 
-def cascades_of(content: Content, *, stages: int = 6) -> pd.DataFrame:
+def cascades_of(content: ReportContent, *, stages: int = 6) -> pd.DataFrame:
     """The run's curves as if they were cascades."""
     rng = np.random.default_rng(0)
     curves = content.run.curves()
@@ -50,9 +50,9 @@ def test_cascades_of_any_length_become_a_figure(content, stages: int):
     assert plot.name == "sanity_cub200_standin_wrn_10_2"
     assert plot.title.startswith("STAND-IN ")
     assert plot.pdf.startswith(b"%PDF-")
-    with Image.open(io.BytesIO(plot.png)) as picture:
-        assert min(picture.size) > 150
-        assert np.asarray(picture.convert("L")).std() > 5
+    with Image.open(io.BytesIO(plot.png)) as image:
+        assert min(image.size) > 150
+        assert np.asarray(image.convert("L")).std() > 5
 
 
 def test_equal_rows_give_equal_files(content):

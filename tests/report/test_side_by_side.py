@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from lico_bench.report.side_by_side import beside_each_other
+from lico_bench.report.parallel import run_in_threads
 
 
 def blas_threads() -> list[int]:
@@ -23,7 +23,7 @@ def test_results_come_in_order_and_each_had_one_thread_for_its_products():
         meeting.wait()  # both are under way
         return blas_threads()
 
-    found = beside_each_other(work, work, lambda: "third")
+    found = run_in_threads(work, work, lambda: "third")
     assert found[2] == "third"
     assert all(set(threads) == {1} for threads in found[:2])
     assert blas_threads() == before
@@ -31,4 +31,4 @@ def test_results_come_in_order_and_each_had_one_thread_for_its_products():
 
 def test_what_one_of_them_raises_is_raised():
     with pytest.raises(ZeroDivisionError):
-        beside_each_other(lambda: 1 // 0, lambda: np.zeros(3))
+        run_in_threads(lambda: 1 // 0, lambda: np.zeros(3))

@@ -7,7 +7,7 @@ import pytest
 from fake_run import make_run
 from rich.console import Console
 
-from lico_bench.report import summary_table, wording
+from lico_bench.report import formatting, summary_table
 
 
 def text_of(run, width=80):
@@ -21,9 +21,9 @@ def test_every_difference_stands_in_the_table_with_its_interval(run, content):
     for block in content.blocks:
         for _, row in block.differences.iterrows():
             spec = content.specs[row["metric"]]
-            told = wording.difference(row["difference"], row["low"], row["high"], spec)
-            assert all(one in text for one in told)
-            assert wording.value(row["mean_reference"], spec) in text
+            message = formatting.difference(row["difference"], row["low"], row["high"], spec)
+            assert all(one in text for one in message)
+            assert formatting.value(row["mean_reference"], spec) in text
 
 
 def test_standin_is_labelled_loudly_and_real_data_is_not(run, tmp_path):

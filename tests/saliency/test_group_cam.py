@@ -18,10 +18,10 @@ TARGETS = torch.tensor([1])
 
 
 def test_it_is_the_formula_of_its_docstring(build, images):
-    classifier, picture = build("wrn_10_1"), images[:1]
-    activation, gradient = activation_and_gradient(classifier, picture, TARGETS, layer=None)
+    classifier, image = build("wrn_10_1"), images[:1]
+    activation, gradient = activation_and_gradient(classifier, image, TARGETS, layer=None)
     weighted = (gradient.mean((2, 3), keepdim=True) * activation)[0]
-    hazy, expected = blurred_copies(picture), torch.zeros(32, 32)
+    hazy, expected = blurred_copies(image), torch.zeros(32, 32)
 
     def probability(pictures):
         with torch.no_grad():
@@ -33,9 +33,9 @@ def test_it_is_the_formula_of_its_docstring(build, images):
         if mask.max() > mask.min():
             mask = (mask - mask.min()) / (mask.max() - mask.min())
         mask = F.interpolate(torch.tensor(mask)[None, None], (32, 32), mode="bilinear")[0, 0]
-        shown = picture * mask + hazy * (1 - mask)
+        shown = image * mask + hazy * (1 - mask)
         expected += (probability(shown) - probability(hazy)) * mask
-    maps = explain(classifier, picture, TARGETS, method="group_cam", num_groups=8, threshold=0.6)
+    maps = explain(classifier, image, TARGETS, method="group_cam", num_groups=8, threshold=0.6)
     expected = expected.relu()
     assert expected.max() > 0
     assert torch.allclose(maps[0], expected, atol=RTOL_FORWARD * float(expected.max()))

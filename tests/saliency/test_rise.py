@@ -93,10 +93,10 @@ def test_the_map_is_the_average_of_the_masks_that_the_model_saw():
     made = explain(model, white, target, method="rise", num_masks=count, keep=0.3, fill=0.0)
     slow = torch.zeros(32, 32)
     shown = torch.cat(model.shown)
-    for picture in shown:
+    for image in shown:
         with torch.no_grad():
-            probability = classifier(picture[None]).logits.softmax(1)[0, target[0]]
-        slow += probability * picture[0]
+            probability = classifier(image[None]).logits.softmax(1)[0, target[0]]
+        slow += probability * image[0]
     assert len(shown) == count
     torch.testing.assert_close(made[0], slow / (count * 0.3), atol=ATOL_FP32_SUM, rtol=1e-5)
 

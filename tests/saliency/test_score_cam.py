@@ -21,21 +21,21 @@ def test_maps_equal_pytorch_grad_cam(library, build, images):
 
 
 def test_it_is_the_formula_of_its_docstring(build, images):
-    classifier, picture, target = build("wrn_10_1"), images[:1], 2
+    classifier, image, target = build("wrn_10_1"), images[:1], 2
     layer = "features.1"  # 16 channels, signed
     kept = []
     handle = classifier.features[1].register_forward_hook(lambda m, i, o: kept.append(o[0]))
     with torch.no_grad():
-        classifier(picture)
+        classifier(image)
         handle.remove()
         scores = []
         for channel in kept[0]:
             mask = F.interpolate(channel[None, None], (32, 32), mode="bilinear", align_corners=True)
             mask = (mask - mask.min()) / (mask.max() - mask.min() + 1e-8)
-            scores.append(classifier(picture * mask).logits[0, target])
+            scores.append(classifier(image * mask).logits[0, target])
     weights = torch.stack(scores).softmax(0)
     expected = sum(w * channel for w, channel in zip(weights, kept[0], strict=True)).relu()
-    ours = explain(classifier, picture, torch.tensor([target]), method="score_cam", layer=layer)
+    ours = explain(classifier, image, torch.tensor([target]), method="score_cam", layer=layer)
     assert ours.max() > 0
     assert torch.allclose(ours[0], expected, rtol=RTOL_FORWARD, atol=1e-6)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lico_bench.stats import kept_draws
-from lico_bench.stats.kept_draws import image_signs, image_weights
+from lico_bench.stats import draw_cache
+from lico_bench.stats.draw_cache import image_signs, image_weights
 
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(kept_draws, "_kept", type(kept_draws._kept)())
+    monkeypatch.setattr(draw_cache, "_kept", type(draw_cache._kept)())
 
 
 def weights(num_images: int) -> np.ndarray:
@@ -39,34 +39,34 @@ def test_signs_are_the_generators_bits():
 @pytest.mark.parametrize("draw", [weights, signs])
 def test_what_is_kept_is_what_was_drawn(draw):
     first = draw(300)
-    assert kept_draws._kept
+    assert draw_cache._kept
     np.testing.assert_array_equal(draw(300), first)
 
 
 @pytest.mark.parametrize("piece", [1, 100, 999])
 def test_the_size_of_a_piece_changes_no_draw(piece: int, monkeypatch):
     whole = weights(50)
-    kept_draws._kept.clear()
-    monkeypatch.setattr(kept_draws, "_PIECE", piece)
+    draw_cache._kept.clear()
+    monkeypatch.setattr(draw_cache, "_PIECE", piece)
     np.testing.assert_array_equal(weights(50), whole)
 
 
 def test_another_number_of_pictures_has_other_draws():
     assert weights(50).shape != weights(51).shape
-    assert len(kept_draws._kept) == 2
+    assert len(draw_cache._kept) == 2
 
 
 def test_kept_draws_do_not_grow_without_bound(monkeypatch):
-    monkeypatch.setattr(kept_draws, "KEPT_BYTES", 30_000)
+    monkeypatch.setattr(draw_cache, "KEPT_BYTES", 30_000)
     for num_images in (40, 41, 42, 43, 100):
         weights(num_images)
-    kept = sum(block.nbytes for blocks in kept_draws._kept.values() for block in blocks)
+    kept = sum(block.nbytes for blocks in draw_cache._kept.values() for block in blocks)
     assert 0 < kept <= 30_000
-    assert ("weights", 100, 200, 3) not in kept_draws._kept  # too large to push the others out
+    assert ("weights", 100, 200, 3) not in draw_cache._kept  # too large to push the others out
 
 
 def test_draws_left_half_way_are_not_kept(monkeypatch):
-    monkeypatch.setattr(kept_draws, "_CHUNK", 1000)
+    monkeypatch.setattr(draw_cache, "_CHUNK", 1000)
     next(image_weights(50, resamples=200, seed=3))
-    assert not kept_draws._kept
+    assert not draw_cache._kept
     assert weights(50).shape == (200, 50)

@@ -11,8 +11,8 @@ from lico_bench.store import write_parquet
 from lico_bench.store.digests import (
     KEPT_DIGESTS,
     file_digest,
-    is_sealed_right,
-    is_stamped_right,
+    has_valid_seal,
+    has_valid_stamp,
     read_sidecar,
     sealed,
     sidecar_text,
@@ -27,11 +27,11 @@ def test_digest_is_that_of_the_whole_file(tmp_path):
 
 def test_seal_holds_for_the_same_content_in_any_order_and_breaks_for_another():
     record = sealed({"b": [1, 2.5], "a": {"x": None}})
-    assert is_sealed_right(dict(reversed(record.items())))
+    assert has_valid_seal(dict(reversed(record.items())))
     assert sealed(record) == record
-    assert not is_sealed_right(record | {"b": [1, 2.6]})
-    assert not is_sealed_right(record | {"c": 1})
-    assert is_sealed_right({"b": 1})  # of a version without seals
+    assert not has_valid_seal(record | {"b": [1, 2.6]})
+    assert not has_valid_seal(record | {"c": 1})
+    assert has_valid_seal({"b": 1})  # of a version without seals
 
 
 def test_sidecar_comes_back_newest_first_and_does_not_grow_without_end():
@@ -55,12 +55,12 @@ def test_stamp_is_the_digest_of_the_file_with_zeros_in_its_place(tmp_path):
     write_parquet(path, pd.DataFrame({"value": [0.5]}))
     content = path.read_bytes()
     place = content.rindex(b"lico_bench.sha256") + len(b"lico_bench.sha256") + 2
-    told = content[place : place + 64]
+    message = content[place : place + 64]
     zeroed = content[:place] + b"0" * 64 + content[place + 64 :]
-    assert told.decode() == hashlib.sha256(zeroed).hexdigest()
-    assert is_stamped_right(path)
+    assert message.decode() == hashlib.sha256(zeroed).hexdigest()
+    assert has_valid_stamp(path)
     path.write_bytes(zeroed)
-    assert not is_stamped_right(path)
+    assert not has_valid_stamp(path)
 
 
 def test_same_table_is_the_same_file(tmp_path):

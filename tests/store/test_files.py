@@ -120,18 +120,18 @@ def test_every_flipped_bit_of_a_table_is_told_or_changes_nothing_that_is_read(tm
     path = tmp_path / "rows.parquet"
     write_parquet(path, mixed_frame())
     whole, expected = path.read_bytes(), read_parquet(path)
-    silent, told = [], 0
+    silent, message = [], 0
     for place in range(0, len(whole), every):
         path.write_bytes(flipped(whole, place))
         try:
             pd.testing.assert_frame_equal(read_parquet(path), expected)
         except BrokenFileError:
-            told += 1
+            message += 1
         except AssertionError:
             silent.append(place)
     assert not silent
     # All but the name under which the digest stands, without which a file is one of before.
-    assert told > 0.98 * len(range(0, len(whole), every))
+    assert message > 0.98 * len(range(0, len(whole), every))
 
 
 def flipped(content: bytes, place: int) -> bytes:

@@ -14,9 +14,9 @@ from lico_bench.store import (
     Damage,
     RunFolder,
     check_cell,
-    mend_cell,
+    quarantined,
+    repair_cell,
     seal_cell,
-    set_aside,
     write_json,
 )
 
@@ -102,7 +102,7 @@ def names(folder: Path) -> set[str]:
 def test_finished_cell_has_exactly_the_files_of_the_layout_and_nothing_is_wrong(finished):
     cell = finished.cell("one")
     assert names(cell.path) == set(FINISHED)
-    assert check_cell(cell) == mend_cell(finished, "one") == ()
+    assert check_cell(cell) == repair_cell(finished, "one") == ()
     assert set(cell.facts()["files"]) == set(FINISHED) - {"done.json"}
 
 
@@ -112,9 +112,9 @@ def test_damage_to_a_finished_cell_is_named_and_set_aside(finished, name, damage
     cell = finished.cell("one")
     damage(cell.path / name)
     if not cell.is_done:  # a cell without its record is not finished, which is no damage
-        assert mend_cell(finished, "one") == ()
+        assert repair_cell(finished, "one") == ()
         return
-    found = mend_cell(finished, "one")
+    found = repair_cell(finished, "one")
     assert found[0].file == cell.path / name
     assert check_cell(cell) == ()
     if damage is not Path.unlink:
@@ -128,7 +128,7 @@ def test_what_remains_of_a_damaged_cell_makes_it_again(finished, name):
     cell = finished.cell("one")
     before = {n: (cell.path / n).read_bytes() for n in FINISHED if n != "done.json"}
     flip(cell.path / name)
-    mend_cell(finished, "one")
+    repair_cell(finished, "one")
     if not cell.is_done:
         if not cell.model.is_file():
             train(finished, "one")
@@ -141,7 +141,7 @@ def test_what_remains_of_a_damaged_cell_makes_it_again(finished, name):
 def test_another_cell_is_left_alone(finished):
     other = finished.cell("two")
     flip(finished.cell("one").table("rows"))
-    mend_cell(finished, "one")
+    repair_cell(finished, "one")
     assert check_cell(other) == ()
     assert other.is_done
 
@@ -158,7 +158,7 @@ def test_foreign_file_is_set_aside_and_the_cell_stays_finished(finished):
     cell = finished.cell("one")
     (cell.path / "notes.txt").write_text("mine")
     (cell.path / ".nfs0001").write_text("the file system's")
-    assert [d.file.name for d in mend_cell(finished, "one")] == ["notes.txt"]
+    assert [d.file.name for d in repair_cell(finished, "one")] == ["notes.txt"]
     assert cell.is_done
     assert (finished.damaged / "one" / "notes.txt").read_text() == "mine"
 
@@ -174,7 +174,7 @@ def test_tables_of_another_cell_are_not_taken_for_this_ones(finished):
 def test_damaged_weights_take_the_scores_with_them(unfinished):
     cell = unfinished.cell("one")
     flip(cell.model)
-    mend_cell(unfinished, "one")
+    repair_cell(unfinished, "one")
     assert names(cell.path) == {"recipe.json"}
     assert {p.name for p in (unfinished.damaged / "one").iterdir()} == {*TRAINING, "parts"}
 
@@ -185,7 +185,7 @@ def test_damaged_part_is_set_aside_alone(unfinished, table, damage):
     cell = unfinished.cell("one")
     before = names(cell.path)
     damage(cell.parts / f"{PARTS[1]}.{table}.parquet")
-    assert [d.file.name for d in mend_cell(unfinished, "one")] == [f"{PARTS[1]}.{table}.parquet"]
+    assert [d.file.name for d in repair_cell(unfinished, "one")] == [f"{PARTS[1]}.{table}.parquet"]
     lost = {f"parts/{PARTS[1]}.{name}.parquet" for name in ("rows", "curves", "gallery")}
     assert names(cell.path) == before - lost
     assert cell.part_rows(PARTS[1]) is None
@@ -198,7 +198,7 @@ def test_part_of_another_cell_or_name_is_not_joined(unfinished):
     shutil.copy(cell.parts / rows, cell.parts / f"copy of {rows}")
     shutil.copy(other.parts / rows, cell.parts / rows)
     assert cell.join_parts() == 2 * len(PARTS)
-    found = {d.file.name: d.problem for d in mend_cell(unfinished, "one")}
+    found = {d.file.name: d.problem for d in repair_cell(unfinished, "one")}
     assert found == {f"copy of {rows}": "none of this cell's files", rows: "of another cell"}
 
 
@@ -208,11 +208,11 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(run):
         cell.write_checkpoint(state)
     assert check_cell(cell) == ()
     flip(cell.checkpoint)
-    assert [d.file for d in mend_cell(run, "one")] == [cell.checkpoint]
+    assert [d.file for d in repair_cell(run, "one")] == [cell.checkpoint]
     assert cell.checkpoint.read_bytes() == b"first state"
     assert not cell.previous_checkpoint.exists()
     flip(cell.checkpoint)
-    mend_cell(run, "one")
+    repair_cell(run, "one")
     assert not cell.checkpoint.exists()
     assert len(list((run.damaged / "one").iterdir())) == 2
 
@@ -260,7 +260,7 @@ def test_cell_of_a_version_without_checksums_is_not_damaged(finished):
     write_json(cell.done, {"key": "one", "rows": 6})
     assert check_cell(cell) == ()
     cell.table("rows").unlink()
-    assert [d.problem for d in mend_cell(finished, "one")] == ["missing"]
+    assert [d.problem for d in repair_cell(finished, "one")] == ["missing"]
     assert not cell.is_done
 
 
@@ -270,7 +270,7 @@ def test_record_that_lists_files_elsewhere_is_damaged_and_nothing_there_is_moved
     facts = cell.facts()
     facts["files"]["../../../thesis.tex"] = {"sha256": "0", "bytes": 0}
     write_json(cell.done, facts)
-    mend_cell(finished, "one")
+    repair_cell(finished, "one")
     assert outside.read_text() == "mine"
 
 
@@ -281,19 +281,19 @@ def test_linked_folder_is_named_and_not_followed(run):
     (run.path / "cells").mkdir()
     (run.path / "cells" / "one").symlink_to(outside)
     with pytest.raises(BrokenFileError, match="got a link"):
-        mend_cell(run, "one")
+        repair_cell(run, "one")
     assert (outside / "thesis.tex").read_text() == "mine"
 
 
 def test_file_outside_the_cells_is_not_set_aside(run):
     with pytest.raises(InvalidInputError, match="expected a file of a cell"):
-        set_aside(run, Damage(run.manifest_path, "any"))
+        quarantined(run, Damage(run.manifest_path, "any"))
 
 
 def test_nothing_that_was_set_aside_is_overwritten(run):
     for _ in range(3):
         cell = finish(run, "one")
         flip(cell.table("rows"))
-        mend_cell(run, "one")
+        repair_cell(run, "one")
     found = {p.name for p in (run.damaged / "one").glob("rows*")}
     assert found == {"rows.parquet", "rows.parquet.2", "rows.parquet.3"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lico_bench.store.leftovers import part_prefix, sweep_leftovers
+from lico_bench.store.stale_files import part_prefix, remove_stale_files
 
 
 def prefix_of_dead_process(name: str) -> str:
@@ -30,7 +30,7 @@ def test_holder_of_the_lock_clears_all_below_cells_whatever_the_clock_says(tmp_p
     foreign = put(tmp_path / "cells" / "one" / "parts" / ".rows.parquet.elsewhere-7.a.part")
     for path in (kept, mine, foreign):
         os.utime(path, (1.7e9 + age,) * 2)
-    sweep_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert kept.exists()
     assert not mine.exists()
     assert not foreign.exists()
@@ -44,7 +44,7 @@ def test_drafts_beside_cells_go_when_their_process_has(tmp_path):
         put(tmp_path / ".report.elsewhere-7.a.part" / "page"),  # another machine's
         put(tmp_path / "notes.part"),  # nobody's draft
     ]
-    sweep_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert not any(path.parent.exists() for path in gone)
     assert all(path.exists() for path in kept)
 
@@ -52,7 +52,7 @@ def test_drafts_beside_cells_go_when_their_process_has(tmp_path):
 def test_without_the_lock_only_what_a_dead_process_left_is_cleared(tmp_path):
     dead = put(tmp_path / "cells" / f"{prefix_of_dead_process('rows')}a.part")
     foreign = put(tmp_path / "cells" / ".rows.elsewhere-7.a.part")
-    sweep_leftovers(tmp_path, alone=False)
+    remove_stale_files(tmp_path, alone=False)
     assert not dead.exists()
     assert foreign.exists()
 
@@ -62,6 +62,6 @@ def test_link_is_removed_and_not_followed(tmp_path):
     link = tmp_path / "run" / "cells" / ".rows.parquet.a-1.x.part"
     link.parent.mkdir(parents=True)
     link.symlink_to(outside.parent)
-    sweep_leftovers(tmp_path / "run")
+    remove_stale_files(tmp_path / "run")
     assert outside.exists()
     assert not link.is_symlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lico_bench.bench.stopping import preemptible
+from lico_bench.bench.preemption import preemptible
 from lico_bench.errors import LicoBenchError, Preempted, RunBusyError
 from lico_bench.store.lock import LOCK, RunLock, is_held
 
@@ -60,16 +60,16 @@ def test_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path, holder):
 
 
 def test_waiting_ends_when_the_other_process_does(tmp_path, holder):
-    told: list[str] = []
+    message: list[str] = []
 
     def note(sentence: str) -> None:
-        told.append(sentence)
+        message.append(sentence)
         holder.kill()
 
     with RunLock(tmp_path, wait=True, note=note) as lock:
         assert lock.is_exclusive
-    assert len(told) == 1
-    assert "waiting for it" in told[0]
+    assert len(message) == 1
+    assert "waiting for it" in message[0]
 
 
 @pytest.mark.usefixtures("holder")
@@ -126,10 +126,10 @@ def test_file_system_without_locks_is_told_and_the_run_goes_on(tmp_path, monkeyp
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    told: list[str] = []
-    with RunLock(tmp_path, note=told.append) as lock:
+    message: list[str] = []
+    with RunLock(tmp_path, note=message.append) as lock:
         assert not lock.is_exclusive
-    assert "has no locks" in told[0]
+    assert "has no locks" in message[0]
 
 
 def test_looking_at_a_folder_without_a_lock_writes_nothing(tmp_path: Path):

@@ -71,9 +71,9 @@ def test_manifest_is_written_anew_where_a_finished_cell_names_the_suite(run, dam
     finish(run, "one")
     before = run.manifest()
     damage(run)
-    mended = run.open_for(manifest_of("one", "two"))
-    assert len(mended) == 1
-    assert "written anew" in mended[0]
+    repaired = run.open_for(manifest_of("one", "two"))
+    assert len(repaired) == 1
+    assert "written anew" in repaired[0]
     assert run.manifest() == before
     assert run.finished() == ["one"]
     assert (run.damaged / "manifest.json").is_file() == (damage is not lose)

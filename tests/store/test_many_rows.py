@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lico_bench.store.many_rows import join_rows, keep_rows
+from lico_bench.store.row_tables import join_rows, keep_rows
 
 
 def numbered(**columns: list) -> pa.Table:

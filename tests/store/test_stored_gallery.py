@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lico_bench.errors import BrokenFileError
-from lico_bench.store.stored_gallery import with_pictures
+from lico_bench.store.stored_gallery import with_images
 
 WHERE = Path("run")
 
@@ -31,7 +31,7 @@ def rows(*, once: bool) -> pd.DataFrame:
 
 
 def test_each_map_gets_the_picture_of_its_cell():
-    whole = with_pictures(rows(once=True), WHERE)
+    whole = with_images(rows(once=True), WHERE)
     assert len(whole) == 8
     expected = [f"{row.cell}{row.image_id}".encode() for row in whole.itertuples()]
     assert whole["image_png"].tolist() == expected
@@ -39,16 +39,16 @@ def test_each_map_gets_the_picture_of_its_cell():
 
 def test_rows_that_all_hold_their_picture_stay_as_they_are():
     before = rows(once=False)
-    pd.testing.assert_frame_equal(with_pictures(before, WHERE)[before.columns], before)
+    pd.testing.assert_frame_equal(with_images(before, WHERE)[before.columns], before)
 
 
 def test_map_without_a_picture_is_an_error_that_names_it():
     lost = rows(once=True)
     lost = lost[~((lost["cell"] == "c2") & (lost["image_id"] == "i1") & (lost["method"] == "m1"))]
     with pytest.raises(BrokenFileError, match="a map of 'i1' in the gallery of cell c2 has no pic"):
-        with_pictures(lost, WHERE)
+        with_images(lost, WHERE)
 
 
 def test_foreign_table_is_an_error_that_names_the_columns():
     with pytest.raises(BrokenFileError, match=r"lacks the columns .*label_name.*map"):
-        with_pictures(rows(once=True).drop(columns=["map", "label_name"]), WHERE)
+        with_images(rows(once=True).drop(columns=["map", "label_name"]), WHERE)

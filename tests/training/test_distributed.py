@@ -42,10 +42,10 @@ def job(*, keeps: bool = False, state=None, **changes):
     return {"recipe": {**BASE, **changes}, "keeps": keeps, "state": state}
 
 
-def alone(asked) -> dict:
+def alone(requested) -> dict:
     states = []
     trained = train(
-        Recipe(**asked["recipe"]), device="cpu", state=asked["state"],
+        Recipe(**requested["recipe"]), device="cpu", state=requested["state"],
         keep=lambda state: states.append(deepcopy(state)),
     )  # fmt: skip
     history = list(trained.history.itertuples(index=False, name=None))
@@ -58,11 +58,11 @@ def in_processes(jobs, folder: Path, count: int = 2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    message = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     running = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(folder)],
-            env={**os.environ, **told, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **message, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(count)
     ]  # fmt: skip
@@ -103,13 +103,13 @@ LONG_ARMS = ("baseline", "lico")
 @pytest.fixture(scope="module")
 def jobs():
     started = alone(job(arm="lico", train_limit=32, epochs=2))["states"][0]
-    asked = {arm: job(arm=arm) for arm in ARMS}
-    asked |= {f"long {arm}": job(arm=arm, keeps=True, **LONG) for arm in LONG_ARMS}
-    asked["bfloat16"] = job(arm="lico", precision="bfloat16")
-    asked["resumed"] = job(arm="lico", train_limit=32, epochs=2, state=started)
-    asked["odd"] = job(arm="lico", batch_size=15)
-    asked["diverging"] = job(arm="lico_ot", train_limit=160, learning_rate=1e30)
-    return asked
+    requested = {arm: job(arm=arm) for arm in ARMS}
+    requested |= {f"long {arm}": job(arm=arm, keeps=True, **LONG) for arm in LONG_ARMS}
+    requested["bfloat16"] = job(arm="lico", precision="bfloat16")
+    requested["resumed"] = job(arm="lico", train_limit=32, epochs=2, state=started)
+    requested["odd"] = job(arm="lico", batch_size=15)
+    requested["diverging"] = job(arm="lico_ot", train_limit=160, learning_rate=1e30)
+    return requested
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +122,10 @@ def compare(made, expected, *, atol: float, rtol: float):
     first, second = made
     assert furthest(first["weights"], second["weights"]) == 0  # the processes agree to the bit
     assert furthest(first["weights"], expected["weights"]) <= atol
-    for (epoch, name, value), (*told, single) in zip(
+    for (epoch, name, value), (*message, single) in zip(
         first["history"], expected["history"], strict=True
     ):
-        assert [epoch, name] == told
+        assert [epoch, name] == message
         if name != "elapsed_s":
             assert value == pytest.approx(single, rel=rtol, abs=rtol), name
 
@@ -152,11 +152,11 @@ def test_an_update_moves_the_weights_by_far_more_than_the_tolerance(made):
 @pytest.mark.parametrize("arm", LONG_ARMS)
 def test_many_updates_stay_as_near_as_rounding_lets_them(arm: str, made, jobs):
     """With averaged weights and a bound on the gradient."""
-    asked = jobs[f"long {arm}"]
-    expected = alone(asked)
-    state = prepare(Recipe(**asked["recipe"]), device="cpu").state()
+    requested = jobs[f"long {arm}"]
+    expected = alone(requested)
+    state = prepare(Recipe(**requested["recipe"]), device="cpu").state()
     nudged = max(
-        furthest(alone({**asked, "state": nudge(state, seed)})["weights"], expected["weights"])
+        furthest(alone({**requested, "state": nudge(state, seed)})["weights"], expected["weights"])
         for seed in range(3)
     )
     first, second = made[f"long {arm}"]
@@ -173,10 +173,10 @@ def test_bfloat16_differs_by_its_own_rounding(made, jobs):
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_one_process_goes_on_with_what_two_began_and_two_with_what_one_began(made, jobs):
-    asked = jobs["long lico"]
+    requested = jobs["long lico"]
     (state,) = made["long lico"][0]["states"]
-    ended = alone({**asked, "state": state})
-    whole = alone(asked)["weights"]
+    ended = alone({**requested, "state": state})
+    whole = alone(requested)["weights"]
     together = furthest(made["long lico"][0]["weights"], whole)
     assert furthest(ended["weights"], whole) < max(10 * together, ATOL_ONE_UPDATE)
     compare(
@@ -187,20 +187,20 @@ def test_one_process_goes_on_with_what_two_began_and_two_with_what_one_began(mad
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_what_cannot_be_trained_ends_every_process_with_the_same_sentence(made):
-    for name, told in (("odd", "multiple of the 2 processes"), ("diverging", "not finite")):
+    for name, message in (("odd", "multiple of the 2 processes"), ("diverging", "not finite")):
         first, second = (result["error"] for result in made[name])
         assert first == second
-        assert told in first
+        assert message in first
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [({"batch_size": 33}, "multiple of the 2 processes"), ({"compile": True}, "compiled")],
 )
-def test_a_recipe_that_cannot_be_shared_is_refused(recipe, changes, told: str):
+def test_a_recipe_that_cannot_be_shared_is_refused(recipe, changes, message: str):
     recipe = replace(recipe, arm="baseline", **changes)
     check_shareable(recipe, ALONE)
-    with pytest.raises(InvalidInputError, match=told):
+    with pytest.raises(InvalidInputError, match=message):
         check_shareable(recipe, Peers(0, 2))
 
 
@@ -239,8 +239,8 @@ def test_one_process_has_nothing_to_exchange():
 
 
 def test_an_error_in_step_with_others_is_told_from_one_found_together():
-    told = r"process 1 of 2 .*RuntimeError: reset by peer"
-    with pytest.raises(LostPeersError, match=told), Peers(1, 2).in_step():
+    message = r"process 1 of 2 .*RuntimeError: reset by peer"
+    with pytest.raises(LostPeersError, match=message), Peers(1, 2).in_step():
         raise RuntimeError("reset by peer\nmore")
     with pytest.raises(LicoBenchError, match=r"^diverged$"), Peers(1, 2).in_step():
         raise LicoBenchError("diverged")

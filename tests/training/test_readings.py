@@ -217,8 +217,8 @@ def test_every_value_of_every_switch_has_finite_terms_and_gradients(batch, optio
 
 
 def test_every_switch_is_told_in_the_docstring():
-    told = LicoOptions.__doc__
-    assert [f.name for f in fields(LicoOptions) if not re.search(rf"\b{f.name}\b", told)] == []
+    message = LicoOptions.__doc__
+    assert [f.name for f in fields(LicoOptions) if not re.search(rf"\b{f.name}\b", message)] == []
 
 
 @pytest.mark.parametrize("arm", LICO_ARMS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lico_bench.bench.cell import Workplace, run_cell
+from lico_bench.bench.cell import RunContext, run_cell
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.executors.processes import run_in_processes
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.splits import SplitCache
+from lico_bench.bench.split_cache import SplitCache
 from lico_bench.store import RunFolder
 
 
@@ -19,7 +19,7 @@ def run_locally(
     if options.workers > 1:
         run_in_processes(plan, run, options=options, reporter=reporter)
         return
-    place = Workplace(plan, run, SplitCache(plan.root), options.device, reporter)
+    place = RunContext(plan, run, SplitCache(plan.root), options.device, reporter)
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:

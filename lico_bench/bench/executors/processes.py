@@ -23,9 +23,9 @@ from lico_bench.bench.executors import ExecutorOptions, unfinished
 from lico_bench.bench.executors.worker import work_for
 from lico_bench.bench.failures import record_lost
 from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.preemption import EXIT_PREEMPTED, GRACE_S, deferred, should_stop
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.stopping import EXIT_PREEMPTED, GRACE_S, deferred, should_stop
-from lico_bench.data.pictures import num_workers as num_cores
+from lico_bench.data.image_source import num_workers as num_cores
 from lico_bench.errors import Preempted
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
@@ -50,7 +50,7 @@ def run_in_processes(
     todo = unfinished(plan, run, reporter)
     if not todo:
         return
-    crew = _Crew(plan, run, options, reporter, todo)
+    crew = _WorkerPool(plan, run, options, reporter, todo)
     with deferred():  # a notice goes to the workers first
         try:
             crew.work_off()
@@ -67,7 +67,7 @@ class _Worker:
 
 
 @dataclass
-class _Crew:
+class _WorkerPool:
     plan: Plan
     run: RunFolder
     options: ExecutorOptions

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
-from lico_bench.bench.executors.ray_board import FOLDER, Board
-from lico_bench.bench.executors.ray_nodes import choose_post, inspect_nodes, one_line
+from lico_bench.bench.executors.ray_nodes import choose_task_context, inspect_nodes, one_line
 from lico_bench.bench.executors.ray_session import joined
-from lico_bench.bench.executors.ray_tasks import Outcome, Post, score_on_node, train_on_node
+from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
+from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
 from lico_bench.bench.failures import record_blocked, record_lost
 from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.preemption import deferred, should_stop
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.stopping import deferred, should_stop
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root
 from lico_bench.store import RunFolder
@@ -47,14 +47,14 @@ def run_on_ray(plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter
     todo = unfinished(plan, run, reporter)
     if not todo:
         return
-    board = Board(run.path.resolve() / FOLDER)
+    board = StatusBoard(run.path.resolve() / FOLDER)
     with joined(options.address) as ray:
         board.open()
         try:
             shared = _with_absolute_root(plan)
-            post = choose_post(ray, board.path.parent, options)
-            inspect_nodes(ray, shared, post)
-            job = _Job(ray, shared, run, reporter, post)
+            task_context = choose_task_context(ray, board.path.parent, options)
+            inspect_nodes(ray, shared, task_context)
+            job = _Job(ray, shared, run, reporter, task_context)
             with deferred():  # a notice goes to the tasks first
                 try:
                     job.submit(todo)
@@ -80,7 +80,7 @@ class _Job:
     plan: Plan
     run: RunFolder
     reporter: Reporter
-    post: Post
+    task_context: TaskContext
     pending: dict[Any, tuple[str, PlannedCell]] = field(default_factory=dict)
     trained: dict[str, Any] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
@@ -116,8 +116,10 @@ class _Job:
         """Ask the tasks to store what they do and to end; who stays too long is killed."""
         if not self.pending:
             return
-        self.post.board.ask_to_stop()
-        begun = {(told.stage, told.cell) for told in self.post.board.all_told()}
+        self.task_context.board.ask_to_stop()
+        begun = {
+            (message.stage, message.cell) for message in self.task_context.board.all_messages()
+        }
         for task, (stage, cell) in self.pending.items():
             if (stage, cell.key) not in begun:
                 self.ray.cancel(task, force=True)
@@ -131,12 +133,12 @@ class _Job:
             self.stages[stage]
             .options(
                 name=f"{cell.title}: {stage}",
-                num_cpus=self.post.threads,
-                num_gpus=1 if self.post.device == "cuda" else 0,
+                num_cpus=self.task_context.threads,
+                num_gpus=1 if self.task_context.device == "cuda" else 0,
                 max_retries=RETRIES,
                 retry_exceptions=False,
             )
-            .remote(plan, cell.key, self.post, *needed)
+            .remote(plan, cell.key, self.task_context, *needed)
         )
         self.pending[task] = (stage, cell)
         return task
@@ -153,7 +155,7 @@ class _Job:
             self._record_loss(stage, cell, f"was lost {RETRIES + 1} times ({one_line(error)})")
             return
         finally:
-            self.post.board.take_down(cell.key, stage)
+            self.task_context.board.take_down(cell.key, stage)
         for title, message in outcome.said:
             self.reporter.finish(title, message)
 
@@ -171,19 +173,19 @@ class _Job:
     def _show(self) -> None:
         """Pass on what the tasks have told since the last look."""
         cells = {cell.key: cell for _, cell in self.pending.values()}
-        for told in self.post.board.all_told():
-            if told.cell not in cells:
+        for message in self.task_context.board.all_messages():
+            if message.cell not in cells:
                 continue
-            cell = cells[told.cell]
-            attempt = self.shown.get((cell.key, told.stage), "")
-            if attempt not in ("", told.attempt):
+            cell = cells[message.cell]
+            attempt = self.shown.get((cell.key, message.stage), "")
+            if attempt not in ("", message.attempt):
                 self.reporter.note(
-                    f"{cell.title}: the process at its {told.stage} was lost; "
-                    f"it goes on from what is stored, on {told.host}"
+                    f"{cell.title}: the process at its {message.stage} was lost; "
+                    f"it goes on from what is stored, on {message.host}"
                 )
-            self._enter(told.stage, cell, told.attempt)
-            if told.total:
-                self.reporter.advance(told.done, told.total, cell=cell.title)
+            self._enter(message.stage, cell, message.attempt)
+            if message.total:
+                self.reporter.advance(message.done, message.total, cell=cell.title)
 
     def _enter(self, stage: str, cell: PlannedCell, attempt: str = "") -> None:
         """Tell that a stage has begun, once."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lico_bench.data.pictures import num_workers as num_cores
+from lico_bench.data.image_source import num_workers as num_cores
 from lico_bench.errors import ClusterError, InvalidInputError, Preempted
 
 ANSWER_S = 5.0  # for a machine to take a connection and to greet

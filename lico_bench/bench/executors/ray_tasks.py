@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from lico_bench.bench.cell import Workplace, score_cell, train_cell
-from lico_bench.bench.executors.ray_board import FOLDER, Board, Teller, new_attempt
+from lico_bench.bench.cell import RunContext, score_cell, train_cell
+from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard, StatusReporter, new_attempt
 from lico_bench.bench.failures import attempt, record_blocked
 from lico_bench.bench.plan import CODE_VERSION, Plan, PlannedCell
-from lico_bench.bench.splits import SplitCache
-from lico_bench.bench.stopping import preemptible
+from lico_bench.bench.preemption import preemptible
+from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import EXIT_PREEMPTED, ClusterError, Preempted
 from lico_bench.runtime import versions
 from lico_bench.store import RunFolder
@@ -30,7 +30,7 @@ PLACES = ("python", "platform")  # may differ; Ray itself holds the Pythons toge
 
 
 @dataclass(frozen=True)
-class Post:
+class TaskContext:
     """Where and with what a task works, the same for all tasks of a run.
 
     Attributes:
@@ -50,9 +50,9 @@ class Post:
     programs: str
 
     @property
-    def board(self) -> Board:
+    def board(self) -> StatusBoard:
         """Where tasks tell what they do."""
-        return Board(self.run / FOLDER)
+        return StatusBoard(self.run / FOLDER)
 
 
 def identity() -> str:
@@ -61,16 +61,16 @@ def identity() -> str:
     return ", ".join(f"{n} {version}" for n, version in {**found, "code": CODE_VERSION}.items())
 
 
-def what_differs(post: Post) -> str | None:
+def what_differs(task_context: TaskContext) -> str | None:
     """What keeps this machine from working at `post`; None if nothing does."""
     try:
-        if (post.board.path / MARKER).read_text(encoding="utf-8") != post.token:
-            return f"another folder is at {post.run} there"
+        if (task_context.board.path / MARKER).read_text(encoding="utf-8") != task_context.token:
+            return f"another folder is at {task_context.run} there"
     except OSError as error:
         return f"the run folder cannot be read there ({error})"
     found = identity()
-    if found != post.programs:
-        theirs, ours = set(found.split(", ")), set(post.programs.split(", "))
+    if found != task_context.programs:
+        theirs, ours = set(found.split(", ")), set(task_context.programs.split(", "))
         return f"it has {_listed(theirs - ours)}, and {_listed(ours - theirs)} is here"
     return None
 
@@ -92,7 +92,7 @@ class Outcome:
     said: tuple[tuple[str, str], ...] = ()
 
 
-def train_on_node(plan: Plan, key: str, post: Post) -> Outcome:
+def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
     """Train the cell called `key`, or go on with its checkpoint.
 
     Raises:
@@ -100,16 +100,16 @@ def train_on_node(plan: Plan, key: str, post: Post) -> Outcome:
         ClusterError: if this machine sees another run folder or has other programs.
     """
 
-    def work(cell: PlannedCell, place: Workplace) -> bool:
+    def work(cell: PlannedCell, place: RunContext) -> bool:
         return attempt(
             cell, place.run, "training", place.reporter, partial(train_cell, cell, place)
         )
 
-    return _at_post(plan, key, post, "training", work)
+    return _on_node(plan, key, task_context, "training", work)
 
 
 def score_on_node(
-    plan: Plan, key: str, post: Post, trained: Outcome, scorer_trained: Outcome
+    plan: Plan, key: str, task_context: TaskContext, trained: Outcome, scorer_trained: Outcome
 ) -> Outcome:
     """Score the cell called `key`, whose network and whose scorer's were to be trained before.
 
@@ -118,7 +118,7 @@ def score_on_node(
         ClusterError: if this machine sees another run folder or has other programs.
     """
 
-    def work(cell: PlannedCell, place: Workplace) -> bool:
+    def work(cell: PlannedCell, place: RunContext) -> bool:
         scorer = plan.scorer_of(cell)
         if scorer is not None and not scorer_trained.is_done:
             record_blocked(cell, scorer, place.run, place.reporter)
@@ -127,33 +127,39 @@ def score_on_node(
 
     if not trained.is_done:
         return Outcome(is_done=False)  # recorded and told by the training
-    return _at_post(plan, key, post, "scoring", work)
+    return _on_node(plan, key, task_context, "scoring", work)
 
 
-def _at_post(
+def _on_node(
     plan: Plan,
     key: str,
-    post: Post,
+    task_context: TaskContext,
     stage: str,
-    work: Callable[[PlannedCell, Workplace], bool],
+    work: Callable[[PlannedCell, RunContext], bool],
 ) -> Outcome:
     """What `work` makes of the cell in this process, which Ray lends to one task at a time."""
-    os.environ.update(post.environment)
-    torch.set_num_threads(post.threads)
-    cell, run = next(c for c in plan.cells if c.key == key), RunFolder(post.run)
-    problem = what_differs(post)  # a machine that has come since the others were inspected
+    os.environ.update(task_context.environment)
+    torch.set_num_threads(task_context.threads)
+    cell, run = next(c for c in plan.cells if c.key == key), RunFolder(task_context.run)
+    problem = what_differs(task_context)  # a machine that has come since the others were inspected
     if problem is not None:
         raise ClusterError(f"node {socket.gethostname()}: {problem}; {REMEDY}")
-    if post.board.is_stopping:
+    if task_context.board.is_stopping:
         return Outcome(is_done=False)
     try:
-        with preemptible(), Teller(post.board, new_attempt(key, stage)) as teller:
-            is_done = work(cell, Workplace(plan, run, _splits(plan.root), post.device, teller))
+        with (
+            preemptible(),
+            StatusReporter(task_context.board, new_attempt(key, stage)) as status_reporter,
+        ):
+            is_done = work(
+                cell,
+                RunContext(plan, run, _splits(plan.root), task_context.device, status_reporter),
+            )
     except Preempted:
-        if not post.board.is_stopping:
+        if not task_context.board.is_stopping:
             os._exit(EXIT_PREEMPTED)  # this machine alone is asked to leave: Ray tries elsewhere
         return Outcome(is_done=False)
-    return Outcome(is_done, tuple(teller.said))
+    return Outcome(is_done, tuple(status_reporter.said))
 
 
 @lru_cache(maxsize=1)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from lico_bench.bench.cell import Workplace, run_cell
+from lico_bench.bench.cell import RunContext, run_cell
 from lico_bench.bench.plan import Plan
-from lico_bench.bench.reporter import Silent
-from lico_bench.bench.splits import SplitCache
-from lico_bench.bench.stopping import EXIT_PREEMPTED, preemptible
+from lico_bench.bench.preemption import EXIT_PREEMPTED, preemptible
+from lico_bench.bench.reporter import NoOpReporter
+from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import Preempted
 from lico_bench.store import RunFolder
 
-TELL_EVERY_S = 0.2  # progress; more would only be drawn over
+REPORT_EVERY_S = 0.2  # progress; more would only be drawn over
 
 
 def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int) -> None:
@@ -34,7 +34,7 @@ def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
     torch.set_num_threads(threads)
     cells = {cell.key: cell for cell in plan.cells}
-    place = Workplace(plan, RunFolder(path), SplitCache(plan.root), device, _PipedReporter(pipe))
+    place = RunContext(plan, RunFolder(path), SplitCache(plan.root), device, _PipedReporter(pipe))
     try:
         with preemptible():
             while True:
@@ -48,13 +48,13 @@ def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int
         pipe.send(("stopped", error))
 
 
-class _PipedReporter(Silent):
+class _PipedReporter(NoOpReporter):
     """Tells the parent what it does not know itself, progress not too often."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._cell = ""
-        self._told = 0.0
+        self._message = 0.0
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
         """A stage starts."""
@@ -64,8 +64,8 @@ class _PipedReporter(Silent):
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
         """With the cell's name, since other workers advance as well."""
         now = time.monotonic()
-        if done == total or now - self._told > TELL_EVERY_S:
-            self._told = now
+        if done == total or now - self._message > REPORT_EVERY_S:
+            self._message = now
             self._tell("advance", done, total, cell=cell or self._cell)
 
     def finish(self, cell: str, message: str) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_names, label_of, read_pickle
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, LicoBenchError
 
 SIDE_PX = 32
@@ -25,7 +25,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return ("train", "test") if has_test else ("train",)
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """All batches of `split`, in the archive's order."""
     base = folder / card.markers[0]
     files = card.layout_files
@@ -43,7 +43,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
     if not labels:
         raise BrokenFileError(f"{base}: no readable batch of {split}; unpack the archive again")
     joined = np.concatenate(labels)
-    return Listing(
+    return SplitIndex(
         labels=joined,
         image_ids=tuple(f"{split}/{i:05d}" for i in range(len(joined))),
         pixels=np.concatenate(pixels),

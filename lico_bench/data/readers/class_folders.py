@@ -11,9 +11,9 @@ import numpy as np
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import comparable, folder_index
-from lico_bench.data.listing import Faults, Listing, Reader
-from lico_bench.data.own_files import SUFFIXES
 from lico_bench.data.readers import READERS
+from lico_bench.data.split_index import Faults, Reader, SplitIndex
+from lico_bench.data.user_images import SUFFIXES
 from lico_bench.errors import BrokenFileError
 
 
@@ -22,7 +22,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return tuple(split for split in ("train", "val", "test") if _place(folder, split).is_dir())
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """Every picture of `split`, folders and names in alphabetical order."""
     place = _place(folder, split)
     index = folder_index(card)
@@ -41,7 +41,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
     notes: tuple[str, ...] = ()
     if split == "test" and place.name == "val":
         notes = (f"{card.title}: no test folder; the val folder serves as test",)
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(f.relative_to(folder).as_posix() for f in files),
         files=tuple(files),

@@ -17,9 +17,9 @@ from lico_bench.data.index_files import (
     read_lines,
     read_pairs,
 )
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import Boxes, MaskFile, Region, read_corners
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 INDEX_FILES = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
@@ -30,7 +30,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return ("train", "test")
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """The pictures of `split` in the order of images.txt."""
     base = folder / "CUB_200_2011"
     names = [name for _, _, name in read_pairs(base / "classes.txt")]
@@ -64,7 +64,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
         labels.append(label)
         ids.append(f"cub/{Path(name).with_suffix('')}")
         regions.append(region)
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(ids),
         files=tuple(files),

@@ -8,9 +8,9 @@ import numpy as np
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_names, inside, read_lines, read_pairs
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import Boxes, read_corners
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
@@ -21,7 +21,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return ("train", "test") if (_base(folder) / LISTS["test"]).exists() else ("train",)
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """The pictures of `split` in the order of its list."""
     base = _base(folder)
     variants = base / "variants.txt"
@@ -47,7 +47,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
         labels.append(number[variant])
         ids.append(name)
         regions.append(boxes.get(name, Boxes(())))
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(ids),
         files=tuple(files),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_names, label_of, read_json_table, read_mat
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import MaskFile
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 NUMBERS = {"train": ("trnid", "valid"), "test": ("tstid",)}
@@ -25,7 +25,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return ("train", "test")
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """The pictures of `split`, in the order of their numbers."""
     base = folder / "flowers-102" if (folder / "flowers-102").is_dir() else folder
     _check_names(folder, card)
@@ -52,7 +52,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
     regions = tuple(
         MaskFile(masks / f"{f.stem.replace('image', 'segmim')}.jpg", "blue") for f in files
     )
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(ids),
         files=tuple(files),

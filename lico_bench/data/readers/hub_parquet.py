@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_names, label_of
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 STEMS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
@@ -32,7 +32,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return found
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """All rows of `split`, files in alphabetical order."""
     paths = _files(folder, split)
     notes: tuple[str, ...] = ()
@@ -44,13 +44,13 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
     encoded: list[Path | bytes] = []
     labels: list[int] = []
     for path in paths:
-        pictures, numbers = _read_file(path, card)
-        encoded += pictures
+        images, numbers = _read_file(path, card)
+        encoded += images
         labels += [
             label_of(value, card, f"{path}, row {row}", first=0)
             for row, value in enumerate(numbers)
         ]
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(f"{split}/{i:05d}" for i in range(len(labels))),
         files=tuple(encoded),
@@ -80,16 +80,16 @@ def _read_file(path: Path, card: DatasetCard) -> tuple[list[bytes], list[Any]]:
         ) from error
     _check_schema_names(path, schema, label, card)
     rows = table.column(image).to_pylist()
-    pictures: list[bytes] = []
+    encoded: list[bytes] = []
     for number, row in enumerate(rows):
-        picture = row.get("bytes") if isinstance(row, dict) else row
-        if not isinstance(picture, bytes):
+        content = row.get("bytes") if isinstance(row, dict) else row
+        if not isinstance(content, bytes):
             raise BrokenFileError(
                 f"{path}, row {number}: column '{image}' holds no encoded picture; "
                 "export the dataset with its pictures embedded"
             )
-        pictures.append(picture)
-    return pictures, table.column(label).to_pylist()
+        encoded.append(content)
+    return encoded, table.column(label).to_pylist()
 
 
 def _column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import need_folder, read_lines, read_mat, read_pairs
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes, read_corners
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FOLDERS = {"train": "train", "test": "val"}
@@ -30,7 +30,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return tuple(split for split in FOLDERS if _images(folder, split) is not None)
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """Every picture of `split`, classes in index order, names in alphabetical order."""
     images = _images(folder, split)
     if images is None:
@@ -39,7 +39,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
     if not files and split == "test":
         files, labels = _from_flat_folder(folder, images, card)
     regions = _regions(folder, files, labels, card) if split == "test" else None
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(
             f"{split}/{card.class_ids[k]}/{f.stem}" for f, k in zip(files, labels, strict=True)

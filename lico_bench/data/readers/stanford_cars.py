@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.image_files import open_picture
+from lico_bench.data.image_files import open_image
 from lico_bench.data.index_files import (
     check_names,
     inside,
@@ -15,9 +15,9 @@ from lico_bench.data.index_files import (
     need_folder,
     read_mat,
 )
-from lico_bench.data.listing import Faults, Listing, Reader, digest_of
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import Boxes, read_corners
+from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
@@ -32,7 +32,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return ("train", "test") if has_test else ("train",)
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """The pictures of `split` in the order of its annotation list."""
     base = _base(folder)
     meta = base / "devkit" / "cars_meta.mat"
@@ -62,7 +62,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
             f"{card.title}: the boxes cover whole pictures (a copy cut to its boxes), "
             "so they are not used as regions",
         )
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(ids),
         files=tuple(files),
@@ -109,7 +109,7 @@ def _are_whole(files: list[Path], regions: list[Boxes]) -> bool:
     for file, region in list(zip(files, regions, strict=True))[:LOOKED_AT]:
         left, top, right, bottom = region.corners[0]
         try:
-            with open_picture(file, str(file), "") as image:
+            with open_image(file, str(file), "") as image:
                 width, height = image.size
         except (OSError, BrokenFileError):
             continue  # a broken picture is reported, by name, when it is decoded

@@ -8,8 +8,8 @@ import numpy as np
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import label_of, read_mat
-from lico_bench.data.listing import Faults, Listing, Reader
 from lico_bench.data.readers import READERS
+from lico_bench.data.split_index import Faults, Reader, SplitIndex
 from lico_bench.errors import BrokenFileError
 
 SIDE_PX = 32
@@ -21,7 +21,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     return tuple(split for split in SPLITS if _file(folder, split).exists())
 
 
-def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing:
+def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """All digits of `split`, in the file's order; the publisher stores the digit 0 as 10."""
     path = _file(folder, split)
     pixels, stored = read_mat(path, "X"), read_mat(path, "y")
@@ -37,7 +37,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> Listing
         label_of(0 if value == 10 else value, card, f"{path}, image {i}", first=0)
         for i, value in enumerate(stored)
     ]
-    return Listing(
+    return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(f"{split}/{i:06d}" for i in range(len(labels))),
         pixels=np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)),

@@ -9,22 +9,22 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lico_bench.evaluation.known_answers.declared import LEAST_EFFECT
 from lico_bench.evaluation.known_answers.finding import Finding, at_least, at_most
+from lico_bench.evaluation.known_answers.map_pairs import (
+    difference,
+    effect_size,
+    merit,
+)
+from lico_bench.evaluation.known_answers.margins import LEAST_EFFECT
 from lico_bench.evaluation.known_answers.networks import (
     MEAN_RGB,
     ConstantNetwork,
     LinearCase,
     linear_case,
 )
-from lico_bench.evaluation.known_answers.pairs import (
-    difference,
-    effect_size,
-    merit,
-)
-from lico_bench.evaluation.known_answers.yardsticks import noise_maps
-from lico_bench.metrics import PROTOCOLS, Curves, Evidence, Metric, area_under
-from lico_bench.metrics.insertion_start import insertion_start
+from lico_bench.evaluation.known_answers.reference_maps import noise_maps
+from lico_bench.metrics import PROTOCOLS, Curves, Metric, MetricInputs, area_under
+from lico_bench.metrics.insertion_baseline import insertion_baseline
 
 NUM_IMAGES = 8
 ATOL_CONSTANT = 1e-5
@@ -36,16 +36,16 @@ MAPS = ("contributions", "noise", "upside down")  # from the best to the worst
 def closed_form_findings(metric: Metric) -> Iterator[Finding]:
     """On a constant all maps are equal; on a weighted sum the contributions are the best map."""
     name, least = metric.spec.name, LEAST_EFFECT
-    constant = [merit(metric, _evidence("constant", maps)) for maps in MAPS]
+    constant = [merit(metric, _inputs("constant", maps)) for maps in MAPS]
     spread = max(difference(constant[0], other) for other in constant[1:])
     yield at_most(name, "on a constant model, spread over maps", spread, ATOL_CONSTANT)
-    best, middle, worst = (merit(metric, _evidence("linear", maps)) for maps in MAPS)
+    best, middle, worst = (merit(metric, _inputs("linear", maps)) for maps in MAPS)
     effect = effect_size(best - middle)
     yield at_least(name, "on a linear model, contributions beat noise (effect)", effect, least)
     effect = effect_size(middle - worst)
     yield at_least(name, "on a linear model, noise beats upside down (effect)", effect, least)
     if "curves" in metric.spec.needs:
-        by_hand = merit(metric, _evidence_by_hand())
+        by_hand = merit(metric, _inputs_by_hand())
         yield at_most(
             name,
             "on a linear model, away from the closed form",
@@ -63,17 +63,17 @@ def _case() -> LinearCase:
 def _start() -> dict[str, Tensor]:
     """What deletion ends with and insertion begins with, (1 or N, 3, H, W)."""
     fill = torch.tensor(MEAN_RGB).view(1, 3, 1, 1)
-    return {"fill": fill, "blur": insertion_start(_case().images, PROTOCOL, fill=fill)}
+    return {"fill": fill, "blur": insertion_baseline(_case().images, PROTOCOL, fill=fill)}
 
 
 @lru_cache(maxsize=8)
-def _evidence(network: str, maps: str) -> Evidence:
-    """Evidence of maps by name, from a network by name; kept, as metrics share what is costly."""
+def _inputs(network: str, maps: str) -> MetricInputs:
+    """MetricInputs of maps by name, from a network by name; kept, as metrics share what is costly."""
     case = _case()
     truth = case.network.contributions(case.images, _start()["fill"])
     chosen = {"contributions": truth, "noise": noise_maps(case.images, 0), "upside down": -truth}
     model = {"linear": case.network, "constant": ConstantNetwork().eval()}[network]
-    return Evidence(
+    return MetricInputs(
         model,
         case.images,
         case.targets,
@@ -88,14 +88,14 @@ def _evidence(network: str, maps: str) -> Evidence:
 
 
 @lru_cache(maxsize=1)
-def _evidence_by_hand() -> Evidence:
+def _inputs_by_hand() -> MetricInputs:
     """That of the contributions, with curves that were summed up and not measured."""
-    evidence = replace(_evidence("linear", "contributions"), shared={})
-    order = evidence.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    evidence.__dict__["curves"] = _curves(order)
+    inputs = replace(_inputs("linear", "contributions"), shared={})
+    order = inputs.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    inputs.__dict__["curves"] = _curves(order)
     # Least first is most first with the order read backwards.
-    evidence.__dict__["least_first"] = _curves(order.flip(1))
-    return evidence
+    inputs.__dict__["least_first"] = _curves(order.flip(1))
+    return inputs
 
 
 def _curves(order: Tensor) -> Curves:

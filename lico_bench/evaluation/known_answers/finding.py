@@ -74,5 +74,5 @@ def hardest(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 def raised(subject: str, check: str, error: Exception) -> Finding:
     """The finding of a check that could not be made because the entry raised."""
-    told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    return Finding(subject, check, math.nan, 0.0, detail=told)
+    message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return Finding(subject, check, math.nan, 0.0, detail=message)

@@ -44,8 +44,8 @@ class LinearNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 2)."""
-        evidence = (self.rectify(images).sum(1) * self.weight).flatten(1).sum(1) + self.bias
-        return torch.stack([torch.zeros_like(evidence), evidence], dim=1)
+        inputs = (self.rectify(images).sum(1) * self.weight).flatten(1).sum(1) + self.bias
+        return torch.stack([torch.zeros_like(inputs), inputs], dim=1)
 
     def contributions(self, images: Tensor, start: Tensor) -> Tensor:
         """(N, H, W), what each pixel adds to the logit where `start` gives way to `images`."""
@@ -79,8 +79,8 @@ def linear_case(num_images: int, *, is_even: bool, seed: int = 0) -> LinearCase:
         noise = 0.2 * torch.rand(num_images, 1, SIZE, SIZE, generator=rng)
         weight, step = weight * grain, 0.3 * grain - 0.12 + noise
     images = (mean + step).clamp(0, 1)
-    evidence = ((images - mean).sum(1) * weight).flatten(1).sum(1).mean()
-    weight = 4 * weight / evidence  # from -2 for the mean colour to 2 for a picture
+    inputs = ((images - mean).sum(1) * weight).flatten(1).sum(1).mean()
+    weight = 4 * weight / inputs  # from -2 for the mean colour to 2 for a picture
     bias = -2.0 - float((mean.sum(1) * weight).sum())
     targets = torch.ones(num_images, dtype=torch.int64)
     return LinearCase(LinearNetwork(weight, bias).eval(), images, targets)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import TrainingError
-from lico_bench.evaluation.known_answers.yardsticks import halves, soften
-from lico_bench.metrics import PROTOCOLS, Evidence
+from lico_bench.evaluation.known_answers.reference_maps import break_ties, halves
+from lico_bench.metrics import PROTOCOLS, MetricInputs
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
 from lico_bench.records import Protocol, Recipe
 from lico_bench.registry import check_options, format_call, keyword_defaults, parse_call
@@ -31,7 +31,7 @@ FIRST = 4  # pictures for what is asked one by one
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSpec:
     """How the network of a variant is trained, and how well it must do on unseen scenes.
 
     A mark's hue is read in a hundred steps; glyphs on clutter take longer.
@@ -42,9 +42,9 @@ class Lesson:
     least_accuracy: float
 
 
-LESSONS = {
-    "planted_cue": Lesson(epochs=4, augmentation="flip", least_accuracy=0.95),
-    "plain": Lesson(epochs=8, augmentation="crop_flip", least_accuracy=0.80),
+TRAINING_SPECS = {
+    "planted_cue": TrainingSpec(epochs=4, augmentation="flip", least_accuracy=0.95),
+    "plain": TrainingSpec(epochs=8, augmentation="crop_flip", least_accuracy=0.80),
 }
 
 # Methods that are told how much to compute are told little: by the name of the option.
@@ -75,7 +75,7 @@ class Scene:
     seed: int
     protocol: Protocol = PROTOCOLS["lico_bench_1"]
     _maps: dict[str, Tensor] = field(default_factory=dict)
-    _evidence: dict[str, Evidence] = field(default_factory=dict)
+    _inputs: dict[str, MetricInputs] = field(default_factory=dict)
     _parts: dict[tuple[int, int], Scene] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Scene:
                 regions=self.regions[start:stop],
                 image_ids=self.image_ids[start:stop],
                 _maps={},
-                _evidence={},
+                _inputs={},
                 _parts={},
             )
         return self._parts[start, stop]
@@ -103,7 +103,7 @@ class Scene:
     @property
     def oracle(self) -> Tensor:
         """(N, H, W) maps of the true reason: the region, softened so that few ranks are tied."""
-        return soften(self.regions)
+        return break_ties(self.regions)
 
     def maps(self, method: str) -> Tensor:
         """(N, H, W) maps by a registered method, made once and with cheap options."""
@@ -113,19 +113,19 @@ class Scene:
             )
         return self._maps[method]
 
-    def evidence_of(self, method: str) -> Evidence:
-        """Evidence of a method's maps."""
-        return self.kept_evidence(method, lambda: self.maps(method))
+    def inputs_of(self, method: str) -> MetricInputs:
+        """MetricInputs of a method's maps."""
+        return self.kept_inputs(method, lambda: self.maps(method))
 
-    def kept_evidence(self, what: str, make: Callable[[], Tensor]) -> Evidence:
-        """Evidence of the maps that `make` gives, under a name: what metrics share is made once."""
-        if what not in self._evidence:
-            self._evidence[what] = self.evidence(make())
-        return self._evidence[what]
+    def kept_inputs(self, what: str, make: Callable[[], Tensor]) -> MetricInputs:
+        """MetricInputs of the maps that `make` gives, under a name: what metrics share is made once."""
+        if what not in self._inputs:
+            self._inputs[what] = self.inputs(make())
+        return self._inputs[what]
 
-    def evidence(self, maps: Tensor) -> Evidence:
+    def inputs(self, maps: Tensor) -> MetricInputs:
         """All that a metric may look at, for given maps."""
-        return Evidence(
+        return MetricInputs(
             self.network,
             self.images,
             self.targets,
@@ -146,10 +146,10 @@ def cheaper(method: str) -> str:
 
     What the caller wrote stays as it is.
     """
-    name, told = parse_call(method)
+    name, message = parse_call(method)
     known = keyword_defaults(SALIENCY[name].compute)
-    check_options(f"method '{name}'", SALIENCY[name].compute, told)
-    options = {key: value for key, value in CHEAPER.items() if key in known} | told
+    check_options(f"method '{name}'", SALIENCY[name].compute, message)
+    options = {key: value for key, value in CHEAPER.items() if key in known} | message
     return format_call(name, options)
 
 
@@ -173,10 +173,10 @@ def load_scene(
         parts = [logits_of(network(part)).argmax(1) for part in torch.split(images, 64)]
     is_right = torch.cat(parts) == test.labels
     accuracy = float(is_right.float().mean())
-    if accuracy < LESSONS[variant].least_accuracy:
+    if accuracy < TRAINING_SPECS[variant].least_accuracy:
         raise TrainingError(
             f"known answers: the network reached {accuracy:.2f} on unseen {variant} scenes, "
-            f"expected {LESSONS[variant].least_accuracy}; use another --seed"
+            f"expected {TRAINING_SPECS[variant].least_accuracy}; use another --seed"
         )
     chosen = is_right.nonzero()[:num_images, 0]
     return Scene(
@@ -195,11 +195,11 @@ def load_scene(
 
 @lru_cache(maxsize=4)
 def _trained(variant: str, seed: int) -> Classifier:
-    lesson = LESSONS[variant]
+    training_spec = TRAINING_SPECS[variant]
     # Not a card's recipe: the answers that are known must not change with what `quick` takes.
     recipe = Recipe(
-        DATASET, BACKBONE, "baseline", source="standin", seed=seed, epochs=lesson.epochs,
-        batch_size=64, learning_rate=0.2, augmentation=lesson.augmentation,
+        DATASET, BACKBONE, "baseline", source="standin", seed=seed, epochs=training_spec.epochs,
+        batch_size=64, learning_rate=0.2, augmentation=training_spec.augmentation,
     )  # fmt: skip
     scenes = load_dataset(DATASET, "train", source="standin", variant=variant)
     return train(recipe, dataset=scenes, device="cpu").classifier

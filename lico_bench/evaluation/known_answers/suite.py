@@ -10,16 +10,16 @@ from pathlib import Path
 from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.evaluation.known_answers.finding import Finding, raised
-from lico_bench.evaluation.known_answers.of_methods import (
+from lico_bench.evaluation.known_answers.method_checks import (
     contract_findings,
     reason_findings,
     score_findings,
 )
-from lico_bench.evaluation.known_answers.of_metrics import metric_findings, ranks_maps
+from lico_bench.evaluation.known_answers.metric_checks import metric_findings, ranks_maps
 from lico_bench.evaluation.known_answers.scene import (
-    LESSONS,
     NUM_IMAGES,
     NUM_IMAGES_QUICK,
+    TRAINING_SPECS,
     Scene,
     load_scene,
 )
@@ -71,17 +71,17 @@ def self_check(
         UnknownNameError: for a name that is neither metric nor method.
         TrainingError: if the scenes' network did not learn its task.
     """
-    check_choice("scenes", variant, tuple(LESSONS))
-    asked = tuple(names) or (*METRICS, *SALIENCY)
-    for name in asked:
+    check_choice("scenes", variant, tuple(TRAINING_SPECS))
+    requested = tuple(names) or (*METRICS, *SALIENCY)
+    for name in requested:
         _check_name(name)
     if progress is not None:
-        progress("training a network on scenes", 0, len(asked))
+        progress("training a network on scenes", 0, len(requested))
     scene = load_scene(variant, seed=seed, num_images=NUM_IMAGES_QUICK if quick else NUM_IMAGES)
     findings: list[Finding] = []
-    for done, name in enumerate(asked):
+    for done, name in enumerate(requested):
         if progress is not None:
-            progress(name, done, len(asked))
+            progress(name, done, len(requested))
         findings += findings_of(name, scene, is_alone=bool(names))
     return SelfCheck(tuple(findings), variant, scene.accuracy, len(scene))
 

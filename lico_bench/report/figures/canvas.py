@@ -29,8 +29,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from lico_bench.report import wording
-from lico_bench.report.content import SETTING, Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import SETTING, Block, ReportContent
 from lico_bench.report.figures.fonts import LIGHT, WHOLE, write_light
 
 __all__ = [
@@ -134,7 +134,7 @@ def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str)
     content = png.getvalue()
     if not any(axes.get_images() for axes in figure.axes):
         content = _in_few_colours(content)
-    return Plot(wording.file_part(name), kind, title, caption, content, pdf.getvalue())
+    return Plot(formatting.file_part(name), kind, title, caption, content, pdf.getvalue())
 
 
 def _in_few_colours(png: bytes) -> bytes:
@@ -145,17 +145,17 @@ def _in_few_colours(png: bytes) -> bytes:
     return small.getvalue()
 
 
-def colour_of(content: Content, arm: str) -> str:
+def colour_of(content: ReportContent, arm: str) -> str:
     """The colour of an arm, the same in every plot and on the page."""
     return series_look(content.arms.index(arm))[0]
 
 
-def style_of(content: Content, arm: str) -> str:
+def style_of(content: ReportContent, arm: str) -> str:
     """The line style of an arm."""
     return series_look(content.arms.index(arm))[1]
 
 
-def marker_of(content: Content, arm: str) -> str:
+def marker_of(content: ReportContent, arm: str) -> str:
     """The marker of an arm's points."""
     return series_look(content.arms.index(arm))[2]
 
@@ -286,7 +286,7 @@ def whole_ticks(axes: Axes) -> None:
 
 def loud_title(block: Block) -> str:
     """The dataset's title, with the warning where its pictures are drawn."""
-    return f"{wording.STANDIN} {block.title}" if block.is_standin else block.title
+    return f"{formatting.STANDIN} {block.title}" if block.is_standin else block.title
 
 
 def name_panel(axes: Axes, block: Block, *, with_backbone: bool) -> None:
@@ -294,7 +294,7 @@ def name_panel(axes: Axes, block: Block, *, with_backbone: bool) -> None:
     extra = f", {block.backbone}" if with_backbone else ""
     extra += "" if block.labels == "full" else f", {block.labels} labels"
     name = f"{block.title}{extra}"
-    lines = [wording.STANDIN] if block.is_standin else []
+    lines = [formatting.STANDIN] if block.is_standin else []
     lines.append(name if len(name) <= PANEL_SIGNS else f"{name[: PANEL_SIGNS - 1]}…")
     axes.set_title("\n".join(lines), fontsize=7.5, parse_math=False, pad=3)
 
@@ -307,7 +307,7 @@ def of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
     return frame[same]
 
 
-def cells_of(content: Content, block: Block) -> dict[str, str]:
+def cells_of(content: ReportContent, block: Block) -> dict[str, str]:
     """Arm of each cell of a block."""
     cells = of_block(content.cells, block)
     return dict(zip(cells["cell"].astype(str), cells["arm"].astype(str), strict=True))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     GREY,
     Axes,
@@ -29,7 +29,7 @@ Z_95 = 1.96
 BANDED_ARMS = 4  # with more, bands and single trainings hide each other
 
 
-def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
+def draw_curves(content: ReportContent, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
     """Both curves of every method that is no control; controls are drawn thin behind it."""
     found = set(curves["method"].unique())
     methods = [name for name in content.methods() if name in found]
@@ -62,7 +62,7 @@ def draw_curves(content: Content, block: Block, curves: pd.DataFrame) -> Iterato
         title_of(figure, title)
         yield save_plot(
             figure,
-            f"curves_{block.key}_{wording.file_stem(method)}",
+            f"curves_{block.key}_{formatting.file_stem(method)}",
             kind="curves",
             title=title,
             caption=_caption(has_bands=len(arms) <= BANDED_ARMS, has_controls=bool(behind)),
@@ -83,7 +83,9 @@ def _caption(*, has_bands: bool, has_controls: bool) -> str:
     return caption + (" Grey: a control that knows nothing of the model." if has_controls else "")
 
 
-def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str, *, is_alone: bool) -> None:
+def _band(
+    content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str, *, is_alone: bool
+) -> None:
     """The mean curve of an arm, with its band and trainings unless it `is_alone`."""
     if part.empty:
         return
@@ -103,7 +105,7 @@ def _band(content: Content, axes: Axes, part: pd.DataFrame, arm: str, *, is_alon
         axes.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _control_line(content: Content, axes: Axes, part: pd.DataFrame, control: str) -> None:
+def _control_line(content: ReportContent, axes: Axes, part: pd.DataFrame, control: str) -> None:
     part = part[part["arm"] == content.reference_arm]
     if not part.empty:
         mean = np.stack(list(part["values"])).mean(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lico_bench.report.content import Content
+from lico_bench.report.content import ReportContent
 from lico_bench.report.figures.canvas import Plot, cells_of, drawing
 from lico_bench.report.figures.curves import draw_curves
 from lico_bench.report.figures.forest import draw_forests
@@ -12,11 +12,11 @@ from lico_bench.report.figures.gallery import draw_galleries
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
 from lico_bench.report.figures.sanity import draw_sanity
 from lico_bench.report.figures.training import draw_training
-from lico_bench.report.picking import first_cells
+from lico_bench.report.gallery_selection import first_cells
 from lico_bench.stats.sanity import CASCADE
 
 
-def draw_figures(content: Content) -> Iterator[Plot]:
+def draw_figures(content: ReportContent) -> Iterator[Plot]:
     """What compares datasets; then curves, sanity check, gallery and training of each in turn."""
     with drawing():
         yield from draw_forests(content)

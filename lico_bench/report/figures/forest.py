@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lico_bench.claims import Claim
-from lico_bench.report import wording
-from lico_bench.report.content import BESIDE, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import BESIDE, ReportContent
 from lico_bench.report.figures.canvas import (
     Axes,
     Figure,
@@ -30,16 +30,16 @@ LEFT_IN, RIGHT_IN, HEAD_IN, FOOT_IN, WIDTH_IN = 2.9, 0.15, 0.35, 0.85, 7.2
 BAND = "#dfe3e8"
 
 
-def draw_forests(content: Content) -> Iterator[Plot]:
+def draw_forests(content: ReportContent) -> Iterator[Plot]:
     """Paired differences of metrics with a direction, right of zero where the arm is better.
 
     One plot for each method and unit, over all datasets, cut into sheets that fit on a page.
     """
-    asked = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest["suite"].get("metrics", ())
     merits = [
         name
         for name, spec in content.specs.items()
-        if spec.higher_is_better is not None and (name not in BESIDE or name in asked)
+        if spec.higher_is_better is not None and (name not in BESIDE or name in requested)
     ]
     for method in ("", *(name for name in content.methods() if not content.is_control(name))):
         rows = pd.concat(
@@ -61,7 +61,7 @@ def draw_forests(content: Content) -> Iterator[Plot]:
             yield from _sheets(content, method, unit, same)
 
 
-def _sheets(content: Content, method: str, unit: str, rows: pd.DataFrame) -> Iterator[Plot]:
+def _sheets(content: ReportContent, method: str, unit: str, rows: pd.DataFrame) -> Iterator[Plot]:
     groups = [part for _, part in rows.groupby("order")]
     sheets: list[list[pd.DataFrame]] = [[]]
     for part in groups:
@@ -78,7 +78,7 @@ def _sheets(content: Content, method: str, unit: str, rows: pd.DataFrame) -> Ite
 
 
 def _forest(
-    content: Content, method: str, unit: str, pieces: list[pd.DataFrame], number: int,
+    content: ReportContent, method: str, unit: str, pieces: list[pd.DataFrame], number: int,
     part_of: str, left_out: int,
 ) -> Plot:  # fmt: skip
     num_lines = sum(len(piece) + 1 for piece in pieces)
@@ -93,7 +93,7 @@ def _forest(
     labels: list[str] = []
     for piece in pieces:
         spec = content.specs[piece["metric"].iloc[0]]
-        labels.append(wording.title_with_arrow(spec))
+        labels.append(formatting.title_with_arrow(spec))
         place += 1
         for _, row in piece.iterrows():
             _forest_line(content, axes, place, row, 100.0 if unit == PERCENT else 1.0)
@@ -113,12 +113,12 @@ def _forest(
     name = content.method_title(method) if method else "Model"
     title = f"{name}: paired differences, {unit}{part_of}"
     title_of(figure, title)
-    stem = f"forest_{wording.file_stem(method)}{_suffix(unit)}{f'_{number}' if part_of else ''}"
+    stem = f"forest_{formatting.file_stem(method)}{_suffix(unit)}{f'_{number}' if part_of else ''}"
     return save_plot(figure, stem, kind="forest", title=title, caption=_caption(axes, left_out))
 
 
 def _forest_line(
-    content: Content, axes: Axes, place: int, row: pd.Series[Any], scale: float
+    content: ReportContent, axes: Axes, place: int, row: pd.Series[Any], scale: float
 ) -> None:
     sign = scale if content.specs[row["metric"]].higher_is_better else -scale
     colour = colour_of(content, row["arm"])
@@ -131,7 +131,7 @@ def _forest_line(
               color=colour, alpha=0.6)  # fmt: skip
     if np.isfinite(row["low"]):
         axes.plot([sign * row["low"], sign * row["high"]], [place, place], color=colour, lw=1.7)
-    is_significant = row["p_holm"] < wording.SIGNIFICANT
+    is_significant = row["p_holm"] < formatting.SIGNIFICANT
     axes.plot(sign * row["difference"], place, marker_of(content, row["arm"]), ms=5.5, mew=1.3,
               color=colour, mfc=colour if is_significant else "white")  # fmt: skip
 
@@ -142,7 +142,7 @@ def _reach(rows: pd.DataFrame) -> float:
     return max(1e-9, float(np.nanmax(np.abs(np.array(numbers, dtype=float)))))
 
 
-def _smallest_effect(content: Content, row: pd.Series[Any]) -> float | None:
+def _smallest_effect(content: ReportContent, row: pd.Series[Any]) -> float | None:
     """The smallest effect of interest that a claim declares for this difference."""
     declared = (verdict.claim for verdict in content.claims)
     return next((claim.smallest_effect for claim in declared if _speaks_of(claim, row)), None)
@@ -177,11 +177,13 @@ def _label(axes: Axes, labels: list[str], headings: set[int]) -> None:
 
 def _legend(figure: Figure, *, has_band: bool) -> None:
     """What the markers mean, in words at the foot."""
-    told = "filled: significant after Holm's correction, hollow: not; small dots: single seeds"
+    message = "filled: significant after Holm's correction, hollow: not; small dots: single seeds"
     if has_band:
-        told += "\ngrey: smaller than the smallest effect of interest that a claim declares"
+        message += "\ngrey: smaller than the smallest effect of interest that a claim declares"
     height = figure.get_size_inches()[1]
-    figure.text(0.5, 0.05 / height, told, ha="center", va="bottom", fontsize=7.5, linespacing=1.3)
+    figure.text(
+        0.5, 0.05 / height, message, ha="center", va="bottom", fontsize=7.5, linespacing=1.3
+    )
 
 
 def _caption(axes: Axes, left_out: int) -> str:
@@ -197,14 +199,14 @@ def _caption(axes: Axes, left_out: int) -> str:
     return caption
 
 
-def _unit(content: Content, metric: str) -> str:
+def _unit(content: ReportContent, metric: str) -> str:
     spec = content.specs[metric]
-    return PERCENT if wording.is_percent(spec) else spec.unit
+    return PERCENT if formatting.is_percent(spec) else spec.unit
 
 
 def _suffix(unit: str) -> str:
     """Of the file's name; probabilities have none."""
-    return {"probability": "", PERCENT: "_shares"}.get(unit, f"_{wording.file_stem(unit)}")
+    return {"probability": "", PERCENT: "_shares"}.get(unit, f"_{formatting.file_stem(unit)}")
 
 
 def _short(text: str) -> str:

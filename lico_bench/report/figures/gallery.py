@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     GREY,
     Axes,
@@ -20,8 +20,8 @@ from lico_bench.report.figures.canvas import (
     loud_title,
     save_plot,
 )
-from lico_bench.report.picking import GROUPS, Pick, pick_pictures
-from lico_bench.report.stored_pictures import open_stored, stored_map
+from lico_bench.report.gallery_selection import GROUPS, GalleryItem, select_gallery_images
+from lico_bench.report.stored_images import open_stored, stored_map
 
 FAINTEST, STRONGEST = 0.3, 0.8  # opacity where a map is lowest and highest
 PRINTED = 3  # pictures of each group
@@ -31,17 +31,19 @@ WIDEST_IN = 10.8  # up to which the groups stand beside each other
 TITLES = {"most": "differ most", "least": "differ least", "random": "at random"}
 
 
-def draw_galleries(content: Content, block: Block, gallery: pd.DataFrame) -> Iterator[Plot]:
+def draw_galleries(content: ReportContent, block: Block, gallery: pd.DataFrame) -> Iterator[Plot]:
     """Picked pictures beside the maps of each arm, one seed."""
     for method in content.methods():
         if content.is_control(method):
             continue
-        picks = pick_pictures(content, block, gallery, method)
+        picks = select_gallery_images(content, block, gallery, method)
         if picks:
             yield _gallery(content, block, method, picks)
 
 
-def _gallery(content: Content, block: Block, method: str, picks: tuple[Pick, ...]) -> Plot:
+def _gallery(
+    content: ReportContent, block: Block, method: str, picks: tuple[GalleryItem, ...]
+) -> Plot:
     """All pictures on one pair of axes whose unit is an inch: one axes each takes far longer."""
     arms = content.arms[:GALLERY_ARMS]
     groups = [[pick for pick in picks if pick.group == group][:PRINTED] for group in GROUPS]
@@ -62,7 +64,7 @@ def _gallery(content: Content, block: Block, method: str, picks: tuple[Pick, ...
     axes.text(size[0] / 2, 0.04, title, ha="center", va="top", fontsize=10, parse_math=False)
     return save_plot(
         figure,
-        f"gallery_{block.key}_{wording.file_stem(method)}",
+        f"gallery_{block.key}_{formatting.file_stem(method)}",
         kind="gallery",
         title=title,
         caption=_caption(len(content.arms) - len(arms)),
@@ -70,7 +72,7 @@ def _gallery(content: Content, block: Block, method: str, picks: tuple[Pick, ...
 
 
 def _caption(num_left_out: int) -> str:
-    left_out = f" {wording.plural(num_left_out, 'arm')} not shown." if num_left_out else ""
+    left_out = f" {formatting.plural(num_left_out, 'arm')} not shown." if num_left_out else ""
     return (
         "Pictures on which the arms' maps differ most and least, and others at random: only the "
         "last say what is usual. Each with its label, and each arm's map over it with the arm's "
@@ -81,7 +83,12 @@ def _caption(num_left_out: int) -> str:
 
 
 def _group(
-    content: Content, axes: Axes, picks: list[Pick], arms: tuple[str, ...], left: float, top: float
+    content: ReportContent,
+    axes: Axes,
+    picks: list[GalleryItem],
+    arms: tuple[str, ...],
+    left: float,
+    top: float,
 ) -> None:
     heading = f"Maps {TITLES[picks[0].group]}" if len(arms) > 1 else "Pictures at random"
     if picks[0].group == "random":
@@ -90,31 +97,31 @@ def _group(
     for line, pick in enumerate(picks):
         y = top + HEAD_IN + line * (CELL_IN + WORDS_IN) + 0.17
         _words(axes, left, y, pick.by_arm[arms[0]]["label_name"])
-        picture = _picture(pick.by_arm[arms[0]])
-        _show(axes, picture, left, y)
+        image = _image(pick.by_arm[arms[0]])
+        _show(axes, image, left, y)
         for number, arm in enumerate(arms, start=1):
             x = left + number * (CELL_IN + GAP_IN)
             row = pick.by_arm[arm]
             sign = "✓" if row["correct"] else "✗"
             _words(axes, x, y, f"{content.arm_title(arm)}: {row['predicted_name']}", sign)
-            _show(axes, picture, x, y)
+            _show(axes, image, x, y)
             _show(axes, heat(row), x, y)
         if len(content.arms) > 1:
-            told = f"d = {pick.difference:.2f}"
-            axes.text(left + CELL_IN, y + CELL_IN + 0.02, told, fontsize=6.5, va="top", ha="right",
+            message = f"d = {pick.difference:.2f}"
+            axes.text(left + CELL_IN, y + CELL_IN + 0.02, message, fontsize=6.5, va="top", ha="right",
                       color=GREY)  # fmt: skip
 
 
 def _words(axes: Axes, x: float, y: float, text: str, sign: str = "") -> None:
-    told = f"{_short(text)} {sign}".strip()
-    axes.text(x, y - 0.03, told, fontsize=6.5, va="bottom", parse_math=False)
+    message = f"{_short(text)} {sign}".strip()
+    axes.text(x, y - 0.03, message, fontsize=6.5, va="bottom", parse_math=False)
 
 
-def _show(axes: Axes, picture: NDArray[Any], x: float, y: float) -> None:
-    axes.imshow(picture, extent=(x, x + CELL_IN, y + CELL_IN, y), aspect="auto")
+def _show(axes: Axes, image: NDArray[Any], x: float, y: float) -> None:
+    axes.imshow(image, extent=(x, x + CELL_IN, y + CELL_IN, y), aspect="auto")
 
 
-def _picture(row: dict[str, Any]) -> NDArray[Any]:
+def _image(row: dict[str, Any]) -> NDArray[Any]:
     return np.asarray(open_stored(row["image_png"], f"picture '{row['image_id']}'"))
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import BESIDE, SETTING, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import BESIDE, SETTING, ReportContent
 from lico_bench.report.figures.canvas import (
     LEAST_SPAN,
     Axes,
@@ -46,7 +46,7 @@ def draw_history(history: History) -> Iterator[Plot]:
             yield _sheet(history, rows, number, left_out)
 
 
-def _is_drawn(newest: Content, shared: pd.DataFrame, method: str, metric: str) -> bool:
+def _is_drawn(newest: ReportContent, shared: pd.DataFrame, method: str, metric: str) -> bool:
     spec = newest.specs.get(metric)
     has_direction = spec is None or spec.higher_is_better is not None
     return has_direction and metric not in BESIDE and not newest.is_control(method)
@@ -73,19 +73,19 @@ def _sheet(history: History, rows: pd.DataFrame, number: int, left_out: int) -> 
         axes.set_xlim(-0.4, len(runs) - 0.6)
         short_ticks(axes)
         axes.tick_params(axis="x", labelsize=7)
-        widen(axes, LEAST_SPAN * (100 if wording.is_percent(spec) else 1))
+        widen(axes, LEAST_SPAN * (100 if formatting.is_percent(spec) else 1))
         if place % COLUMNS == 0:
-            unit = "%" if wording.is_percent(spec) else spec.unit
+            unit = "%" if formatting.is_percent(spec) else spec.unit
             axes.set_ylabel(unit, fontsize=8)
     legend_of(figure, grid)
     method = rows["method"].iloc[0]
     of_method = f"{content.method_title(method)}, " if method else ""
     protocol = rows["protocol"].iloc[0]
-    title = f"{of_method}{wording.title_with_arrow(spec)}: {len(runs)} runs"
+    title = f"{of_method}{formatting.title_with_arrow(spec)}: {len(runs)} runs"
     title_of(figure, title)
     return save_plot(
         figure,
-        f"history_{number:02d}_{wording.file_stem(method)}_{wording.file_stem(spec.name)}",
+        f"history_{number:02d}_{formatting.file_stem(method)}_{formatting.file_stem(spec.name)}",
         kind="history",
         title=title,
         caption=_caption(protocol, left_out),
@@ -109,7 +109,7 @@ def _line(
     if rows.empty:
         return
     content, _ = history.newest(tuple(rows.iloc[0][list(SETTING)]))
-    scale = 100.0 if wording.is_percent(spec) else 1.0
+    scale = 100.0 if formatting.is_percent(spec) else 1.0
     colour, style, marker = series_look(number)
     # Beside each other, so that one arm's interval does not hide another's.
     x = rows["run"].map(runs.index).to_numpy() + 0.05 * number

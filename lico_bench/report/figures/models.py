@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     GREY,
     LEAST_SPAN,
@@ -43,16 +43,18 @@ class Score:
     def stem(self) -> str:
         """Part of a file's name."""
         return (
-            f"{wording.file_stem(self.method)}_{self.spec.name}" if self.method else self.spec.name
+            f"{formatting.file_stem(self.method)}_{self.spec.name}"
+            if self.method
+            else self.spec.name
         )
 
-    def title(self, content: Content) -> str:
+    def title(self, content: ReportContent) -> str:
         """`Grad-CAM, Overall ↑`."""
-        name = wording.title_with_arrow(self.spec)
+        name = formatting.title_with_arrow(self.spec)
         return f"{content.method_title(self.method)}, {name}" if self.method else name
 
 
-def draw_seeds(content: Content) -> Iterator[Plot]:
+def draw_seeds(content: ReportContent) -> Iterator[Plot]:
     """For each main score a panel per dataset: every pair of models as two joined points."""
     others = content.arms[1:]
     if not others:
@@ -67,7 +69,7 @@ def draw_seeds(content: Content) -> Iterator[Plot]:
             yield _seeds(content, score, blocks[start : start + size], columns, width, sheet)
 
 
-def draw_scatter(content: Content) -> Iterator[Plot]:
+def draw_scatter(content: ReportContent) -> Iterator[Plot]:
     """Accuracy against the main score of the first method's maps: a panel per dataset."""
     against = next((score for score in _main_scores(content) if score.method), None)
     if against is None:
@@ -82,7 +84,7 @@ def draw_scatter(content: Content) -> Iterator[Plot]:
         yield _scatter(content, accuracy, against, blocks[start : start + size], sheet)
 
 
-def _main_scores(content: Content) -> Iterator[Score]:
+def _main_scores(content: ReportContent) -> Iterator[Score]:
     """Accuracy, then the first of the main and of the second metrics of the first method."""
     if (content.rows["metric"] == ACCURACY).any():
         yield Score("", content.specs[ACCURACY])
@@ -101,7 +103,7 @@ def _by_arm(block: Block, score: Score) -> dict[str, dict[int, float]]:
     """Mean of each trained model, by arm and seed."""
     means = block.means
     rows = means[(means["method"] == score.method) & (means["metric"] == score.spec.name)]
-    scale = 100.0 if wording.is_percent(score.spec) else 1.0
+    scale = 100.0 if formatting.is_percent(score.spec) else 1.0
     return {
         str(row["arm"]): {
             int(seed): scale * float(value)
@@ -113,7 +115,12 @@ def _by_arm(block: Block, score: Score) -> dict[str, dict[int, float]]:
 
 
 def _seeds(
-    content: Content, score: Score, blocks: list[Block], columns: int, width: float, sheet: str
+    content: ReportContent,
+    score: Score,
+    blocks: list[Block],
+    columns: int,
+    width: float,
+    sheet: str,
 ) -> Plot:
     others = content.arms[1:]
     figure, grid = panel_grid(
@@ -151,7 +158,7 @@ def _seeds(
     )
 
 
-def _pairs(content: Content, axes: Axes, by_arm: dict[str, dict[int, float]]) -> None:
+def _pairs(content: ReportContent, axes: Axes, by_arm: dict[str, dict[int, float]]) -> None:
     reference = by_arm.get(content.reference_arm, {})
     for slot, arm in enumerate(content.arms[1:]):
         theirs = by_arm.get(arm, {})
@@ -168,7 +175,7 @@ def _pairs(content: Content, axes: Axes, by_arm: dict[str, dict[int, float]]) ->
 
 
 def _scatter(
-    content: Content, accuracy: Score, against: Score, blocks: list[Block], sheet: str
+    content: ReportContent, accuracy: Score, against: Score, blocks: list[Block], sheet: str
 ) -> Plot:
     figure, grid = panel_grid(
         len(blocks), columns=3, panel_in=(1.85, 1.5), head_in=0.42, below_in=0.12,
@@ -182,7 +189,7 @@ def _scatter(
         axes.locator_params(axis="x", nbins=4)
         if place % 3 == 0:
             axes.set_ylabel(
-                f"{wording.title_with_arrow(against.spec)}, {_unit(against)}", fontsize=8
+                f"{formatting.title_with_arrow(against.spec)}, {_unit(against)}", fontsize=8
             )
     for axes in grid[-3:]:
         axes.set_xlabel("accuracy ↑, %", fontsize=8, labelpad=1)
@@ -201,7 +208,7 @@ def _scatter(
 
 
 def _points(
-    content: Content, axes: Axes, across: dict[str, dict[int, float]],
+    content: ReportContent, axes: Axes, across: dict[str, dict[int, float]],
     upright: dict[str, dict[int, float]],
 ) -> None:  # fmt: skip
     places = {
@@ -220,13 +227,13 @@ def _points(
                       color=colour_of(content, arm), label=content.arm_title(arm))  # fmt: skip
 
 
-def _is_ambiguous(content: Content, block: Block) -> bool:
+def _is_ambiguous(content: ReportContent, block: Block) -> bool:
     """Whether the dataset's title alone does not tell the block from another."""
     return sum(other.title == block.title for other in content.blocks) > 1
 
 
 def _span(score: Score) -> float:
-    return LEAST_SPAN * (100.0 if wording.is_percent(score.spec) else 1.0)
+    return LEAST_SPAN * (100.0 if formatting.is_percent(score.spec) else 1.0)
 
 
 def _span_told(score: Score) -> str:
@@ -234,4 +241,4 @@ def _span_told(score: Score) -> str:
 
 
 def _unit(score: Score) -> str:
-    return "%" if wording.is_percent(score.spec) else score.spec.unit
+    return "%" if formatting.is_percent(score.spec) else score.spec.unit

@@ -20,7 +20,7 @@ from lico_bench.report.figures.canvas import (
 from lico_bench.report.figures.gallery import FAINTEST, STRONGEST
 
 if TYPE_CHECKING:
-    from lico_bench.bench.explaining import ExplainedBy, Explanation, Map
+    from lico_bench.bench.explain_image import ExplainedBy, ExplainedMap, Explanation
 
 CELL_IN = 2.0  # side of a picture on paper
 HEAD_IN, WORDS_IN = 0.7, 0.3  # for the title and the scale; for the words over a row
@@ -53,7 +53,7 @@ def draw_overlay(explanation: Explanation) -> Plot:
 
 def _draw_row(line: Any, row: ExplainedBy, explanation: Explanation, *, is_first: bool) -> None:
     for axes in line:
-        axes.imshow(explanation.picture)
+        axes.imshow(explanation.image)
         axes.set_axis_off()
     line[0].set_title(_words_of(row, explanation), fontsize=8, loc="left", parse_math=False)
     for axes, one in zip(line[1:], row.maps, strict=True):
@@ -89,7 +89,7 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, TITLE_SIGNS))
 
 
-def _heat(one: Map) -> NDArray[np.float64]:
+def _heat(one: ExplainedMap) -> NDArray[np.float64]:
     """(H, W, 4) in [0, 1], faint where the map says little."""
     values = np.asarray(one.values, dtype=np.float64)
     if one.is_signed:
@@ -102,7 +102,7 @@ def _heat(one: Map) -> NDArray[np.float64]:
     return colours
 
 
-def _draw_scales(figure: Figure, grid: Any, maps: list[Map]) -> None:
+def _draw_scales(figure: Figure, grid: Any, maps: list[ExplainedMap]) -> None:
     drawn = {one.is_signed for one in maps if not one.is_flat}
     if False in drawn:
         colour_bar(figure, grid, ("a map's lowest", "its highest"), is_signed=False)

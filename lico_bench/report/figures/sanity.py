@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lico_bench.report.content import Block, Content
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     GREY,
     Axes,
@@ -28,7 +28,7 @@ LOW, HIGH = 25, 75  # percentiles of the band
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def draw_sanity(content: Content, block: Block, cascades: pd.DataFrame) -> Iterator[Plot]:
+def draw_sanity(content: ReportContent, block: Block, cascades: pd.DataFrame) -> Iterator[Plot]:
     """Size of the similarity to the trained network's map, over the stages of randomisation.
 
     Args:
@@ -71,7 +71,7 @@ def draw_sanity(content: Content, block: Block, cascades: pd.DataFrame) -> Itera
     yield save_plot(figure, f"sanity_{block.key}", kind="sanity", title=title, caption=caption)
 
 
-def _line(content: Content, axes: Axes, part: pd.DataFrame, arm: str) -> None:
+def _line(content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str) -> None:
     if part.empty:
         return
     values = np.abs(_stacked(part))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lico_bench.report.content import Block, Content
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     LEAST_SPAN,
     Axes,
@@ -31,7 +31,7 @@ SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not 
 MOST_QUANTITIES = 18  # on one sheet
 
 
-def draw_training(content: Content, block: Block, history: pd.DataFrame) -> Iterator[Plot]:
+def draw_training(content: ReportContent, block: Block, history: pd.DataFrame) -> Iterator[Plot]:
     """Each recorded quantity over the epochs, one line per model."""
     cells = cells_of(content, block)
     part = history[history["cell"].isin(cells) & ~history["quantity"].isin(SKIPPED_QUANTITIES)]
@@ -95,7 +95,9 @@ def _place(quantity: str) -> tuple[int, str]:
     return (3 if quantity == "learning_rate" else 1), quantity
 
 
-def _quantity(content: Content, axes: Axes, part: pd.DataFrame, cells: dict[str, str]) -> None:
+def _quantity(
+    content: ReportContent, axes: Axes, part: pd.DataFrame, cells: dict[str, str]
+) -> None:
     named: set[str] = set()
     for cell, rows in part.groupby("cell", sort=False):
         arm = cells[str(cell)]

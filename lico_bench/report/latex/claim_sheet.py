@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lico_bench.claims import ClaimVerdict, Evidence
-from lico_bench.report import wording
-from lico_bench.report.content import Content
+from lico_bench.report import formatting
+from lico_bench.report.content import ReportContent
 from lico_bench.report.latex.sheet import HOLDS_STANDINS, Cell, Line, Section, Sheet
 
 MOST_PIECES = 8  # of evidence on one claim; a table is no archive
 SHARES = (0.2, 0.11, 0.69)
 
 
-def claim_sheets(content: Content) -> Iterator[Sheet]:
+def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
     """One sheet, or none without claims."""
     if not content.claims:
         return
@@ -36,12 +36,12 @@ def claim_sheets(content: Content) -> Iterator[Sheet]:
     )
 
 
-def wording_of_standins(content: Content) -> str:
+def standin_note(content: ReportContent) -> str:
     """The alarm of a table that holds numbers of drawn pictures."""
     return "Holds stand-in data." if content.has_standins else ""
 
 
-def _lines(content: Content, verdict: ClaimVerdict) -> Iterator[Line]:
+def _lines(content: ReportContent, verdict: ClaimVerdict) -> Iterator[Line]:
     title = verdict.claim.title
     outcome = verdict.outcome.replace("_", " ")
     is_sure = verdict.outcome in ("supported", "contradicted", "equivalent")
@@ -51,9 +51,9 @@ def _lines(content: Content, verdict: ClaimVerdict) -> Iterator[Line]:
         yield _line(title, outcome, _piece(content, piece))
     drawn = len(verdict.evidence) - len(real)
     more = {"further comparison": len(real[MOST_PIECES:]), "stand-in comparison": drawn}
-    told = [wording.plural(count, name) for name, count in more.items() if count]
-    if told:
-        yield _line(title, outcome, f"In verdicts.json: {', '.join(told)}.")
+    message = [formatting.plural(count, name) for name, count in more.items() if count]
+    if message:
+        yield _line(title, outcome, f"In verdicts.json: {', '.join(message)}.")
 
 
 def _line(
@@ -63,12 +63,15 @@ def _line(
     return Line((Cell(title, note=note), Cell(outcome, is_bold=is_sure), Cell(sentence)))
 
 
-def _piece(content: Content, piece: Evidence) -> str:
+def _piece(content: ReportContent, piece: Evidence) -> str:
     facts = content.manifest.get("datasets", {}).get(piece.dataset)
     budget = "" if piece.labels == "full" else f"{piece.labels} labels"
-    place = [wording.dataset_title(facts, piece.dataset, piece.source), piece.backbone, budget]
+    place = [formatting.dataset_title(facts, piece.dataset, piece.source), piece.backbone, budget]
     if piece.method:
         place.append(content.method_title(piece.method))
-    sizes = [wording.plural(piece.num_images, "image"), wording.plural(piece.num_seeds, "seed")]
+    sizes = [
+        formatting.plural(piece.num_images, "image"),
+        formatting.plural(piece.num_seeds, "seed"),
+    ]
     outcome = piece.outcome.replace("_", " ")
     return f"{', '.join(filter(None, place))} ({', '.join(sizes)}): {outcome}; {piece.sentence}"

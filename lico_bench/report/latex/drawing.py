@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lico_bench.report.content import Content
+from lico_bench.report.content import ReportContent
 from lico_bench.report.latex.claim_sheet import claim_sheets
 from lico_bench.report.latex.layout_sheets import layout_sheets
 from lico_bench.report.latex.score_sheets import mean_sheets, pair_sheets
 from lico_bench.report.latex.typesetting import LatexTable, typeset
 
 
-def draw_tables(content: Content) -> Iterator[LatexTable]:
+def draw_tables(content: ReportContent) -> Iterator[LatexTable]:
     """Every table of a run; one that a page cannot hold comes in parts.
 
     `claims`, then `layout_*` for the paper's tables, then one per compared arm and method, the

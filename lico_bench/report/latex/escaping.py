@@ -31,7 +31,7 @@ def escape(text: object) -> str:
     return escaped.replace(r" \%", r"\,\%")
 
 
-def breakable(text: object) -> str:
+def line_breakable(text: object) -> str:
     """The same for running text, whose long words (paths, lists, ids) may be broken at a joint."""
     return " ".join(
         re.sub(r"(\\_|[/@,])", r"\1\\allowbreak{}", escape(word))

@@ -94,15 +94,15 @@ def paginate(sheet: Sheet, layout: Fit) -> Iterator[tuple[Section, ...]]:
     """
     full = TEXT_HEIGHT - CAPTION_HEIGHT - sum(map(_note_height, sheet.notes))
     page: list[tuple[Section, Line]] = []
-    left, told = full, set[str]()
+    left, message = full, set[str]()
     for section, lines in _blocks(sheet, layout, full):
-        needed = _block_height(section, lines, layout, page, told)
+        needed = _block_height(section, lines, layout, page, message)
         if page and needed > left:
             yield tuple(_grouped(page))
-            page, left, told = [], full, set()
-            needed = _block_height(section, lines, layout, page, told)
+            page, left, message = [], full, set()
+            needed = _block_height(section, lines, layout, page, message)
         left -= needed
-        told |= _told(section, lines).keys()
+        message |= _message(section, lines).keys()
         page += [(section, line) for line in lines]
     if page:
         yield tuple(_grouped(page))
@@ -120,8 +120,8 @@ def notes_of(sheet: Sheet, sections: Sequence[Section]) -> list[str]:
         if line.unit:
             units.setdefault(line.unit, {})[line.cells[0].text] = None
     if units:
-        told = (f"{', '.join(names)}: {unit}" for unit, names in units.items())
-        own.append(f"Units: {'; '.join(told)}.")
+        message = (f"{', '.join(names)}: {unit}" for unit, names in units.items())
+        own.append(f"Units: {'; '.join(message)}.")
     return list(dict.fromkeys([*own, *sheet.notes]))
 
 
@@ -185,7 +185,7 @@ def _labels(sheet: Sheet, line: Line) -> tuple[str, ...]:
     return tuple(cell.text for cell in line.cells[: sheet.num_labels])
 
 
-def _told(section: Section, lines: Sequence[Line]) -> dict[str, float]:
+def _message(section: Section, lines: Sequence[Line]) -> dict[str, float]:
     """What these lines want said below the table, with the height that it takes."""
     marked = (cell.note for line in lines for cell in line.cells if cell.note)
     heights = {note: _note_height(note) for note in (*section.notes, *marked)}
@@ -197,14 +197,14 @@ def _told(section: Section, lines: Sequence[Line]) -> dict[str, float]:
 
 def _block_height(
     section: Section, lines: Sequence[Line], layout: Fit, page: Sequence[tuple[Section, Line]],
-    told: set[str],
+    message: set[str],
 ) -> float:  # fmt: skip
     """What a block adds to a page: its lines, room above it, its title and notes if new there."""
     is_new = bool(section.title) and (not page or page[-1][0] is not section)
     height = FONTS[layout.font].line * (0.5 * (len(lines) > 1) + 1.5 * is_new)
     height += sum(_line_height(line, layout) for line in lines)
-    wanted = _told(section, lines)
-    return height + sum(wanted[note] for note in wanted.keys() - told)
+    wanted = _message(section, lines)
+    return height + sum(wanted[note] for note in wanted.keys() - message)
 
 
 def _grouped(page: Sequence[tuple[Section, Line]]) -> Iterator[Section]:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from lico_bench.report.content import Content
+from lico_bench.report.content import ReportContent
 from lico_bench.report.latex.sheet import Cell, Line, Section, Sheet
 from lico_bench.report.layouts import Layout, LayoutCell, build_layouts
 
 
-def layout_sheets(content: Content) -> Iterator[Sheet]:
+def layout_sheets(content: ReportContent) -> Iterator[Sheet]:
     """One sheet per layout."""
     for layout in build_layouts(content):
         num_labels = _num_labels(layout)

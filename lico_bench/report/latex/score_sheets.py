@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.latex.sheet import HOLDS_STANDINS, Cell, Line, Section, Sheet
 from lico_bench.report.lookup import Row, rows_by_score
 
@@ -15,7 +15,7 @@ Rows = Mapping[tuple[str, str, str], Row]
 SUBSETS = ("all", "both_correct")
 
 
-def pair_sheets(content: Content) -> Iterator[Sheet]:
+def pair_sheets(content: ReportContent) -> Iterator[Sheet]:
     """Each method and arm against the reference, all images and those that both get right."""
     found = {
         "all": [rows_by_score(block.differences) for block in content.blocks],
@@ -29,7 +29,7 @@ def pair_sheets(content: Content) -> Iterator[Sheet]:
                     yield sheet
 
 
-def mean_sheets(content: Content) -> Iterator[Sheet]:
+def mean_sheets(content: ReportContent) -> Iterator[Sheet]:
     """The means of each method, of a run that has nothing to compare."""
     found = [rows_by_score(block.means) for block in content.blocks]
     (arm,) = content.arms
@@ -37,7 +37,7 @@ def mean_sheets(content: Content) -> Iterator[Sheet]:
         sections = _sections(content, method, arm, found, _mean_cells)
         if sections:
             yield Sheet(
-                name=wording.file_stem(method),
+                name=formatting.file_stem(method),
                 run_name=str(content.manifest["suite"].get("name", "")),
                 caption=f"{_scores_of(content, method)}: {content.arm_title(arm)}",
                 heads=("Score", "Mean", "95 % interval", "Images"),
@@ -49,14 +49,14 @@ def mean_sheets(content: Content) -> Iterator[Sheet]:
 
 
 def _pair_sheet(
-    content: Content, method: str, arm: str, subset: str, found: Sequence[Rows]
+    content: ReportContent, method: str, arm: str, subset: str, found: Sequence[Rows]
 ) -> Sheet:
     is_all = subset == "all"
     ours, theirs = content.arm_title(arm), content.arm_title(content.reference_arm)
     images = "" if is_all else ", images that both models classify correctly"
     p_head = ("p (Holm)",) if is_all else ()
     return Sheet(
-        name=f"{wording.file_stem(method)}_{arm}{'' if is_all else '_both_correct'}",
+        name=f"{formatting.file_stem(method)}_{arm}{'' if is_all else '_both_correct'}",
         run_name=str(content.manifest["suite"].get("name", "")),
         caption=f"{_scores_of(content, method)}: {ours} against {theirs}{images}",
         heads=("Score", theirs, ours, "Difference", "95 % interval", *p_head, "Images"),
@@ -68,7 +68,7 @@ def _pair_sheet(
 
 
 def _sections(
-    content: Content, method: str, arm: str, found: Sequence[Rows], cells: Cells
+    content: ReportContent, method: str, arm: str, found: Sequence[Rows], cells: Cells
 ) -> tuple[Section, ...]:
     """One section per block that has scores of this arm and method."""
     made = (
@@ -79,30 +79,30 @@ def _sections(
 
 
 def _section(
-    content: Content, block: Block, method: str, arm: str, rows: Rows, cells: Cells
+    content: ReportContent, block: Block, method: str, arm: str, rows: Rows, cells: Cells
 ) -> Section:
     lines = []
     for spec in content.specs.values():
         row = rows.get((arm, method, spec.name))
         if row:
-            unit = "" if wording.is_percent(spec) else spec.unit  # percent says so by its sign
-            name = Cell(wording.title_with_arrow(spec))
+            unit = "" if formatting.is_percent(spec) else spec.unit  # percent says so by its sign
+            name = Cell(formatting.title_with_arrow(spec))
             lines.append(Line((name, *cells(row, spec)), _rules(content, row), unit))
     budget = "" if block.labels == "full" else f", {block.labels} labels"
-    label = f"{wording.STANDIN}, " if block.is_standin else ""
+    label = f"{formatting.STANDIN}, " if block.is_standin else ""
     data = (
         f"{block.title}: {label}{block.data}; {block.backbone}; "
-        f"{wording.plural(block.num_seeds, 'seed')}."
+        f"{formatting.plural(block.num_seeds, 'seed')}."
     )
-    alarm = wording.STANDIN if block.is_standin else ""
+    alarm = formatting.STANDIN if block.is_standin else ""
     return Section(f"{block.title}{budget}", tuple(lines), alarm, (data,))
 
 
-def _rules(content: Content, row: Row) -> str:
+def _rules(content: ReportContent, row: Row) -> str:
     if not row["protocol"]:
         return ""
     known = content.manifest.get("protocols", {})
-    return wording.protocol_sentence(row["protocol"], known.get(row["protocol"]))
+    return formatting.protocol_sentence(row["protocol"], known.get(row["protocol"]))
 
 
 def _tested_cells(row: Row, spec: MetricSpec) -> list[Cell]:
@@ -112,41 +112,41 @@ def _tested_cells(row: Row, spec: MetricSpec) -> list[Cell]:
 def _pair_cells(
     row: Row, spec: MetricSpec, p_holm: float | None = None
 ) -> list[Cell]:  # fmt: skip
-    told, interval = wording.difference(row["difference"], row["low"], row["high"], spec)
+    message, interval = formatting.difference(row["difference"], row["low"], row["high"], spec)
     return [
-        Cell(wording.value(row["mean_reference"], spec)),
-        Cell(wording.value(row["mean"], spec)),
-        Cell(told, is_bold=wording.is_significant(p_holm)),
+        Cell(formatting.value(row["mean_reference"], spec)),
+        Cell(formatting.value(row["mean"], spec)),
+        Cell(message, is_bold=formatting.is_significant(p_holm)),
         Cell(interval),
-        *([] if p_holm is None else [Cell(wording.p_value(p_holm))]),
+        *([] if p_holm is None else [Cell(formatting.p_value(p_holm))]),
         Cell(f"{row['num_images']:,}"),
     ]
 
 
 def _mean_cells(row: Row, spec: MetricSpec) -> list[Cell]:
     return [
-        Cell(wording.value(row["mean"], spec)),
-        Cell(wording.mean_interval(row["low"], row["high"], spec)),
+        Cell(formatting.value(row["mean"], spec)),
+        Cell(formatting.mean_interval(row["low"], row["high"], spec)),
         Cell(f"{row['num_images']:,}"),
     ]
 
 
-def _scores_of(content: Content, method: str) -> str:
+def _scores_of(content: ReportContent, method: str) -> str:
     return content.method_title(method) if method else "Scores of the model itself"
 
 
-def _brackets(content: Content) -> str:
+def _brackets(content: ReportContent) -> str:
     seeds = min(block.num_seeds for block in content.blocks)
     return (
         "Brackets: 95 % intervals, two-level bootstrap. "
-        f"{wording.seeds_sentence(seeds)} Arrows point to the better end; differences of "
+        f"{formatting.seeds_sentence(seeds)} Arrows point to the better end; differences of "
         "percentages are in points."
     )
 
 
-def _what_is_bold(content: Content) -> str:
+def _what_is_bold(content: ReportContent) -> str:
     return (
-        f"Bold: p < {wording.SIGNIFICANT:g} after {wording.correction(content.num_compared)}. "
+        f"Bold: p < {formatting.SIGNIFICANT:g} after {formatting.correction(content.num_compared)}. "
         "No p: not one of them, since it is descriptive, a control, or there to judge the others "
         "by."
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lico_bench.report.latex.escaping import breakable, escape
+from lico_bench.report.formatting import file_part
+from lico_bench.report.latex.escaping import escape, line_breakable
 from lico_bench.report.latex.fitting import (
     FONTS,
     Column,
@@ -17,7 +18,6 @@ from lico_bench.report.latex.fitting import (
     places,
 )
 from lico_bench.report.latex.sheet import Cell, Section, Sheet
-from lico_bench.report.wording import file_part
 
 # The fonts that every installation has: no font encoding to load, no bitmap fonts to be made.
 PREAMBLE = r"""\documentclass[10pt]{article}
@@ -52,7 +52,7 @@ def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[S
     alarm = f" \\textbf{{{escape(sheet.alarm)}}}" if sheet.alarm else ""
     columns = "".join(f"p{{{c.width:.1f}pt}}" if c.width else c.align for c in layout.columns)
     heads = map(_head, sheet.heads, sheet.align)
-    notes = (f"{_superscript(mark)} {breakable(note)}" for note, mark in marks.items())
+    notes = (f"{_superscript(mark)} {line_breakable(note)}" for note, mark in marks.items())
     return "\n".join(
         [
             f"% lico-bench, run {escape(sheet.run_name)}",
@@ -72,7 +72,7 @@ def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[S
             "",
             r"\medskip",
             r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-            *(f"{note}\\par" for note in (*notes, *map(breakable, notes_of(sheet, sections)))),
+            *(f"{note}\\par" for note in (*notes, *map(line_breakable, notes_of(sheet, sections)))),
             r"\end{minipage}",
             r"\end{table}",
             "",
@@ -119,7 +119,7 @@ def _num_same(labels: Sequence[str], above: Sequence[str]) -> int:
 
 def _cell(cell: Cell, column: Column, marks: dict[str, str]) -> str:
     is_running = column.width is not None and cell.width == 1
-    text = breakable(cell.text) if is_running else escape(cell.text)
+    text = line_breakable(cell.text) if is_running else escape(cell.text)
     if cell.is_bold:
         text = f"\\textbf{{{text}}}"
     if cell.is_faint:

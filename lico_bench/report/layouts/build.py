@@ -11,29 +11,31 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from lico_bench.claims.published import read_published
-from lico_bench.report import wording
-from lico_bench.report.content import Content
-from lico_bench.report.layouts.cells import own_entries, published_entries
-from lico_bench.report.layouts.forms import (
+from lico_bench.report import formatting
+from lico_bench.report.content import ReportContent
+from lico_bench.report.layouts.cells import published_entries, user_entries
+from lico_bench.report.layouts.notes import notes_of
+from lico_bench.report.layouts.records import Entry, Layout, LayoutCell
+from lico_bench.report.layouts.table_specs import (
     ARMS,
     FORMS,
     HEADS,
-    Form,
+    TableSpec,
     dataset_title,
     method_title,
     spec_of,
 )
-from lico_bench.report.layouts.notes import notes_of
-from lico_bench.report.layouts.records import Entry, Layout, LayoutCell
 
 Key = tuple[str, ...]
 Row = dict[Key, LayoutCell]
 
 PAPER = "paper_2023"  # whose tables these are, so that it comes first
-NO_NUMBER = LayoutCell(wording.NOTHING, "empty")
+NO_NUMBER = LayoutCell(formatting.NOTHING, "empty")
 
 
-def build_layouts(content: Content, published: pd.DataFrame | None = None) -> tuple[Layout, ...]:
+def build_layouts(
+    content: ReportContent, published: pd.DataFrame | None = None
+) -> tuple[Layout, ...]:
     """Every form, once per data set where the paper does so; none is left out for being empty.
 
     Args:
@@ -54,9 +56,9 @@ def build_layouts(content: Content, published: pd.DataFrame | None = None) -> tu
 
 
 def _layouts(
-    form: Form, numbers: pd.DataFrame, fine: set[str], content: Content
+    form: TableSpec, numbers: pd.DataFrame, fine: set[str], content: ReportContent
 ) -> Iterator[Layout]:
-    ours = list(own_entries(form, numbers, fine, content))
+    ours = list(user_entries(form, numbers, fine, content))
     if not form.per_dataset:
         yield _layout(form, form.table, form.title, numbers, ours, content)
         return
@@ -72,12 +74,12 @@ def _layouts(
 
 
 def _layout(
-    form: Form,
+    form: TableSpec,
     name: str,
     title: str,
     numbers: pd.DataFrame,
     ours: Sequence[Entry],
-    content: Content,
+    content: ReportContent,
 ) -> Layout:
     entries = [*published_entries(numbers, content), *ours]
     columns = _columns(form, entries)
@@ -95,7 +97,7 @@ def _layout(
     )
 
 
-def _columns(form: Form, entries: Sequence[Entry]) -> list[Key]:
+def _columns(form: TableSpec, entries: Sequence[Entry]) -> list[Key]:
     """The form's scores and arms, each if anyone has, or would have, a number for it."""
     known = {"metric": form.metrics, "arm": form.arms}
     columns: list[Key] = [()]
@@ -105,17 +107,17 @@ def _columns(form: Form, entries: Sequence[Entry]) -> list[Key]:
     return [column for column in columns if column in used]
 
 
-def _head(form: Form, column: Key, content: Content) -> str:
-    told = {
-        "metric": lambda name: wording.title_with_arrow(spec_of(content, name)),
+def _head(form: TableSpec, column: Key, content: ReportContent) -> str:
+    message = {
+        "metric": lambda name: formatting.title_with_arrow(spec_of(content, name)),
         "arm": lambda name: ARMS[name],
     }
-    return ", ".join(told[part](one) for part, one in zip(form.across, column, strict=True))
+    return ", ".join(message[part](one) for part, one in zip(form.across, column, strict=True))
 
 
 def _rows(
-    form: Form, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
-    content: Content,
+    form: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
+    content: ReportContent,
 ) -> Iterator[tuple[LayoutCell, ...]]:  # fmt: skip
     """Rows of one place together: the published ones, then this run's, which is never left out."""
     places: dict[Key, dict[str, Row]] = {}
@@ -140,23 +142,23 @@ def _rows(
             yield (*labels, *_gap(datasets[place], len(columns), content))
 
 
-def _gap(dataset: str, width: int, content: Content) -> tuple[LayoutCell, ...]:
+def _gap(dataset: str, width: int, content: ReportContent) -> tuple[LayoutCell, ...]:
     """The row of this run where it has no number, or one of drawn pictures."""
     who, why = "This run", ""
     if any(block.dataset == dataset and block.is_standin for block in content.blocks):
-        who = f"This run, {wording.STANDIN}"
+        who = f"This run, {formatting.STANDIN}"
         why = "Numbers of drawn stand-ins never stand beside published ones."
-    return (LayoutCell(who, "label"), *[LayoutCell(wording.NOTHING, "empty", why)] * width)
+    return (LayoutCell(who, "label"), *[LayoutCell(formatting.NOTHING, "empty", why)] * width)
 
 
-def _label(part: str, name: str, content: Content) -> str:
+def _label(part: str, name: str, content: ReportContent) -> str:
     if part == "dataset":
         return dataset_title(content, name)
     if part == "method":
         return method_title(content, name)
     if part == "metric":
-        return wording.title_with_arrow(spec_of(content, name))
-    return name.rpartition("=")[2] or wording.NOTHING
+        return formatting.title_with_arrow(spec_of(content, name))
+    return name.rpartition("=")[2] or formatting.NOTHING
 
 
 def _key(parts: Sequence[str], entry: Entry) -> Key:

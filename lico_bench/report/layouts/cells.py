@@ -10,16 +10,16 @@ import pandas as pd
 
 from lico_bench.claims.published import CONFIDENCES, UNCONFIRMED
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
-from lico_bench.report.layouts.forms import TOKENS, Form, spec_of
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.layouts.records import Entry, LayoutCell
+from lico_bench.report.layouts.table_specs import TOKENS, TableSpec, spec_of
 from lico_bench.report.lookup import Row, rows_by_score
 
 FILL_IN = "nobody could confirm this number; baselines/published/README.md tells how to fill it in"
 
 
-def published_entries(numbers: pd.DataFrame, content: Content) -> Iterator[Entry]:
+def published_entries(numbers: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:
     """The published numbers of one table."""
     names = ("dataset", "labels", "arm", "method", "metric", "setting")
     for row in numbers.to_dict("records"):
@@ -27,8 +27,8 @@ def published_entries(numbers: pd.DataFrame, content: Content) -> Iterator[Entry
         yield Entry(where, _publisher(row), _published_cell(row, spec_of(content, row["metric"])))
 
 
-def own_entries(
-    form: Form, numbers: pd.DataFrame, fine: Collection[str], content: Content
+def user_entries(
+    form: TableSpec, numbers: pd.DataFrame, fine: Collection[str], content: ReportContent
 ) -> Iterator[Entry]:
     """This run's numbers for a form, of real pictures alone.
 
@@ -71,21 +71,21 @@ def _published_cell(row: dict[Any, Any], spec: MetricSpec) -> LayoutCell:
         known = f" ({row['note']})" if row["note"] else ""
         note = f"{row['source']}, {row['locator']}: {FILL_IN}{known}."
         return LayoutCell(CONFIDENCES[UNCONFIRMED], "missing", note)
-    told = [CONFIDENCES[row["confidence"]], *filter(None, [row["note"]])]
-    note = f"{row['source']}, {row['locator']}: {'; '.join(told)}."
+    message = [CONFIDENCES[row["confidence"]], *filter(None, [row["note"]])]
+    note = f"{row['source']}, {row['locator']}: {'; '.join(message)}."
     return LayoutCell(_as_printed(row["value"], row["decimals"], spec), "published", note)
 
 
 def _as_printed(value: float, decimals: int, spec: MetricSpec) -> str:
     """As many digits as the source has, in the unit that the other tables use."""
-    if wording.is_percent(spec):
+    if formatting.is_percent(spec):
         text = f"{100 * value:.{max(decimals - 2, 0)}f} %"
     else:
         text = f"{value:.{decimals}f}"
-    return text.replace("-", wording.MINUS)
+    return text.replace("-", formatting.MINUS)
 
 
-def _methods(form: Form, numbers: pd.DataFrame, content: Content) -> list[str]:
+def _methods(form: TableSpec, numbers: pd.DataFrame, content: ReportContent) -> list[str]:
     """Methods of the run that a form shows; a control is no saliency method."""
     if "method" in form.by and form.is_pair:
         return [method for method in content.methods() if not content.is_control(method)]
@@ -94,7 +94,7 @@ def _methods(form: Form, numbers: pd.DataFrame, content: Content) -> list[str]:
     return ["", *found] if form.metrics != ("accuracy",) else [""]
 
 
-def _belongs(form: Form, block: Block, fine: Collection[str]) -> bool:
+def _belongs(form: TableSpec, block: Block, fine: Collection[str]) -> bool:
     is_fine, is_full = block.dataset in fine, block.labels == "full"
     return {
         "any": True,
@@ -104,7 +104,9 @@ def _belongs(form: Form, block: Block, fine: Collection[str]) -> bool:
     }[form.blocks]
 
 
-def _shown_arms(form: Form, numbers: pd.DataFrame, content: Content) -> list[dict[str, str]]:
+def _shown_arms(
+    form: TableSpec, numbers: pd.DataFrame, content: ReportContent
+) -> list[dict[str, str]]:
     """Arms of the run by the arm whose column they fill, one dict per row.
 
     Each party's LICO is an arm of its own, compared with the same baseline.
@@ -118,7 +120,12 @@ def _shown_arms(form: Form, numbers: pd.DataFrame, content: Content) -> list[dic
 
 
 def _own(
-    form: Form, content: Content, scores: _Scores, arms: dict[str, str], method: str, metric: str
+    form: TableSpec,
+    content: ReportContent,
+    scores: _Scores,
+    arms: dict[str, str],
+    method: str,
+    metric: str,
 ) -> Iterator[Entry]:
     block = scores.block
     for arm, column in arms.items():
@@ -134,36 +141,40 @@ def _own(
         others = [other for other in arms if other != content.reference_arm] if form.is_pair else []
         compared = others if arm == content.reference_arm else [arm]
         pairs = [scores.differences.get((other, method, metric)) for other in compared]
-        cell = _own_cell(row, list(filter(None, pairs)), spec_of(content, metric))
+        cell = _user_cell(row, list(filter(None, pairs)), spec_of(content, metric))
         yield Entry(where, _this_run(form, content, block, arms, method), cell)
 
 
-def _own_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
+def _user_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
     """Mean and interval, and what the differences that it is part of say of it."""
     if not math.isfinite(row["mean"]):
-        return LayoutCell(wording.NOTHING, "empty", f"This run: {row['note']}.")
+        return LayoutCell(formatting.NOTHING, "empty", f"This run: {row['note']}.")
     notes = [
-        f"This run: {wording.plural(row['num_images'], 'image')}, "
-        f"{wording.plural(row['num_seeds'], 'seed')}"
+        f"This run: {formatting.plural(row['num_images'], 'image')}, "
+        f"{formatting.plural(row['num_seeds'], 'seed')}"
     ]
     is_better = False
     for pair in pairs:
-        word = wording.effect(pair["low"], pair["high"], spec, pair["p_holm"])
+        word = formatting.effect(pair["low"], pair["high"], spec, pair["p_holm"])
         if pair["arm"] == row["arm"]:
             is_better |= word == "better"
-            told = " ".join(wording.difference(pair["difference"], pair["low"], pair["high"], spec))
-            p = wording.p_value(pair["p_holm"])
-            notes.append(f"difference to the baseline {told}, p (Holm) {p}: {word}")
+            message = " ".join(
+                formatting.difference(pair["difference"], pair["low"], pair["high"], spec)
+            )
+            p = formatting.p_value(pair["p_holm"])
+            notes.append(f"difference to the baseline {message}, p (Holm) {p}: {word}")
         else:
             is_better |= word == "worse"
-    text = wording.value(row["mean"], spec)
-    interval = wording.mean_interval(row["low"], row["high"], spec)
-    if interval != wording.NOTHING:
+    text = formatting.value(row["mean"], spec)
+    interval = formatting.mean_interval(row["low"], row["high"], spec)
+    if interval != formatting.NOTHING:
         text = f"{text} {interval.replace(' %', '')}"  # the mean says the unit
     return LayoutCell(text, "ours", "; ".join(notes) + ".", is_better)
 
 
-def _this_run(form: Form, content: Content, block: Block, arms: dict[str, str], method: str) -> str:
+def _this_run(
+    form: TableSpec, content: ReportContent, block: Block, arms: dict[str, str], method: str
+) -> str:
     parts = ["This run", block.backbone]
     if block.labels != "full" and "labels" not in form.by:
         parts.append(f"{block.labels} labels")
@@ -172,7 +183,7 @@ def _this_run(form: Form, content: Content, block: Block, arms: dict[str, str], 
     return ", ".join(parts)
 
 
-def _setting(form: Form, content: Content, block: Block, arm: str) -> str:
+def _setting(form: TableSpec, content: ReportContent, block: Block, arm: str) -> str:
     if "setting" not in form.by:
         return ""
     for cell in content.manifest["cells"]:

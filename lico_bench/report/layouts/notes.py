@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from lico_bench.claims.published import UNCONFIRMED
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
-from lico_bench.report.layouts.forms import Form, dataset_title, spec_of
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.layouts.records import Entry
+from lico_bench.report.layouts.table_specs import TableSpec, dataset_title, spec_of
 
 SPLITS = ("test", "val")
 
 
 def notes_of(
-    form: Form, numbers: pd.DataFrame, ours: Sequence[Entry], content: Content
+    form: TableSpec, numbers: pd.DataFrame, ours: Sequence[Entry], content: ReportContent
 ) -> Iterator[str]:
     """The notes, one sentence or two each.
 
@@ -34,8 +34,8 @@ def notes_of(
         yield "Published numbers come without intervals; each as its source prints it."
     readings = known.loc[known["reading"] != "", ["source", "reading"]].drop_duplicates()
     if not readings.empty:
-        told = ", ".join(f"{row.reading} ({row.source})" for row in readings.itertuples())
-        yield f"LICO is what each source computed under that name; as arms of this project: {told}."
+        message = ", ".join(f"{row.reading} ({row.source})" for row in readings.itertuples())
+        yield f"LICO is what each source computed under that name; as arms of this project: {message}."
     standins = _standins(numbers, content)
     if standins:
         yield (
@@ -48,14 +48,14 @@ def notes_of(
         yield from _comparability(form, known, blocks, content)
 
 
-def _units(form: Form, content: Content) -> str:
+def _units(form: TableSpec, content: ReportContent) -> str:
     found = [metric for metric in form.metrics if metric in content.specs]
     titles: dict[str, list[str]] = {}
     for spec in (spec_of(content, metric) for metric in found or form.metrics[:1]):
-        unit = f"{spec.unit}, in percent" if wording.is_percent(spec) else spec.unit
-        titles.setdefault(unit, []).append(wording.title_with_arrow(spec))
-    told = "; ".join(f"{', '.join(names)}: {unit}" for unit, names in titles.items())
-    return f"{told}. Arrows point to the better end."
+        unit = f"{spec.unit}, in percent" if formatting.is_percent(spec) else spec.unit
+        titles.setdefault(unit, []).append(formatting.title_with_arrow(spec))
+    message = "; ".join(f"{', '.join(names)}: {unit}" for unit, names in titles.items())
+    return f"{message}. Arrows point to the better end."
 
 
 def _how_to_fill_in(numbers: pd.DataFrame) -> str:
@@ -67,38 +67,38 @@ def _how_to_fill_in(numbers: pd.DataFrame) -> str:
     )
 
 
-def _standins(numbers: pd.DataFrame, content: Content) -> list[str]:
+def _standins(numbers: pd.DataFrame, content: ReportContent) -> list[str]:
     listed = set(numbers["dataset"])
     drawn = [block.dataset for block in content.blocks if block.is_standin]
     return [dataset_title(content, name) for name in dict.fromkeys(drawn) if name in listed]
 
 
-def _blocks(ours: Sequence[Entry], content: Content) -> list[Block]:
+def _blocks(ours: Sequence[Entry], content: ReportContent) -> list[Block]:
     datasets = {entry.where["dataset"] for entry in ours}
     return [block for block in content.blocks if not block.is_standin and block.dataset in datasets]
 
 
-def _this_run(form: Form, blocks: Sequence[Block], content: Content) -> str:
+def _this_run(form: TableSpec, blocks: Sequence[Block], content: ReportContent) -> str:
     sizes = [
         f"{dataset_title(content, block.dataset)}, {block.backbone}: "
-        f"{wording.plural(int(rows['num_images'].max()), 'image')}, "
-        f"{wording.plural(int(rows['num_seeds'].max()), 'seed')}"
+        f"{formatting.plural(int(rows['num_images'].max()), 'image')}, "
+        f"{formatting.plural(int(rows['num_seeds'].max()), 'seed')}"
         for block in blocks
         if not (rows := _scores(form, block)).empty
     ]
-    corrected = wording.correction(content.num_compared)
+    corrected = formatting.correction(content.num_compared)
     return (
         f"This run: mean and 95 % interval ({'; '.join(sizes)}). Bold: better than what it is "
-        f"compared with, p < {wording.SIGNIFICANT:g} after {corrected}."
+        f"compared with, p < {formatting.SIGNIFICANT:g} after {corrected}."
     )
 
 
-def _scores(form: Form, block: Block) -> pd.DataFrame:
+def _scores(form: TableSpec, block: Block) -> pd.DataFrame:
     return block.means[block.means["metric"].isin(form.metrics)]
 
 
 def _comparability(
-    form: Form, known: pd.DataFrame, blocks: Sequence[Block], content: Content
+    form: TableSpec, known: pd.DataFrame, blocks: Sequence[Block], content: ReportContent
 ) -> Iterator[str]:
     """Why this run's numbers and the published ones may differ, apart from LICO."""
     known = known[known["dataset"].isin([block.dataset for block in blocks])]
@@ -106,23 +106,23 @@ def _comparability(
         return
     reasons = [
         *_protocols(form, known, blocks),
-        *_pictures(form, known, blocks, content),
+        *_images(form, known, blocks, content),
         *_backbones(known, blocks),
     ]
     if reasons:
         yield f"Not comparable one to one with the published numbers: {'; '.join(reasons)}."
 
 
-def _protocols(form: Form, known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:
+def _protocols(form: TableSpec, known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:
     ours = sorted({one for block in blocks for one in _scores(form, block)["protocol"] if one})
     theirs = sorted(set(known["protocol"]) - {""})
     if ours and {one.partition("@")[0] for one in ours} != set(theirs):
-        told = ", ".join(theirs) or "rules that are not known"
-        yield f"this run scores by {', '.join(ours)}, they by {told}"
+        message = ", ".join(theirs) or "rules that are not known"
+        yield f"this run scores by {', '.join(ours)}, they by {message}"
 
 
-def _pictures(
-    form: Form, known: pd.DataFrame, blocks: Sequence[Block], content: Content
+def _images(
+    form: TableSpec, known: pd.DataFrame, blocks: Sequence[Block], content: ReportContent
 ) -> Iterator[str]:
     for block in blocks:
         facts = content.manifest.get("datasets", {}).get(block.dataset, {}).get("found") or {}

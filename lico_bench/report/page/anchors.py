@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lico_bench.report.content import SETTING, Content
+from lico_bench.report.content import SETTING, ReportContent
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Anchors:
         return name if arm is None or arm not in self.arms else f"{name}-{self.arms[arm]}"
 
 
-def place_anchors(content: Content) -> Anchors:
+def anchor_ids(content: ReportContent) -> Anchors:
     """The identifiers of everything that a number of the content may point at."""
     found = sorted(str(name) for name in content.rows["protocol"].unique() if name)
     return Anchors(

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import BESIDE, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import BESIDE, ReportContent
 from lico_bench.report.figures.canvas import heat_colours
+from lico_bench.report.gallery_selection import GalleryItem, first_cells, select_gallery_images
 from lico_bench.report.page.numbers import setting_title
-from lico_bench.report.picking import Pick, first_cells, pick_pictures
-from lico_bench.report.stored_pictures import open_stored, stored_map
+from lico_bench.report.stored_images import open_stored, stored_map
 
 GROUP_TITLES = {
     "most": "Where the maps differ most",
@@ -37,7 +37,7 @@ Scores = dict[tuple[str, str, str, str], float]  # by cell, method, metric and p
 
 
 @dataclass
-class Album:
+class ImageSheet:
     """The pictures of a page, each carried once; `places` are in `uris`, by a picture's bytes."""
 
     uris: list[str] = field(default_factory=list)
@@ -47,11 +47,11 @@ class Album:
         """The number of a picture, the same for the same bytes."""
         if png not in self.places:
             self.places[png] = len(self.uris)
-            self.uris.append(picture_uri(png))
+            self.uris.append(image_uri(png))
         return self.places[png]
 
 
-def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
+def galleries(content: ReportContent, album: ImageSheet) -> list[dict[str, Any]]:
     """One entry per block and method: its picked pictures by group."""
     shown_cells = set().union(*(first_cells(content, block) for block in content.blocks))
     stored = content.run.gallery(shown_cells)
@@ -60,7 +60,7 @@ def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
         (block, method, picks)
         for block in content.blocks
         for method in methods
-        if (picks := pick_pictures(content, block, stored, method))
+        if (picks := select_gallery_images(content, block, stored, method))
     ]
     limit = _per_group(len(shown), len(content.arms))
     specs = {method: _main_spec(content, method) for method in methods}
@@ -72,7 +72,7 @@ def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
             "is_standin": block.is_standin,
             "groups": [
                 {"title": title, "pictures": [
-                    _picture(content, album, pick, specs[method], scores)
+                    _image(content, album, pick, specs[method], scores)
                     for pick in [pick for pick in picks if pick.group == group][:limit]
                 ]}
                 for group, title in GROUP_TITLES.items()
@@ -83,14 +83,14 @@ def galleries(content: Content, album: Album) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def picture_uri(png: bytes) -> str:
+def image_uri(png: bytes) -> str:
     """A stored picture for the page: as it is if it is small, else scaled down and as JPEG."""
-    picture = open_stored(png, "a picture")
+    image = open_stored(png, "a picture")
     if len(png) <= LOSSLESS_BYTES:
         return _data_uri(png, "png")
-    picture.thumbnail((LONGEST_PX, LONGEST_PX))
+    image.thumbnail((LONGEST_PX, LONGEST_PX))
     stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=88)
+    image.save(stream, format="JPEG", quality=88)
     return _data_uri(stream.getvalue(), "jpeg")
 
 
@@ -102,13 +102,13 @@ def heat_uri(row: dict[str, Any]) -> str:
     values = stored_map(row)
     span = float(values.max() - values.min())
     scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
-    picture = Image.fromarray(np.round(scaled * (SHADES - 1)).astype(np.uint8), mode="P")
+    image = Image.fromarray(np.round(scaled * (SHADES - 1)).astype(np.uint8), mode="P")
     shades = np.linspace(0, 1, SHADES)
     colours = np.round(255 * heat_colours(shades)[:, :3]).astype(np.uint8)
-    picture.putpalette(colours.tobytes())
+    image.putpalette(colours.tobytes())
     opacity = np.round(255 * (FAINTEST + (STRONGEST - FAINTEST) * shades)).astype(np.uint8)
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True, transparency=opacity.tobytes())
+    image.save(stream, format="PNG", optimize=True, transparency=opacity.tobytes())
     return _data_uri(stream.getvalue(), "png")
 
 
@@ -118,8 +118,12 @@ def _per_group(num_galleries: int, num_arms: int) -> int:
     return min(PER_GROUP, max(1, fits))
 
 
-def _picture(
-    content: Content, album: Album, pick: Pick, spec: MetricSpec | None, scores: Scores
+def _image(
+    content: ReportContent,
+    album: ImageSheet,
+    pick: GalleryItem,
+    spec: MetricSpec | None,
+    scores: Scores,
 ) -> dict[str, Any]:
     first = pick.by_arm[content.reference_arm]
     width, height = _size(first["image_png"])
@@ -145,7 +149,7 @@ def _picture(
     }
 
 
-def _main_spec(content: Content, method: str) -> MetricSpec | None:
+def _main_spec(content: ReportContent, method: str) -> MetricSpec | None:
     """The first score of a method's maps that has a direction: what is told beside each map."""
     found = set(content.rows.loc[content.rows["method"] == method, "metric"].unique())
     for name, spec in content.specs.items():
@@ -154,7 +158,7 @@ def _main_spec(content: Content, method: str) -> MetricSpec | None:
     return None
 
 
-def _scores(content: Content, picks: Sequence[Pick]) -> Scores:
+def _scores(content: ReportContent, picks: Sequence[GalleryItem]) -> Scores:
     """What the shown maps scored."""
     shown = [row for pick in picks for row in pick.by_arm.values()]
     rows = content.rows
@@ -176,10 +180,10 @@ def _score(
     )
     if not math.isfinite(ours):
         return ""
-    told = f"{wording.title_with_arrow(spec)} {wording.value(ours, spec)}"
+    message = f"{formatting.title_with_arrow(spec)} {formatting.value(ours, spec)}"
     if row is first or not math.isfinite(theirs):
-        return told
-    return f"{told} ({wording.signed(ours - theirs, spec)})"
+        return message
+    return f"{message} ({formatting.signed(ours - theirs, spec)})"
 
 
 def _size(png: bytes) -> tuple[int, int]:

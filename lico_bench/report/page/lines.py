@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import Block, ReportContent
 
 BAR_WIDTH = 120  # of the drawn intervals, in units of their view box
 BAR_MARGIN = 5
@@ -67,7 +67,7 @@ class Line:
 
 
 def each_line(
-    content: Content, block: Block, frame: pd.DataFrame, *, maps_only: bool = False
+    content: ReportContent, block: Block, frame: pd.DataFrame, *, maps_only: bool = False
 ) -> Iterator[Line]:
     """The rows of a frame of means or differences, in the order of the block's scores."""
     order = {
@@ -79,7 +79,7 @@ def each_line(
     for row in rows:
         if row["method"] or not maps_only:
             spec = content.specs[row["metric"]]
-            yield _line(row, spec, reaches[wording.is_percent(spec)])
+            yield _line(row, spec, reaches[formatting.is_percent(spec)])
 
 
 def place_bar(
@@ -100,8 +100,8 @@ def _line(row: dict[Any, Any], spec: MetricSpec, reach: float) -> Line:
         "arm": str(row["arm"]),
         "subset": BOTH_CORRECT if row.get("subset") == "both_correct" else ALL,
         "unit": spec.unit,
-        "score": wording.title_with_arrow(spec),
-        "mean": wording.value(row["mean"], spec),
+        "score": formatting.title_with_arrow(spec),
+        "mean": formatting.value(row["mean"], spec),
         "num_images": int(row["num_images"]),
         "num_seeds": int(row["num_seeds"]),
         "num_skipped": int(row["num_skipped"]),
@@ -111,27 +111,27 @@ def _line(row: dict[Any, Any], spec: MetricSpec, reach: float) -> Line:
         "note": str(row["note"]),
     }
     if "difference" not in row:
-        interval = wording.mean_interval(row["low"], row["high"], spec)
-        per_seed = ", ".join(wording.value(number, spec) for number in row["per_seed"])
+        interval = formatting.mean_interval(row["low"], row["high"], spec)
+        per_seed = ", ".join(formatting.value(number, spec) for number in row["per_seed"])
         return Line(**shared, interval=interval, per_seed=per_seed)
     return Line(**shared, **_difference(row, spec, reach))
 
 
 def _difference(row: dict[Any, Any], spec: MetricSpec, reach: float) -> dict[str, Any]:
     """The fields that only a difference has."""
-    told, interval = wording.difference(row["difference"], row["low"], row["high"], spec)
+    message, interval = formatting.difference(row["difference"], row["low"], row["high"], spec)
     return {
-        "reference": wording.value(row["mean_reference"], spec),
-        "difference": told,
+        "reference": formatting.value(row["mean_reference"], spec),
+        "difference": message,
         "interval": interval,
         "per_seed": _per_seed(row["per_seed"], spec),
-        "word": wording.effect(row["low"], row["high"], spec, row["p_holm"]),
-        "p_holm": wording.p_value(row["p_holm"]),
-        "p_images": wording.p_value(row["p_images"]),
-        "p_mcnemar": _if_any(wording.p_value(row["p_mcnemar"])),
+        "word": formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
+        "p_holm": formatting.p_value(row["p_holm"]),
+        "p_images": formatting.p_value(row["p_images"]),
+        "p_mcnemar": _if_any(formatting.p_value(row["p_mcnemar"])),
         "effect_size": _two_digits(row["effect_size"]),
         **_equivalence(row, spec),
-        "is_significant": wording.is_significant(row["p_holm"]),
+        "is_significant": formatting.is_significant(row["p_holm"]),
         "bar": place_bar(row["low"], row["high"], row["difference"], reach=reach),
     }
 
@@ -140,47 +140,47 @@ def _equivalence(row: dict[Any, Any], spec: MetricSpec) -> dict[str, str]:
     """Whether two one-sided tests put the difference inside what matters; empty if not asked."""
     if not math.isfinite(row["p_equivalent"]):
         return {}
-    size = f"±{wording.signed(row['smallest_effect'], spec).lstrip('+')}"
-    is_shown = wording.is_significant(row["p_equivalent"])
-    told = f"({size}, p {_relation(row['p_equivalent'])})"
+    size = f"±{formatting.signed(row['smallest_effect'], spec).lstrip('+')}"
+    is_shown = formatting.is_significant(row["p_equivalent"])
+    message = f"({size}, p {_relation(row['p_equivalent'])})"
     return {
-        "equivalent": f"{'yes' if is_shown else 'not shown'} {told}",
+        "equivalent": f"{'yes' if is_shown else 'not shown'} {message}",
         "within": size if is_shown else "",
     }
 
 
 def _relation(number: float) -> str:
-    told = wording.p_value(number)
-    return told if told.startswith("<") else f"= {told}"
+    message = formatting.p_value(number)
+    return message if message.startswith("<") else f"= {message}"
 
 
-def _if_any(told: str) -> str:
-    return "" if told == wording.NOTHING else told
+def _if_any(message: str) -> str:
+    return "" if message == formatting.NOTHING else message
 
 
 def _spread(number: float, spec: MetricSpec) -> str:
     if not math.isfinite(number):
-        return wording.NOTHING
-    return wording.signed(number, spec, is_fine=wording.is_tiny(number)).lstrip("+")
+        return formatting.NOTHING
+    return formatting.signed(number, spec, is_fine=formatting.is_tiny(number)).lstrip("+")
 
 
 def _per_seed(numbers: Sequence[float], spec: MetricSpec) -> str:
-    is_fine = wording.is_tiny(*numbers)
-    return ", ".join(wording.signed(number, spec, is_fine=is_fine) for number in numbers)
+    is_fine = formatting.is_tiny(*numbers)
+    return ", ".join(formatting.signed(number, spec, is_fine=is_fine) for number in numbers)
 
 
 def _two_digits(number: float) -> str:
     if not math.isfinite(number):
-        return wording.NOTHING
-    told = f"{number:+.2f}"
-    return told[1:] if float(told) == 0 else told.replace("-", wording.MINUS)
+        return formatting.NOTHING
+    message = f"{number:+.2f}"
+    return message[1:] if float(message) == 0 else message.replace("-", formatting.MINUS)
 
 
-def _reaches(content: Content, rows: list[dict[Any, Any]]) -> dict[bool, float]:
+def _reaches(content: ReportContent, rows: list[dict[Any, Any]]) -> dict[bool, float]:
     """The farthest end of an interval, for shares and for probabilities: one scale for each."""
     reaches = {False: 1e-9, True: 1e-9}
     for row in rows:
         ends = [abs(row[end]) for end in ("low", "high", "difference") if end in row]
-        kind = wording.is_percent(content.specs[row["metric"]])
+        kind = formatting.is_percent(content.specs[row["metric"]])
         reaches[kind] = max([reaches[kind], *(end for end in ends if math.isfinite(end))])
     return reaches

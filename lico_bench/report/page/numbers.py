@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lico_bench.report import wording
-from lico_bench.report.content import SETTING, Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import SETTING, Block, ReportContent
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.lines import Line, each_line
 
@@ -59,7 +59,7 @@ COLUMNS = (
 SELECTS = ("dataset", "method", "score", "arm", "subset")
 
 
-def all_numbers(content: Content, anchors: Anchors) -> dict[str, Any]:
+def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     """Columns, names, and lines whose cells are texts, counts or places in the names."""
     found = list(_each(content))
     columns = [column for column in COLUMNS if _is_used(column, [line for _, line in found])]
@@ -82,7 +82,7 @@ def all_numbers(content: Content, anchors: Anchors) -> dict[str, Any]:
     }
 
 
-def setting_title(content: Content, block: Block) -> str:
+def setting_title(content: ReportContent, block: Block) -> str:
     """The dataset's title, with what sets it apart from another block of the same dataset."""
     others = [other for other in content.blocks if other.title == block.title]
     parts = [block.title]
@@ -93,7 +93,7 @@ def setting_title(content: Content, block: Block) -> str:
     return ", ".join(parts)
 
 
-def _each(content: Content) -> Iterator[tuple[Block, Line]]:
+def _each(content: ReportContent) -> Iterator[tuple[Block, Line]]:
     for block in content.blocks:
         frame = block.means if block.differences.empty else block.differences
         yield from ((block, line) for line in each_line(content, block, frame))
@@ -108,16 +108,18 @@ def _is_used(column: Column, lines: list[Line]) -> bool:
     return not column.is_paired or any(line.difference for line in lines)
 
 
-def _name(content: Content, anchors: Anchors, key: str, block: Block, line: Line) -> dict[str, Any]:
+def _name(
+    content: ReportContent, anchors: Anchors, key: str, block: Block, line: Line
+) -> dict[str, Any]:
     """What the page has to know of a name: its text, where it leads, how it is marked."""
     setting = tuple(getattr(block, name) for name in SETTING)
     if key == "dataset":
-        tag = wording.STANDIN if block.is_standin else ""
+        tag = formatting.STANDIN if block.is_standin else ""
         return {"text": setting_title(content, block), "tag": tag}
     if key == "method":
         return {"text": content.method_title(line.method), "faint": content.is_control(line.method)}
     if key == "score":
-        is_percent = wording.is_percent(content.specs[line.metric])
+        is_percent = formatting.is_percent(content.specs[line.metric])
         return {
             "text": line.score,
             "unit": line.unit,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lico_bench.records import MetricSpec
-from lico_bench.report.content import SETTING, Content
+from lico_bench.report.content import SETTING, ReportContent
 from lico_bench.report.figures.canvas import of_block
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.numbers import setting_title
@@ -15,7 +15,7 @@ from lico_bench.stats import calibration_errors
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction of merit"}
 
 
-def provenance(content: Content, anchors: Anchors) -> dict[str, Any]:
+def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     """The parts of the last section, with the identifiers that numbers point at."""
     known = content.manifest.get("protocols", {})
     return {
@@ -34,7 +34,7 @@ def provenance(content: Content, anchors: Anchors) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _settings(content: Content, anchors: Anchors) -> list[dict[str, Any]]:
+def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
     """The trained models of each block by arm; what their recipes share is told once."""
     known = _models(content)
     cells = content.cells
@@ -70,7 +70,7 @@ def _arm(models: Sequence[dict[str, Any]], shared: dict[str, Any]) -> dict[str, 
     }
 
 
-def _models(content: Content) -> dict[str, dict[str, Any]]:
+def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
     """What is known of each finished cell."""
     errors = calibration_errors(content.rows)
     calibration = dict(zip(errors["cell"], errors["calibration_error"], strict=True))
@@ -112,7 +112,7 @@ def _without(facts: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name not in known}
 
 
-def _unfinished(content: Content) -> list[str]:
+def _unfinished(content: ReportContent) -> list[str]:
     finished = set(content.run.finished())
     return [cell["key"] for cell in content.manifest["cells"] if cell["key"] not in finished]
 

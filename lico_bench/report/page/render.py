@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from lico_bench.report import wording
-from lico_bench.report.content import Content
+from lico_bench.report import formatting
+from lico_bench.report.content import ReportContent
 from lico_bench.report.figures import Plot
-from lico_bench.report.page.anchors import place_anchors
-from lico_bench.report.page.gallery import Album, galleries
+from lico_bench.report.page.anchors import anchor_ids
+from lico_bench.report.page.gallery import ImageSheet, galleries
 from lico_bench.report.page.lines import BAR_WIDTH
 from lico_bench.report.page.numbers import all_numbers
-from lico_bench.report.page.papers import paper_tables
+from lico_bench.report.page.paper_tables import paper_tables
 from lico_bench.report.page.provenance import provenance
 from lico_bench.report.page.results import result_tables
 from lico_bench.report.page.verdicts import count_outcomes, verdict_cards
@@ -21,13 +21,13 @@ from lico_bench.report.templating import fill_template
 TEMPLATE = "report.html.j2"
 
 
-def render_page(content: Content, plots: Sequence[Plot], tables: Sequence[str]) -> str:
+def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[str]) -> str:
     """One HTML file that holds all it shows; `tables` are the stems of the LaTeX tables beside it.
 
     It works from a disk, without a network, and all but the table of all numbers without scripts.
     """
-    anchors = place_anchors(content)
-    album = Album()
+    anchors = anchor_ids(content)
+    album = ImageSheet()
     return fill_template(
         TEMPLATE,
         content=content,
@@ -43,12 +43,12 @@ def render_page(content: Content, plots: Sequence[Plot], tables: Sequence[str]) 
         plots=[(plot, png_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
         galleries=galleries(content, album),
-        pictures=album.uris,
+        images=album.uris,
         provenance=provenance(content, anchors),
         tables=tables,
-        seeds=wording.seeds_sentence(min(block.num_seeds for block in content.blocks)),
-        family=wording.family_sentence(content.num_compared) if content.num_compared else "",
-        standin=wording.STANDIN,
+        seeds=formatting.seeds_sentence(min(block.num_seeds for block in content.blocks)),
+        family=formatting.family_sentence(content.num_compared) if content.num_compared else "",
+        standin=formatting.STANDIN,
         bar_width=BAR_WIDTH,
     )
 
@@ -58,15 +58,15 @@ def png_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _counts(content: Content) -> list[str]:
+def _counts(content: ReportContent) -> list[str]:
     """The size of the run in a few words each."""
     standins = len({block.dataset for block in content.blocks if block.is_standin})
-    datasets = wording.plural(len({block.dataset for block in content.blocks}), "data set")
+    datasets = formatting.plural(len({block.dataset for block in content.blocks}), "data set")
     return [
         f"{datasets}, {standins} of them stand-ins" if standins else datasets,
-        wording.plural(len(content.arms), "arm"),
-        wording.plural(max(block.num_seeds for block in content.blocks), "seed"),
-        wording.plural(len(content.methods()), "saliency method"),
-        wording.plural(content.rows["cell"].nunique(), "trained model"),
+        formatting.plural(len(content.arms), "arm"),
+        formatting.plural(max(block.num_seeds for block in content.blocks), "seed"),
+        formatting.plural(len(content.methods()), "saliency method"),
+        formatting.plural(content.rows["cell"].nunique(), "trained model"),
         f"{len(content.rows):,} scores of single images",
     ]

@@ -7,19 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.report import wording
-from lico_bench.report.content import BESIDE, SETTING, Block, Content
+from lico_bench.report import formatting
+from lico_bench.report.content import BESIDE, SETTING, Block, ReportContent
 from lico_bench.report.figures import colour_of
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.lines import Line, each_line
 
 
-def result_tables(content: Content, anchors: Anchors) -> list[dict[str, Any]]:
+def result_tables(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
     """One entry per block: what its data are, and its scores by method."""
     return [_table(content, anchors, number, block) for number, block in enumerate(content.blocks)]
 
 
-def _table(content: Content, anchors: Anchors, number: int, block: Block) -> dict[str, Any]:
+def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) -> dict[str, Any]:
     has_pairs = not block.differences.empty
     frame = block.differences if has_pairs else block.means
     arms = [arm for arm in content.arms if not has_pairs or arm != content.reference_arm]
@@ -31,7 +31,7 @@ def _table(content: Content, anchors: Anchors, number: int, block: Block) -> dic
         "backbone": block.backbone,
         "labels": block.labels,
         "is_standin": block.is_standin,
-        "seeds": wording.plural(block.num_seeds, "seed"),
+        "seeds": formatting.plural(block.num_seeds, "seed"),
         "has_pairs": has_pairs,
         "arms": [
             {
@@ -48,14 +48,14 @@ def _table(content: Content, anchors: Anchors, number: int, block: Block) -> dic
 
 
 def _groups(
-    content: Content, anchors: Anchors, block: Block, frame: pd.DataFrame
+    content: ReportContent, anchors: Anchors, block: Block, frame: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Scores by method; each score holds its line of every arm."""
-    asked = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest["suite"].get("metrics", ())
     lines = [
         line
         for line in each_line(content, block, frame)
-        if line.metric not in BESIDE or line.metric in asked
+        if line.metric not in BESIDE or line.metric in requested
     ]
     return [
         {
@@ -83,9 +83,9 @@ def _score(anchors: Anchors, lines: list[Line]) -> dict[str, Any]:
 
 def _counts(lines: list[Line]) -> str:
     """Images and seeds behind a score; a range where the arms differ."""
-    told = []
+    message = []
     for name in ("num_images", "num_seeds"):
         found = [getattr(line, name) for line in lines]
         low, high = min(found), max(found)
-        told.append(f"{low:,}" if low == high else f"{low:,}–{high:,}")
-    return " × ".join(told)
+        message.append(f"{low:,}" if low == high else f"{low:,}–{high:,}")
+    return " × ".join(message)

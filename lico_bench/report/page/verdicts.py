@@ -9,8 +9,8 @@ from typing import Any
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.records import MetricSpec
-from lico_bench.report import wording
-from lico_bench.report.content import Content
+from lico_bench.report import formatting
+from lico_bench.report.content import ReportContent
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.lines import Bar, place_bar
 
@@ -24,12 +24,12 @@ OUTCOMES = {
 }
 
 
-def verdict_cards(content: Content, anchors: Anchors) -> list[dict[str, Any]]:
+def verdict_cards(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
     """One entry per claim, in the order in which they are declared."""
     return [_card(content, anchors, verdict) for verdict in content.claims]
 
 
-def count_outcomes(content: Content) -> list[dict[str, Any]]:
+def count_outcomes(content: ReportContent) -> list[dict[str, Any]]:
     """How many claims have each outcome; outcomes that no claim has are left out."""
     counts = Counter[str](verdict.outcome for verdict in content.claims)
     return [
@@ -42,7 +42,7 @@ def _outcome(outcome: str) -> dict[str, str]:
     return {"outcome": outcome, "sign": sign, "word": word}
 
 
-def _card(content: Content, anchors: Anchors, verdict: ClaimVerdict) -> dict[str, Any]:
+def _card(content: ReportContent, anchors: Anchors, verdict: ClaimVerdict) -> dict[str, Any]:
     claim = verdict.claim
     spec = content.specs.get(claim.metric)
     return {
@@ -57,9 +57,9 @@ def _card(content: Content, anchors: Anchors, verdict: ClaimVerdict) -> dict[str
     }
 
 
-def _endpoint(content: Content, claim: Claim, spec: MetricSpec | None) -> str:
+def _endpoint(content: ReportContent, claim: Claim, spec: MetricSpec | None) -> str:
     """What was declared before the run: who is compared, on what, and what would matter."""
-    score = claim.metric.replace("_", " ") if spec is None else wording.title_with_arrow(spec)
+    score = claim.metric.replace("_", " ") if spec is None else formatting.title_with_arrow(spec)
     size = _gain(claim.smallest_effect, spec).lstrip("+")
     arms = f"{content.arm_title(claim.arm)} against {content.arm_title(claim.reference_arm)}"
     wanted = "not worse by more than" if claim.direction == "not_worse" else "better; matters from"
@@ -67,7 +67,7 @@ def _endpoint(content: Content, claim: Claim, spec: MetricSpec | None) -> str:
 
 
 def _evidence(
-    content: Content, anchors: Anchors, verdict: ClaimVerdict, spec: MetricSpec | None
+    content: ReportContent, anchors: Anchors, verdict: ClaimVerdict, spec: MetricSpec | None
 ) -> Iterator[dict[str, Any]]:
     band = verdict.claim.smallest_effect
     reach = max([band, *(_farthest(one) for one in verdict.evidence)])
@@ -81,7 +81,7 @@ def _evidence(
             "labels": one.labels,
             "method": content.method_title(one.method),
             "sentence": _sentence(one.sentence, one.outcome),
-            "gain": wording.NOTHING if one.gain is None else _gain(one.gain, spec),
+            "gain": formatting.NOTHING if one.gain is None else _gain(one.gain, spec),
             "interval": _interval(one, spec),
             "bar": _bar(one, reach, band),
             "p_holm": _p_value(one.p_holm),
@@ -95,24 +95,26 @@ def _evidence(
 
 
 def _p_value(number: float | None) -> str:
-    return wording.NOTHING if number is None else wording.p_value(number)
+    return formatting.NOTHING if number is None else formatting.p_value(number)
 
 
 def _sentence(sentence: str, outcome: str) -> str:
     """Without the outcome that stands beside it already, and ended as a sentence is."""
-    told = sentence.removeprefix(outcome.replace("_", " ") + ": ")
-    return f"{told[:1].upper()}{told[1:].rstrip('.')}."
+    message = sentence.removeprefix(outcome.replace("_", " ") + ": ")
+    return f"{message[:1].upper()}{message[1:].rstrip('.')}."
 
 
-def _dataset(content: Content, setting: tuple[str, ...]) -> str:
+def _dataset(content: ReportContent, setting: tuple[str, ...]) -> str:
     dataset, source = setting[:2]
-    return wording.dataset_title(content.manifest.get("datasets", {}).get(dataset), dataset, source)
+    return formatting.dataset_title(
+        content.manifest.get("datasets", {}).get(dataset), dataset, source
+    )
 
 
 def _interval(one: Evidence, spec: MetricSpec | None) -> str:
     if one.gain is None or one.low is None or one.high is None:
         return ""
-    is_fine = wording.is_tiny(one.gain, one.low, one.high)
+    is_fine = formatting.is_tiny(one.gain, one.low, one.high)
     return f"[{_gain(one.low, spec, is_fine=is_fine)}, {_gain(one.high, spec, is_fine=is_fine)}]"
 
 
@@ -130,9 +132,9 @@ def _farthest(one: Evidence) -> float:
 def _gain(number: float, spec: MetricSpec | None, *, is_fine: bool = False) -> str:
     """A difference in the metric's digits; a metric that the run does not have is told plainly."""
     if spec is not None:
-        return wording.signed(number, spec, is_fine=is_fine)
-    return f"{number:+.3g}".replace("-", wording.MINUS)
+        return formatting.signed(number, spec, is_fine=is_fine)
+    return f"{number:+.3g}".replace("-", formatting.MINUS)
 
 
 def _points(spec: MetricSpec | None) -> str:
-    return " points" if spec is not None and wording.is_percent(spec) else ""
+    return " points" if spec is not None and formatting.is_percent(spec) else ""

@@ -352,7 +352,7 @@ def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Lin
     return layer
 
 
-def add_reading(
+def add_variant(
     name: str, title: str, summary: str, source: str, *, text_encoder: str = "",
     uses_card: bool = False, **changes: Any,
 ) -> None:  # fmt: skip
@@ -372,24 +372,24 @@ def add_reading(
     )
 
 
-add_reading(
+add_variant(
     "lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading", PAPER,
     uses_card=True,
 )  # fmt: skip
-add_reading(
+add_variant(
     "lico_mm", "LICO, MM only", "ablation: manifold matching without transport", PAPER, beta=0.0,
     uses_card=True,
 )  # fmt: skip
-add_reading(
+add_variant(
     "lico_ot", "LICO, OT only", "ablation: transport without manifold matching", PAPER, alpha=0.0,
     uses_card=True,
 )  # fmt: skip
-add_reading(
+add_variant(
     "lico_shuffled_names", "LICO, shuffled names",
     "control: every class is prompted with another class's name", PAPER, class_names="shuffled",
     uses_card=True,
 )  # fmt: skip
-add_reading(
+add_variant(
     "lico_random_text", "LICO, random text",
     "control: fixed random vectors in place of a text encoder's", PAPER, text_encoder="random",
     uses_card=True,

@@ -186,8 +186,8 @@ INDEX_DAMAGES = [
            "cat_to_name.json"),
 ]  # fmt: skip
 
-PICTURE_DATASETS = ("aircraft", "cars", "cub200", "flowers", "imagenet")
-PICTURE_DAMAGES: dict[str, Callable[[Path], object]] = {
+IMAGE_DATASETS = ("aircraft", "cars", "cub200", "flowers", "imagenet")
+IMAGE_DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
     "empty": lambda p: p.write_bytes(b""),
     "no image": lambda p: p.write_text("<html>404</html>"),
@@ -213,34 +213,34 @@ def test_damaged_index_is_refused_with_its_name_and_a_remedy(root: Path, damage:
     assert not Path("the-pickle-was-executed").exists()
 
 
-@pytest.mark.parametrize("name", PICTURE_DATASETS)
-@pytest.mark.parametrize("damage", sorted(PICTURE_DAMAGES))
+@pytest.mark.parametrize("name", IMAGE_DATASETS)
+@pytest.mark.parametrize("damage", sorted(IMAGE_DAMAGES))
 def test_damaged_picture_is_named_and_can_be_skipped(root: Path, name: str, damage: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     whole = sum(
         len(load_dataset(name, split, root=root, source="real")) for split in ("train", "test")
     )
-    picture = first_image(folder / "images" if name == "aircraft" else folder)
-    PICTURE_DAMAGES[damage](picture)
+    image = first_image(folder / "images" if name == "aircraft" else folder)
+    IMAGE_DAMAGES[damage](image)
     with pytest.raises(BrokenFileError, match="--skip-broken") as caught:
         load_all(root, name)
-    assert str(picture) in str(caught.value)
+    assert str(image) in str(caught.value)
     parts = [
         load_dataset(name, split, root=root, source="real", skip_broken=True)
         for split in ("train", "test")
     ]
     assert sum(len(part) for part in parts) == whole - 1
-    assert sum(str(picture) in note for part in parts for note in part.notes) == 1
+    assert sum(str(image) in note for part in parts for note in part.notes) == 1
 
 
 @pytest.mark.parametrize("name", ["aircraft", "cars", "cub200", "flowers"])
 def test_missing_listed_picture_is_named_and_can_be_skipped(root: Path, name: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
-    picture = first_image(folder / "images" if name == "aircraft" else folder)
-    picture.unlink()
+    image = first_image(folder / "images" if name == "aircraft" else folder)
+    image.unlink()
     with pytest.raises(MissingDataError, match="--skip-broken") as caught:
         load_all(root, name)
-    assert str(picture) in str(caught.value)
+    assert str(image) in str(caught.value)
     for split in ("train", "test"):
         load_dataset(name, split, root=root, source="real", skip_broken=True)
 
@@ -263,13 +263,13 @@ def test_imagenet_in_one_folder_without_labels_says_what_to_add(root: Path) -> N
 )
 def test_broken_imagenet_solution_is_refused(root: Path, text: str, complaint: str) -> None:
     folder = miniatures.imagenet(root)
-    picture = first_image(folder / "val")
+    image = first_image(folder / "val")
     for file in list((folder / "val").rglob("*.JPEG")):
         file.unlink()
     for annotation in (folder / "Annotations" / "CLS-LOC" / "val").iterdir():
         annotation.unlink()
     (folder / "Annotations" / "CLS-LOC" / "val").rmdir()
-    miniatures.paint(folder / "val" / picture.name)
+    miniatures.paint(folder / "val" / image.name)
     (folder / "LOC_val_solution.csv").write_text(text)
     with pytest.raises(BrokenFileError, match=complaint):
         load_dataset("imagenet", "test", root=root, source="real")

@@ -62,10 +62,10 @@ def test_svhn_label_ten_is_digit_zero_and_axes_are_in_place(root: Path) -> None:
     stored = scipy.io.loadmat(folder / "train_32x32.mat")
     data = load(root, "svhn", "train")
     assert data.labels[:11].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    picture = stored["X"][:, :, :, 4]
+    image = stored["X"][:, :, :, 4]
     assert torch.equal(
         (data.read([4])[0] * 255).round().to(torch.uint8).permute(1, 2, 0),
-        torch.from_numpy(picture),
+        torch.from_numpy(image),
     )
     assert data.prompt_names[0] == "zero"
 
@@ -131,8 +131,8 @@ def test_cub_split_and_labels_follow_the_lists(root: Path) -> None:
 def test_cars_cut_to_their_boxes_offer_no_region(root: Path) -> None:
     folder = miniatures.cars(root)
     left, top, right, bottom = miniatures.BOX
-    for picture in (folder / "cars_train").iterdir():
-        miniatures.paint(picture, size=(right - left, bottom - top))
+    for image in (folder / "cars_train").iterdir():
+        miniatures.paint(image, size=(right - left, bottom - top))
     data = load(root, "cars", "train")
     assert not data.has_regions
     assert any("cut to its boxes" in note for note in data.notes)

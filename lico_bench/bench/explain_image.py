@@ -1,0 +1,304 @@
+"""One picture explained by several models and methods, as arrays that a figure can show."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lico_bench.bench.user_suite import USER_KIND, asks_for_layer
+from lico_bench.checks import check_count
+from lico_bench.data import load_card
+from lico_bench.data.folder import natural_size
+from lico_bench.data.geometry import Fit
+from lico_bench.data.image_source import FileImages
+from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
+from lico_bench.models import build_classifier, load_weights, logits_of, scoring
+from lico_bench.models.user_model import UserModel, imagenet_names, try_model
+from lico_bench.saliency import explain, resolve_method
+from lico_bench.store import RunFolder, newest_run
+
+ANY_COLOURS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}  # the weights hold the real ones
+LISTED_CLASSES = 20  # in the message for an unknown one
+
+
+@dataclass(frozen=True)
+class ExplainedMap:
+    """A saliency map of the picture.
+
+    Attributes:
+        values: (H, W) float32.
+        is_signed: whether a value below zero means evidence against the class.
+    """
+
+    method: str
+    title: str
+    values: NDArray[np.float32]
+    is_signed: bool
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has one value everywhere and says nothing."""
+        return bool(self.values.min() == self.values.max())
+
+
+@dataclass(frozen=True)
+class ExplainedBy:
+    """What one model says of the picture.
+
+    Attributes:
+        probability: of the class that it predicts.
+        target_probability: of the class that is explained.
+    """
+
+    arm: str
+    title: str
+    predicted: str
+    probability: float
+    target_probability: float
+    maps: tuple[ExplainedMap, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One picture, one class, several models.
+
+    Attributes:
+        picture: (H, W, 3) float32 in [0, 1], as the models see it.
+        target: name of the class that is explained.
+        chosen_by: why this class, in words.
+    """
+
+    image: NDArray[np.float32]
+    target: str
+    chosen_by: str
+    rows: tuple[ExplainedBy, ...]
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model to show, and what people call it."""
+
+    title: str
+    network: nn.Module
+
+
+def read_image(path: Path, fit: Fit) -> Tensor:
+    """(1, 3, S, S) float32 in [0, 1].
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it cannot be decoded.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"no such picture: {path}; correct the path")
+    return FileImages((path,), (path.name,), fit).take(torch.tensor([0])).float().div_(255)
+
+
+def explain_image(
+    image: Tensor,
+    models: Mapping[str, NamedModel],
+    *,
+    methods: Sequence[str],
+    class_names: Sequence[str],
+    chosen: str | None = None,
+) -> Explanation:
+    """Maps of one picture by each model and method, all for the same class.
+
+    Args:
+        image: (1, 3, H, W) float32 in [0, 1], on the models' device.
+        models: by arm, the reference first.
+        class_names: in index order.
+        chosen: name or number of the class to explain; None takes what the first model predicts.
+
+    Raises:
+        UnknownNameError: for an unknown method, option or class.
+        InvalidInputError: for a class number out of range, an ambiguous name, or broken maps.
+    """
+    resolved = dict(resolve_method(text) for text in methods)
+    if not resolved:
+        raise InvalidInputError("--methods: expected at least one method, see `ls methods`")
+    probs = {arm: _probabilities(shown.network, image) for arm, shown in models.items()}
+    first = next(iter(models))
+    chosen_by = f"predicted by {models[first].title}" if chosen is None else "as asked"
+    target = int(probs[first].argmax()) if chosen is None else find_class(chosen, class_names)
+    targets = torch.tensor([target], device=image.device)
+    rows = []
+    for arm, shown in models.items():
+        maps = tuple(
+            ExplainedMap(
+                name,
+                entry.title,
+                explain(shown.network, image, targets, method=name)[0].cpu().numpy(),
+                entry.is_signed,
+            )
+            for name, entry in resolved.items()
+        )
+        best = int(probs[arm].argmax())
+        rows.append(
+            ExplainedBy(
+                arm, shown.title, class_names[best], float(probs[arm][best]),
+                float(probs[arm][target]), maps,
+            )
+        )  # fmt: skip
+    pixels = image[0].permute(1, 2, 0).cpu().numpy()
+    return Explanation(pixels, class_names[target], chosen_by, tuple(rows))
+
+
+def find_class(text: str, names: Sequence[str]) -> int:
+    """The number of the class called `text`, or that number itself.
+
+    Raises:
+        UnknownNameError: for a name that no class has.
+        InvalidInputError: for a number out of range or a name of two classes.
+    """
+    found = [number for number, name in enumerate(names) if name.casefold() == text.casefold()]
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"--class {text}: classes {', '.join(map(str, found))} bear this name; pass the number"
+        )
+    if found:
+        return found[0]
+    if text.isdigit():
+        if int(text) >= len(names):
+            raise InvalidInputError(
+                f"--class {text}: expected a name or a number from 0 to {len(names) - 1}"
+            )
+        return int(text)
+    if len(names) <= LISTED_CLASSES:
+        raise UnknownNameError.of("class", text, names)
+    near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
+    hint = f"; near: {', '.join(near)}" if near else ""
+    raise UnknownNameError(
+        f"unknown class '{text}'{hint}; pass a name or a number from 0 to {len(names) - 1}"
+    )
+
+
+@dataclass(frozen=True)
+class ExplainSubjects:
+    """Models by arm, the names of their classes, and how a picture is brought to their size.
+
+    Attributes:
+        notes: sentences that the user should read.
+    """
+
+    models: dict[str, NamedModel]
+    class_names: tuple[str, ...]
+    fit: Fit
+    notes: tuple[str, ...]
+
+
+def user_subjects(
+    models: Mapping[str, UserModel],
+    path: Path,
+    *,
+    methods: Sequence[str],
+    image_size: int | None = None,
+    classes: Sequence[str] | None = None,
+) -> ExplainSubjects:
+    """A user's own models for the picture at `path`, tried on it.
+
+    Raises:
+        InvalidInputError: if a model cannot be explained as it is, or `classes` are not its own.
+        BrokenFileError: if the picture cannot be decoded.
+    """
+    if image_size is not None:
+        check_count("--image-size", image_size)
+    fit = Fit(image_size or natural_size((path,)), "crop", 1.0, 0)
+    first = next(iter(models.values()))
+    image = read_image(path, fit).to(next(first.network.parameters()).device)
+    needs_layer = asks_for_layer(dict(resolve_method(text) for text in methods))
+    counts = [try_model(m, image, needs_layer=needs_layer) for m in models.values()]
+    names = tuple(classes or imagenet_names(first.network, counts[0]) or ())
+    if classes is not None and len(names) != counts[0]:
+        raise InvalidInputError(
+            f"--classes: expected {counts[0]} names, one for each class of the model, got "
+            f"{len(names)}; list all of them in index order"
+        )
+    names = names or tuple(f"class {number}" for number in range(counts[0]))
+    shown = {arm: NamedModel(arm, model.network) for arm, model in models.items()}
+    notes = dict.fromkeys(note for model in models.values() for note in model.notes)
+    return ExplainSubjects(shown, names, fit, tuple(notes))
+
+
+def models_of_run(
+    run: RunFolder, *, dataset: str | None, seed: int, device: torch.device
+) -> ExplainSubjects:
+    """The finished models of a dataset and seed in a run folder.
+
+    Args:
+        dataset: None takes the run's first.
+
+    Raises:
+        UnknownNameError: for a dataset that the run does not hold.
+        MissingDataError: if no model of that dataset and seed is finished, or the run holds none.
+        BrokenFileError: for weights that are torn.
+    """
+    manifest = run.manifest()
+    if not _holds_models(manifest):
+        raise MissingDataError(
+            f"{run.path} holds the scores of own models, not the models; name them again with "
+            "--model and --weights, or a run of `lico-bench run` with --run"
+        )
+    known = manifest["datasets"]
+    name = next(iter(known)) if dataset is None else dataset
+    if name not in known:
+        raise UnknownNameError.of(f"dataset of {run.path}:", name, known)
+    facts = known[name]
+    cells = [c for c in manifest["cells"] if c["recipe"]["dataset"] == name]
+    done = [c for c in cells if c["key"] in set(run.finished()) and c["recipe"]["seed"] == seed]
+    if not done:
+        seeds = sorted({c["recipe"]["seed"] for c in cells})
+        raise MissingDataError(
+            f"{run.path}: no finished model of {name} with seed {seed}; it plans the seeds "
+            f"{', '.join(map(str, seeds))}: repeat `lico-bench run` to finish it, or pass --seed"
+        )
+    models = {c["recipe"]["arm"]: _stored_model(run, c, manifest, device) for c in done}
+    fit = Fit.of(load_card(name), int(facts["image_size"][0]))
+    note = f"{run.path}: {facts['title']}, seed {seed}, pictures at {fit.size} px"
+    return ExplainSubjects(models, tuple(facts["class_names"]), fit, (note,))
+
+
+def newest_trained_run(results: Path = Path("results")) -> RunFolder:
+    """The run under `results` that changed last, those of own models left out.
+
+    Raises:
+        MissingDataError: if there is none.
+    """
+    try:
+        return newest_run(results, accept=lambda run: _holds_models(run.manifest()))
+    except MissingDataError as error:
+        raise MissingDataError(
+            f"no run under {results}/ that trained models; make one with `lico-bench run`, name "
+            "one with --run, or name a model with --model"
+        ) from error
+
+
+def _holds_models(manifest: dict[str, Any]) -> bool:
+    return bool(manifest["suite"].get("kind") != USER_KIND)
+
+
+def _stored_model(
+    run: RunFolder, cell: dict[str, Any], manifest: dict[str, Any], device: torch.device
+) -> NamedModel:
+    recipe = cell["recipe"]
+    num_classes = len(manifest["datasets"][recipe["dataset"]]["class_names"])
+    classifier = build_classifier(
+        recipe["backbone"], num_classes=num_classes, seed=recipe["seed"], **ANY_COLOURS
+    )
+    load_weights(classifier, run.cell(cell["key"]).model)
+    title = manifest["arms"].get(recipe["arm"], {}).get("title") or recipe["arm"]
+    return NamedModel(title, classifier.eval().requires_grad_(False).to(device))
+
+
+def _probabilities(network: nn.Module, image: Tensor) -> Tensor:
+    """(K,) on the CPU."""
+    with scoring(network):
+        return logits_of(network(image)).float().softmax(1)[0].cpu()
