@@ -1,9 +1,9 @@
 """The CAM family against pytorch-grad-cam: time and maps, on torchvision's resnet18.
 
 Bars, at 224 px on two cores, with maps equal to 1e-4 after the library's rescaling:
-the gradient family at least 2.5 times faster (32 pictures), Ablation-CAM at least 20 times (one
-picture), Score-CAM not slower and at most 1.10 times its bare forwards (one picture). Eigen-CAM
-at least 1.5 times (32 pictures): the library takes no gradient there, and the forward, which both
+the gradient family at least 2.5 times faster (32 images), Ablation-CAM at least 20 times (one
+image), Score-CAM not slower and at most 1.10 times its bare forwards (one image). Eigen-CAM
+at least 1.5 times (32 images): the library takes no gradient there, and the forward, which both
 need, is nearly all of our time.
 """
 
@@ -53,7 +53,7 @@ def library_maps(cam_class, model, images, targets) -> np.ndarray:
 
 
 def bare_forwards(model: torch.nn.Module, pictures: torch.Tensor, forwards: int) -> None:
-    """Send `forwards` pictures through the model, one fixed micro-batch again and again."""
+    """Send `forwards` images through the model, one fixed micro-batch again and again."""
     with torch.inference_mode():
         for _ in range(-(-forwards // len(pictures))):
             model(pictures)
@@ -77,7 +77,7 @@ def ratio_of(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
 
 
 def gaps(ours: Maps, theirs: np.ndarray) -> np.ndarray:
-    """Largest difference per picture after scaling ours to [0, 1]; (N,)."""
+    """Largest difference per image after scaling ours to [0, 1]; (N,)."""
     maps = np.asarray(ours)
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     scaled = (maps - low) / np.where(high > low, high - low, 1)

@@ -66,7 +66,7 @@ def peak_mib() -> float:
 
 
 def decode_only_s(images: FileImages) -> float:
-    """Seconds per picture and core of decoding at full size, without resizing."""
+    """Seconds per image and core of decoding at full size, without resizing."""
     started = time.perf_counter()
     for content in images.files[:64]:
         assert isinstance(content, Path)

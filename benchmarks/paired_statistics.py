@@ -31,7 +31,7 @@ from lico_bench.stats.sign_flips import sign_flip_tests
 BAR_S, BAR_GB = 20.0, 2.0
 MARGIN = 0.01
 TRIALS_AT_ONCE = 250
-# Standard deviations of what trainings, pictures and both together add.
+# Standard deviations of what trainings, images and both together add.
 NOISES = [
     (seeds, images, both)
     for images, both in ((1.0, 0.2), (0.6, 0.6), (0.3, 1.0))

@@ -16,11 +16,11 @@ from lico_bench.metrics import PROTOCOLS, perturbation_curves
 from lico_bench.models import build_classifier, default_micro_batch
 
 BAR = 1.10
-CASES = {"wrn_16_2": (32, 256), "resnet18": (224, 8)}  # px, pictures
+CASES = {"wrn_16_2": (32, 256), "resnet18": (224, 8)}  # px, images
 
 
 def bare_forwards(model: torch.nn.Module, pictures: torch.Tensor, forwards: int) -> None:
-    """Send `forwards` pictures through the model, one fixed micro-batch again and again."""
+    """Send `forwards` images through the model, one fixed micro-batch again and again."""
     with torch.inference_mode():
         for _ in range(-(-forwards // len(pictures))):
             result = model(pictures)

@@ -25,7 +25,7 @@ from lico_bench.models import build_classifier
 QUANTUS_BAR, RISE_BAR = 4.0, 1.2
 SIZE, CLASSES = 32, 10
 RISE_STEPS = 28
-RISE_BATCH = 64  # pictures the script's loop sends at a time
+RISE_BATCH = 64  # images the script's loop sends at a time
 
 
 class Logits(nn.Module):
@@ -66,8 +66,8 @@ def rise_loop(
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     """Petsiuk et al.'s batch evaluation in words.
 
-    The top class of every picture is found first. Then each step scores the whole set in batches
-    and overwrites the next pixels of every picture, one picture after the other, in NumPy.
+    The top class of every image is found first. Then each step scores the whole set in batches
+    and overwrites the next pixels of every image, one image after the other, in NumPy.
     """
     kernel = torch.outer(near_box(5.0, 11), near_box(5.0, 11))
     weights = torch.zeros(3, 3, 11, 11)

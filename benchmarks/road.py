@@ -32,7 +32,7 @@ def realistic_maps(num_maps: int, size: int, rng: torch.Generator) -> Tensor:
 
 
 def theirs(images: Tensor, keep: Tensor, noise: float) -> Tensor:
-    """Picture by picture, each with a sparse direct solver."""
+    """Image by image, each with a sparse direct solver."""
     from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
     imputer = NoisyLinearImputer(noise)
@@ -40,7 +40,7 @@ def theirs(images: Tensor, keep: Tensor, noise: float) -> Tensor:
 
 
 def ours(images: Tensor, keep: Tensor, noise: float) -> Tensor:
-    """All pictures at once."""
+    """All images at once."""
     filled = impute(images, keep)
     if not filled.converged.all():
         raise SystemExit("the imputation did not converge")

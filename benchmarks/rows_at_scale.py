@@ -1,8 +1,8 @@
 """A report over ten million rows: time and memory, on a run folder of drawn numbers.
 
-`--shape deep`: 8 datasets x 2 arms x 5 seeds, each of the 80 models with 7,000 pictures, 2 methods,
+`--shape deep`: 8 datasets x 2 arms x 5 seeds, each of the 80 models with 7,000 images, 2 methods,
 6 metrics of a map and 6 scores of its own: 126,000 rows, 28,000 curves and 128 maps per model.
-`--shape wide`: 8 datasets x 11 arms x 5 seeds, 440 models with 1,000 pictures and 3 methods.
+`--shape wide`: 8 datasets x 11 arms x 5 seeds, 440 models with 1,000 images and 3 methods.
 Bars: the report in 60 s and 4 GB, reading included. `--times 10` writes ten times the seeds, 10⁸
 rows, and `--query` reads one metric of one method of them and averages it.
 """
@@ -114,7 +114,7 @@ def _manifest(shape: Shape, num_seeds: int) -> dict[str, Any]:
     )  # fmt: skip
     manifest = make_plan(suite).manifest()
     for facts in manifest["datasets"].values():
-        facts["source"] = "real"  # claims are judged on real pictures alone
+        facts["source"] = "real"  # claims are judged on real images alone
     for cell in manifest["cells"]:
         cell["recipe"]["source"] = "real"
     return manifest

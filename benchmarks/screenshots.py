@@ -1,9 +1,9 @@
-"""Pictures of a report's page for the README: the parts that people look at first.
+"""Images of a report's page for the README: the parts that people look at first.
 
     uv run python benchmarks/screenshots.py RUN --out FOLDER
 
 takes RUN/report/report.html through the system's Chromium, at the width of a desk and of a phone.
-The pictures are stored in few colours, which halves them and cannot be seen.
+The images are stored in few colours, which halves them and cannot be seen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DESK, PHONE = 1200, 390
 
 
 class Shot(NamedTuple):
-    """One picture: its file, the element at its top, and how much is seen."""
+    """One image: its file, the element at its top, and how much is seen."""
 
     name: str
     top: str
@@ -43,7 +43,7 @@ SHOTS = (
 
 
 def take_shots(html: Path) -> Iterator[tuple[str, bytes]]:
-    """File name and PNG of each picture of the page."""
+    """File name and PNG of each image of the page."""
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if executable is None:
         sys.exit(f"no Chromium found (looked for {', '.join(CHROMIUM)}); install one")
@@ -59,7 +59,7 @@ def take_shots(html: Path) -> Iterator[tuple[str, bytes]]:
 def _take(page: Page, shot: Shot) -> bytes:
     page.set_viewport_size({"width": shot.width, "height": shot.height})
     page.evaluate("name => document.getElementById(name).scrollIntoView()", shot.top)
-    # Pictures below the fold are drawn when they come into sight.
+    # Images below the fold are drawn when they come into sight.
     page.wait_for_timeout(300)
     return page.screenshot()
 
@@ -74,7 +74,7 @@ def _few_colours(png: bytes) -> bytes:
 
 
 def main() -> None:
-    """Take the pictures of the run that the command line names."""
+    """Take the images of the run that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)

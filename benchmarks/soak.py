@@ -1,6 +1,6 @@
-"""Memory while 50,000 pictures of 32 px are classified, explained and scored, rows going to disk.
+"""Memory while 50,000 images of 32 px are classified, explained and scored, rows going to disk.
 
-Bar: the resident set grows by less than 64 MiB after the first tenth of the pictures.
+Bar: the resident set grows by less than 64 MiB after the first tenth of the images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def resident_mib() -> float:
 
 
 def many_images(count: int) -> Dataset:
-    """`count` pictures: the drawn scenes again and again, under names of their own."""
+    """`count` images: the drawn scenes again and again, under names of their own."""
     scenes = load_dataset("cifar10", "test", source="standin")
     places = torch.arange(count) % len(scenes)
     images = ArrayImages(scenes.image_source.pixels[places])
@@ -77,7 +77,7 @@ def main() -> None:
                 marks.append((scored, resident_mib()))
                 files = len(list(folder.parts.glob("scored-*.rows.parquet")))
                 print(
-                    f"{scored:6,} pictures scored, {files:4} parts on disk, "
+                    f"{scored:6,} images scored, {files:4} parts on disk, "
                     f"{marks[-1][1]:7.0f} MiB, {time.perf_counter() - started:5.0f} s",
                     flush=True,
                 )

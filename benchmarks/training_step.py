@@ -30,7 +30,7 @@ BATCHES = 4  # in an epoch here
 
 
 def pictures(num_classes: int, size: int, count: int) -> Dataset:
-    """Drawn pictures under the class names of the dataset with so many classes."""
+    """Drawn images under the class names of the dataset with so many classes."""
     drawn = load_dataset("cifar10", "train", source="standin", image_size=size, limit=count)
     card = load_card(NAMES_FROM[num_classes])
     labels = torch.randint(num_classes, (count,), generator=torch.Generator().manual_seed(0))

@@ -1,9 +1,9 @@
-"""Two models of your own, your own pictures: which one has the better saliency maps?
+"""Two models of your own, your own images: which one has the better saliency maps?
 
     uv run python examples/own_models.py [PICTURES]
 
-PICTURES is a folder with one folder of pictures per class. Without it some are drawn, so that this
-runs anywhere. The models are a small network trained with and without noise on its pictures; put
+PICTURES is a folder with one folder of images per class. Without it some are drawn, so that this
+runs anywhere. The models are a small network trained with and without noise on its images; put
 yours in their place. What matters are the ten lines of `compare`.
 """
 
@@ -23,7 +23,7 @@ UPDATES = 120
 
 
 def compare(first: nn.Module, second: nn.Module, pictures: lico_bench.Dataset) -> pd.DataFrame:
-    """Ten lines: models and pictures in, paired differences with intervals out."""
+    """Ten lines: models and images in, paired differences with intervals out."""
     scores = lico_bench.evaluate(
         {"baseline": first, "mine": second},  # any modules from (N, 3, H, W) in [0, 1] to logits
         pictures,

@@ -43,7 +43,7 @@ def check_images(images: Tensor) -> None:
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise InvalidInputError(
             f"images: expected values in [0, 1], got [{low:.3g}, {high:.3g}]; "
-            "pass pictures as stored, the model normalises inside"
+            "pass images as stored, the model normalises inside"
         )
 
 
@@ -85,7 +85,7 @@ def is_plain(text: object) -> bool:
 
 
 def is_title(text: object) -> bool:
-    """Whether `text` may be shown as somebody's name for a thing: a class, a picture, a dataset."""
+    """Whether `text` may be shown as somebody's name for a thing: a class, an image, a dataset."""
     return is_plain(text) and 0 < len(str(text)) <= LONGEST_TITLE
 
 

@@ -66,7 +66,7 @@ class ConvergenceError(LicoBenchError, ArithmeticError):
 
 
 class OutOfMemoryError(LicoBenchError, MemoryError):
-    """Not even one picture at a time fits into memory."""
+    """Not even one image at a time fits into memory."""
 
 
 class LostPeersError(LicoBenchError, ConnectionError):

@@ -27,7 +27,7 @@ CURVE_COLUMNS = (
     "correct", "method", "protocol", "curve", "fractions", "values",
 )  # fmt: skip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training pictures, in [0, 1]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training images, in [0, 1]
 
 SCHEDULES = ("one_cycle", "cosine", "cosine_7_16", "constant")
 AUGMENTATIONS = ("none", "flip", "crop", "crop_flip", "resized_crop_flip")
@@ -160,9 +160,9 @@ class MetricSpec:
         bounds: smallest and largest possible value; None where there is no such bound.
         needs: what it looks at: the maps, the perturbation curves, where the object is
             (`regions`), where each of several objects is (`instances`), new maps of changed
-            pictures (`explainer`), the explained network itself (`network`).
+            images (`explainer`), the explained network itself (`network`).
         protocol: id of its own rules; None takes the run's perturbation protocol.
-        cost: `map` looks at stored maps, `forwards` sends changed pictures through the model,
+        cost: `map` looks at stored maps, `forwards` sends changed images through the model,
             `explains` makes maps anew.
         pitfalls: what a reader must know before believing it.
     """
@@ -199,8 +199,8 @@ class Protocol:
         blur_sigma_px, blur_kernel_px: standard deviation and side of the kernel.
         blur_kernel: `near_box` is a point filtered by a Gaussian whose tails are mirrored back
             into the kernel, as the published RISE script makes it.
-        blur_border: what lies beyond the picture's border: its mirror, or the fill colour.
-        scored_class: the explained one, or what the scoring network predicts for the whole picture.
+        blur_border: what lies beyond the image's border: its mirror, or the fill colour.
+        scored_class: the explained one, or what the scoring network predicts for the whole image.
         endpoints: `both`, or `whole_steps` where a last step that is not whole is left out.
         area: trapezoid over the true shares; over points taken as evenly spaced (`even`); or with
             a spacing of one over the number of points (`per_point`), which falls short of 1.
@@ -245,20 +245,20 @@ class Protocol:
         """Number of changed pixels at each point of a curve, from 0 up.
 
         Raises:
-            InvalidInputError: for a picture with fewer pixels than steps.
+            InvalidInputError: for an image with fewer pixels than steps.
         """
         if self.step_px is None:
             steps = self.steps or 1
             if steps > num_pixels:
                 raise InvalidInputError(
                     f"protocol {self.name}: {steps} steps for {num_pixels} pixels; use larger "
-                    "pictures or another protocol"
+                    "images or another protocol"
                 )
             return [round(j * num_pixels / steps) for j in range(steps + 1)]
         if self.step_px > num_pixels:
             raise InvalidInputError(
                 f"protocol {self.name}: steps of {self.step_px} pixels for {num_pixels} pixels; "
-                "use larger pictures or another protocol"
+                "use larger images or another protocol"
             )
         points = list(range(0, num_pixels + 1, self.step_px))
         if self.endpoints == "both" and points[-1] < num_pixels:

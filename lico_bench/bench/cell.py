@@ -79,7 +79,7 @@ def train_cell(cell: PlannedCell, place: RunContext) -> Classifier:
     state = checkpoint.read()
     peers.same(("training", cell.key))
     with deferred():
-        peers.attempt(lambda: None)  # the others read the pictures, and may find them broken
+        peers.attempt(lambda: None)  # the others read the images, and may find them broken
         trained = train(
             cell.recipe,
             device=place.device,

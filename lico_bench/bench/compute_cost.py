@@ -1,7 +1,7 @@
 """What a cell costs, counted before it is run: updates, forwards, operations, bytes.
 
-With B pictures in a batch, P passes per update (2 for an arm that looks at changed copies), E
-epochs of U updates, N pictures tested and n explained by M methods and m metrics, c_M forwards of
+With B images in a batch, P passes per update (2 for an arm that looks at changed copies), E
+epochs of U updates, N images tested and n explained by M methods and m metrics, c_M forwards of
 a method's map and its scores, p parameters and h x w px:
 
     forwards of training = E U B P, as many backwards; operations 3 times those of the forwards
@@ -43,10 +43,10 @@ TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # one entry of a cost matrix, solved and 
 TOKENS_PER_PROMPT = 17  # 12 of context, specials, a short name
 ROW_BYTES = 6  # compressed Parquet, measured on a quick run
 CURVE_BYTES = 4.5  # per point
-IMAGE_BYTES = 2.4  # per pixel of a kept picture, PNG
+IMAGE_BYTES = 2.4  # per pixel of a kept image, PNG
 MAP_BYTES = 1.7  # per pixel of a kept map, float16, compressed
-OWN_ROWS = 3  # scores of the model itself, per picture
-END_ROWS = 3  # and of the whole, blurred and emptied picture, per explained one
+OWN_ROWS = 3  # scores of the model itself, per image
+END_ROWS = 3  # and of the whole, blurred and emptied image, per explained one
 WEIGHT_BYTES = 4  # of a parameter
 MOMENTUM_BYTES = 4  # beside it, in a checkpoint
 CHECKPOINTS = 2  # the last one and the one before
@@ -61,14 +61,14 @@ class ComputeCost:
 
     Attributes:
         updates: optimiser steps.
-        train_images: pictures seen in training, repeats counted.
-        train_forwards: pictures sent through the model by training, and as many back.
-        forwards: pictures sent through the model by scoring.
+        train_images: images seen in training, repeats counted.
+        train_forwards: images sent through the model by training, and as many back.
+        forwards: images sent through the model by scoring.
         train_gigaflop, score_gigaflop: operations of the network and of the text encoder.
-        rows: scores of single pictures.
-        read_bytes: decoded pixels that the network is given, pictures changed by scoring aside.
+        rows: scores of single images.
+        read_bytes: decoded pixels that the network is given, images changed by scoring aside.
         checkpoint_bytes: state of the unfinished training, with the one before.
-        disk_bytes: rows, curves, kept pictures and weights.
+        disk_bytes: rows, curves, kept images and weights.
     """
 
     updates: int
@@ -128,7 +128,7 @@ def estimate_compute(recipe: Recipe, facts: DatasetFacts, eval_config: EvalConfi
 
 
 def update_gigaflop(recipe: Recipe, facts: DatasetFacts, batch: int) -> float:
-    """Operations of one update on `batch` pictures, 10⁹: the network's and the text encoder's."""
+    """Operations of one update on `batch` images, 10⁹: the network's and the text encoder's."""
     options = resolve_options(recipe.arm, dict(recipe.objective))
     passes = batch * options.forwards_per_step() * (1 + BACKWARD_FACTOR)
     text = _text_gigaflop(recipe, options, batch, len(facts.class_names))
@@ -136,7 +136,7 @@ def update_gigaflop(recipe: Recipe, facts: DatasetFacts, batch: int) -> float:
 
 
 def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
-    """Pictures of `train` or `test` that a cell uses."""
+    """Images of `train` or `test` that a cell uses."""
     images = facts.num_images(split)
     if split == "test":
         return images
@@ -146,7 +146,7 @@ def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
 
 
 def explained_images(facts: DatasetFacts, eval_config: EvalConfig) -> int:
-    """Pictures of the test split that are explained."""
+    """Images of the test split that are explained."""
     tested = facts.num_images("test")
     return min(eval_config.limit or tested, tested)
 
@@ -154,14 +154,14 @@ def explained_images(facts: DatasetFacts, eval_config: EvalConfig) -> int:
 def method_forwards(
     backbone: str, facts: DatasetFacts, eval_config: EvalConfig, method: str
 ) -> float:
-    """Pictures sent through the model for one method's map and its scores."""
+    """Images sent through the model for one method's map and its scores."""
     setting = Setting(BACKBONES[backbone].channels, facts.image_size)
     return replace(eval_config, methods=(method,)).forwards_per_map(setting)
 
 
 @lru_cache(maxsize=64)
 def forward_gigaflop(backbone: str, image_size: tuple[int, int]) -> float:
-    """Operations of one picture's forward, 10⁹, counted by torch."""
+    """Operations of one image's forward, 10⁹, counted by torch."""
     from torch.utils.flop_counter import FlopCounterMode  # a second to import
 
     # Not on the meta device: random weights there load torch's compiler, five seconds.
@@ -220,7 +220,7 @@ def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes:
 
 
 def _gallery_bytes(image_size: tuple[int, int], explained: int, methods: int) -> float:
-    """What the pictures and maps take that are kept for looking at."""
+    """What the images and maps take that are kept for looking at."""
     image_px, map_px = (
         math.prod(min(side, longest) for side in image_size)
         for longest in (IMAGE_SIDE_PX, MAP_SIDE_PX)

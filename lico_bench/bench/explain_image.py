@@ -1,4 +1,4 @@
-"""One picture explained by several models and methods, as arrays that a figure can show."""
+"""One image explained by several models and methods, as arrays that a figure can show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTED_CLASSES = 20  # in the message for an unknown one
 
 @dataclass(frozen=True)
 class ExplainedMap:
-    """A saliency map of the picture.
+    """A saliency map of the image.
 
     Attributes:
         values: (H, W) float32.
@@ -51,7 +51,7 @@ class ExplainedMap:
 
 @dataclass(frozen=True)
 class ExplainedBy:
-    """What one model says of the picture.
+    """What one model says of the image.
 
     Attributes:
         probability: of the class that it predicts.
@@ -68,10 +68,10 @@ class ExplainedBy:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One picture, one class, several models.
+    """One image, one class, several models.
 
     Attributes:
-        picture: (H, W, 3) float32 in [0, 1], as the models see it.
+        image: (H, W, 3) float32 in [0, 1], as the models see it.
         target: name of the class that is explained.
         chosen_by: why this class, in words.
     """
@@ -98,7 +98,7 @@ def read_image(path: Path, fit: Fit) -> Tensor:
         BrokenFileError: if it cannot be decoded.
     """
     if not path.is_file():
-        raise MissingDataError(f"no such picture: {path}; correct the path")
+        raise MissingDataError(f"no such image: {path}; correct the path")
     return FileImages((path,), (path.name,), fit).take(torch.tensor([0])).float().div_(255)
 
 
@@ -110,7 +110,7 @@ def explain_image(
     class_names: Sequence[str],
     chosen: str | None = None,
 ) -> Explanation:
-    """Maps of one picture by each model and method, all for the same class.
+    """Maps of one image by each model and method, all for the same class.
 
     Args:
         image: (1, 3, H, W) float32 in [0, 1], on the models' device.
@@ -183,7 +183,7 @@ def find_class(text: str, names: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ExplainSubjects:
-    """Models by arm, the names of their classes, and how a picture is brought to their size.
+    """Models by arm, the names of their classes, and how an image is brought to their size.
 
     Attributes:
         notes: sentences that the user should read.
@@ -203,11 +203,11 @@ def user_subjects(
     image_size: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> ExplainSubjects:
-    """A user's own models for the picture at `path`, tried on it.
+    """A user's own models for the image at `path`, tried on it.
 
     Raises:
         InvalidInputError: if a model cannot be explained as it is, or `classes` are not its own.
-        BrokenFileError: if the picture cannot be decoded.
+        BrokenFileError: if the image cannot be decoded.
     """
     if image_size is not None:
         check_count("--image-size", image_size)
@@ -262,7 +262,7 @@ def models_of_run(
         )
     models = {c["recipe"]["arm"]: _stored_model(run, c, manifest, device) for c in done}
     fit = Fit.of(load_card(name), int(facts["image_size"][0]))
-    note = f"{run.path}: {facts['title']}, seed {seed}, pictures at {fit.size} px"
+    note = f"{run.path}: {facts['title']}, seed {seed}, images at {fit.size} px"
     return ExplainSubjects(models, tuple(facts["class_names"]), fit, (note,))
 
 

@@ -1,4 +1,4 @@
-"""What one picture costs a trained classifier: counted, because a clock would tell another tale."""
+"""What one image costs a trained classifier: counted, because a clock would tell another tale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lico_bench.models import evaluating
 
 
 def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> dict[str, Any]:
-    """`parameters`, and `gigaflop` of one picture's forward, as torch counts them.
+    """`parameters`, and `gigaflop` of one image's forward, as torch counts them.
 
     Both are exact and the same on every machine, so that two equal networks have equal counts.
     Multiplications and additions of convolutions and matrix products count one each, nothing else.

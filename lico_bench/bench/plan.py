@@ -162,7 +162,7 @@ def make_plan(
 
     Raises:
         UnknownNameError: for a name that no registry or card knows.
-        MissingDataError: if real pictures are asked for and are not there.
+        MissingDataError: if real images are asked for and are not there.
         InvalidInputError: for an option outside its range.
     """
     eval_config = _eval_config(suite)
@@ -197,7 +197,7 @@ def _describe(recipe: Recipe, suite: Suite, root: str | os.PathLike[str] | None)
 
 
 def facts_found(recipe: Recipe, root: str | os.PathLike[str] | None) -> DatasetFacts:
-    """The facts of the pictures that `recipe` finds on this machine.
+    """The facts of the images that `recipe` finds on this machine.
 
     Raises:
         LicoBenchError: if they are not there, or damaged.

@@ -1,6 +1,6 @@
 """Rows of a run computed once more from its stored weights and its data, and how far they differ.
 
-A row depends on its batch in the last bits, so whole ranges of pictures are scored as the run did.
+A row depends on its batch in the last bits, so whole ranges of images are scored as the run did.
 On the machine that made the run, with as many threads, every deviation is 0.
 """
 
@@ -32,12 +32,12 @@ from lico_bench.store.row_tables import keep_rows
 
 ROW = ("image_id", "method", "metric")
 BY_NAME = ("datasets", "arms", "methods", "metrics")
-# Rules of the first pass, which every picture goes through.
+# Rules of the first pass, which every image goes through.
 CLASSIFIED = ("accuracy", "confidence", "brier")
 ENDS = ("score_whole", "score_blurred", "score_emptied")  # of the curves of any method
 # Scores are probabilities, areas and shares, at most of order 1. Sums in another order (threads, a
 # batch cut otherwise) move them by 1e-6, another device's kernels by 1e-4; a saliency rank that
-# changes near a tie moves one step of a curve. A score from other weights or pictures is off by
+# changes near a tie moves one step of a curve. A score from other weights or images is off by
 # tenths.
 TOLERANCE = 1e-3
 
@@ -139,7 +139,7 @@ def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator
         planned = {cell.key: cell for cell in plan.cells}
         if set(wanted) - set(planned):
             notes.append(
-                f"{dataset}: its pictures, text encoder or code here are not those of the run"
+                f"{dataset}: its images, text encoder or code here are not those of the run"
             )
         if plan.protocol.id not in manifest["protocols"]:
             notes.append(f"{dataset}: the protocol of the run has other rules here")
@@ -187,7 +187,7 @@ def _compare(
 def _choose_parts(
     run: RunFolder, cell: _Cell, dataset: Dataset, answer: Answer, device: str, rng: random.Random
 ) -> dict[str, list[str]]:
-    """One part that classifies and one that scores, with the ids of their pictures."""
+    """One part that classifies and one that scores, with the ids of their images."""
     names: list[str] = []
 
     def note(name: str) -> pd.DataFrame:
@@ -216,7 +216,7 @@ def _parts(
 
 
 def _stored_part(dataset: Dataset, classes: pd.Series[Any], name: str) -> pd.DataFrame:
-    """What a scoring asks of a part that is stored: the class of each picture."""
+    """What a scoring asks of a part that is stored: the class of each image."""
     if not name.startswith("classified"):
         return pd.DataFrame()
     start, stop = _range_of(name)

@@ -20,7 +20,7 @@ class SplitCache:
         self._kept: dict[tuple[object, ...], Dataset] = {}
 
     def train(self, cell: PlannedCell) -> Dataset:
-        """Training pictures of a cell."""
+        """Training images of a cell."""
         recipe = cell.recipe
         drawn = (recipe.labels, recipe.train_limit)
         return self._load(
@@ -29,7 +29,7 @@ class SplitCache:
         )
 
     def test(self, cell: PlannedCell) -> Dataset:
-        """Test pictures of a cell."""
+        """Test images of a cell."""
         recipe = cell.recipe
         return self._load(
             ("test", recipe.dataset, recipe.source, recipe.image_size),

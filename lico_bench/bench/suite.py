@@ -22,7 +22,7 @@ class Profile:
 
     Attributes:
         seeds: trainings per arm.
-        limit: pictures explained per model; None takes all.
+        limit: images explained per model; None takes all.
         methods: saliency methods, one control among them.
     """
 
@@ -47,7 +47,7 @@ class Suite:
     """Everything a run was asked to do. Its identity decides which folder it may write to.
 
     Attributes:
-        data: `auto` takes real pictures where they are and stand-ins elsewhere; `official` plans
+        data: `auto` takes real images where they are and stand-ins elsewhere; `official` plans
             for the publishers' complete sets, and cannot be run.
         changes: recipe fields set by hand, by name.
         objective: options of the arms set by hand, by name; each arm takes those it has.

@@ -1,6 +1,6 @@
 """Time on this machine what a plan is made of, within the seconds that are given.
 
-What takes the largest share of the run is timed first, on as few pictures as tell (`trials.py`);
+What takes the largest share of the run is timed first, on as few images as tell (`trials.py`);
 what is left when the time is up is scaled by `Calibration.timing`.
 """
 
@@ -142,7 +142,7 @@ def time_units(
             except OutOfMemoryError:
                 raise
             except LicoBenchError:
-                continue  # so few random pictures may not be trainable; the run itself will tell
+                continue  # so few random images may not be trainable; the run itself will tell
     return known
 
 

@@ -1,6 +1,6 @@
-"""How each unit of a run is timed: real updates and real scorings, of random pictures.
+"""How each unit of a run is timed: real updates and real scorings, of random images.
 
-No picture of a dataset is read, and nothing is written but a small run that is thrown away.
+No image of a dataset is read, and nothing is written but a small run that is thrown away.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ TRIALS = {
     units.EXPLAINING: _time_explaining,
     units.DRAWING: _time_drawing,
 }
-# Pictures, or lots of them, that the shortest trial needs.
+# Images, or lots of them, that the shortest trial needs.
 LEAST = {
     units.CLASSIFYING: 2 * LEAST_IMAGES, units.EXPLAINING: 1 + LEAST_IMAGES, units.DRAWING: 1,
 }  # fmt: skip
@@ -180,12 +180,12 @@ def least_seconds(bench: Bench, part: Part, known: Calibration) -> float:
 
 
 def _affordable(slot_s: float, each_s: float, most: int) -> int:
-    """Pictures that take `slot_s`, a few at least."""
+    """Images that take `slot_s`, a few at least."""
     return min(most, max(LEAST_IMAGES, int(slot_s / max(each_s, 1e-9))))
 
 
 def _collector(bench: Bench, part: Part) -> tuple[Collector, int]:
-    """What asks an untrained model of `part`, and how many pictures it is asked at a time."""
+    """What asks an untrained model of `part`, and how many images it is asked at a time."""
     cell, recipe = part.cell, part.cell.recipe
     tested = bench.plan.datasets[recipe.dataset].num_images("test")
     dataset = random_images(bench.plan, cell, "test", min(256, tested))
@@ -202,7 +202,7 @@ def random_images(plan: Plan, cell: PlannedCell, split: str, count: int) -> Data
     """Noise of the size, with the classes and their names, of the dataset of a cell."""
     facts = plan.datasets[cell.recipe.dataset]
     card = load_card(facts.name, plan.root)
-    draws = make_generator(0, "pictures to time with")
+    draws = make_generator(0, "images to time with")
     size = (count, 3, *facts.image_size)
     pixels = torch.randint(256, size, dtype=torch.uint8, generator=draws)
     regions = None
@@ -232,7 +232,7 @@ def random_images(plan: Plan, cell: PlannedCell, split: str, count: int) -> Data
 
 
 class _RandomSplits(SplitCache):
-    """Splits of random pictures."""
+    """Splits of random images."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan.root)

@@ -48,7 +48,7 @@ class Unit:
 
     Attributes:
         kind: one of the keys of `STAGES`.
-        network: whose work it is: backbone, size of the pictures, precision.
+        network: whose work it is: backbone, size of the images, precision.
         what: for people: the arm, or what is asked.
         details: a digest of all else that changes the time.
         gigaflop: its operations, 10⁹; of drawing, its pixels. Units of a kind are scaled by them.
@@ -130,7 +130,7 @@ def num_plots(plan: Plan) -> int:
 
 
 def training_batch(cell: PlannedCell, facts: DatasetFacts) -> int:
-    """Pictures in a batch; fewer than the recipe's where the split has no more."""
+    """Images in a batch; fewer than the recipe's where the split has no more."""
     return min(cell.recipe.batch_size, split_images(cell.recipe, facts, "train"))
 
 

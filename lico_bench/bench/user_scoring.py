@@ -1,4 +1,4 @@
-"""Score a user's own models on their own pictures into a run folder."""
+"""Score a user's own models on their own images into a run folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own models, their pictures and the questions put to them: checked, and as a manifest."""
+"""A user's own models, their images and the questions put to them: checked, and as a manifest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class UserSuite:
-    """One or two models and the pictures and questions put to them.
+    """One or two models and the images and questions put to them.
 
     Attributes:
         models: by arm, the reference first.
@@ -43,7 +43,7 @@ class UserSuite:
 
     @property
     def dataset_facts(self) -> DatasetFacts:
-        """The pictures in the words of a manifest."""
+        """The images in the words of a manifest."""
         data = self.user_images.dataset
         return DatasetFacts(
             name=data.name,
@@ -65,7 +65,7 @@ class UserSuite:
 
     @property
     def pair(self) -> str:
-        """Shared by the models: what they were asked and of which pictures."""
+        """Shared by the models: what they were asked and of which images."""
         return content_key(
             {
                 "data": self.user_images.dataset.fingerprint,
@@ -180,13 +180,13 @@ def load_models(
 def plan_user_suite(
     models: Mapping[str, UserModel], images: UserImages, eval_config: EvalConfig
 ) -> UserSuite:
-    """Models and pictures checked against each other with one forward each.
+    """Models and images checked against each other with one forward each.
 
-    Pictures without labels get the class that the first model predicts.
+    Images without labels get the class that the first model predicts.
 
     Raises:
         InvalidInputError: if a model cannot be scored as it is, or does not know the classes.
-        BrokenFileError: for an unreadable picture.
+        BrokenFileError: for an unreadable image.
     """
     scorer = eval_config.protocol.scorer
     if scorer not in ("own", *models):
@@ -229,7 +229,7 @@ def _predictions(model: UserModel, data: UserImages, device: torch.device) -> Te
 
 
 def _with_mean_of(model: UserModel, images: UserImages) -> UserImages:
-    """The pictures with the colours that the model normalises with, where it was told any."""
+    """The images with the colours that the model normalises with, where it was told any."""
     rules = model.normalisation
     if rules == NO_NORMALISATION:
         return images

@@ -1,6 +1,6 @@
 """All paired differences that a set of claims asks for, each computed once.
 
-Claims share arms, pictures and metrics, and one bootstrap serves every arm that is compared with
+Claims share arms, images and metrics, and one bootstrap serves every arm that is compared with
 the same one; so the arm that is claimed for is the reference of one large comparison, and each
 difference is turned round when it is read off.
 """

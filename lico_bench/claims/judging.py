@@ -38,7 +38,7 @@ ORDER: tuple[Outcome, ...] = (
 
 ONLY_STANDINS = (
     "stand-ins only, which say nothing of the real data sets; "
-    "name the folder with the real pictures with --data-root"
+    "name the folder with the real images with --data-root"
 )
 
 

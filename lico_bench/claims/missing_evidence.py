@@ -29,9 +29,9 @@ class Scope:
         arms: by setting.
         suite: as the manifest has it.
         described: metrics that the run asked for.
-        accuracies: of the arms, over all their trainings and pictures.
+        accuracies: of the arms, over all their trainings and images.
         num_classes: that the networks of a setting name, all together: an incomplete copy may have
-            pictures of fewer classes than its data set. None where classes have no names.
+            images of fewer classes than its data set. None where classes have no names.
     """
 
     settings: tuple[Setting, ...]

@@ -75,5 +75,5 @@ def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def _counts(cell: Any) -> str:
-    each = f"{cell['gigaflop']:.6g} GFLOP per picture"
+    each = f"{cell['gigaflop']:.6g} GFLOP per image"
     return f"{int(cell['parameters']):,} parameters, {each}"

@@ -1,4 +1,4 @@
-"""`lico-bench compare`: two runs, or two arms, paired by picture."""
+"""`lico-bench compare`: two runs, or two arms, paired by image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compare(
         ),
     ] = None,
     shared: Annotated[
-        bool, typer.Option("--shared", help="Compare on the seeds and pictures that both have.")
+        bool, typer.Option("--shared", help="Compare on the seeds and images that both have.")
     ] = False,
     metrics: Metrics = None,
     methods: Methods = None,
@@ -36,7 +36,7 @@ def compare(
     markdown: Markdown = None,
     annotations: Annotations = None,
 ) -> None:
-    """Say of each score whether B is better or worse than A, picture by picture.
+    """Say of each score whether B is better or worse than A, image by image.
 
     Exit codes: 0 no worse, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """A console that takes no name between colons (`net.py:one`) for a picture."""
+    """A console that takes no name between colons (`net.py:one`) for an image."""
     from rich.console import Console
 
     return Console(stderr=stderr, emoji=False)

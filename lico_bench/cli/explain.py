@@ -1,4 +1,4 @@
-"""`lico-bench explain`: one picture, the maps of several models and methods over it."""
+"""`lico-bench explain`: one image, the maps of several models and methods over it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIXES = (".png", ".pdf")
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
+    image: Annotated[Path, typer.Argument(help="An image.")],
     run: Annotated[
         Path | None, typer.Option(help="A run folder; the newest that trained models by default.")
     ] = None,
@@ -46,7 +46,7 @@ def explain(
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="PNG or PDF, by its suffix.")] = Path("explain.png"),
 ) -> None:
-    """Draw the maps of a picture: a row per model, a column per method."""
+    """Draw the maps of an image: a row per model, a column per method."""
     from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
     from lico_bench.data.user_images import read_class_names
@@ -73,7 +73,7 @@ def explain(
     if model is not None:
         name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
     if not image.is_file():
-        raise MissingDataError(f"no such picture: {image}; correct the path")
+        raise MissingDataError(f"no such image: {image}; correct the path")
     with loading("explain", "torch", "matplotlib"):
         from lico_bench.bench.explain_image import explain_image, read_image
         from lico_bench.cli.console import new_console
@@ -99,7 +99,7 @@ def explain(
         plot = draw_overlay(made)
         write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
     notes = [f"  {note}" for note in subjects.notes]
-    for line in (*notes, *_lines(made), f"Picture: {out}"):
+    for line in (*notes, *_lines(made), f"Image: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -136,7 +136,7 @@ def _user_subjects(
 
 
 def _lines(made: Explanation) -> list[str]:
-    """What each model predicts, for those who do not open the picture."""
+    """What each model predicts, for those who do not open the image."""
     lines = [f"  class explained: {made.target} ({made.chosen_by})"]
     for row in made.rows:
         flat = [one.title for one in row.maps if one.is_flat]

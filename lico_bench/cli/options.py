@@ -41,7 +41,7 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, Optio
 
 
 def parse_labels(text: str) -> str | int:
-    """`full` or a number of labelled pictures.
+    """`full` or a number of labelled images.
 
     Raises:
         InvalidInputError: for anything else.

@@ -19,7 +19,7 @@ MOST_LINES = 24  # with more models, those of one dataset and arm share a line
 LONG_S = 1800.0  # from here on shorter runs are named
 SCALED_SHARE = 0.25  # not timed here: from there on it is said
 ROUGH_SHARE = 0.1  # timed here: below, next to nothing was
-SHORTER_LIMIT = 32  # pictures explained per model, where explaining takes most of the time
+SHORTER_LIMIT = 32  # images explained per model, where explaining takes most of the time
 
 
 def show_plan(

@@ -1,4 +1,4 @@
-"""`lico-bench publish`: a run without weights and pictures, small enough for a repository."""
+"""`lico-bench publish`: a run without weights and images, small enough for a repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def publish(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     folder: Annotated[Path, typer.Argument(help="Where the copy goes; a place without a run.")],
 ) -> None:
-    """Copy what the numbers of a run rest on: no weights, curves and pictures. Report it as any."""
+    """Copy what the numbers of a run rest on: no weights, curves and images. Report it as any."""
     from lico_bench.store.run_location import check_is_run
 
     check_is_run(run)

@@ -49,14 +49,14 @@ def run(
     data: Annotated[
         str,
         typer.Option(
-            help="auto: real pictures where found, else stand-ins; real; standin; "
+            help="auto: real images where found, else stand-ins; real; standin; "
             "official: complete datasets, with --plan only."
         ),
     ] = "auto",
     data_root: Annotated[
         Path | None, typer.Option(help="Folder with the datasets; else LICO_BENCH_DATA.")
     ] = None,
-    labels: Annotated[str, typer.Option(help="full, or how many labelled pictures.")] = "full",
+    labels: Annotated[str, typer.Option(help="full, or how many labelled images.")] = "full",
     backbone: Annotated[str | None, typer.Option(help="Instead of the card's.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="See `ls encoders`.")] = None,
     precision: Annotated[
@@ -66,7 +66,7 @@ def run(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Images to explain per model.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     executor: Annotated[str, typer.Option(help="Where cells run: local, ray.")] = "local",
     workers: Annotated[
@@ -175,7 +175,7 @@ def _given(context: typer.Context) -> set[str]:
 
 
 def _announce(plan: Plan, folder: Path, console: Console, notes: Iterable[str]) -> None:
-    """One line per dataset that says which pictures will be used, and what else to know."""
+    """One line per dataset that says which images will be used, and what else to know."""
     if plan.suite.data == "official":
         console.print("  Complete datasets, whether they are here or not:", highlight=False)
     for facts in plan.datasets.values():

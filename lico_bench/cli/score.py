@@ -1,4 +1,4 @@
-"""`lico-bench score`: the same scoring for a user's own model and pictures."""
+"""`lico-bench score`: the same scoring for a user's own model and images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Classes = Annotated[
     Path | None, typer.Option(help="File with a class name per line, in index order.")
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(help="px; 224, or the side of smaller square pictures.")
+    int | None, typer.Option(help="px; 224, or the side of smaller square images.")
 ]
 UserArms = Annotated[str, typer.Option(help="What to call the models, first the base of the pair.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
@@ -53,9 +53,9 @@ def score(
     classes: Classes = None,
     image_size: ImageSize = None,
     arms: UserArms = "",
-    limit: Annotated[int | None, typer.Option(help="Pictures to explain per model.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Images to explain per model.")] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave unreadable pictures out and record them.")
+        bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
     ] = False,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
@@ -63,7 +63,7 @@ def score(
         bool, typer.Option("--wait", help="For another process at work on the run folder.")
     ] = False,
 ) -> None:
-    """Explain and score your own model, or two as a pair, on a folder of pictures."""
+    """Explain and score your own model, or two as a pair, on a folder of images."""
     from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
     from lico_bench.data.user_images import find_images, read_class_names
@@ -113,7 +113,7 @@ def _announce(suite: UserSuite, folder: Path, console: Console) -> None:
         for arm, model in suite.models.items()
     ]
     kind = "labels from the folders" if suite.user_images.is_labelled else "no labels"
-    lines.append(f"{data.title}: {len(data):,} pictures at {data.image_size[0]} px, {kind}")
+    lines.append(f"{data.title}: {len(data):,} images at {data.image_size[0]} px, {kind}")
     notes = [note for model in suite.models.values() for note in model.notes]
     for line in (*lines, *dict.fromkeys([*notes, *data.notes]), f"run folder: {folder}"):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)

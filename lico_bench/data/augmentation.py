@@ -1,7 +1,7 @@
 """Random flips and crops of a whole batch at once, from numbers drawn beforehand.
 
 Every batch draws the same quantity of numbers whatever the augmentation, so that a generator is
-in the same state after it: two arms, or two worker counts, see identical pictures.
+in the same state after it: two arms, or two worker counts, see identical images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 DRAWS = 5  # flip, vertical place, horizontal place, area, aspect
-AREA = (0.08, 1.0)  # share of the picture that a resized crop keeps
+AREA = (0.08, 1.0)  # share of the image that a resized crop keeps
 ASPECT = (3 / 4, 4 / 3)  # width over height of a resized crop
 
 
@@ -46,7 +46,7 @@ def crop_box(draws: Tensor, height: int, width: int) -> tuple[int, int, int, int
     """Top, left, height and width in px of a random resized crop, from one row of draws.
 
     Source: the crop of the Inception networks (Szegedy et al., CVPR 2015, section 6).
-    Differs: a crop that would leave the picture is cut at its border instead of drawn again, so
+    Differs: a crop that would leave the image is cut at its border instead of drawn again, so
     that the number of draws is fixed.
     """
     place_y, place_x, area, aspect = (float(v) for v in draws[1:])
@@ -60,7 +60,7 @@ def crop_box(draws: Tensor, height: int, width: int) -> tuple[int, int, int, int
 
 
 def resized_crop(images: Tensor, draws: Tensor) -> Tensor:
-    """Random resized crops of pictures that are in memory, (N, 3, H, W) uint8 to the same shape."""
+    """Random resized crops of images that are in memory, (N, 3, H, W) uint8 to the same shape."""
     height, width = images.shape[-2:]
     boxes = torch.tensor([crop_box(row, height, width) for row in draws], dtype=torch.float32)
     top, left, box_height, box_width = boxes.unbind(1)

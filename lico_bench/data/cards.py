@@ -1,4 +1,4 @@
-"""Dataset cards: every fact about a dataset that is no picture, read from `datasets/<name>.toml`.
+"""Dataset cards: every fact about a dataset that is no image, read from `datasets/<name>.toml`.
 
 A user adds a dataset by dropping a card of their own into the data root.
 """
@@ -61,7 +61,7 @@ class DatasetCard:
         prompt_names: what a text encoder is told, in index order.
         class_ids: names of class folders where they differ from the names, or empty.
         fit: `crop` (shorter side to `resize_frac` times the size, then the centre) or `squash`.
-        cut_bottom_px: rows at the lower edge that are no picture.
+        cut_bottom_px: rows at the lower edge that are no image.
         ground_truth: kinds of regions that the publisher offers.
         standin: None if nothing can stand in for the dataset.
     """

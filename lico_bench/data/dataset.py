@@ -71,7 +71,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, those without a picture here included."""
+        """Number of classes, those without an image here included."""
         return len(self.class_names)
 
     @property
@@ -86,7 +86,7 @@ class Dataset:
 
     @property
     def has_instances(self) -> bool:
-        """Whether several objects in one picture would be told apart."""
+        """Whether several objects in one image would be told apart."""
         if self.region_source is None or isinstance(self.region_source, Tensor):
             return self.region_source is not None  # a drawn scene has one object
         return any(tells_objects_apart(region) for region in self.region_source)
@@ -123,7 +123,7 @@ class Dataset:
         if isinstance(self.region_source, Tensor):
             return self.region_source[positions]
         if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
+            raise InvalidInputError(f"{self.title}: regions in files need images in files")
         out = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
         for place, index in enumerate(positions.tolist()):
             stored = self.image_source.stored(index)
@@ -131,7 +131,7 @@ class Dataset:
         return out
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
-        """Per picture (I, H, W) bool, one mask for each marked object that the crop left.
+        """Per image (I, H, W) bool, one mask for each marked object that the crop left.
 
         Raises:
             InvalidInputError: if this dataset has no regions.
@@ -141,7 +141,7 @@ class Dataset:
             regions = self.read_regions(positions)
             return [region[None][region.any()[None]] for region in regions]
         if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files need pictures in files")
+            raise InvalidInputError(f"{self.title}: regions in files need images in files")
         found = []
         for index in positions.tolist():
             stored = self.image_source.stored(index)
@@ -164,7 +164,7 @@ class Dataset:
         Args:
             order: one 1-D int64 tensor of positions per batch; read a few batches ahead.
             augmentation: one of `records.AUGMENTATIONS`.
-            crop_padding_px: how far a padded crop may move a picture each way.
+            crop_padding_px: how far a padded crop may move an image each way.
             generator: a CPU generator; each batch draws (n, 5) numbers from it, in order and in
                 the calling thread, whatever the augmentation.
             device: where the batches go.

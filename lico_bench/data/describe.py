@@ -1,4 +1,4 @@
-"""What a dataset is on this machine, without decoding or drawing a picture."""
+"""What a dataset is on this machine, without decoding or drawing an image."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class DatasetFacts:
     """The facts of a dataset that a plan and a report need.
 
     Attributes:
-        found: per split, pictures in use and the publisher's count.
+        found: per split, images in use and the publisher's count.
         class_names: in index order; the name-to-index table of the manifest.
         prompt_names: what a text encoder is told of each class.
         notes: sentences that a report must print.
-        fingerprint: hex digits that change when the pictures change.
+        fingerprint: hex digits that change when the images change.
     """
 
     name: str
@@ -40,11 +40,11 @@ class DatasetFacts:
     fingerprint: str
 
     def num_images(self, split: str) -> int:
-        """Pictures in use of a split."""
+        """Images in use of a split."""
         return self.found[split][0]
 
     def summary(self) -> str:
-        """One line that says which pictures will be used."""
+        """One line that says which images will be used."""
         train, test = self.found["train"], self.found["test"]
         if self.source == "standin":
             return (

@@ -1,4 +1,4 @@
-"""Blurred pictures: separable filters with mirrored borders."""
+"""Blurred images: separable filters with mirrored borders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def gaussian(sigma_px: float, radius_px: int) -> Tensor:
 
 
 def filtered(padded: Tensor, kernel: Tensor) -> Tensor:
-    """Pictures (N, 3, H + 2 r, W + 2 r) after a filter (2 r + 1,) along both axes, (N, 3, H, W)."""
+    """Images (N, 3, H + 2 r, W + 2 r) after a filter (2 r + 1,) along both axes, (N, 3, H, W)."""
     planes = padded.reshape(-1, 1, *padded.shape[2:])
     rows = F.conv2d(planes, kernel.view(1, 1, -1, 1))
     planes = F.conv2d(rows, kernel.view(1, 1, 1, -1))

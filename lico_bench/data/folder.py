@@ -1,4 +1,4 @@
-"""A folder of a user's own pictures as a dataset: `DIR/<class>/*` with labels, or `DIR/*` without.
+"""A folder of a user's own images as a dataset: `DIR/<class>/*` with labels, or `DIR/*` without.
 
 Class numbers follow the sorted names of the class folders, as torchvision's ImageFolder counts
 them, or the list of names that is given.
@@ -33,11 +33,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class UserImages:
-    """A user's pictures.
+    """A user's images.
 
     Attributes:
         dataset: labels are 0 and class names empty while they are not known.
-        is_labelled: whether the folder says of each picture what it shows.
+        is_labelled: whether the folder says of each image what it shows.
         has_names: whether the class names were given in the order of the model's classes.
     """
 
@@ -46,7 +46,7 @@ class UserImages:
     has_names: bool
 
     def for_classes(self, num_classes: int) -> UserImages:
-        """These pictures for a model of `num_classes`, checked to mean the same classes.
+        """These images for a model of `num_classes`, checked to mean the same classes.
 
         Raises:
             InvalidInputError: if folder, list of names and model do not agree on the classes.
@@ -73,7 +73,7 @@ class UserImages:
         return replace(self, dataset=_renamed(self.dataset, names))
 
     def with_targets(self, targets: Tensor, message: str) -> UserImages:
-        """These unlabelled pictures with classes to explain; `told` says where they come from."""
+        """These unlabelled images with classes to explain; `told` says where they come from."""
         title = self.dataset.title
         note = (
             f"{title}: no class folders, so the class explained is the one that {message}; "
@@ -88,7 +88,7 @@ class UserImages:
         return replace(self, dataset=dataset)
 
     def named(self, names: Sequence[str]) -> UserImages:
-        """These pictures with class names where none are known."""
+        """These images with class names where none are known."""
         if self.dataset.class_names:
             return self
         return replace(self, dataset=_renamed(self.dataset, tuple(names)))
@@ -101,18 +101,18 @@ def load_folder(
     classes: Sequence[str] | None = None,
     skip_broken: bool = False,
 ) -> UserImages:
-    """The pictures of `folder`, decoded when they are asked for.
+    """The images of `folder`, decoded when they are asked for.
 
     Args:
         image_size: px; the shorter side is brought to it and the centre cut out. None takes the
-            pictures' own where all are squares of one size up to 224 px, else 224.
+            images' own where all are squares of one size up to 224 px, else 224.
         classes: names of the model's classes in index order; folders are named like them.
-        skip_broken: leave unreadable pictures out and note it, instead of raising.
+        skip_broken: leave unreadable images out and note it, instead of raising.
 
     Raises:
-        MissingDataError: if there is no such folder or no picture in it.
+        MissingDataError: if there is no such folder or no image in it.
         InvalidInputError: for folders that are no classes.
-        BrokenFileError: for an unreadable picture, when it is read.
+        BrokenFileError: for an unreadable image, when it is read.
     """
     if image_size is not None:
         check_count("--image-size", image_size)
@@ -126,7 +126,7 @@ def load_folder(
     if skip_broken:
         listing = without_broken(listing, Fit(image_size or USUAL_SIZE, "crop", 1.0, 0), faults)
     if not len(listing):
-        raise BrokenFileError(f"{folder}: none of its {found_count} pictures can be decoded")
+        raise BrokenFileError(f"{folder}: none of its {found_count} images can be decoded")
     fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
     return UserImages(
         _dataset(folder, listing, fit, names, found_count, faults),
@@ -138,25 +138,25 @@ def load_folder(
 def load_images(
     folder: str | Path, *, image_size: int | None = None, classes: Sequence[str] | None = None
 ) -> Dataset:
-    """The labelled pictures of a folder with one folder per class, for `lico_bench.evaluate`.
+    """The labelled images of a folder with one folder per class, for `lico_bench.evaluate`.
 
     Args:
         image_size, classes: as for `load_folder`; classes are the folders' sorted names if None.
 
     Raises:
-        InvalidInputError: for pictures without class folders, and as `load_folder`.
+        InvalidInputError: for images without class folders, and as `load_folder`.
     """
     found = load_folder(Path(folder), image_size=image_size, classes=classes)
     if not found.is_labelled:
         raise InvalidInputError(
-            f"{folder}: expected a folder of pictures per class, got pictures without labels; "
+            f"{folder}: expected a folder of images per class, got images without labels; "
             "sort them into folders, or use `lico-bench score`, which explains what is predicted"
         )
     return found.dataset
 
 
 def natural_size(files: Sequence[Path | bytes]) -> int:
-    """The side in px of pictures that are all squares of one size up to 224; else 224."""
+    """The side in px of images that are all squares of one size up to 224; else 224."""
     side = 0
     for file in files:
         height, width = _size(file)
@@ -204,7 +204,7 @@ def _labelled(folder: Path, classes: Sequence[str] | None, loose: list[Path]) ->
     listing = _unlabelled(folder, files)
     notes = []
     if loose:
-        notes.append(f"{folder.name}: {len(loose)} pictures beside the class folders are left out")
+        notes.append(f"{folder.name}: {len(loose)} images beside the class folders are left out")
     if classes is None and _counts_past_nine(names):
         notes.append(
             f"{folder.name}: folders are numbered in alphabetical order, as ImageFolder does "
@@ -222,12 +222,12 @@ def _counts_past_nine(names: list[str]) -> bool:
 def _dataset(
     folder: Path, listing: SplitIndex, fit: Fit, names: tuple[str, ...], found: int, faults: Faults
 ) -> Dataset:
-    slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "pictures"
+    slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "images"
     sizes = [_bytes_of(f) for f in listing.files if isinstance(f, Path)]
-    digest: list[bytes | str] = ["own pictures", repr(fit), listing.labels.astype("<i8").tobytes()]
+    digest: list[bytes | str] = ["own images", repr(fit), listing.labels.astype("<i8").tobytes()]
     return Dataset(
         name=slug,
-        title=folder.name or "pictures",
+        title=folder.name or "images",
         split="test",
         source="real",
         class_names=names,

@@ -1,4 +1,4 @@
-"""How a picture, and its region with it, comes to the size that models see."""
+"""How an image, and its region with it, comes to the size that models see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lico_bench.data.cards import DatasetCard
 
 @dataclass(frozen=True)
 class Fit:
-    """The evaluation transform: the same call serves a picture, a mask and boxes."""
+    """The evaluation transform: the same call serves an image, a mask and boxes."""
 
     size: int
     mode: str
@@ -24,7 +24,7 @@ class Fit:
         return cls(size, card.fit, card.resize_frac, card.cut_bottom_px)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing a picture of `height` x `width`, before the crop."""
+        """Height and width after resizing an image of `height` x `width`, before the crop."""
         if self.mode == "squash":
             return self.size, self.size
         shorter = round(self.size * self.resize_frac)
@@ -34,9 +34,9 @@ class Fit:
         return max(shorter, round(height * shorter / width)), shorter
 
     def apply(self, thing: Any, height: int, width: int) -> Any:
-        """`thing` (PIL picture, tv_tensor or image tensor) at the final size.
+        """`thing` (PIL image, tv_tensor or image tensor) at the final size.
 
-        `height` and `width` are those of the stored picture. `thing` may have been decoded at a
+        `height` and `width` are those of the stored image. `thing` may have been decoded at a
         reduced scale when nothing is cut from its bottom: the target size is the same.
         """
         from torchvision.transforms.v2 import functional as transforms  # seconds to import

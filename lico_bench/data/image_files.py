@@ -1,11 +1,11 @@
-"""Opening picture files that strangers made: which kinds, how large, which way up.
+"""Opening image files that strangers made: which kinds, how large, which way up.
 
 - Kinds are told by content, not by name, and only those below are tried: Pillow hands others to
   programs outside (Ghostscript for PostScript).
-- A picture that declares more than `LARGEST_PX` pixels is refused before anything is decoded.
-- Pictures are turned upright as their EXIF orientation says, as viewers show them, and regions,
+- An image that declares more than `LARGEST_PX` pixels is refused before anything is decoded.
+- Images are turned upright as their EXIF orientation says, as viewers show them, and regions,
   which count the pixels as stored, are turned with them.
-- Alpha is dropped and colour profiles are not applied, as torchvision's readers do; of a picture
+- Alpha is dropped and colour profiles are not applied, as torchvision's readers do; of an image
   that moves, the first frame is taken; of 16 bits per channel the upper 8 are kept.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from lico_bench.errors import BrokenFileError
 
 KINDS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "PPM", "TIFF", "GIF")
-LARGEST_PX = 2**26  # 67 megapixels: 200 MB once decoded, more than any camera's usual picture
+LARGEST_PX = 2**26  # 67 megapixels: 200 MB once decoded, more than any camera's usual image
 # What Pillow's decoders raise on damaged files, and on files that would fill the memory.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError,
@@ -45,7 +45,7 @@ _FLIPPED_ACROSS, _FLIPPED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after the exchang
 
 
 class ImageHeader(NamedTuple):
-    """A picture as its file holds it: height and width in px, and how it lies (EXIF, 1 to 8)."""
+    """An image as its file holds it: height and width in px, and how it lies (EXIF, 1 to 8)."""
 
     height: int
     width: int
@@ -59,10 +59,10 @@ class ImageHeader(NamedTuple):
 
 
 def open_image(source: Path | bytes, name: str, remedy: str) -> Image.Image:
-    """The picture in a file or in its bytes, not decoded yet.
+    """The image in a file or in its bytes, not decoded yet.
 
     Args:
-        name, remedy: for messages: which picture, and what to do about it.
+        name, remedy: for messages: which image, and what to do about it.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -79,14 +79,14 @@ def open_image(source: Path | bytes, name: str, remedy: str) -> Image.Image:
     if min(width, height) < 1 or width * height > LARGEST_PX:
         opened.close()
         raise BrokenFileError(
-            f"{name}: expected a picture of 1 to {LARGEST_PX:,} pixels, got {width} x {height}; "
+            f"{name}: expected an image of 1 to {LARGEST_PX:,} pixels, got {width} x {height}; "
             f"make it smaller, or {remedy}"
         )
     return opened
 
 
 def broken_image(source: Path | bytes, name: str, error: Exception, remedy: str) -> BrokenFileError:
-    """The error for a picture that a decoder gives up on."""
+    """The error for an image that a decoder gives up on."""
     return BrokenFileError(
         f"{name}: cannot be decoded as an image ({_reason(source, error)}); {remedy}"
     )
@@ -111,14 +111,14 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How the stored picture lies, 1 to 8 as EXIF counts; 1, upright, where nothing valid is told.
+    """How the stored image lies, 1 to 8 as EXIF counts; 1, upright, where nothing valid is told.
 
     Asked before anything is decoded.
     """
     try:
         message = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except DECODING_ERRORS:
-        return UPRIGHT  # damaged notes beside a picture do not spoil it
+        return UPRIGHT  # damaged notes beside an image do not spoil it
     return message if isinstance(message, int) and message in _TURNS else UPRIGHT
 
 
@@ -132,7 +132,7 @@ def stored_image(image: Image.Image) -> ImageHeader:
 
 
 def turn_image(image: Image.Image, orientation: int) -> Image.Image:
-    """The decoded picture upright."""
+    """The decoded image upright."""
     # Pillow turns TIFF files itself while it decodes them.
     if image.format == "TIFF" or orientation == UPRIGHT:
         return image
@@ -140,7 +140,7 @@ def turn_image(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def turn_mask(mask: Tensor, orientation: int) -> Tensor:
-    """(..., H, W) as the picture that it marks is turned."""
+    """(..., H, W) as the image that it marks is turned."""
     if orientation in _SIDEWAYS:
         mask = mask.transpose(-1, -2)
     if orientation in _FLIPPED_ACROSS:
@@ -149,7 +149,7 @@ def turn_mask(mask: Tensor, orientation: int) -> Tensor:
 
 
 def turn_boxes(boxes: Tensor, stored: ImageHeader) -> Tensor:
-    """(B, 4) left, top, right, bottom on a stored picture, as the picture is turned."""
+    """(B, 4) left, top, right, bottom on a stored image, as the image is turned."""
     height, width = stored.upright
     orientation = stored.orientation
     left, top, right, bottom = boxes.unbind(1)

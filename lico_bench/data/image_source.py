@@ -30,7 +30,7 @@ from lico_bench.data.image_files import (
 )
 from lico_bench.errors import MissingDataError
 
-CACHE_BYTES = 512 * 2**20  # decoded pictures are kept up to this sum, so memory stays bounded
+CACHE_BYTES = 512 * 2**20  # decoded images are kept up to this sum, so memory stays bounded
 PREFETCHED_BATCHES = 3
 FILES_PER_JOB = 8  # small enough to keep all workers busy, large enough to hide the hand-over
 REMEDY = "restore it from the official archive, or pass --skip-broken"
@@ -138,12 +138,12 @@ class FileImages:
         )
 
     def stored(self, index: int) -> ImageHeader:
-        """Size and orientation of the picture as it lies on disk."""
+        """Size and orientation of the image as it lies on disk."""
         with self._open(index) as image:
             return stored_image(image)
 
     def decode(self, index: int, crop_draws: Tensor | None = None) -> Tensor:
-        """(3, S, S) uint8: one picture in evaluation form, or a random resized crop of it.
+        """(3, S, S) uint8: one image in evaluation form, or a random resized crop of it.
 
         Raises:
             MissingDataError: if its file is gone.

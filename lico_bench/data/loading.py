@@ -214,7 +214,7 @@ def _load_standin(
     facts = card.standin
     if facts is None:
         raise MissingDataError(f"{card.title}: its card declares no stand-in; use source='real'")
-    # Validation images come from train here as well, so test pictures are never looked at.
+    # Validation images come from train here as well, so test images are never looked at.
     official = "test" if choice.split == "test" else "train"
     scenes = draw_scenes(card.name, facts, official, image_size=image_size, variant=variant)
     ids = tuple(f"{official}/{i:05d}" for i in range(len(scenes.labels)))

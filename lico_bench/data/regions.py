@@ -1,4 +1,4 @@
-"""Where the object is in a stored picture: boxes or a mask, read only when asked for."""
+"""Where the object is in a stored image: boxes or a mask, read only when asked for."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def read_corners(left: Any, top: Any, right: Any, bottom: Any) -> Corners:
 
 
 class Region(Protocol):
-    """Something that can be laid over a stored picture of a given size."""
+    """Something that can be laid over a stored image of a given size."""
 
     def on(self, height: int, width: int) -> Tensor:
-        """A tv_tensor (boxes or mask) in the picture's own pixels."""
+        """A tv_tensor (boxes or mask) in the image's own pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Boxes:
     corners: tuple[Corners, ...]
 
     def on(self, height: int, width: int) -> Tensor:
-        """The boxes on a canvas of the picture's size."""
+        """The boxes on a canvas of the image's size."""
         boxes = torch.tensor(self.corners, dtype=torch.float32).reshape(-1, 4)
         return _bounding_boxes(boxes, height, width)
 
@@ -74,25 +74,25 @@ class XmlBoxes:
     class_id: str
 
     def on(self, height: int, width: int) -> Tensor:
-        """The boxes on a canvas of the picture's size; none if the file does not exist."""
-        # ImageNet annotates every validation picture but only part of the training ones.
+        """The boxes on a canvas of the image's size; none if the file does not exist."""
+        # ImageNet annotates every validation image but only part of the training ones.
         corners = read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ()
         return Boxes(corners).on(height, width)
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A picture in which the object is marked: `grey` (bright is object) or `blue` background."""
+    """An image in which the object is marked: `grey` (bright is object) or `blue` background."""
 
     path: Path
     kind: str
 
     def on(self, height: int, width: int) -> Tensor:
-        """The mask, checked to have the picture's size."""
+        """The mask, checked to have the image's size."""
         pixels = _mask_pixels(self.path)
         if pixels.shape[:2] != (height, width):
             raise BrokenFileError(
-                f"{self.path}: expected a mask of {width} x {height} px like its picture, got "
+                f"{self.path}: expected a mask of {width} x {height} px like its image, got "
                 f"{pixels.shape[1]} x {pixels.shape[0]}; unpack both from the official archives"
             )
         if self.kind == "grey":
@@ -109,12 +109,12 @@ class MaskFile:
 def fit_region(
     region: Region, fit: Fit, height: int, width: int, orientation: int = UPRIGHT
 ) -> Tensor:
-    """(S, S) bool: `region` of a stored picture after the transform that the picture goes through.
+    """(S, S) bool: `region` of a stored image after the transform that the image goes through.
 
     All False where the crop left nothing of the region.
 
     Args:
-        height, width, orientation: of the picture as stored, see `image_files.Stored`.
+        height, width, orientation: of the image as stored, see `image_files.Stored`.
     """
     from torchvision import tv_tensors  # seconds to import
 
@@ -144,7 +144,7 @@ def fit_instances(
 
 
 def tells_objects_apart(region: Region) -> bool:
-    """Whether several objects in one picture would be several instances: boxes do, masks do not."""
+    """Whether several objects in one image would be several instances: boxes do, masks do not."""
     return not isinstance(region, MaskFile)
 
 
@@ -162,7 +162,7 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
 
 
 def _laid(region: Region, fit: Fit, stored: ImageHeader) -> Any:
-    """The region, turned as its picture is and then through the transform."""
+    """The region, turned as its image is and then through the transform."""
     from torchvision import tv_tensors  # seconds to import
 
     found = region.on(stored.height, stored.width)

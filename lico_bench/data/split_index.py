@@ -80,7 +80,7 @@ class Reader(NamedTuple):
 
 
 def check_ids(folder: Path, image_ids: Iterable[str]) -> None:
-    """Raise unless every picture's name can be shown, stored and compared.
+    """Raise unless every image's name can be shown, stored and compared.
 
     Raises:
         BrokenFileError: for control signs, or a name that is no UTF-8.
@@ -88,7 +88,7 @@ def check_ids(folder: Path, image_ids: Iterable[str]) -> None:
     odd = next((name for name in image_ids if not is_plain(name)), None)
     if odd is not None:
         raise BrokenFileError(
-            f"{folder}: a picture is called '{odd}', with control signs or letters that are no "
+            f"{folder}: an image is called '{odd}', with control signs or letters that are no "
             "UTF-8; rename it"
         )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from lico_bench.data.index_files import inside
 from lico_bench.errors import BrokenFileError, MissingDataError
 
-MOST_MEMBERS = 5_000_000  # ImageNet has 1.4 million pictures
-# Pictures hardly shrink: an archive that grows a hundredfold into gigabytes is made to fill a disk.
+MOST_MEMBERS = 5_000_000  # ImageNet has 1.4 million images
+# Images hardly shrink: an archive that grows a hundredfold into gigabytes is made to fill a disk.
 MOST_GROWTH = 100
 FREE_GROWTH_BYTES = 2**30  # below this sum growth does not matter
 

@@ -1,4 +1,4 @@
-"""The files of a user's own pictures and the names of their classes, unread: no torch."""
+"""The files of a user's own images and the names of their classes, unread: no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPLIT_NAMES = {"train", "val", "valid", "test"}
 
 
 class FoundImages(NamedTuple):
-    """What lies in a folder: pictures beside each other, and folders that hold some."""
+    """What lies in a folder: images beside each other, and folders that hold some."""
 
     folder: Path
     loose: list[Path]
@@ -22,10 +22,10 @@ class FoundImages(NamedTuple):
 
 
 def find_images(folder: Path) -> FoundImages:
-    """The pictures in `folder` and the class folders with pictures below it.
+    """The images in `folder` and the class folders with images below it.
 
     Raises:
-        MissingDataError: if there is no such folder or no picture in it.
+        MissingDataError: if there is no such folder or no image in it.
         InvalidInputError: for folders that are no classes.
     """
     if not folder.is_dir():
@@ -35,7 +35,7 @@ def find_images(folder: Path) -> FoundImages:
     class_folders = [f for f in folders_in(folder) if images_in(f, deep=True)]
     if not loose and not class_folders:
         raise MissingDataError(
-            f"{folder}: no pictures ({', '.join(SUFFIXES)}) in it or in class folders below it; "
+            f"{folder}: no images ({', '.join(SUFFIXES)}) in it or in class folders below it; "
             "correct --images"
         )
     _check_titles(folder, [folder.name, *(f.name for f in class_folders)])
@@ -50,13 +50,13 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def images_in(folder: Path, *, deep: bool) -> list[Path]:
-    """The pictures in `folder`, and in those below it if `deep`, sorted, without hidden ones."""
+    """The images in `folder`, and in those below it if `deep`, sorted, without hidden ones."""
     found = folder.rglob("*") if deep else folder.iterdir()
     return sorted(f for f in found if _is_image(f))
 
 
 def _is_image(file: Path) -> bool:
-    """Whether it has a picture's name and is no folder, pipe or device; a lost link has."""
+    """Whether it has an image's name and is no folder, pipe or device; a lost link has."""
     is_named = file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     return is_named and (file.is_file() or (file.is_symlink() and not file.exists()))
 

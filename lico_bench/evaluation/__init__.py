@@ -1,4 +1,4 @@
-"""The one place where model, map and metric meet: per-picture scores of trained models.
+"""The one place where model, map and metric meet: per-image scores of trained models.
 
 The room is called `evaluation` and not `evaluate`, because a module of that name would hide the
 public function `lico_bench.evaluate`.

@@ -1,4 +1,4 @@
-"""Asks one model about a batch of pictures and writes the answers as rows, curves and pictures."""
+"""Asks one model about a batch of images and writes the answers as rows, curves and images."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ UNDEFINED = "undefined"
 
 @dataclass(frozen=True)
 class Scores:
-    """Rows of one or more models, with the curves and pictures behind them.
+    """Rows of one or more models, with the curves and images behind them.
 
     Attributes:
-        rows: one score of one picture each, columns `records.ROW_COLUMNS`.
-        curves: one curve of one picture each, columns `records.CURVE_COLUMNS`.
-        gallery: a few pictures with their maps, made small; a picture lies with its first map.
+        rows: one score of one image each, columns `records.ROW_COLUMNS`.
+        curves: one curve of one image each, columns `records.CURVE_COLUMNS`.
+        gallery: a few images with their maps, made small; an image lies with its first map.
         undefined: metrics asked for that this dataset has no ground truth for.
     """
 
@@ -53,7 +53,7 @@ class Collector:
     Attributes:
         metrics: those defined for the dataset.
         scorer: the network whose probabilities are followed; the subject's own if None.
-        predicted: (N,) the subject's class of every picture; -1 where it was not asked yet.
+        predicted: (N,) the subject's class of every image; -1 where it was not asked yet.
     """
 
     subject: Subject
@@ -174,7 +174,7 @@ class Collector:
         return self.dataset.labels[indices]
 
     def _scored_class(self, images: Tensor, indices: Tensor) -> Tensor:
-        """What the scoring network predicts for the whole pictures."""
+        """What the scoring network predicts for the whole images."""
         if self.scorer is None or self.protocol.scored_class != "predicted":
             return self.predicted[indices].to(self._device)
         with torch.inference_mode():
@@ -216,7 +216,7 @@ class Collector:
         self._rows.append(frame[list(ROW_COLUMNS)])
 
     def _add_ends(self, indices: Tensor, targets: Tensor, curves: Curves) -> None:
-        """Probability of the whole, the blurred and the emptied picture: no method's doing."""
+        """Probability of the whole, the blurred and the emptied image: no method's doing."""
         ends = {"score_whole": curves.deletion[:, 0], "score_blurred": curves.insertion[:, 0]}
         if float(curves.fractions[-1]) == 1:
             ends["score_emptied"] = curves.deletion[:, -1]
@@ -264,7 +264,7 @@ class Collector:
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
         regions: Tensor | None, is_shown: Sequence[bool], *, with_image: bool,
     ) -> None:  # fmt: skip
-        """A picture lies with the first of its maps; the others carry none."""
+        """An image lies with the first of its maps; the others carry none."""
         names = self.dataset.class_names
         for row, index in enumerate(indices.tolist()):
             if not is_shown[row]:

@@ -23,7 +23,7 @@ class EvalConfig:
     """Methods, metrics and rules; by name or call, `rise(num_masks=200)`.
 
     Attributes:
-        limit: pictures to explain, spread evenly over the dataset; all if None.
+        limit: images to explain, spread evenly over the dataset; all if None.
 
     Raises:
         UnknownNameError: for a name or an option that nothing knows.
@@ -109,7 +109,7 @@ class EvalConfig:
         return defined, tuple(lacking)
 
     def forwards_per_map(self, setting: Setting, *, metrics: Sequence[str] | None = None) -> float:
-        """Pictures sent through a model for all methods and metrics of one explained picture."""
+        """Images sent through a model for all methods and metrics of one explained image."""
         return sum(self._forwards(name, setting, metrics) for name in self.resolved_methods)
 
     def _forwards(self, method: str, setting: Setting, metrics: Sequence[str] | None) -> float:

@@ -1,4 +1,4 @@
-"""A picture and its maps as they are kept for looking at: small, and no longer what is scored."""
+"""An image and its maps as they are kept for looking at: small, and no longer what is scored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 MAP_SIDE_PX = 56  # the longest side kept of a map
-IMAGE_SIDE_PX = 128  # of a picture
+IMAGE_SIDE_PX = 128  # of an image
 
 
 def small_map(one: Tensor) -> dict[str, Any]:

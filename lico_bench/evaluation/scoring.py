@@ -1,4 +1,4 @@
-"""Walk the pictures of a dataset: classify all, explain and score some; hand on part by part."""
+"""Walk the images of a dataset: classify all, explain and score some; hand on part by part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ImageHeader = Callable[[str], pd.DataFrame | None]
 
 
 class Part(NamedTuple):
-    """The scores of one range of pictures, under a name that a second run gives them too."""
+    """The scores of one range of images, under a name that a second run gives them too."""
 
     name: str
     scores: Scores
@@ -43,15 +43,15 @@ def evaluate(
     scorer: nn.Module | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Explain and score models on the same pictures.
+    """Explain and score models on the same images.
 
     Args:
         models: trained models, or modules by arm name; the latter are taken as one pair.
-        dataset: the pictures; accuracy is measured on all of them.
+        dataset: the images; accuracy is measured on all of them.
         methods: saliency methods, see `lico-bench ls methods`; `rise(num_masks=200)` sets options.
         metrics: see `lico-bench ls metrics`.
         protocol: rules of the perturbation curves, see `lico-bench ls protocols`.
-        limit: pictures to explain, spread evenly over the dataset; all if None.
+        limit: images to explain, spread evenly over the dataset; all if None.
         layer: what methods of the CAM family look at; the models' own if None.
         scorer: one network that scores the maps of all models; each its own if None. A protocol
             that names an arm as the scorer takes the model of that arm.
@@ -93,7 +93,7 @@ def score_in_parts(
     progress: Progress | None = None,
     shard: Shard = WHOLE,
 ) -> Iterator[Part]:
-    """The scores of one model, a range of pictures at a time, so that memory stays flat.
+    """The scores of one model, a range of images at a time, so that memory stays flat.
 
     Args:
         scorer: the network that scores; the subject's own if None.
@@ -103,7 +103,7 @@ def score_in_parts(
 
     Yields:
         Parts whose names depend on the dataset and the question alone: first those that classify
-        every picture, then those that explain and score.
+        every image, then those that explain and score.
     """
     defined, undefined = eval_config.defined_for(dataset)
     ranges = ranges_of(dataset, eval_config)

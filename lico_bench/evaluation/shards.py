@@ -1,4 +1,4 @@
-"""Which ranges of pictures a scoring is cut into, and which of them one process takes.
+"""Which ranges of images a scoring is cut into, and which of them one process takes.
 
 The ranges, and so the names of the parts, depend on the dataset and the question alone. A scoring
 that one number of processes began is gone on with by any other, and no bit of a row depends on it.
@@ -18,7 +18,7 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.eval_config import EvalConfig
 
-BATCH_SMALL = 256  # pictures read and explained at a time
+BATCH_SMALL = 256  # images read and explained at a time
 BATCH_LARGE = 32
 SMALL_PIXELS = 64 * 64
 
@@ -54,7 +54,7 @@ class Ranges:
 
     Attributes:
         classified: positions in the dataset of each range that is classified.
-        explained: positions in the dataset of all pictures that are explained.
+        explained: positions in the dataset of all images that are explained.
         scored: positions in `explained` of each range that is explained and scored.
     """
 
@@ -70,7 +70,7 @@ class Ranges:
         ]
 
     def around(self, indices: Tensor) -> list[Tensor]:
-        """The ranges of `classified` that hold the pictures at `indices`."""
+        """The ranges of `classified` that hold the images at `indices`."""
         size = len(self.classified[0])
         return [self.classified[number] for number in sorted({*(indices // size).tolist()})]
 
@@ -89,7 +89,7 @@ def part_name(what: str, places: Tensor) -> str:
 
 
 def spread(num_images: int, limit: int | None) -> Tensor:
-    """Indices of `limit` pictures at even distances, so that sorted classes are all met."""
+    """Indices of `limit` images at even distances, so that sorted classes are all met."""
     if limit is None or limit >= num_images:
         return torch.arange(num_images)
     return (torch.arange(limit) * num_images) // limit

@@ -172,7 +172,7 @@ def _missing(frozen: pd.Series[Any], found: pd.Series[Any] | None, facts: RunFac
             )
     if frozen[IMAGES] not in ("", found[IMAGES]):
         return (
-            f"{what}: the reference is of other pictures than the run, going by their names; "
+            f"{what}: the reference is of other images than the run, going by their names; "
             "score the same images, or write a new reference"
         )
     direction = facts.words(str(frozen["metric"]))["higher_is_better"]

@@ -1,9 +1,9 @@
-"""Is B worse than A, picture by picture? Two runs, or two arms of one run or of two.
+"""Is B worse than A, image by image? Two runs, or two arms of one run or of two.
 
-Scores are paired by picture at each (dataset, backbone, labels, seed), so what makes a picture hard
+Scores are paired by image at each (dataset, backbone, labels, seed), so what makes an image hard
 for both cancels. Bounds are those of the two-level bootstrap (`stats.bootstrap`), p-values those of
 `stats.paired_differences`; how a loss is judged stands in `gate.judgement`. Bounds of hits hold two
-pictures more, one won and one lost. With one seed nothing is known of other trainings, and a note
+images more, one won and one lost. With one seed nothing is known of other trainings, and a note
 says so.
 """
 
@@ -51,12 +51,12 @@ def compare(
             declares for the metric; else 0.02 for one that is bounded, and for any other what a
             reference of `first` would allow.
         confidence: of each one-sided bound, in (0.5, 1).
-        is_shared: compare on the seeds and pictures that both have, where they differ.
+        is_shared: compare on the seeds and images that both have, where they differ.
         only: metrics and methods that are judged.
 
     Returns:
         The verdict. A score that `second` lacks, or that has another protocol, data source, seeds
-        or pictures there, is `not_comparable` and says why. Descriptive metrics and control methods
+        or images there, is `not_comparable` and says why. Descriptive metrics and control methods
         are left out.
 
     Raises:
@@ -146,9 +146,9 @@ def _differences(rows: pd.DataFrame, confidence: float) -> dict[Score, pd.Series
 def _open(known: dict[str, Any], row: pd.Series[Any] | None, missing: str) -> Found:
     """What is known of a score before the family is settled."""
     if row is None or not row["num_images"]:
-        sentence = missing or "no picture has a value on both sides; score other pictures"
+        sentence = missing or "no image has a value on both sides; score other images"
         return Judgement(**known, outcome="not_comparable", sentence=sentence), None
-    # Means over the pictures that have a value on both sides.
+    # Means over the images that have a value on both sides.
     known |= {"reference": float(row["mean_reference"]), "mean": float(row["mean"])}
     known |= {"num_images": int(row["num_images"]), "num_seeds": int(row["num_seeds"])}
     known["num_reference_seeds"] = known["num_seeds"]
@@ -166,10 +166,10 @@ def _open(known: dict[str, Any], row: pd.Series[Any] | None, missing: str) -> Fo
 
 
 def _least_reach(row: pd.Series[Any]) -> float:
-    """What one more picture won and one more lost would add to a bound of hits; 0 for the rest.
+    """What one more image won and one more lost would add to a bound of hits; 0 for the rest.
 
-    Where few pictures differ their spread is a poor guess, and where none does there is none: yet
-    100 pictures without a lost one do not show that less than 2 % are lost.
+    Where few images differ their spread is a poor guess, and where none does there is none: yet
+    100 images without a lost one do not show that less than 2 % are lost.
 
     Source: Agresti and Min, Statistics in Medicine 2005.
     """

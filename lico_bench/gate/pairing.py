@@ -1,4 +1,4 @@
-"""Rows of two sides put together picture by picture, and why some cannot be."""
+"""Rows of two sides put together image by image, and why some cannot be."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Paired:
     """What can be compared, and what cannot.
 
     Attributes:
-        rows: of the arms `FIRST` and `SECOND`, on the same seeds and pictures.
+        rows: of the arms `FIRST` and `SECOND`, on the same seeds and images.
         obstacles: why a score of the first side has no rows here.
         num_more: scores of the second side that the first lacks.
     """
@@ -41,7 +41,7 @@ def pair_rows(
     Args:
         first, second: where they come from.
         ours, theirs: the rows.
-        is_shared: keep the seeds and pictures that both have, in place of an obstacle.
+        is_shared: keep the seeds and images that both have, in place of an obstacle.
 
     Raises:
         InvalidInputError: for two rows of the same score.
@@ -57,7 +57,7 @@ def pair_rows(
     if is_shared:
         places = ours[list(_PLACE)].merge(theirs[list(_PLACE)])
         lost = wanted - set(_scores(places.drop_duplicates(list(SCORE))))
-        missing_parts |= {score: f"{_what(score)}: no seed and picture in common" for score in lost}
+        missing_parts |= {score: f"{_what(score)}: no seed and image in common" for score in lost}
         ours, theirs = ours.merge(places), theirs.merge(places)
     both = pd.concat([ours.assign(arm=FIRST), theirs.assign(arm=SECOND)], ignore_index=True)
     # The pairs of two runs have two names; what makes a pair here is the seed.
@@ -88,7 +88,7 @@ def _differing(
     second: Side,
     is_shared: bool,
 ) -> str:
-    """Why the two cannot be compared whatever their pictures are, or nothing."""
+    """Why the two cannot be compared whatever their images are, or nothing."""
     dataset, backbone, labels, _, metric = score
     if theirs is None:
         return (
@@ -115,7 +115,7 @@ def _differing(
 
 
 def _unpaired(both: pd.DataFrame, first: Side, second: Side) -> dict[Score, str]:
-    """Scores whose seeds or pictures are not the same on both sides."""
+    """Scores whose seeds or images are not the same on both sides."""
     found: dict[Score, str] = {}
     for grid in build_grids(both):
         setting = tuple(grid.setting[name] for name in ("dataset", "backbone", "labels"))
@@ -136,7 +136,7 @@ def _counts(
     grid: Grid, ours: NDArray[np.bool_], theirs: NDArray[np.bool_], first: Side, second: Side
 ) -> str:
     message = []
-    for what, axis, names in (("seeds", 1, grid.seeds), ("pictures", 0, grid.image_ids)):
+    for what, axis, names in (("seeds", 1, grid.seeds), ("images", 0, grid.image_ids)):
         has = [side.any(axis) for side in (ours, theirs)]
         if (has[0] != has[1]).any():
             lone = [int((has[k] & ~has[1 - k]).sum()) for k in (0, 1)]
@@ -147,7 +147,7 @@ def _counts(
             )
     if not message:
         message = [
-            f"{int((ours != theirs).sum())} pictures have a score at some seeds on one side only"
+            f"{int((ours != theirs).sum())} images have a score at some seeds on one side only"
         ]
     return f"{'; '.join(message)}; score both alike, or compare what both have with --shared"
 

@@ -100,7 +100,7 @@ def store_reference(frame: pd.DataFrame, path: Path) -> None:
 
 
 def means_of(scores: Any) -> pd.DataFrame:
-    """Means of arms as a reference holds them, with what tells the pictures from others."""
+    """Means of arms as a reference holds them, with what tells the images from others."""
     rows = as_frame(scores)
     means = with_parts(arm_means(rows, resamples=FEW))
     ids = rows[["dataset", "image_id"]].drop_duplicates()

@@ -52,7 +52,7 @@ def join_trainings(runs: Sequence[RunFolder]) -> RunFolder | Trainings:
 
     Raises:
         InvalidInputError: if a run is named twice.
-        NotComparableError: if two runs saw different pictures of a dataset.
+        NotComparableError: if two runs saw different images of a dataset.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InvalidInputError(
@@ -65,7 +65,7 @@ def join_trainings(runs: Sequence[RunFolder]) -> RunFolder | Trainings:
             other, first = seen.setdefault(dataset, (found, run))
             if other != found:
                 raise NotComparableError(
-                    f"{dataset}: {first.path} and {run.path} saw different pictures "
+                    f"{dataset}: {first.path} and {run.path} saw different images "
                     f"({other[:8]}, {found[:8]}); score every training on the same ones"
                 )
     return runs[0] if len(runs) == 1 else Trainings(tuple(runs))

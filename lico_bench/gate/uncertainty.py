@@ -1,8 +1,8 @@
-"""How sure two means are of each other: pictures, trainings, and the margin that follows.
+"""How sure two means are of each other: images, trainings, and the margin that follows.
 
-With I pictures, R trainings of the reference and r of the run, the loss has three parts of error:
+With I images, R trainings of the reference and r of the run, the loss has three parts of error:
 
-    image_reference, image_run            standard errors that come from the pictures, I - 1 degrees
+    image_reference, image_run            standard errors that come from the images, I - 1 degrees
                                           of freedom each
     spread * sqrt(1 / R + 1 / r)          from the trainings, R + r - 2 degrees of freedom
 
@@ -15,12 +15,12 @@ Student's t with the degrees of freedom of part k, a one-sided bound lies
 
 from the loss. Welch's single number of degrees of freedom would do for 95 %, but not far out, where
 Holm's correction looks: with three trainings it called five times too many scores worse, because a
-spread that is small by chance makes the pictures' many degrees of freedom count.
+spread that is small by chance makes the images' many degrees of freedom count.
 
-The pictures are taken as independent, as if each side had drawn its own, and the spread of single
-means holds some of their noise too. Where both sides saw the same pictures that is too careful: a
-pass or a regression can be trusted, some undecided scores would be decided by a comparison picture
-by picture (`gate.between_runs`).
+The images are taken as independent, as if each side had drawn its own, and the spread of single
+means holds some of their noise too. Where both sides saw the same images that is too careful: a
+pass or a regression can be trusted, some undecided scores would be decided by a comparison image
+by image (`gate.between_runs`).
 
 Source: Zou and Donner, Statistics in Medicine 2008 (bounds of a sum from the bounds of its parts).
 """
@@ -43,7 +43,7 @@ class MeanFacts:
     """What is known of a mean.
 
     Attributes:
-        image_error: standard error that comes from the pictures, >= 0.
+        image_error: standard error that comes from the images, >= 0.
         seed_spread: standard deviation between the means of single trainings; NaN with one.
     """
 
@@ -90,7 +90,7 @@ class LossError:
 
 
 def loss_error(reference: MeanFacts, run: MeanFacts) -> LossError:
-    """The uncertainty of reference minus run; each side needs two pictures."""
+    """The uncertainty of reference minus run; each side needs two images."""
     free = reference.num_seeds + run.num_seeds - 2
     parts = [
         (reference.image_error, reference.num_images - 1),
@@ -107,7 +107,7 @@ def loss_error(reference: MeanFacts, run: MeanFacts) -> LossError:
 def default_margin(facts: MeanFacts, *, confidence: float = 0.95) -> float:
     """Twice the reach of a bound, once for the bound and once for the draw, at least 0.02.
 
-    With it an equal model of one training on as many pictures passes in about 95 of 100 checks.
+    With it an equal model of one training on as many images passes in about 95 of 100 checks.
     Rounded up to a hundredth.
     """
     one_training = MeanFacts(facts.image_error, math.nan, facts.num_images, 1)

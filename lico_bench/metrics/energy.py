@@ -11,7 +11,7 @@ With the map S and the region M, sums over pixels:
 The first two are one number where no value is negative. They were published for boxes and for
 masks; here both take what the dataset has, boxes or a mask. A map without any mass scores the area
 prior, as a uniform map does: not dropped, which favours models with empty maps, and no hit.
-A picture whose region is empty is skipped: NaN.
+An image whose region is empty is skipped: NaN.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def segmentation_content_heatmap(inputs: MetricInputs) -> Tensor:
 
 
 def area_prior(inputs: MetricInputs) -> Tensor:
-    """Share of the picture that the region covers, (N,) in [0, 1]."""
+    """Share of the image that the region covers, (N,) in [0, 1]."""
     regions = inputs.known_regions
     return _unless_empty(regions.flatten(1).float().mean(1), regions)
 
@@ -60,7 +60,7 @@ def energy_lift(inputs: MetricInputs) -> Tensor:
 def soft_iou(inputs: MetricInputs) -> Tensor:
     """Intersection over union with the map as a soft mask, (N,) in [0, 1].
 
-    The map's positive part is divided by its maximum. A constant map is the whole picture and
+    The map's positive part is divided by its maximum. A constant map is the whole image and
     scores the area prior, a map without positive values is nothing and scores 0.
 
     Source: Fletcher et al., TMLR 06/2024, `evaluate_iou.py`, masks of PartImageNet.
@@ -114,8 +114,8 @@ for _metric, _compute in (
     (
         _spec(
             name="area_prior", title="Area prior", higher_is_better=None,
-            bounds=(0.0, 1.0), unit="share of the picture", source="this project",
-            needs=("regions",), pitfalls="a fact of the picture, the same for every map",
+            bounds=(0.0, 1.0), unit="share of the image", source="this project",
+            needs=("regions",), pitfalls="a fact of the image, the same for every map",
         ),
         area_prior,
     ),
@@ -123,7 +123,7 @@ for _metric, _compute in (
         _spec(
             name="energy_lift", title="Energy lift", higher_is_better=True,
             bounds=(0.0, None), unit="times chance", source="this project",
-            pitfalls="at most one over the area prior: means are led by pictures of small objects",
+            pitfalls="at most one over the area prior: means are led by images of small objects",
         ),
         energy_lift,
     ),

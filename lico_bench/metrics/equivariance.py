@@ -1,4 +1,4 @@
-"""Does the map move with the picture? The salience equivariance score.
+"""Does the map move with the image? The salience equivariance score.
 
 Source: Bartak et al., TMLR 10/2024 (SES).
 """
@@ -34,10 +34,10 @@ def salience_equivariance(
     """Mean cosine between the transformed map t(s(x)) and the map s(t(x)) of the transformed x.
 
     Args:
-        num_crops: transforms t per picture; each costs a map.
-        min_area, max_area: share of the picture that a crop keeps, drawn evenly.
+        num_crops: transforms t per image; each costs a map.
+        min_area, max_area: share of the image that a crop keeps, drawn evenly.
         max_aspect: a crop's width over height lies between this and its inverse, drawn evenly on a
-            logarithmic scale. The crop is enlarged to the size of the picture, bilinearly.
+            logarithmic scale. The crop is enlarged to the size of the image, bilinearly.
         flips: share of the crops that are mirrored left to right.
 
     Returns:
@@ -48,9 +48,9 @@ def salience_equivariance(
         InvalidInputError: for rules that make no crop, or inputs that cannot explain anew.
 
     Source: Bartak et al., TMLR 10/2024.
-    Differs: crops are drawn once per picture, by its id, and are the same for every model and
-    method, where the source draws afresh without a seed; a crop that would leave the picture is cut
-    at its border and not drawn again; the map of the picture itself is the one that is scored; the
+    Differs: crops are drawn once per image, by its id, and are the same for every model and
+    method, where the source draws afresh without a seed; a crop that would leave the image is cut
+    at its border and not drawn again; the map of the image itself is the one that is scored; the
     cosine of two constant maps would be 1 and is counted 0.
     """
     check_count("num_crops", num_crops)
@@ -86,7 +86,7 @@ def _affine(
     max_aspect: float,
     flips: float,
 ) -> Tensor:
-    """(N, 2, 3) matrices from places in the result to places in the picture, both in [-1, 1]."""
+    """(N, 2, 3) matrices from places in the result to places in the image, both in [-1, 1]."""
     height, width = size
     share, aspect, down, along, flip = draws.unbind(1)
     kept = (area[0] + (area[1] - area[0]) * share) * height * width
@@ -103,7 +103,7 @@ def _affine(
 
 
 def _transform(images: Tensor, theta: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) sampled where `theta` says."""
+    """Images (N, C, H, W) sampled where `theta` says."""
     grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

@@ -1,7 +1,7 @@
-"""Removed pixels filled in from what is left: one linear system per picture, all solved at once.
+"""Removed pixels filled in from what is left: one linear system per image, all solved at once.
 
 Each removed pixel equals the weighted mean of its eight neighbours, removed ones included. Weights
-are 1/6 along an edge and 1/12 across a corner; those of neighbours outside the picture are dropped
+are 1/6 along an edge and 1/12 across a corner; those of neighbours outside the image are dropped
 and the rest is scaled up to one. Multiplied by the weights that are there, the system becomes the
 Laplacian of a graph: symmetric and positive definite as long as one pixel is left, so that
 conjugate gradients solve it. A pyramid of interpolated grids is the preconditioner, which holds the
@@ -42,7 +42,7 @@ BUMP_ENERGY = SCALE * 0.7
 
 @dataclass(frozen=True)
 class Imputation:
-    """Pictures without their removed pixels.
+    """Images without their removed pixels.
 
     Attributes:
         images: (N, C, H, W).
@@ -71,7 +71,7 @@ def impute(
         max_iterations: where it gives up; `converged` says so.
 
     Returns:
-        `Imputation` on the images' device. A picture without any kept pixel becomes its own mean
+        `Imputation` on the images' device. An image without any kept pixel becomes its own mean
         colour: what one random pixel, the least that could be left, would spread on average.
 
     Raises:
@@ -156,9 +156,9 @@ def _for_each(work: Callable[[Tensor], None], parts: list[Tensor]) -> None:
 
 
 def _by_cost(keep: Tensor) -> Tensor:
-    """Numbers of the pictures, those with few wide holes first.
+    """Numbers of the images, those with few wide holes first.
 
-    Pictures of like effort share a part, which runs until its slowest column is done.
+    Images of like effort share a part, which runs until its slowest column is done.
     """
     blocks = functional.max_pool2d(keep.float()[:, None], HOLE_PX, ceil_mode=True)
     num_removed = (~keep).flatten(1).sum(1)
@@ -166,7 +166,7 @@ def _by_cost(keep: Tensor) -> Tensor:
 
 
 def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
-    """`order` in parts of one size, the last filled up with its final picture."""
+    """`order` in parts of one size, the last filled up with its final image."""
     if not len(order):
         return []
     most = len(order)
@@ -206,9 +206,9 @@ def _solve(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[Te
 
 
 class _Problem:
-    """The Laplacian on the removed pixels of some pictures, times SCALE, and its preconditioner.
+    """The Laplacian on the removed pixels of some images, times SCALE, and its preconditioner.
 
-    A channel of a picture is a column: arrays are (H, W, columns), so that a step to a neighbouring
+    A channel of an image is a column: arrays are (H, W, columns), so that a step to a neighbouring
     pixel or to a coarser grid moves whole rows of columns. What is computed lies in working arrays
     that the next call of the same method overwrites, and their parts are looked up once: fresh
     arrays and views cost more than the arithmetic.
@@ -233,7 +233,7 @@ class _Problem:
             finer = self.levels[-1].residual
 
     def fits(self, shape: tuple[int, ...], like: Tensor) -> bool:
-        """Whether it can take up pictures of that shape, type and device, in this grad mode."""
+        """Whether it can take up images of that shape, type and device, in this grad mode."""
         mine = self.staged
         same_mode = mine.is_inference() == torch.is_inference_mode_enabled()
         return same_mode and (mine.shape, mine.dtype, mine.device) == (
@@ -241,7 +241,7 @@ class _Problem:
         )  # fmt: skip
 
     def load(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
-        """Take up the pictures number `part`; the residual is that of zeros on removed pixels."""
+        """Take up the images number `part`; the residual is that of zeros on removed pixels."""
         inner = _inner(self.direction)
         torch.index_select(images, 0, part, out=self.staged)
         self._by_image(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
@@ -256,7 +256,7 @@ class _Problem:
         self.found.zero_()
 
     def store(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
-        """Write the pictures back with their removed pixels filled in."""
+        """Write the images back with their removed pixels filled in."""
         found = self._by_image(self.found).permute(2, 3, 0, 1)
         torch.where(keep[part][:, None], self.staged, found, out=self.staged)
         images.index_copy_(0, part, self.staged)

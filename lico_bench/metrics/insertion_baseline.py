@@ -1,4 +1,4 @@
-"""What insertion starts from: the picture after a blur, by the rules of a protocol."""
+"""What insertion starts from: the image after a blur, by the rules of a protocol."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lico_bench.records import Protocol
 
 
 def insertion_baseline(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tensor:
-    """The blurred pictures (N, 3, H, W) that insertion starts from.
+    """The blurred images (N, 3, H, W) that insertion starts from.
 
     Args:
         images: (N, 3, H, W) in [0, 1].
         fill: (1, 3, 1, 1), the colour beyond the border where the rules say so.
 
     Raises:
-        InvalidInputError: if the kernel is larger than the picture can mirror.
+        InvalidInputError: if the kernel is larger than the image can mirror.
     """
     kernel = _kernel(images, rules).to(images)
     radius = len(kernel) // 2
@@ -29,8 +29,8 @@ def insertion_baseline(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tens
     if rules.blur_border == "reflect":
         if radius >= shorter:
             raise InvalidInputError(
-                f"protocol {rules.name}: a blur of {len(kernel)} px needs pictures of more than "
-                f"{radius} px, got {shorter}; use larger pictures or another protocol"
+                f"protocol {rules.name}: a blur of {len(kernel)} px needs images of more than "
+                f"{radius} px, got {shorter}; use larger images or another protocol"
             )
         blurred = filtered(F.pad(images, (radius,) * 4, mode="reflect"), kernel)
     else:

@@ -13,10 +13,10 @@ from lico_bench.records import MetricSpec, Protocol
 
 RISE = "Petsiuk et al., BMVC 2018"
 BRITTLE = (
-    "changed pictures are unlike any trained on: a brittle model drops fast and looks faithful; "
+    "changed images are unlike any trained on: a brittle model drops fast and looks faithful; "
     "areas grow with a model's confidence; compare with the random map of the same model"
 )
-MIN_CONTRAST = 0.1  # of probability between the whole and the emptied picture
+MIN_CONTRAST = 0.1  # of probability between the whole and the emptied image
 
 
 def insertion(inputs: MetricInputs) -> Tensor:
@@ -50,7 +50,7 @@ def deletion_gap(inputs: MetricInputs) -> Tensor:
 
 
 def insertion_normalised(inputs: MetricInputs) -> Tensor:
-    """Area of the insertion curve rescaled to 0 at the blurred and 1 at the whole picture, (N,).
+    """Area of the insertion curve rescaled to 0 at the blurred and 1 at the whole image, (N,).
 
     NaN where the two differ by less than 0.1 in probability: nothing is told by such a curve.
     """
@@ -59,7 +59,7 @@ def insertion_normalised(inputs: MetricInputs) -> Tensor:
 
 
 def deletion_normalised(inputs: MetricInputs) -> Tensor:
-    """Area of the deletion curve rescaled to 1 at the whole and 0 at the emptied picture, (N,).
+    """Area of the deletion curve rescaled to 1 at the whole and 0 at the emptied image, (N,).
 
     NaN where the two differ by less than 0.1 in probability.
     """

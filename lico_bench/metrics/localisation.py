@@ -1,6 +1,6 @@
 """The pointing game as a metric, with a tolerance in shares of the side or in pixels as published.
 
-A row is one picture, so that the mean of the rows is the micro average; the published score is the
+A row is one image, so that the mean of the rows is the micro average; the published score is the
 mean of the classes' means, `stats.class_macro`.
 """
 
@@ -25,9 +25,9 @@ def relative_pointing_game(
 
 
 def absolute_pointing_game(inputs: MetricInputs, *, tolerance_px: float = TOLERANCE_PX) -> Tensor:
-    """Hits with a tolerance in pixels of the picture as the model sees it, (N,).
+    """Hits with a tolerance in pixels of the image as the model sees it, (N,).
 
-    Differs: the source enlarges the map to the stored picture's size first, where 15 px are less.
+    Differs: the source enlarges the map to the stored image's size first, where 15 px are less.
     """
     return _hits(inputs, tolerance_px)
 
@@ -41,7 +41,7 @@ for _name, _title, _compute, _pitfalls in (
     ("pointing_game", "Pointing game", relative_pointing_game, COARSE),
     (
         "pointing_game_15px", "Pointing game, 15 px", absolute_pointing_game,
-        f"15 px are half of a 32 px picture: meaningless there, made for 200 px and more; {COARSE}",
+        f"15 px are half of a 32 px image: meaningless there, made for 200 px and more; {COARSE}",
     ),
 ):  # fmt: skip
     METRICS.add(

@@ -1,6 +1,6 @@
 """What a metric looks at, what it costs, and the registry of all metrics.
 
-A metric is a function of `MetricInputs`: one batch of pictures, their maps, and what can be made of
+A metric is a function of `MetricInputs`: one batch of images, their maps, and what can be made of
 them. What is costly (the perturbation curves) is made once and shared. The keyword-only parameters
 of its function are its rules: their values make the protocol id that travels with each row, and
 `road(noise=0)` names a metric with another value than its default.
@@ -32,7 +32,7 @@ Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass
 class MetricInputs:
-    """What a metric may look at, for N pictures and one saliency method.
+    """What a metric may look at, for N images and one saliency method.
 
     Attributes:
         model: from images in [0, 1] to logits: the network that scores.
@@ -42,10 +42,10 @@ class MetricInputs:
         regions: (N, H, W) bool, or None where the dataset has no ground truth.
         network: the explained model, which may be another than the one that scores.
         explainer: from a model, images and targets to maps by the same method; what re-explains.
-        instances: per picture (I, H, W) bool, one for each marked object; None where unknown.
+        instances: per image (I, H, W) bool, one for each marked object; None where unknown.
         predicted: (N,) int64, the class that the scoring network puts first.
         image_ids: stable names; what draws at random is seeded by them, never by the batch.
-        mean_rgb: mean colour of the training pictures, which a normalised zero stands for.
+        mean_rgb: mean colour of the training images, which a normalised zero stands for.
         seed: of everything that draws at random.
     """
 
@@ -99,7 +99,7 @@ class MetricInputs:
     def explain(
         self, images: Tensor, targets: Tensor, *, network: nn.Module | None = None
     ) -> Tensor:
-        """Maps of other pictures, or by another network, with the same method.
+        """Maps of other images, or by another network, with the same method.
 
         Raises:
             InvalidInputError: if the inputs was made from maps alone.
@@ -126,17 +126,17 @@ class MetricInputs:
         return self.regions.to(self.maps.device)
 
     def key(self, row: int) -> str:
-        """What seeds the draws of picture number `row`: its id, or its place where it has none."""
+        """What seeds the draws of image number `row`: its id, or its place where it has none."""
         return self.image_ids[row] if self.image_ids else str(row)
 
 
 @dataclass(frozen=True)
 class MetricCost:
-    """What one picture costs beyond its stored map.
+    """What one image costs beyond its stored map.
 
     Attributes:
         shared: what others may have made already, such as `curves`; empty if nothing is shared.
-        forwards: pictures sent through the scoring network.
+        forwards: images sent through the scoring network.
         explains: maps made anew.
         curves: curves of the perturbation protocol.
     """
@@ -154,12 +154,12 @@ def no_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
 
 @dataclass(frozen=True)
 class Metric:
-    """A spec and the function that computes it, (N,) with NaN for skipped pictures.
+    """A spec and the function that computes it, (N,) with NaN for skipped images.
 
     Attributes:
         compute: (inputs, **rules) -> (N,); rules are keyword-only with defaults.
         version: raised when the function computes another number under the same rules.
-        effort: (protocol, **rules) -> what one picture costs beyond its stored map; what metrics
+        effort: (protocol, **rules) -> what one image costs beyond its stored map; what metrics
             share is counted once.
     """
 

@@ -17,7 +17,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, Metric, MetricInputs
 from lico_bench.records import MetricSpec
 
-TOP_SHARE = 1000 / 224**2  # the published 1,000 pixels of a 224 px picture
+TOP_SHARE = 1000 / 224**2  # the published 1,000 pixels of a 224 px image
 
 
 def rank_accuracy(inputs: MetricInputs) -> Tensor:
@@ -38,8 +38,8 @@ def top_k(inputs: MetricInputs, *, top_share: float = TOP_SHARE) -> Tensor:
     NaN where the region is empty.
 
     Source: Theiner et al., WACV 2022, top-k intersection.
-    Differs: k is the same share of every picture, 1,000 of 224 x 224 pixels, where Quantus takes
-    1,000 of any (98 % of a 32 px picture); equal values count in the mean over their orders.
+    Differs: k is the same share of every image, 1,000 of 224 x 224 pixels, where Quantus takes
+    1,000 of any (98 % of a 32 px image); equal values count in the mean over their orders.
     """
     if not 0 < top_share <= 1:
         raise InvalidInputError(f"top_k: expected a top_share in (0, 1], got {top_share}")
@@ -92,7 +92,7 @@ METRICS.add(
             pitfalls=(
                 "a uniform map scores the region's area share, so compare with the random map; "
                 "looks at 2 % of the pixels, fewer than one cell of a coarse layer; Quantus takes "
-                "1,000 pixels whatever the picture's size"
+                "1,000 pixels whatever the image's size"
             ),
         ),
         top_k,

@@ -1,7 +1,7 @@
-"""Insertion and deletion curves, batched over pictures and steps.
+"""Insertion and deletion curves, batched over images and steps.
 
 The pixels of a map are ranked once. A state with k changed pixels is `rank < k`, so every state is
-made from the picture at once and none from the state before it. The states of all pictures form one
+made from the image at once and none from the state before it. The states of all images form one
 list of jobs, cut into micro-batches of one fixed size: a score does not depend on its neighbours.
 
 Source: Petsiuk et al., BMVC 2018 (RISE); the rules are a `Protocol`.
@@ -39,10 +39,10 @@ class Curves:
 
     Attributes:
         fractions: (K + 1,) share of the pixels changed, from 0 up.
-        insertion: (N, K + 1) pixels of the picture put into its blurred copy.
-        deletion: (N, K + 1) pixels of the picture replaced by the fill colour.
+        insertion: (N, K + 1) pixels of the image put into its blurred copy.
+        deletion: (N, K + 1) pixels of the image replaced by the fill colour.
         insertion_auc, deletion_auc: (N,) area by the rule of the protocol, in [0, 1].
-        forwards: pictures sent through the model, 2 K N + 1.
+        forwards: images sent through the model, 2 K N + 1.
     """
 
     fractions: Tensor
@@ -55,7 +55,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class _Jobs:
-    """States to score, those of one picture together: which picture, how many pixels changed."""
+    """States to score, those of one image together: which image, how many pixels changed."""
 
     image: Tensor
     changed: Tensor
@@ -63,13 +63,13 @@ class _Jobs:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of each picture.
+    """One curve of each image.
 
     Attributes:
         fractions: (K + 1,) share of the pixels changed, from 0 up.
         values: (N, K + 1) probability of the target class.
         auc: (N,) area by the rule of the protocol, in [0, 1].
-        forwards: pictures sent through the model.
+        forwards: images sent through the model.
     """
 
     fractions: Tensor
@@ -89,7 +89,7 @@ def perturbation_curves(
     mean_rgb: Rgb | None = None,
     micro_batch: int | None = None,
 ) -> Curves:
-    """Insertion and deletion curves of each picture.
+    """Insertion and deletion curves of each image.
 
     Args:
         model: any callable from images (n, 3, H, W) in [0, 1] to logits (n, K).
@@ -100,17 +100,17 @@ def perturbation_curves(
             order read backwards.
         mean_rgb: what a normalised zero stands for, for protocols that fill with it; that of a
             `Classifier` is known.
-        micro_batch: pictures per forward; chosen by size and device if None.
+        micro_batch: images per forward; chosen by size and device if None.
 
     Returns:
-        `Curves` on the CPU. The unchanged picture ends the insertion and starts the deletion
-        curve, and the fully deleted one is the same for all, so that N pictures cost 2 K N + 1
+        `Curves` on the CPU. The unchanged image ends the insertion and starts the deletion
+        curve, and the fully deleted one is the same for all, so that N images cost 2 K N + 1
         forwards.
 
     Raises:
         InvalidInputError: for images, targets or maps that are not as said.
         UnknownNameError: for an unknown protocol.
-        OutOfMemoryError: if not even one picture fits into memory.
+        OutOfMemoryError: if not even one image fits into memory.
     """
     scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
@@ -198,7 +198,7 @@ def fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
 
 
 class _Scorer:
-    """Scores the states of one batch of pictures."""
+    """Scores the states of one batch of images."""
 
     def __init__(
         self, forwards: Forwards, images: Tensor, targets: Tensor, ranks: Tensor, rules: Protocol,
@@ -249,7 +249,7 @@ class _Scorer:
         return scores
 
     def insertion(self, *, whole: Tensor) -> Tensor:
-        """(N, K + 1) on the device; `whole` are the scores (N,) of the unchanged pictures."""
+        """(N, K + 1) on the device; `whole` are the scores (N,) of the unchanged images."""
         start = insertion_baseline(self.images, self.rules, fill=self.fill)
         start = start.contiguous(memory_format=torch.channels_last)
         scores = self._score(changed_to=self.images, unchanged=start)
@@ -292,7 +292,7 @@ class _Scorer:
         return torch.index_select(images, 0, image, out=self._room(name, len(image)))
 
     def _room(self, name: str, count: int) -> Tensor:
-        """Memory for `count` pictures, the same each time: a fresh page costs more than its use."""
+        """Memory for `count` images, the same each time: a fresh page costs more than its use."""
         if name not in self._rooms:
             shape = (count, *self.images.shape[1:])
             self._rooms[name] = torch.empty(
@@ -302,7 +302,7 @@ class _Scorer:
         return self._rooms[name][:count]
 
     def _score_everywhere(self, state: Tensor) -> Tensor:
-        """Probability of every picture's target in one common `state` (1, 3, H, W), (N,)."""
+        """Probability of every image's target in one common `state` (1, 3, H, W), (N,)."""
 
         def make(numbers: Tensor) -> Tensor:
             filled = state.expand(len(numbers), -1, -1, -1)

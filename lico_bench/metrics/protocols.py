@@ -8,9 +8,9 @@ from types import MappingProxyType
 from lico_bench.errors import UnknownNameError
 from lico_bench.records import IMAGENET_MEAN, Protocol
 
-# 32 steps divide the pixels of 32, 64 and 224 px pictures evenly. The fill is the mean colour of
+# 32 steps divide the pixels of 32, 64 and 224 px images evenly. The fill is the mean colour of
 # ImageNet, the usual "zero after normalisation", fixed so that it needs nothing from the model.
-# The blur is in shares of the side, so that 32 px and 224 px pictures lose as much. The class is
+# The blur is in shares of the side, so that 32 px and 224 px images lose as much. The class is
 # the label: both arms of a pair are asked the same question.
 LICO_BENCH_1 = Protocol(
     name="lico_bench_1",

@@ -2,7 +2,7 @@
 
 What the fence does, for every metric called here (Quantus 0.6.0):
 
-- Maps are made non-negative and brought to a largest value of 1 picture by picture, in float64,
+- Maps are made non-negative and brought to a largest value of 1 image by image, in float64,
   before they are handed over. Quantus' own normalisation divides by the maximum of the batch.
 - A map without mass counts as the uniform map, where Quantus divides by zero.
 - A ramp rides along as the last row and its score is dropped: Quantus refuses a batch whose maps
@@ -82,7 +82,7 @@ def localisation_auc(inputs: MetricInputs) -> Tensor:
     """Area under the ROC curve of "on the region" by the map's value, (N,) in [0, 1].
 
     The chance that a pixel on the region has a larger value than one beside it, ties half. NaN
-    where the region is empty or fills the picture; 0.5 for a flat map.
+    where the region is empty or fills the image; 0.5 for a flat map.
 
     Source: Fawcett, Pattern Recognition Letters 2006, as in Quantus.
     """
@@ -168,7 +168,7 @@ for _name, _title, _compute, _facts in (
         "complexity", "Complexity", complexity,
         {
             "bounds": (0.0, None), "unit": "nats", "source": "Bhatt et al., IJCAI 2020",
-            "pitfalls": f"no merit; its largest value ln(H W) grows with the picture; {_FENCED}",
+            "pitfalls": f"no merit; its largest value ln(H W) grows with the image; {_FENCED}",
         },
     ),
     (
@@ -222,7 +222,7 @@ METRICS.add(
             needs=("maps", "regions"),
             category="localisation",
             pitfalls="looks at order alone: a faint halo around the object counts like a peak; "
-            "undefined, and skipped, where the region fills the picture",
+            "undefined, and skipped, where the region fills the image",
         ),
         localisation_auc,
     ),

@@ -1,7 +1,7 @@
 """Does a map change with the class it is asked for?
 
 Computed here and not by Quantus, which seeds NumPy's global state, draws the other classes by a
-picture's place in its batch, and takes the structural similarity of flattened rows.
+image's place in its batch, and takes the structural similarity of flattened rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lico_bench.runtime import make_generator
 
 
 def random_logit(inputs: MetricInputs, *, similarity: str = "ssim") -> Tensor:
-    """Similarity of the map to that of another class, drawn evenly by picture, (N,) in [-1, 1].
+    """Similarity of the map to that of another class, drawn evenly by image, (N,) in [-1, 1].
 
     1 where the method does not look at the class.
 

@@ -1,7 +1,7 @@
 """Sanity check: does a map change when the network forgets what it learned?
 
 The network's parameters are drawn anew stage by stage, from the output back to the input, each
-stage on top of the ones before, and every picture is explained after each stage. A method that
+stage on top of the ones before, and every image is explained after each stage. A method that
 explains the network gives another map; one that draws edges gives the same.
 
 Source: Adebayo et al., NeurIPS 2018, cascading randomisation.
@@ -45,7 +45,7 @@ def sanity_check(inputs: MetricInputs, *, stages: int = 8, similarity: str = "sp
 
     Source: Adebayo et al., NeurIPS 2018.
     Differs: neighbouring layers form a stage; a module is drawn anew as when it was built
-    (`reset_parameters`; running statistics too), the same draw for every picture and arm.
+    (`reset_parameters`; running statistics too), the same draw for every image and arm.
     """
     check_count("stages", stages)
     if inputs.network is None:

@@ -1,6 +1,6 @@
 """ROAD: the target's probability when pixels are gone and their neighbours fill the gap.
 
-A hard fill colour makes edges that no picture has; here a removed pixel becomes the mean of its
+A hard fill colour makes edges that no image has; here a removed pixel becomes the mean of its
 neighbours plus a little noise, so that neither its value nor, as far as that goes, its place is
 told. Pixels go by rank and not by a threshold on their value: a map with a plateau loses exactly
 the share that is asked for.
@@ -27,7 +27,7 @@ from lico_bench.records import MetricSpec, Protocol
 from lico_bench.runtime import make_generator
 
 PERCENT = "10 20 30 40 50 70 90"  # of the pixels removed: the shares of the paper
-NOISE = 0.01  # standard deviation, in units of pictures in [0, 1]
+NOISE = 0.01  # standard deviation, in units of images in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RoadCurves:
         most_first: (N, S) the most salient removed.
         least_first: (N, S) the least salient removed.
         iterations: the largest number that an imputation took.
-        forwards: pictures sent through the model, 2 S N.
+        forwards: images sent through the model, 2 S N.
     """
 
     fractions: Tensor
@@ -58,7 +58,7 @@ def road_morf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NO
 
     Source: Rong et al., ICML 2022.
     Differs: probability of the explained class where the source counts correct classes, a number
-    per picture; pixels go by rank; the mean over the shares stands for the curve.
+    per image; pixels go by rank; the mean over the shares stands for the curve.
     """
     return _curves(inputs, percent, noise).most_first.mean(1)
 
@@ -87,16 +87,16 @@ def road_curves(
     """Both orders of removal at every share.
 
     Args:
-        micro_batch: pictures per imputation and forward; chosen by size and device if None.
+        micro_batch: images per imputation and forward; chosen by size and device if None.
 
     Returns:
-        `RoadCurves` on the CPU. The noise of a picture and share is the same for both orders and
-        all maps of the picture, and does not depend on the batch.
+        `RoadCurves` on the CPU. The noise of an image and share is the same for both orders and
+        all maps of the image, and does not depend on the batch.
 
     Raises:
         InvalidInputError: for images, targets, maps or rules that are not as said.
         ConvergenceError: if an imputation did not reach its tolerance.
-        OutOfMemoryError: if not even one picture fits into memory.
+        OutOfMemoryError: if not even one image fits into memory.
     """
     images = inputs.images
     check_images(images)
@@ -142,7 +142,7 @@ def removed_px(percent: str | float, num_pixels: int) -> list[int]:
 
 
 class _States:
-    """Pictures without some of their pixels; jobs run over image, share, most and least first."""
+    """Images without some of their pixels; jobs run over image, share, most and least first."""
 
     def __init__(self, inputs: MetricInputs, counts: list[int], noise: float) -> None:
         self.inputs = inputs
@@ -165,13 +165,13 @@ class _States:
         if not filled.converged.all():
             raise ConvergenceError(
                 f"road: {int((~filled.converged).sum())} imputations did not reach their tolerance "
-                f"in {self.iterations} steps; report the picture and its map"
+                f"in {self.iterations} steps; report the image and its map"
             )
         made = filled.images.addcmul_(self._noise(jobs), ~kept[:, None])
         return made.contiguous(memory_format=torch.channels_last)
 
     def _noise(self, jobs: Tensor) -> Tensor:
-        """(n, 3, H, W), one draw for each picture and share."""
+        """(n, 3, H, W), one draw for each image and share."""
         images = self.inputs.images
         if self.noise == 0:
             return torch.zeros_like(images[:1])

@@ -1,11 +1,11 @@
-"""How much a map changes when the picture changes a little: largest, mean, and per unit of change.
+"""How much a map changes when the image changes a little: largest, mean, and per unit of change.
 
-With pictures x' near x and maps e, all three look at the relative change ‖e(x) - e(x')‖ / ‖e(x)‖.
-The pictures near x are drawn once and explained once, whatever number of these scores is asked for.
+With images x' near x and maps e, all three look at the relative change ‖e(x) - e(x')‖ / ‖e(x)‖.
+The images near x are drawn once and explained once, whatever number of these scores is asked for.
 
 Computed here and not by Quantus, which draws from NumPy's global state, leaves [0, 1], compares
 maps that were each divided by the maximum of their batch, stops at a batch of flat maps, divides by
-zero where one map is flat, and explains anew for each score. On pictures where none of this matters
+zero where one map is flat, and explains anew for each score. On images where none of this matters
 the numbers are the same.
 """
 
@@ -24,11 +24,11 @@ from lico_bench.runtime import make_generator
 
 
 def max_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
-    """Largest relative change of the map over pictures near by, (N,) >= 0.
+    """Largest relative change of the map over images near by, (N,) >= 0.
 
     Args:
-        num_samples: pictures near each one; each costs a map.
-        radius: every value of the picture moves by at most this, drawn evenly, and stays in [0, 1].
+        num_samples: images near each one; each costs a map.
+        radius: every value of the image moves by at most this, drawn evenly, and stays in [0, 1].
 
     Source: Yeh et al., NeurIPS 2019, eq. 4, relative to ‖e(x)‖ as in Quantus.
     Differs: a map of zeros that does not stay one has changed by 1, which any other map that
@@ -39,15 +39,15 @@ def max_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float
 
 
 def avg_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
-    """Mean relative change of the map over pictures near by, (N,) >= 0; see `max_sensitivity`."""
+    """Mean relative change of the map over images near by, (N,) >= 0; see `max_sensitivity`."""
     change, _ = _neighbours(inputs, num_samples, radius)
     return change.mean(1)
 
 
 def local_lipschitz(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
-    """Largest relative change of the map per Euclidean distance of the pictures, (N,) >= 0.
+    """Largest relative change of the map per Euclidean distance of the images, (N,) >= 0.
 
-    max ‖e(x) - e(x')‖ / (‖e(x)‖ ‖x - x'‖), pictures in [0, 1]; see `max_sensitivity`.
+    max ‖e(x) - e(x')‖ / (‖e(x)‖ ‖x - x'‖), images in [0, 1]; see `max_sensitivity`.
 
     Source: Alvarez-Melis & Jaakkola, 2018 (arXiv 1806.08049).
     Differs: maps in units of ‖e(x)‖, since a map's scale is that of the logits and no property of
@@ -65,7 +65,7 @@ def neighbours_cost(
 
 
 def _neighbours(inputs: MetricInputs, num_samples: int, radius: float) -> tuple[Tensor, Tensor]:
-    """Relative change of the maps and distance of the pictures, (N, num_samples) each."""
+    """Relative change of the maps and distance of the images, (N, num_samples) each."""
     check_count("num_samples", num_samples)
     check_positive("radius", radius)
     key = neighbours_cost(inputs.protocol, num_samples=num_samples, radius=radius).shared
@@ -111,7 +111,7 @@ _spec = partial(
     cost="explains",
 )
 BLIND = (
-    "a map that ignores the picture scores a perfect 0; five samples find less than the true "
+    "a map that ignores the image scores a perfect 0; five samples find less than the true "
     "maximum, so compare equal budgets only"
 )
 for _name, _title, _compute, _unit, _source in (

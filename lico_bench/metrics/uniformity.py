@@ -5,8 +5,8 @@ objects, the published figure is KL(a || s) and the published code computes KL(s
 and both are here.
 
 Source: Bartak et al., TMLR 10/2024 (multi-object salience uniformity).
-Differs: objects go through the same resizing and cropping as the picture; the published code scales
-the boxes of a cropped picture by its uncropped sides and misplaces them unless it was square.
+Differs: objects go through the same resizing and cropping as the image; the published code scales
+the boxes of a cropped image by its uncropped sides and misplaces them unless it was square.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _divergence(inputs: MetricInputs, epsilon: float, *, area_first: bool) -> Te
         raise InvalidInputError(
             "mosu: it is not known where each single object is; leave the metric out"
         )
-    # Pictures differ in their number of objects, and few have two: a loop is fast enough.
+    # Images differ in their number of objects, and few have two: a loop is fast enough.
     found = [
         _of_image(m, i.to(m.device), epsilon, area_first=area_first)
         for m, i in zip(inputs.maps, inputs.instances, strict=True)
@@ -67,7 +67,7 @@ def _of_image(salience: Tensor, objects: Tensor, epsilon: float, *, area_first: 
 
 
 PITFALLS = (
-    "only pictures with two objects or more; salience off the objects is not looked at, so that a "
+    "only images with two objects or more; salience off the objects is not looked at, so that a "
     "uniform map is perfect: read it beside the energy lift"
 )
 for _name, _title, _compute in (

@@ -1,4 +1,4 @@
-"""A classifier of pictures as stored: it normalises inside and shows its last feature maps."""
+"""A classifier of images as stored: it normalises inside and shows its last feature maps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Classifier(nn.Module):
         features: from images (N, 3, H, W) to maps (N, C, h, w).
         channels: C.
         num_classes: K.
-        mean, std: of the training pictures per channel, in [0, 1].
+        mean, std: of the training images per channel, in [0, 1].
         explanation_layer: dotted name of the module that saliency methods look at.
     """
 

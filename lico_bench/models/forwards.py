@@ -1,7 +1,7 @@
-"""Many pictures through one model: micro-batches of one size, counted, halved when memory is short.
+"""Many images through one model: micro-batches of one size, counted, halved when memory is short.
 
-A last micro-batch that is not full is filled up with its final picture, so that kernels and sums
-never see a remainder: a picture's result does not depend on its neighbours.
+A last micro-batch that is not full is filled up with its final image, so that kernels and sums
+never see a remainder: an image's result does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MICRO_BATCH_GPU = 256
 
 
 class Forwards:
-    """A model that is asked for many pictures.
+    """A model that is asked for many images.
 
     Args:
         model: from images (n, 3, H, W) in [0, 1] to logits (n, K), or an `Output`.
-        size: pictures per forward; halved, for good, when memory runs out.
+        size: images per forward; halved, for good, when memory runs out.
 
     Attributes:
-        sent: pictures asked for so far; those that fill up a micro-batch do not count.
+        sent: images asked for so far; those that fill up a micro-batch do not count.
     """
 
     def __init__(self, model: LogitsModel, *, size: int) -> None:
@@ -54,14 +54,14 @@ class Forwards:
         """One result per job.
 
         Args:
-            make: from job numbers (n,) to their pictures (n, 3, H, W).
+            make: from job numbers (n,) to their images (n, 3, H, W).
             read: from logits (n, K) and job numbers (n,) to results (n, ...).
 
         Returns:
             (num_jobs, ...) on `device`.
 
         Raises:
-            OutOfMemoryError: if not even one picture fits.
+            OutOfMemoryError: if not even one image fits.
         """
         results = []
         start = 0
@@ -97,10 +97,10 @@ def _memory_may_run_out() -> Iterator[_Attempt]:
 
 
 def in_halves(compute: Callable[[slice], Tensor], num_images: int) -> Tensor:
-    """`compute` of all pictures at once, or of ever smaller parts while memory runs out.
+    """`compute` of all images at once, or of ever smaller parts while memory runs out.
 
     Args:
-        compute: from a range of pictures (n of them) to their results (n, ...).
+        compute: from a range of images (n of them) to their results (n, ...).
 
     Returns:
         (num_images, ...).
@@ -125,7 +125,7 @@ def halved(size: int) -> int:
     """
     if size == 1:
         raise OutOfMemoryError(
-            "memory ran out with a single picture; use a smaller image_size or backbone, "
+            "memory ran out with a single image; use a smaller image_size or backbone, "
             "or another --device"
         )
     return size // 2
@@ -139,7 +139,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def default_micro_batch(images: Tensor) -> int:
-    """Pictures per forward: small batches stay in a CPU's caches (measured, benchmarks/)."""
+    """Images per forward: small batches stay in a CPU's caches (measured, benchmarks/)."""
     if images.device.type != "cpu":
         return MICRO_BATCH_GPU
     is_small = images.shape[-2] * images.shape[-1] <= SMALL_PIXELS

@@ -1,4 +1,4 @@
-"""What is done to pictures in [0, 1] before a user's network sees them, by its name: no torch."""
+"""What is done to images in [0, 1] before a user's network sees them, by its name: no torch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse_normalisation(text: str) -> Normalisation:
     except ValueError as error:
         raise InvalidInputError(
             f"--normalise '{text}': expected imagenet, none, or six numbers in the range of "
-            "[0, 1] pictures, such as 0.5,0.5,0.5/0.25,0.25,0.25"
+            "[0, 1] images, such as 0.5,0.5,0.5/0.25,0.25,0.25"
         ) from error
     if not min(std) > 0:
         raise InvalidInputError(f"--normalise '{text}': expected deviations above 0")

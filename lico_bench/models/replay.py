@@ -18,10 +18,10 @@ TOLERANCE = 1e-4  # of the largest logit: kernels differ between batch sizes, a 
 
 
 class Replay:
-    """A model's answers to pictures whose activations at one layer are changed by hand.
+    """A model's answers to images whose activations at one layer are changed by hand.
 
     Call it, inside `scoring(model)`, with activations (n, C, h, w), which it may write to, and the
-    numbers (n,) of their pictures; it gives logits (n, K).
+    numbers (n,) of their images; it gives logits (n, K).
 
     Args:
         images: (N, 3, H, W) in [0, 1].
@@ -30,7 +30,7 @@ class Replay:
 
     Attributes:
         activation: (N, C, h, w) as the layer gives them.
-        logits: (N, K) of the unchanged pictures.
+        logits: (N, K) of the unchanged images.
         is_tail_only: whether a replay runs no more than the network after the layer.
 
     Raises:

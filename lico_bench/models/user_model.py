@@ -1,6 +1,6 @@
-"""A user's own classifier: made, filled with weights, normalised, tried on a picture.
+"""A user's own classifier: made, filled with weights, normalised, tried on an image.
 
-The network stays the user's and its layers keep their names: pictures are normalised by a hook on
+The network stays the user's and its layers keep their names: images are normalised by a hook on
 its input, not by a wrapper around it, which would put a prefix before every name.
 """
 
@@ -38,7 +38,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class UserModel:
-    """A network in evaluation mode that takes pictures in [0, 1], and what it is made of.
+    """A network in evaluation mode that takes images in [0, 1], and what it is made of.
 
     Attributes:
         title: the factory's name, with that of its file.
@@ -101,7 +101,7 @@ def load_user_model(
     if any(isinstance(tensor, lazy) for tensor in chain(network.parameters(), network.buffers())):
         raise InvalidInputError(
             f"model '{reference}': a lazy layer has no parameters yet; let its factory run it once "
-            "on a picture, or give --weights"
+            "on an image, or give --weights"
         )
     if weights is None:
         notes.append(f"{reference}: no --weights, so those that the factory made are taken")
@@ -154,7 +154,7 @@ def try_model(model: UserModel, image: Tensor, *, needs_layer: bool) -> int:
     if not logits.isfinite().all():
         raise InvalidInputError(
             f"model '{model.reference}': expected finite logits, got NaN or infinity for the first "
-            "picture; check the weights and --normalise"
+            "image; check the weights and --normalise"
         )
     if needs_layer:
         _check_maps(model, image)
@@ -187,7 +187,7 @@ def _title_of(reference: str) -> str:
 
 
 class _Normalise:
-    """Hook on a network's input: pictures in [0, 1] become what it was trained on."""
+    """Hook on a network's input: images in [0, 1] become what it was trained on."""
 
     def __init__(self, rules: Normalisation) -> None:
         self.mean = torch.tensor(rules.mean).view(1, 3, 1, 1)
@@ -216,7 +216,7 @@ def _logits(model: UserModel, image: Tensor) -> Tensor:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise InvalidInputError(
-            f"model '{model.reference}': its forward fails on a picture {tuple(image.shape)} "
+            f"model '{model.reference}': its forward fails on an image {tuple(image.shape)} "
             f"({reason}); pass the size it was made for with --image-size"
         ) from error
     logits = result.logits if isinstance(result, Output) else result
@@ -229,7 +229,7 @@ def _logits(model: UserModel, image: Tensor) -> Tensor:
         )
     if logits.ndim != 2 or logits.shape[0] != 1:
         raise InvalidInputError(
-            f"model '{model.reference}': expected logits (1, K) for one picture, got "
+            f"model '{model.reference}': expected logits (1, K) for one image, got "
             f"{tuple(logits.shape)}; name a module that returns one number per class"
         )
     return logits
@@ -252,7 +252,7 @@ def _check_maps(model: UserModel, image: Tensor) -> None:
         guess = suggest_layer(model.network, image)
         hint = f", such as {guess}" if guess else ""
         raise InvalidInputError(
-            f"--layer {layer}: its maps have a single position at this picture size, so that "
+            f"--layer {layer}: its maps have a single position at this image size, so that "
             f"nothing can be located; name an earlier layer{hint}, or a larger --image-size"
         )
 

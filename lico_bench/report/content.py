@@ -37,7 +37,7 @@ class Block:
         means: rows of `stats.arm_means`.
         differences: rows of `stats.paired_differences`, all images, and `p_holm`: the p-value
             corrected for all that the report shows as a result, NaN outside of that family. Drawn
-            pictures are a family of their own: they must not weaken what real ones say.
+            images are a family of their own: they must not weaken what real ones say.
         both_correct: the same on images that both models of a pair get right; outside the family.
     """
 
@@ -53,7 +53,7 @@ class Block:
 
     @property
     def is_standin(self) -> bool:
-        """Whether its pictures are drawn."""
+        """Whether its images are drawn."""
         return self.source == "standin"
 
     @property
@@ -99,7 +99,7 @@ class ReportContent:
 
     @property
     def has_standins(self) -> bool:
-        """Whether any number comes from drawn pictures."""
+        """Whether any number comes from drawn images."""
         return any(block.is_standin for block in self.blocks)
 
     @cached_property

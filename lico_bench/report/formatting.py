@@ -127,7 +127,7 @@ def dataset_title(facts: dict[str, Any] | None, name: str, source: str) -> str:
 
 
 def data_sentence(facts: dict[str, Any] | None, source: str) -> str:
-    """Which pictures were used, and how many of the official ones."""
+    """Which images were used, and how many of the official ones."""
     found = (facts or {}).get("found") or {}
     counts = ", ".join(_count(split, *numbers) for split, numbers in sorted(found.items()))
     if source == "standin":

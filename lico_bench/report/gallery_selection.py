@@ -1,6 +1,6 @@
-"""Which pictures of the gallery are shown: where the arms' maps differ most, least, and at random.
+"""Which images of the gallery are shown: where the arms' maps differ most, least, and at random.
 
-Two maps of a picture differ by one minus the rank correlation of their pixels (Spearman), which
+Two maps of an image differ by one minus the rank correlation of their pixels (Spearman), which
 asks for the order of the pixels alone, as insertion, deletion and the eye do: 0 for the same order,
 1 for unrelated maps, 2 for the reverse. A flat map has no order: against another flat map it
 differs by 0, against any other by 1. Of several arms the mean over their differences to the
@@ -31,11 +31,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One picture and what every arm makes of it.
+    """One image and what every arm makes of it.
 
     Attributes:
         group: why it is shown.
-        by_arm: the gallery row of each arm, the picture itself in each of them.
+        by_arm: the gallery row of each arm, the image itself in each of them.
         difference: between the arms' maps, in [0, 2].
     """
 
@@ -47,13 +47,13 @@ class GalleryItem:
 def select_gallery_images(
     content: ReportContent, block: Block, gallery: pd.DataFrame, method: str
 ) -> tuple[GalleryItem, ...]:
-    """Up to `PER_GROUP` pictures of each group in the order most, least, random; none twice.
+    """Up to `PER_GROUP` images of each group in the order most, least, random; none twice.
 
     Args:
         gallery: rows of `RunFolder.gallery`; those of other blocks and methods are left out.
 
     Returns:
-        Of the first seed, of the pictures that every arm explained. Fewer than three pictures are
+        Of the first seed, of the images that every arm explained. Fewer than three images are
         all called random; equal rows give equal picks.
     """
     found = _explained_by_all(content, block, gallery, method)
@@ -87,7 +87,7 @@ def map_difference(one: Floats, other: Floats) -> Floats:
 def _explained_by_all(
     content: ReportContent, block: Block, gallery: pd.DataFrame, method: str
 ) -> list[dict[str, dict[str, Any]]]:
-    """For each picture of the first seed that every arm explained: its gallery rows by arm."""
+    """For each image of the first seed that every arm explained: its gallery rows by arm."""
     part = gallery[
         gallery["cell"].isin(first_cells(content, block)) & (gallery["method"] == method)
     ]

@@ -63,7 +63,7 @@ class History:
 
     @property
     def has_standins(self) -> bool:
-        """Whether any number comes from drawn pictures."""
+        """Whether any number comes from drawn images."""
         return any(run.content.has_standins for run in self.runs)
 
     def shared(self) -> pd.DataFrame:
@@ -173,7 +173,7 @@ def _notes(history: History) -> Iterator[str]:
 
 
 def _data_notes(history: History) -> Iterator[str]:
-    """Datasets of one name whose pictures were not the same."""
+    """Datasets of one name whose images were not the same."""
     prints: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run in history.runs:
         for name, facts in run.content.manifest.get("datasets", {}).items():
@@ -184,8 +184,8 @@ def _data_notes(history: History) -> Iterator[str]:
         if len(found) > 1:
             message = "; ".join(f"{mark}: {', '.join(runs)}" for mark, runs in found.items())
             yield (
-                f"The pictures of {name} ({source}) are not the same in all runs (fingerprints: "
-                f"{message}); a step between them may come from the pictures."
+                f"The images of {name} ({source}) are not the same in all runs (fingerprints: "
+                f"{message}); a step between them may come from the images."
             )
 
 

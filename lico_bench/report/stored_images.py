@@ -1,4 +1,4 @@
-"""The pictures and maps of a run's gallery, opened as what a stranger may have written."""
+"""The images and maps of a run's gallery, opened as what a stranger may have written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST_PX = 2**24  # 4096 x 4096, far more than models see
 
 
 def open_stored(png: Any, what: str) -> Image.Image:
-    """The decoded picture in `png`, three channels of 8 bits.
+    """The decoded image in `png`, three channels of 8 bits.
 
     Args:
         what: for messages.
@@ -32,7 +32,7 @@ def open_stored(png: Any, what: str) -> Image.Image:
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, Image.DecompressionBombError,
             Image.DecompressionBombWarning) as error:  # fmt: skip
         raise BrokenFileError(
-            f"gallery, {what}: expected a picture as PNG, got something else ({error}); score the "
+            f"gallery, {what}: expected an image as PNG, got something else ({error}); score the "
             "cell again"
         ) from error
 

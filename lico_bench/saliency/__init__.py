@@ -53,11 +53,11 @@ class SaliencyMethod:
 
     Attributes:
         compute: (model, images, targets, **options) -> (N, H, W); options are keyword-only. A map
-            must not depend on the other pictures of its batch.
+            must not depend on the other images of its batch.
         family: `cam` looks at one layer and takes an option `layer`, `perturbation` sends changed
-            pictures through the model, `gradient` follows gradients to the pixels, `control`
+            images through the model, `gradient` follows gradients to the pixels, `control`
             knows nothing of the model: a yardstick for the others.
-        cost: forwards that one picture needs, a backward pass counted as two.
+        cost: forwards that one image needs, a backward pass counted as two.
         is_signed: whether a value below zero means evidence against the class.
         pitfalls: what a reader must know before believing its maps.
     """
@@ -125,7 +125,7 @@ def explain(
     Raises:
         UnknownNameError: for an unknown method, option or layer.
         InvalidInputError: for images or targets that are not as said, or maps that are not finite.
-        OutOfMemoryError: if not even one picture fits.
+        OutOfMemoryError: if not even one image fits.
     """
     name, entry = resolve_method(method)
     check_options(f"method '{name}'", entry.compute, options)

@@ -16,7 +16,7 @@ def ablation_cam(
 ) -> Tensor:
     """ReLU(Σ_c w_c A_c) with w_c = y - y_c, y_c the target's logit with channel c at zero.
 
-    Only the network after the layer is run again, once per picture and channel, where it can be
+    Only the network after the layer is run again, once per image and channel, where it can be
     cut out; else whole forwards with the layer's output replaced. Both give the same map.
 
     Args:
@@ -34,7 +34,7 @@ def ablation_cam(
 
     Differs: the paper divides a drop by y. That scales a map, without bound where y is about zero,
     and turns it round where y is below; left out here. pytorch-grad-cam divides, and puts about
-    -1e7 in place of zero where a picture's smallest activation is not exactly zero. Behind a ReLU
+    -1e7 in place of zero where an image's smallest activation is not exactly zero. Behind a ReLU
     and with a score above zero maps agree, up to their scale.
     """
     replay = Replay(model, images, explanation_layer(model, layer))

@@ -14,9 +14,9 @@ CENTER_SIGMA_FRAC = 0.25  # of the shorter side
 
 
 def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int = 0) -> Tensor:
-    """Uniform noise in [0, 1), the same for a picture whatever its batch and model.
+    """Uniform noise in [0, 1), the same for an image whatever its batch and model.
 
-    The draw depends on the picture's bytes, so both arms of a pair get the same map.
+    The draw depends on the image's bytes, so both arms of a pair get the same map.
     """
     height, width = images.shape[2:]
     maps = []
@@ -28,7 +28,7 @@ def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int
 
 
 def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """A Gaussian in the middle of the picture, 1 at its peak."""
+    """A Gaussian in the middle of the image, 1 at its peak."""
     height, width = images.shape[2:]
     sigma = CENTER_SIGMA_FRAC * min(height, width)
     y = (torch.arange(height, device=images.device) - (height - 1) / 2) / sigma

@@ -29,7 +29,7 @@ def gradient(
         reduce: from three channels to a pixel: `max_abs` (the paper's), `sum_abs` or `sum`.
 
     Returns:
-        (N, H, W) float32, per unit of a picture in [0, 1]; at least 0 unless `reduce` is `sum`.
+        (N, H, W) float32, per unit of an image in [0, 1]; at least 0 unless `reduce` is `sum`.
 
     Raises:
         InvalidInputError: for an unknown `reduce`, or a target that the model does not have.
@@ -50,21 +50,21 @@ def smooth_grad(
     reduce: str = "sum_abs",
     seed: int = 0,
 ) -> Tensor:
-    """The gradient averaged over noisy copies of the picture, Σ_c |mean_k ∂y/∂x_c (x + ε_k)|.
+    """The gradient averaged over noisy copies of the image, Σ_c |mean_k ∂y/∂x_c (x + ε_k)|.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
         samples: noisy copies.
-        noise: standard deviation of ε, as a share of the picture's own max - min; a copy may leave
+        noise: standard deviation of ε, as a share of the image's own max - min; a copy may leave
             [0, 1].
         reduce: from three channels to a pixel, of the averaged gradient: `sum_abs` (the published
             code's), `max_abs` or `sum`.
-        seed: of the noise, which is the same pattern for every picture and model of one size, so
-            that a map changes smoothly with its picture.
+        seed: of the noise, which is the same pattern for every image and model of one size, so
+            that a map changes smoothly with its image.
 
     Returns:
-        (N, H, W) float32, per unit of a picture in [0, 1]; at least 0 unless `reduce` is `sum`.
+        (N, H, W) float32, per unit of an image in [0, 1]; at least 0 unless `reduce` is `sum`.
 
     Raises:
         InvalidInputError: for options out of range, or a target that the model does not have.
@@ -94,7 +94,7 @@ def integrated_gradients(
     fill: float | str = "mean",
     reduce: str = "sum",
 ) -> Tensor:
-    """What each pixel adds to the logit on the way from one colour to the picture.
+    """What each pixel adds to the logit on the way from one colour to the image.
 
     Σ_c (x_c - b_c) · mean_k ∂y/∂x_c (b + (k + 1/2)/steps · (x - b)), k = 0 .. steps - 1.
 
@@ -204,7 +204,7 @@ for _name, _entry in {
         compute=smooth_grad,
         family="gradient",
         cost=_passes_of_samples,
-        pitfalls="the noise level decides how smooth; explains a neighbourhood of the picture",
+        pitfalls="the noise level decides how smooth; explains a neighbourhood of the image",
     ),
     "integrated_gradients": SaliencyMethod(
         title="Integrated gradients",

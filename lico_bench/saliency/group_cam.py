@@ -15,7 +15,7 @@ from lico_bench.models import Forwards, default_micro_batch, scoring
 from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
 from lico_bench.saliency.layer_maps import activation_and_gradient, class_scores, enlarge
 
-# The published evaluation blurs 224 px pictures with a kernel of 51 px and a sigma of 50 px.
+# The published evaluation blurs 224 px images with a kernel of 51 px and a sigma of 50 px.
 BLUR_RADIUS_FRAC = 25 / 224  # of the shorter side
 BLUR_SIGMA_FRAC = 50 / 224
 
@@ -29,7 +29,7 @@ def group_cam(
     num_groups: int = 32,
     threshold: float = 0.7,
 ) -> Tensor:
-    """ReLU(Σ_l α_l M_l) with α_l = p(x ∘ M_l + b ∘ (1 - M_l)) - p(b), b the blurred picture.
+    """ReLU(Σ_l α_l M_l) with α_l = p(x ∘ M_l + b ∘ (1 - M_l)) - p(b), b the blurred image.
 
     The C channels, weighted by pooled gradients w, are cut into groups in their order. A mask M_l
     is ReLU(Σ_{c in l} w_c A_c); its values up to the `threshold` quantile are set to zero, and it
@@ -38,7 +38,7 @@ def group_cam(
     Args:
         layer: dotted name of a module whose output is (N, C, h, w); the classifier's own
             explanation layer if None.
-        num_groups: masks per picture; C where the layer has fewer channels.
+        num_groups: masks per image; C where the layer has fewer channels.
         threshold: share of a mask's cells that is taken for noise, in [0, 1).
 
     Returns:
@@ -51,7 +51,7 @@ def group_cam(
 
     Source: Zhang, Rao & Yang, arXiv 2103.13859.
 
-    Differs: the blur is a share of the picture's side, at 224 px the published one; groups may
+    Differs: the blur is a share of the image's side, at 224 px the published one; groups may
     differ by one channel where their number does not divide C; masks are scaled on the layer's
     grid, so that they are enlarged as the final map is.
     """
@@ -87,9 +87,9 @@ def _one_mask(evidence: Tensor, threshold: float) -> Tensor:
 
 
 def _importance(model: nn.Module, images: Tensor, targets: Tensor, masks: Tensor) -> Tensor:
-    """What each mask (N, G, h, w) lets through, in probability above the blurred picture; (N, G).
+    """What each mask (N, G, h, w) lets through, in probability above the blurred image; (N, G).
 
-    The last job of a picture shows nothing of it: the blurred picture itself.
+    The last job of an image shows nothing of it: the blurred image itself.
     """
     num_images, num_groups = masks.shape[:2]
     blurred = blurred_copies(images)
@@ -132,6 +132,6 @@ SALIENCY.add(
         compute=group_cam,
         cost=_one_per_group,
         pitfalls="A group is made of neighbouring channels, whose order means nothing. Flat where "
-        "no mask raises the probability above the blurred picture's.",
+        "no mask raises the probability above the blurred image's.",
     ),
 )

@@ -33,7 +33,7 @@ def layer_activation(
 def activation_and_gradient(
     model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None
 ) -> tuple[Tensor, Tensor]:
-    """A layer's activations A and the gradient G of each picture's target logit towards them.
+    """A layer's activations A and the gradient G of each image's target logit towards them.
 
     Returns:
         Both (N, C, h, w) float32.

@@ -1,4 +1,4 @@
-"""Occlusion: how much the target loses while a window hides a part of the picture."""
+"""Occlusion: how much the target loses while a window hides a part of the image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def occlusion(
         targets: (N,) int64 in [0, K), the class to explain.
         window: side of the square window, as a share of the shorter side.
         stride: from one window to the next, as a share of the shorter side; a last window that
-            leaves the picture is cut off.
+            leaves the image is cut off.
         fill: colour of the window, "mean" (zero after normalisation) or a grey level in [0, 1].
 
     Returns:
@@ -42,8 +42,8 @@ def occlusion(
 
     Source: Zeiler & Fergus, ECCV 2014, occlusion sensitivity.
     Differs: the drop is shown, not the probability, and spread over the window's pixels, so that
-        the map has the picture's size. The paper gives no sizes; the defaults hide a sixteenth of
-        the picture at 49 places, whatever its resolution.
+        the map has the image's size. The paper gives no sizes; the defaults hide a sixteenth of
+        the image at 49 places, whatever its resolution.
     """
     rows, columns = (_covers(side, images, window, stride) for side in images.shape[2:])
     nothing = rows.new_zeros(1, rows.shape[1])

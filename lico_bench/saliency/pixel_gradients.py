@@ -1,6 +1,6 @@
-"""The mean, over states of a picture, of the gradient of the target's logit, and its reductions.
+"""The mean, over states of an image, of the gradient of the target's logit, and its reductions.
 
-States are the picture itself, noisy copies, points on a path. They go through the model in
+States are the image itself, noisy copies, points on a path. They go through the model in
 micro-batches; memory does not depend on their number.
 """
 
@@ -44,7 +44,7 @@ def mean_gradient(
     """Mean over states of the gradient of the target's logit, (N, 3, H, W).
 
     Args:
-        make: from the number of a state to all pictures in it, (N, 3, H, W).
+        make: from the number of a state to all images in it, (N, 3, H, W).
         before_backward: is shown the sum of the logits while its graph is whole.
     """
     size = default_micro_batch(images)
@@ -52,7 +52,7 @@ def mean_gradient(
     targets = targets.to(images.device)
     total = torch.zeros_like(images)
     with evaluating(model), torch.enable_grad():
-        # A few pictures do not fill a micro-batch: then several states go into one.
+        # A few images do not fill a micro-batch: then several states go into one.
         for group in torch.arange(num_states).split(max(1, size // len(images))):
             states = torch.cat([make(number) for number in group.tolist()])
             states = states.contiguous(memory_format=torch.channels_last)
@@ -68,7 +68,7 @@ def _gradients(
     targets: Tensor,
     before_backward: Callable[[Tensor], None] | None,
 ) -> Tensor:
-    """Gradient of each target's logit with respect to its picture, (n, 3, H, W)."""
+    """Gradient of each target's logit with respect to its image, (n, 3, H, W)."""
     highest = int(targets.max())
     leaf = images[:0]
 

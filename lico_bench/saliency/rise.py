@@ -42,11 +42,11 @@ def rise(
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain; its softmax probability is p.
-        num_masks: forwards per picture.
+        num_masks: forwards per image.
         grid: cells per side of the binary grids that are enlarged.
         keep: probability that a cell is visible.
         fill: colour behind a mask, "mean" (zero after normalisation) or a grey level in [0, 1].
-        seed: of the masks, which are the same for every picture and model of one size; more of
+        seed: of the masks, which are the same for every image and model of one size; more of
             them only add to those there were.
 
     Returns:
@@ -173,8 +173,8 @@ SALIENCY.add(
         cost=_cost,
         pitfalls=(
             "an estimate from random masks: its noise falls with the root of their number; the "
-            "masks are the same for all pictures, so the noise does not average out over them; "
-            "masked pictures are unlike any seen in training"
+            "masks are the same for all images, so the noise does not average out over them; "
+            "masked images are unlike any seen in training"
         ),
     ),
 )

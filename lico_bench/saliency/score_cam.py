@@ -1,4 +1,4 @@
-"""Score-CAM: a channel counts as much as the picture seen through it alone."""
+"""Score-CAM: a channel counts as much as the image seen through it alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def score_cam(
 ) -> Tensor:
     """ReLU(Σ_c w_c A_c) with w = softmax over channels of the target's logit f(x ∘ M_c).
 
-    M_c is A_c enlarged to the picture and scaled to [0, 1]. One forward per picture and channel;
-    the masked pictures are made per micro-batch and never kept.
+    M_c is A_c enlarged to the image and scaled to [0, 1]. One forward per image and channel;
+    the masked images are made per micro-batch and never kept.
 
     Args:
         layer: dotted name of a module whose output is (N, C, h, w); the classifier's own
@@ -35,11 +35,11 @@ def score_cam(
         InvalidInputError: if the layer gives no maps, or the model no logits or no such class.
 
     Source: Wang et al., CVPR workshops 2020, algorithm 1. The paper takes f(x_b), the score of a
-    baseline picture, from each score; a softmax does not see that.
+    baseline image, from each score; a softmax does not see that.
 
     Differs: the score is the logit, and masks are enlarged corner to corner, both as in
-    pytorch-grad-cam. The picture is masked before the model normalises it, so that what is masked
-    turns black; where the paper masks a normalised picture it turns to the mean colour.
+    pytorch-grad-cam. The image is masked before the model normalises it, so that what is masked
+    turns black; where the paper masks a normalised image it turns to the mean colour.
     """
     activation = layer_activation(model, images, targets, layer=layer)
     num_images, channels = activation.shape[:2]

@@ -1,4 +1,4 @@
-"""Changed pictures of a batch: what hides a pixel, and how probable the target is afterwards."""
+"""Changed images of a batch: what hides a pixel, and how probable the target is afterwards."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def target_probabilities(
     num_states: int,
     make: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Probability of each picture's target in each of its states, (N, num_states).
+    """Probability of each image's target in each of its states, (N, num_states).
 
     Args:
-        targets: (N,) int64, on the device of the pictures.
-        make: from picture numbers (n,) and state numbers (n,) to changed pictures (n, 3, H, W).
+        targets: (N,) int64, on the device of the images.
+        make: from image numbers (n,) and state numbers (n,) to changed images (n, 3, H, W).
 
     Raises:
         InvalidInputError: for a target that the model does not have.

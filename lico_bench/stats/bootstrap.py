@@ -1,19 +1,19 @@
 """Means over seeds and images with two-level bootstrap intervals, many columns at once.
 
-Two things could have come out otherwise: which seeds were trained and which pictures were tested.
-The same pictures stand under every seed (crossed, not nested), so one draw of pictures serves all
-seeds, and the noise that belongs to one seed and one picture may be counted once only:
+Two things could have come out otherwise: which seeds were trained and which images were tested.
+The same images stand under every seed (crossed, not nested), so one draw of images serves all
+seeds, and the noise that belongs to one seed and one image may be counted once only:
 
-    d_s      = mean over the pictures of seed s
+    d_s      = mean over the images of seed s
     d        = mean over the seeds of d_s
-    g_si     = (x_si - d_s) / n_s               share of picture i in d_s
+    g_si     = (x_si - d_s) / n_s               share of image i in d_s
     image^2  = I / (I - 1) * sum_i (mean_s g_si)^2
-    noise    = sum_si (g_si - mean_s g_si)^2 / (S - 1)    the spread of d_s that pictures alone make
+    noise    = sum_si (g_si - mean_s g_si)^2 / (S - 1)    the spread of d_s that images alone make
     seed^2   = max(0, var_s(d_s) - noise) / S             var_s with S - 1
 
-The image part is a bootstrap: pictures are drawn with replacement and every d_s is computed anew.
-With few pictures its spread is too small by (I - 1) / I and has lighter tails than Student's t with
-I - 1 degrees of freedom; both are made up for by a factor, 1.22 for 10 pictures and 1.02 for 100.
+The image part is a bootstrap: images are drawn with replacement and every d_s is computed anew.
+With few images its spread is too small by (I - 1) / I and has lighter tails than Student's t with
+I - 1 degrees of freedom; both are made up for by a factor, 1.22 for 10 images and 1.02 for 100.
 The seed part is drawn from Student's t with S - 1 degrees of freedom, times `seed`, and added.
 
 Differs: the textbook bootstrap would draw the S seeds with replacement. Its variance is too small
@@ -21,7 +21,7 @@ by (S - 1) / S, with two seeds it knows three values, and no such draw knows tha
 from two or three numbers is itself uncertain; Student's t does. In simulations over a wide range of
 variances and 20 to 500 images, 95 % intervals cover 93-97 % with five seeds, 91-98 % with three,
 86-98 % with two (`benchmarks/paired_statistics.py --calibration`); the textbook draw covers 90, 85
-and 80 % where the seeds matter most. Very skewed differences (exponential) of 20 pictures cost
+and 80 % where the seeds matter most. Very skewed differences (exponential) of 20 images cost
 another percent or two.
 
 Source: Owen, Annals of Applied Statistics 2007 (crossed effects); Hesterberg, The American
@@ -154,7 +154,7 @@ def _image_draws(
     """Deviation of the mean from itself in each draw of images, (R, C)."""
     _, num_images, num_columns = shares.shape
     is_whole = bool(present.all())
-    if is_whole:  # every seed has every draw's pictures, so the seeds can be averaged first
+    if is_whole:  # every seed has every draw's images, so the seeds can be averaged first
         shares = shares.mean(0, keepdims=True)
     # Centred values are small, so that single precision loses nothing that an interval shows.
     flat = shares.transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)

@@ -14,7 +14,7 @@ def calibration_errors(rows: pd.DataFrame, *, bins: int = BINS) -> pd.DataFrame:
     """Expected calibration error of each model: Σ_b n_b / n · |right_b − confidence_b|.
 
     Args:
-        rows: scores, `records.ROW_COLUMNS`; pictures without `accuracy` and `confidence`, such as
+        rows: scores, `records.ROW_COLUMNS`; images without `accuracy` and `confidence`, such as
             those without a label, are left out.
         bins: of equal width over [0, 1]; a confidence on a border belongs to the lower bin.
 

@@ -1,4 +1,4 @@
-"""Means over classes instead of pictures, as the pointing game was published."""
+"""Means over classes instead of images, as the pointing game was published."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def class_macro(scores: Any) -> pd.DataFrame:
 
     Returns:
         Columns `CLASS_MACRO_COLUMNS`. The class is the one that was explained (`target`). A class
-        counts once however many pictures it has; one whose pictures were all skipped does not
+        counts once however many images it has; one whose images were all skipped does not
         count, and `mean` is NaN where that holds for every class.
 
     Raises:
         InvalidInputError: for rows that miss columns, or values without a reason.
 
     Source: Zhang et al., IJCV 2018.
-    Differs: a class without a scored picture is left out, where published code counts it as 0.
+    Differs: a class without a scored image is left out, where published code counts it as 0.
     """
     frame = as_frame(scores)
     group = list(_GROUP)

@@ -10,7 +10,7 @@ import pandas as pd
 from lico_bench.errors import UnknownNameError
 from lico_bench.stats.grid import as_frame, check_single
 
-NO_CONTROL = "no_control"  # flag: the control has no value on this picture
+NO_CONTROL = "no_control"  # flag: the control has no value on this image
 _PLACE = (
     "pair", "cell", "dataset", "source", "backbone", "arm", "seed", "labels", "image_id", "metric",
     "protocol",
@@ -18,7 +18,7 @@ _PLACE = (
 
 
 def minus_control(scores: Any, control: str) -> pd.DataFrame:
-    """Each method's value minus the control method's, on the same picture of the same model.
+    """Each method's value minus the control method's, on the same image of the same model.
 
     Whatever changes the score of any map, such as a surer model, changes that of the control too;
     what is left is due to where the map points.
@@ -33,7 +33,7 @@ def minus_control(scores: Any, control: str) -> pd.DataFrame:
 
     Raises:
         UnknownNameError: if no row is of the control.
-        InvalidInputError: for rows that cannot be scores, or two of the control for one picture.
+        InvalidInputError: for rows that cannot be scores, or two of the control for one image.
     """
     frame = as_frame(scores)
     is_control = (frame["method"] == control).to_numpy()

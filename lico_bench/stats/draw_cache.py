@@ -1,6 +1,6 @@
 """Random draws that many calls share: what was drawn last is kept, as small as it can be.
 
-The draws depend on their number, on the number of pictures and on the seed alone, and a report
+The draws depend on their number, on the number of images and on the seed alone, and a report
 asks for the same ones for every arm and dataset; drawing them anew took half of its time.
 """
 

@@ -1,4 +1,4 @@
-"""How large a difference is, measured by how much it varies between pictures."""
+"""How large a difference is, measured by how much it varies between images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NO_SPREAD = 1e-6
 
 
 def standardised_effect(differences: Floats) -> Floats:
-    """Mean over standard deviation of the pictures' seed-averaged differences, (C,).
+    """Mean over standard deviation of the images' seed-averaged differences, (C,).
 
     Args:
         differences: (S, I, C); NaN where there is no value.
@@ -22,7 +22,7 @@ def standardised_effect(differences: Floats) -> Floats:
 
     Source: Lakens, Frontiers in Psychology 2013, eq. 6.
     Differs: averages over seeds first, so that the noise of one training is not counted as spread
-    between pictures.
+    between images.
     """
     present = np.isfinite(differences)
     counts = present.sum(0)

@@ -194,7 +194,7 @@ def _check_sources(frame: pd.DataFrame) -> None:
         if other != source:
             raise NotComparableError(
                 f"{dataset}: pair {pair} was scored on two data sources, '{other}' and '{source}'; "
-                "score both arms on the same pictures"
+                "score both arms on the same images"
             )
 
 

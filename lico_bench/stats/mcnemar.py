@@ -1,10 +1,10 @@
-"""McNemar's exact test for hits: of the pictures on which the arms disagree, who wins how many.
+"""McNemar's exact test for hits: of the images on which the arms disagree, who wins how many.
 
     p_s = min(1, 2 * P(B <= min(won, lost))),  B ~ Binomial(won + lost, 1/2)      each seed
     p   = min(1, S * min_s p_s)                                                   all S seeds
 
-The same pictures stand under every seed, so the seeds' tests are not independent and their counts
-cannot be added: a picture that five trainings get right would count five times. Bonferroni's bound
+The same images stand under every seed, so the seeds' tests are not independent and their counts
+cannot be added: an image that five trainings get right would count five times. Bonferroni's bound
 holds whatever the dependence. A small p says that some of these trainings differ on hits, not that
 the next training will; `p_value` of `stats.sign_flips` speaks of that. The largest p_s would ask
 every single training to be clear by itself, which grows harder with every seed one adds.

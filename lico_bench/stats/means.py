@@ -28,8 +28,8 @@ def arm_means(
         seed: of the draws.
 
     Returns:
-        Columns `MEAN_COLUMNS`. `low` and `high` cover trainings and pictures alike when there are
-        several seeds, else the pictures alone, as `interval_over` says. `num_skipped` counts values
+        Columns `MEAN_COLUMNS`. `low` and `high` cover trainings and images alike when there are
+        several seeds, else the images alone, as `interval_over` says. `num_skipped` counts values
         that are missing with a reason, `num_flagged` all that carry a flag; `note` is a sentence
         where a number is missing.
 

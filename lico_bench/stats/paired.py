@@ -1,4 +1,4 @@
-"""Paired differences between arms: the same pictures, the same seeds, one objective apart."""
+"""Paired differences between arms: the same images, the same seeds, one objective apart."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def paired_differences(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much each arm differs from the reference arm on the same pictures, with intervals.
+    """How much each arm differs from the reference arm on the same images, with intervals.
 
     Args:
         scores: rows (`records.ROW_COLUMNS`) or anything with `to_frame()` or `rows()`.
         interval: nominal coverage.
         reference_arm: what is subtracted.
-        subset: `both_correct` keeps the pictures that both models of a pair classify correctly.
+        subset: `both_correct` keeps the images that both models of a pair classify correctly.
         smallest_effects: of interest, by metric, in its unit and > 0; a difference can be called
             equivalent only where one is declared. Metrics without rows are passed over.
         resamples: draws of the two-level bootstrap (see `stats.bootstrap`) and of the sign flips
@@ -54,20 +54,20 @@ def paired_differences(
 
     Returns:
         Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric. `difference` is arm
-        minus reference, both means are over the same pictures, `per_seed` holds the difference of
+        minus reference, both means are over the same images, `per_seed` holds the difference of
         each of `seeds`, `seed_part` and `image_part` are the standard errors of the two levels.
-        `p_value` asks whether new trainings on new pictures would differ, `p_images` whether these
-        trainings would on new pictures, `p_mcnemar` the same exactly and for hits alone (NaN for
+        `p_value` asks whether new trainings on new images would differ, `p_images` whether these
+        trainings would on new images, `p_mcnemar` the same exactly and for hits alone (NaN for
         other metrics), `p_equivalent` whether the difference could be as large as
         `smallest_effect` (NaN without one). All are two-sided and of one metric: adjust those that
         are shown together with `holm`. `effect_size` is `difference` in standard deviations of the
-        pictures. With one seed interval and `p_value` cover the pictures alone and `interval_over`
-        says so. A picture skipped in one arm is left out of both and counted in `num_skipped`;
+        images. With one seed interval and `p_value` cover the images alone and `interval_over`
+        says so. An image skipped in one arm is left out of both and counted in `num_skipped`;
         `note` is a sentence where a number is missing. Empty if there is one arm only.
 
     Raises:
         InvalidInputError: for rows that cannot be scores: duplicates, NaN without a flag, no rows.
-        NotComparableError: for pictures that only one arm was scored on, a seed that lacks an arm,
+        NotComparableError: for images that only one arm was scored on, a seed that lacks an arm,
             or two protocols under one metric.
         UnknownNameError: for a reference arm that is not among several.
     """
@@ -182,7 +182,7 @@ def _num_skipped(grid: Grid, first: int, other: int, column: int) -> int:
 
 
 def _check_paired(grid: Grid, first: int, other: int) -> None:
-    """Raise unless both arms were scored on the same pictures, by the same rules, at each seed."""
+    """Raise unless both arms were scored on the same images, by the same rules, at each seed."""
     unpaired = grid.present[first] != grid.present[other]
     if not unpaired.any():
         return

@@ -1,7 +1,7 @@
 """The sanity check as a gate: a method must let go of its map when the network forgets.
 
 With s as the mean size of the similarity to the map of the wholly randomised network, e its
-standard error over pictures and z = 1.645 (one-sided 95 %):
+standard error over images and z = 1.645 (one-sided 95 %):
 
     s + z * e < threshold    pass
     s - z * e > threshold    fail
@@ -40,7 +40,7 @@ class SanityVerdict:
 
     Attributes:
         similarity: mean size of the similarity after full randomisation, in [0, 1].
-        low, high: one-sided bounds of it; NaN for a single picture.
+        low, high: one-sided bounds of it; NaN for a single image.
     """
 
     outcome: Literal["pass", "fail", "inconclusive"]
@@ -90,7 +90,7 @@ def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd
     """A verdict for each method and arm.
 
     Args:
-        curves: rows of `records.CURVE_COLUMNS`; those of other curves are left out. A picture that
+        curves: rows of `records.CURVE_COLUMNS`; those of other curves are left out. An image that
             several seeds explained counts once, with its mean.
 
     Returns:

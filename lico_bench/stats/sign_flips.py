@@ -1,8 +1,8 @@
 """How surely a mean difference is not zero, or not as large as matters, by turning signs around.
 
-If the arms were alike, a picture's difference d_i would be as likely to come out as -d_i. So the
-sign of each picture is flipped at random; the seeds of a picture flip together, for they saw the
-same picture. With c_i the share of picture i in the mean over seeds of the means over pictures,
+If the arms were alike, an image's difference d_i would be as likely to come out as -d_i. So the
+sign of each image is flipped at random; the seeds of an image flip together, for they saw the
+same image. With c_i the share of image i in the mean over seeds of the means over images,
 d = sum_i c_i, random signs e_i, and t of Student's distribution with S - 1 degrees of freedom:
 
     p_images      share of the draws with |sum_i e_i c_i| >= |d|
@@ -10,9 +10,9 @@ d = sum_i c_i, random signs e_i, and t of Student's distribution with S - 1 degr
     p_equivalent  the larger of the shares with sum_i e_i (c_i + m w_i) + seed * t >= d + m
                   and with sum_i e_i (c_i - m w_i) + seed * t <= d - m
 
-`seed` is the standard error between trainings, freed of what pictures alone explain, as in
+`seed` is the standard error between trainings, freed of what images alone explain, as in
 `stats.bootstrap`, so that p-value and interval take the same things as random. w_i is the weight of
-picture i in the mean (1 / I where nothing is missing) and m the smallest effect of interest. The
+image i in the mean (1 / I where nothing is missing) and m the smallest effect of interest. The
 draw that turns nothing counts as one of them, p = (1 + hits) / (1 + draws), which keeps the level
 exactly; where all sign patterns fit into the draws, each is taken once and `p_images` is exact.
 
@@ -22,19 +22,19 @@ lift above every level. Far out a bound takes over that no draw is needed for, o
     p <= 2 exp(-(l d)^2 / (2 sum_i c_i^2)) + 2 P(t >= (1 - l) |d| / seed)
 
 Differs: a sign-flip test over the trainings would turn the signs of whole seeds. It has 2^S
-patterns, so that five seeds can never give less than 1 / 16; with Student's t the pictures speak
-too. For hits and one seed `p_images` is McNemar's test (Monte Carlo where pictures are many).
+patterns, so that five seeds can never give less than 1 / 16; with Student's t the images speak
+too. For hits and one seed `p_images` is McNemar's test (Monte Carlo where images are many).
 
-Differs: for hits p_equivalent is computed with two more pictures, one won and one lost. Where few
-pictures differ, their spread is a poor guess: 100 pictures without a single lost one do not show
+Differs: for hits p_equivalent is computed with two more images, one won and one lost. Where few
+images differ, their spread is a poor guess: 100 images without a single lost one do not show
 that less than 2 % are lost, but have no spread at all. Without the two, a test at 5 % errs in 13 %
-of the cases that have 2 to 5 pictures to differ on.
+of the cases that have 2 to 5 images to differ on.
 
 Source: Fisher, The Design of Experiments 1935, section 21 (sign flips); Phipson and Smyth,
 Statistical Applications in Genetics and Molecular Biology 2010 (counting the identity);
 Hoeffding, Journal of the American Statistical Association 1963 (the bound's first term);
 Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987 (two one-sided tests);
-Agresti and Min, Statistics in Medicine 2005 (the two pictures).
+Agresti and Min, Statistics in Medicine 2005 (the two images).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _Draws(NamedTuple):
 
 
 def _with_won_and_lost(block: Floats) -> Floats:
-    """The pictures and two more, on which each arm wins once under every seed."""
+    """The images and two more, on which each arm wins once under every seed."""
     num_seeds, _, num_columns = block.shape
     ends = np.broadcast_to(np.array([1.0, -1.0])[:, None], (num_seeds, 2, num_columns))
     return np.concatenate([block, ends], axis=1)
@@ -195,7 +195,7 @@ def _is_every_sign_drawn(num_images: int, draws: _Draws) -> bool:
 def _sign_draws(
     shape: tuple[int, ...], draws: _Draws
 ) -> Iterator[tuple[NDArray[np.float32], Floats]]:
-    """Signs (r, I) of I pictures and draws of Student's t (r,), for C columns at a time."""
+    """Signs (r, I) of I images and draws of Student's t (r,), for C columns at a time."""
     num_images, num_columns = shape
     rows = max(1, _CHUNK // max(num_images, num_columns))
     if _is_every_sign_drawn(num_images, draws):

@@ -94,7 +94,7 @@ class CellFolder:
 
     @property
     def parts(self) -> Path:
-        """Where the scores of ranges of pictures lie until the cell is whole."""
+        """Where the scores of ranges of images lie until the cell is whole."""
         return self.path / "parts"
 
     def facts(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lico_bench.store.integrity import check_cell, seal_cell
 from lico_bench.store.manifests import OURS, write_manifest
 from lico_bench.store.run_folder import RunFolder
 
-LEFT_OUT = ("curves", "gallery")  # tables of single pictures that no number of a report rests on
+LEFT_OUT = ("curves", "gallery")  # tables of single images that no number of a report rests on
 KEPT_FILES = ("recipe.json", "findings.json")
 KEPT_TABLES = ("history", "rows")
 
@@ -21,7 +21,7 @@ KEPT_TABLES = ("history", "rows")
 def publish(run: RunFolder, folder: Path) -> RunFolder:
     """Copy into `folder`, which holds no run, all that the numbers of `run` rest on.
 
-    Rows and histories are the run's own, packed tighter. Weights, curves and pictures are left out:
+    Rows and histories are the run's own, packed tighter. Weights, curves and images are left out:
     the copy cannot be scored again, and its report has no curves and no gallery.
 
     Raises:

@@ -6,7 +6,7 @@ RUN/cells/<key>/        recipe.json model.safetensors (and .sha256) history.parq
                         rows.parquet curves.parquet gallery.parquet
                         done.json (last: the cell is whole; size and SHA-256 of each file)
 RUN/cells/<key>/failed.json  why the last try failed; gone when a next one starts
-RUN/cells/<key>/parts/  scores of ranges of pictures while the cell is scored
+RUN/cells/<key>/parts/  scores of ranges of images while the cell is scored
 RUN/cells/<key>/checkpoint.pt  and checkpoint.previous.pt, checkpoint.pt.sha256, while it is trained
 RUN/damaged/            what was set aside, under the names it had
 RUN/report/             report.html verdicts.json tables/ figures/
@@ -58,7 +58,7 @@ class RunFolder:
 
     @property
     def is_published(self) -> bool:
-        """Whether this is a copy without weights and pictures, as `publish` makes it."""
+        """Whether this is a copy without weights and images, as `publish` makes it."""
         return "weights" in self.manifest().get("left_out", ())
 
     def cell(self, key: str) -> CellFolder:
@@ -181,7 +181,7 @@ class RunFolder:
         return self._gather("history", ("cell", "epoch", "quantity", "value"))
 
     def gallery(self, cells: Collection[str] | None = None) -> pd.DataFrame:
-        """Some pictures with their maps, a row per cell, method and picture.
+        """Some images with their maps, a row per cell, method and image.
 
         Args:
             cells: keys of the cells to read; all that are finished if None.

@@ -1,4 +1,4 @@
-"""The gallery as readers want it: on disk a picture lies with the first of its maps alone."""
+"""The gallery as readers want it: on disk an image lies with the first of its maps alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from lico_bench.errors import BrokenFileError
 
-IMAGE = ["cell", "image_id"]  # what tells one stored picture from another
+IMAGE = ["cell", "image_id"]  # what tells one stored image from another
 HEAVY = ["image_png", "region_png"]  # kept once for each
 GALLERY_COLUMNS = (
     *IMAGE, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
@@ -17,12 +17,12 @@ GALLERY_COLUMNS = (
 
 
 def with_images(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
-    """The rows of a gallery with the picture in each of them; the bytes are shared, not copied.
+    """The rows of a gallery with the image in each of them; the bytes are shared, not copied.
 
-    Rows of before, which all hold their picture, stay as they are.
+    Rows of before, which all hold their image, stay as they are.
 
     Raises:
-        BrokenFileError: for other columns than a gallery has, or a map whose picture is missing.
+        BrokenFileError: for other columns than a gallery has, or a map whose image is missing.
     """
     if gallery.empty:
         return gallery
@@ -40,6 +40,6 @@ def with_images(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
         first = whole[lost].iloc[0]
         raise BrokenFileError(
             f"{where}: a map of '{first['image_id']}' in the gallery of cell {first['cell']} has "
-            "no picture; delete that cell's folder and run the same command again"
+            "no image; delete that cell's folder and run the same command again"
         )
     return whole

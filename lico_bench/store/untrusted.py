@@ -29,7 +29,7 @@ NAME_COLUMNS = (
     "protocol", "curve", "quantity",
 )  # fmt: skip
 TITLE_COLUMNS = ("label_name", "predicted_name", "flag")
-ID_COLUMNS = ("image_id",)  # paths below a folder of pictures
+ID_COLUMNS = ("image_id",)  # paths below a folder of images
 LONGEST_ID = 4_096
 MAY_BE_EMPTY = ("method", "protocol", "flag")  # of the model's own scores; of an ordinary score
 

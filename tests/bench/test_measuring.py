@@ -80,7 +80,7 @@ def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(pla
     assert look(plan, None, device="cpu").took_s == 0
 
 
-def test_the_pictures_are_of_the_size_and_classes_of_the_dataset(plan):
+def test_the_images_are_of_the_size_and_classes_of_the_dataset(plan):
     cell, facts = plan.cells[0], plan.datasets["cifar10"]
     noise = random_images(plan, cell, "train", 6)
     assert noise.images.shape == (6, 3, *facts.image_size)

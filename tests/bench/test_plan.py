@@ -65,7 +65,7 @@ def test_the_manifest_has_names_in_index_order_and_the_encoders_checksum(suite):
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
-def test_every_dataset_can_be_planned_without_a_picture_on_disk(profile: str):
+def test_every_dataset_can_be_planned_without_an_image_on_disk(profile: str):
     plan = make_plan(Suite(datasets=card_names(), seeds=1, profile=profile))
     assert len(plan.cells) == 2 * len(card_names()) == 16
     assert {facts.source for facts in plan.datasets.values()} == {"standin"}
@@ -74,7 +74,7 @@ def test_every_dataset_can_be_planned_without_a_picture_on_disk(profile: str):
 
 def test_counted_work_is_what_is_run(suite):
     cell = make_plan(suite).cells[0]
-    assert cell.work.updates == 4  # 64 pictures, batch 32, 2 epochs
+    assert cell.work.updates == 4  # 64 images, batch 32, 2 epochs
     assert cell.work.train_images == 128
     tested = make_plan(suite).datasets["cifar10"].num_images("test")
     assert cell.work.forwards == tested + 4 * (2 * 32 + 1)
@@ -114,7 +114,7 @@ def test_what_cannot_be_run_is_refused_at_the_plan(suite, change, error, message
         make_plan(replace(suite, **change))
 
 
-def test_an_empty_data_root_is_refused_for_real_pictures(suite, tmp_path):
+def test_an_empty_data_root_is_refused_for_real_images(suite, tmp_path):
     with pytest.raises(MissingDataError, match=r"CIFAR-10: no images found .* --data standin"):
         make_plan(replace(suite, data="real"), root=tmp_path)
 

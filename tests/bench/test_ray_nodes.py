@@ -62,7 +62,7 @@ def test_a_machine_with_other_programs_names_the_difference(plan, task_context):
     assert "numpy" not in message
 
 
-def test_a_machine_without_the_pictures_says_so(plan, task_context):
+def test_a_machine_without_the_images_says_so(plan, task_context):
     recipe = replace(plan.cells[0].recipe, source="real")
     real = replace(plan, root=task_context.run, cells=(replace(plan.cells[0], recipe=recipe),))
     assert look_around(real, task_context, "seen-1") is not None

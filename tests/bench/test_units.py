@@ -39,7 +39,7 @@ def test_units_are_shared_by_seeds_and_told_apart_by_what_changes_their_time(sui
 def test_counts_are_those_of_the_run(suite):
     plan = make_plan(suite)
     plain, lico = parts(plan, units.TRAINING)
-    assert (plain.count, plain.epochs) == (4, 2)  # 64 pictures, batch 32, 2 epochs
+    assert (plain.count, plain.epochs) == (4, 2)  # 64 images, batch 32, 2 epochs
     assert lico.unit.gigaflop > plain.unit.gigaflop > 0
     assert plain.unit.gigaflop * plain.count == pytest.approx(plan.cells[0].work.train_gigaflop)
     tested = plan.datasets["cifar10"].num_images("test")

@@ -49,7 +49,7 @@ def rows_with(
     noise: float = 0.02,
     draw: int = 0,
 ) -> pd.DataFrame:
-    """Rows of each arm of `gains`: a baseline of 0.5, the gain, and noise of each picture."""
+    """Rows of each arm of `gains`: a baseline of 0.5, the gain, and noise of each image."""
     rng = np.random.default_rng(draw)
     ease = rng.normal(0, 0.2, images)
     seed, image = np.indices((seeds, images)).reshape(2, -1)

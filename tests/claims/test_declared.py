@@ -37,7 +37,7 @@ def test_a_file_of_ones_own_is_read():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"metrc": '"x"'}, "unknown field 'metrc'; did you mean 'metric'"),
         ({"title": None}, "expected the fields title, got none"),
@@ -80,7 +80,7 @@ def test_a_claim_without_an_id_is_named_by_its_number():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", r"expected tables \[\[claim\]\] and nothing else, got an empty file"),
         ("claim = []", "expected tables"),

@@ -15,7 +15,7 @@ from lico_bench.claims import judge_claims, read_claims
 from lico_bench.errors import InvalidInputError
 from tests.claims.claimed_rows import MAPS, MODEL, RESAMPLES, manifest_of, rows_with, verdict_on
 
-# Of rows_with: 4 trainings of 60 pictures with noise 0.02 leave a standard error of about 0.002.
+# Of rows_with: 4 trainings of 60 images with noise 0.02 leave a standard error of about 0.002.
 SURE = 0.03
 TINY = 0.001
 
@@ -54,7 +54,7 @@ def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, ou
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "num_said", "told"),
+    ("accuracy", "num_said", "message"),
     [
         (0.12, 10, "arm baseline have hardly learned: accuracy 12.0%, where guessing gives 10.0%"),
         (0.52, 2, "hardly learned"),
@@ -121,7 +121,7 @@ def test_nothing_is_ever_decided_by_stand_ins(gain, noise, seeds, draw):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "gain", "told"),
+    ("seeds", "gain", "message"),
     [
         (1, SURE, "one training per arm"),
         (2, SURE, "2 trainings per arm"),
@@ -166,7 +166,7 @@ def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcom
 
 
 @pytest.mark.parametrize(
-    ("gains", "outcome", "told"),
+    ("gains", "outcome", "message"),
     [
         ((SURE, SURE), "supported", "supported on both comparisons"),
         ((SURE, 0.0), "inconclusive", "inconclusive: supported on 1 of 2 comparisons (set0), eq"),
@@ -186,7 +186,7 @@ def test_the_verdict_puts_all_data_sets_together(gains, outcome, message):
     assert verdict.sentence.startswith(message)
 
 
-def test_stand_ins_beside_real_pictures_are_left_out_of_the_verdict():
+def test_stand_ins_beside_real_images_are_left_out_of_the_verdict():
     verdict = verdict_on(MAPS, both(SURE), both(-SURE, dataset="svhn", source="standin"))
     assert verdict.outcome == "supported"
     assert verdict.sentence.startswith("supported: gain over baseline +0.0314 [")
@@ -233,7 +233,7 @@ def test_an_interrupted_run_is_judged_on_its_complete_pairs():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"reference_arm": "lico_mm"}, r"no arm lico_mm; .*--arms lico_mm,lico "),
         ({"metric": "energy_lift"}, r"no metric energy_lift; .*--metrics energy_lift "),
@@ -287,7 +287,7 @@ def test_what_one_data_set_lacks_stands_beside_what_the_others_show():
     assert verdict.sentence == f"{counts}; not in this run: cars"
 
 
-def test_a_single_picture_and_equal_scores_give_a_sentence_and_no_nan():
+def test_a_single_image_and_equal_scores_give_a_sentence_and_no_nan():
     alone = verdict_on(MAPS, both(SURE, images=1))
     assert alone.outcome == "inconclusive"
     assert "single image" in alone.evidence[0].sentence

@@ -61,7 +61,7 @@ def test_a_supported_gain_tells_its_numbers():
 
 
 @pytest.mark.parametrize(
-    ("name", "control", "outcome", "told"),
+    ("name", "control", "outcome", "message"),
     [
         ("shuffled", replace(GAIN, p_value=0.04), "supported", "Holm"),
         ("shuffled", replace(GAIN, p_value=0.06), "inconclusive", "shuffled does as well"),

@@ -95,9 +95,9 @@ def test_lico_is_worse_in_three_of_the_24_pairs_of_the_figure(frame):
         gain = (value["lico"] - value["baseline"]) * (1 if key[2] == "insertion" else -1)
         worse += [key] if gain < 0 else []
     assert worse == [
-        ("picture 1 of 3", "grad_cam", "deletion"),
-        ("picture 1 of 3", "grad_cam", "insertion"),
-        ("picture 1 of 3", "score_cam", "insertion"),
+        ("image 1 of 3", "grad_cam", "deletion"),
+        ("image 1 of 3", "grad_cam", "insertion"),
+        ("image 1 of 3", "score_cam", "insertion"),
     ]
 
 
@@ -165,7 +165,7 @@ def test_a_number_of_the_paper_can_be_filled_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"table": "table 3"}, "table: expected one of insertion_deletion"),
         ({"arm": "LICO"}, "arm: expected one of baseline"),

@@ -66,7 +66,7 @@ def compare(call_cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("results/before", "results/now"), 1, "1 regression, 1 pass of 2 scores"),
         (("results/before:baseline", "results/before:lico"), 0, "better: 1 better of 1 scores"),
@@ -93,12 +93,12 @@ def test_files_are_written_and_standins_marked(compare):
     assert 'failures="1"' in Path("j.xml").read_text()
 
 
-def test_other_pictures_are_not_comparable_unless_shared(compare):
+def test_other_images_are_not_comparable_unless_shared(compare):
     rows = RunFolder(Path("results/now")).cell("lico").table("rows")
     write_parquet(rows, pd.read_parquet(rows).iloc[:30])
     done = compare("results/before:lico", "results/now:lico", "--markdown", "c.md")
     assert done.returncode == 4
-    assert "30 pictures in both" in Path("c.md").read_text()
+    assert "30 images in both" in Path("c.md").read_text()
     words = ("results/before:lico", "results/now:lico", "--shared", "--markdown", "c.md")
     assert compare(*words).returncode == 1
     assert "30 images" in Path("c.md").read_text()

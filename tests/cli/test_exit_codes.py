@@ -171,7 +171,7 @@ def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeyp
     assert Path("file").read_text() == "mine"
 
 
-def test_names_between_colons_are_no_pictures(call_cli):
+def test_names_between_colons_are_no_images(call_cli):
     Path("net.py").write_text(NET.replace("class Two", "class one(Net): pass\nclass Two"))
     write_images(Path("photos"), each=1)
     done = call_cli(

@@ -99,7 +99,7 @@ def test_a_flat_map_is_named_and_not_drawn():
     plots = [draw_overlay(explanation(one)).png for one in (drawn, flat)]
     colourful = [np.ptp(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")), axis=2).max()
                  for png in plots]  # fmt: skip
-    # Over a grey picture only a drawn map, or its scale, has a colour.
+    # Over a grey image only a drawn map, or its scale, has a colour.
     assert colourful[0] > 100
     assert colourful[1] == 0
 
@@ -131,7 +131,7 @@ def test_a_class_is_found_by_name_or_number():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("gone.png", *OWN), "no such picture: gone.png"),
+        (("gone.png", *OWN), "no such image: gone.png"),
         (("net.py", *OWN), "cannot be decoded"),
         (("photos/red/0.png", *OWN, "--out", "grid.svg"), "ending in .png or .pdf"),
         (("photos/red/0.png", *OWN, "--class", "9"), "from 0 to 2"),

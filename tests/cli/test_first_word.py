@@ -76,7 +76,7 @@ WRONG = (
     (("score", "--model", "gone.py:build", "--images", "photos"), "no such file: gone.py"),
     (("score", "--model", "net.py:built", "--images", "photos"), "did you mean 'build'?"),
     (("score", "--model", "net.py:build", "--images", "gone"), "no such folder: gone"),
-    (("score", "--model", "net.py:build", "--images", "empty"), "no pictures"),
+    (("score", "--model", "net.py:build", "--images", "empty"), "no images"),
     (("score", *OWN, "--weights", "gone.pt"), "no such weights file: gone.pt"),
     (("score", *OWN, "--classes", "twice.txt"), "named twice"),
     (("score", *OWN, "--normalise", "mnist"), "--normalise 'mnist'"),
@@ -85,7 +85,7 @@ WRONG = (
     (("score", *OWN, "--protocol", "rise"), "unknown protocol 'rise'"),
     (("score", *OWN, "--limit", "0"), "--limit: expected a whole number"),
     (("score", *OWN, "--image-size", "-3"), "--image-size: expected a whole number"),
-    (("explain", "gone.png"), "no such picture: gone.png"),
+    (("explain", "gone.png"), "no such image: gone.png"),
     (("explain", "photos/0.png", "--run", "photos"), "is not a run folder"),
     (("explain", "photos/0.png", "--layer", "conv"), "belongs to --model"),
     (("explain", "photos/0.png", "--methods", "gradcam"), "did you mean 'grad_cam'?"),
@@ -108,7 +108,7 @@ WRONG = (
 
 
 def make_things(folder: Path) -> Path:
-    """A model, pictures, class names and a folder with the manifest of a run."""
+    """A model, images, class names and a folder with the manifest of a run."""
     (folder / "net.py").write_text("from torch.nn import Linear\n\ndef build():\n    ...\n")
     (folder / "photos").mkdir()
     (folder / "photos" / "0.png").write_bytes(b"looked at later")

@@ -1,4 +1,4 @@
-"""`lico-bench score`: own models on own pictures, as a person meets it."""
+"""`lico-bench score`: own models on own images, as a person meets it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FLAT = (
 
 @pytest.fixture
 def own(tmp_path: Path) -> None:
-    """A network, two weights and pictures in the current folder."""
+    """A network, two weights and images in the current folder."""
     write_network(tmp_path)
     write_images(tmp_path / "photos")
     write_images(tmp_path / "flat", classed=False)
@@ -69,7 +69,7 @@ def test_a_pair_prints_differences_and_what_was_scored(finished):
     assert (finished.folder / "results/pair/report/report.html").stat().st_size > 10_000
 
 
-def test_the_rows_are_those_of_a_run_and_name_model_and_pictures(finished):
+def test_the_rows_are_those_of_a_run_and_name_model_and_images(finished):
     run = read_run(finished.folder / "results/pair")
     rows = run.rows()
     assert set(rows["arm"]) == {"baseline", "mine"}
@@ -99,7 +99,7 @@ def test_accuracy_is_that_of_the_network_by_hand(finished):
     assert message.loc[list(data.image_ids)].tolist() == right.float().tolist()
 
 
-def test_pictures_without_labels_have_no_accuracy_and_say_so(finished):
+def test_images_without_labels_have_no_accuracy_and_say_so(finished):
     assert "no labels" in finished.single
     assert "accuracy is not known" in finished.single
     rows = read_run(finished.folder / "results/single").rows()
@@ -163,7 +163,7 @@ def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
         (("--model", "net.py:Net", "--images", "gone"), "no such folder: gone"),
         (("--model", "net.py:Net", "--images", "few", "--methods", "random_map"),
          "--classes FILE"),
-        (("--model", "net.py:Net", "--images", "empty"), "no pictures"),
+        (("--model", "net.py:Net", "--images", "empty"), "no images"),
         (("--model", "net.py:Broken", "--layer", "conv", "--images", "photos"), "NaN or infinity"),
         (("--model", "net.py:Net", "--layer", "con", "--images", "photos"), "near: conv"),
         (("--model", "net.py:Net", "--layer", "head", "--images", "photos"),
@@ -188,7 +188,7 @@ def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
 def test_bad_input_is_one_sentence_and_exit_code_2(own, call_cli, words, message: str):
     Path("empty").mkdir()
     Path("broken").mkdir()
-    Path("broken/broken.png").write_bytes(b"no picture")
+    Path("broken/broken.png").write_bytes(b"no image")
     shutil.copytree("photos/red", "few/red")
     Path("names.txt").write_text("blue\ngreen\nred\ngrey\n", encoding="utf-8")
     torch.save({"other": torch.zeros(1)}, "other.pt")
@@ -205,7 +205,7 @@ def test_own_things_are_json(finished):
     assert manifest["datasets"]["flat"]["class_names"] == ["class 0", "class 1", "class 2"]
 
 
-def test_what_is_called_like_a_picture_and_is_none_is_left_alone(own, call_cli):
+def test_what_is_called_like_an_image_and_is_none_is_left_alone(own, call_cli):
     """A folder failed the cell, and opening a named pipe waited for ever."""
     Path("photos/red/folder.png").mkdir()
     os.mkfifo("photos/red/pipe.png")
@@ -215,4 +215,4 @@ def test_what_is_called_like_a_picture_and_is_none_is_left_alone(own, call_cli):
     words = ("--methods", "grad_cam", "--metrics", "deletion", "--out", "run", "--skip-broken")
     done = call_cli(*PAIR, *words)
     assert done.returncode == 0, done.stderr
-    assert "6 pictures" in done.stdout
+    assert "6 images" in done.stdout

@@ -1,4 +1,4 @@
-"""Whatever shape one's own models and pictures have: scored, reported, and gated to the end."""
+"""Whatever shape one's own models and images have: scored, reported, and gated to the end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SECOND = ("--weights", "b.safetensors")
 
 @pytest.fixture(autouse=True)
 def own() -> None:
-    """Networks, weights and pictures in the current folder."""
+    """Networks, weights and images in the current folder."""
     here = Path()
     write_network(here)
     Path("odd.py").write_text(ODD, encoding="utf-8")
@@ -79,12 +79,12 @@ def through(call_cli) -> Callable[..., str]:
     return call
 
 
-def test_one_model_on_labelled_pictures(through, call_cli):
+def test_one_model_on_labelled_images(through, call_cli):
     run = through(*NET, "--images", "photos")
     assert call_cli("compare", f"{run}:model", f"{run}:model", "--margin", "9").returncode == 0
 
 
-def test_one_model_on_pictures_without_labels(through):
+def test_one_model_on_images_without_labels(through):
     through(*NET, "--images", "flat")
 
 
@@ -107,7 +107,7 @@ def test_three_models_are_no_pair(call_cli):
     assert "expected one or two files, got 3" in done.stderr
 
 
-def test_a_single_picture_is_scored_and_no_reference(call_cli):
+def test_a_single_image_is_scored_and_no_reference(call_cli):
     words = ("score", *NET, "--images", "photos", "--layer", "conv", "--limit", "1")
     methods = ("--methods", "grad_cam", "--metrics", "insertion")
     assert call_cli(*words, *methods, "--out", "one").returncode == 0

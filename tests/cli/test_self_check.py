@@ -66,7 +66,7 @@ def test_a_metric_that_points_the_wrong_way_fails(self_check):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_method_that_draws_the_picture_fails(self_check):
+def test_a_method_that_draws_the_image_fails(self_check):
     Path("mine.py").write_text(METHOD)
     done = self_check("brightness", "--load", "mine.py", "--quick")
     assert done.returncode == 6

@@ -88,7 +88,7 @@ def test_a_long_run_names_what_makes_it_shorter(plan):
 
 
 def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
-    # A picture of this size fits into no memory.
+    # An image of this size fits into no memory.
     huge = make_plan(Suite(("cifar10",), data="standin", changes={"image_size": 10_000_000}))
     shown = StringIO()
     console = Console(file=shown, width=80)

@@ -1,6 +1,6 @@
-"""Copies of each dataset in its official layout, a handful of pictures each, with known answers.
+"""Copies of each dataset in its official layout, a handful of images each, with known answers.
 
-Every picture is dark with one red rectangle; where a layout has regions, they say where it is.
+Every image is dark with one red rectangle; where a layout has regions, they say where it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PER_CLASS = 6
 
 
 def paint(path: Path, *, seed: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-    """A dark picture with the red rectangle, as JPEG."""
+    """A dark image with the red rectangle, as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 40, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(noise)
@@ -167,7 +167,7 @@ def aircraft(root: Path) -> Path:
         lines = []
         for i in range(first, first + 2 * PER_CLASS):
             name = f"{i:07d}"
-            # 20 rows of credit strip below the picture.
+            # 20 rows of credit strip below the image.
             paint(folder / "images" / f"{name}.jpg", seed=i, size=(WIDTH, HEIGHT + 20))
             lines.append(f"{name} {variants[i % 2]}")
             boxes.append(f"{name} {left + 1} {top + 1} {right} {bottom}")
@@ -198,7 +198,7 @@ def flowers(root: Path, *, masks: bool = True) -> Path:
 
 
 def class_folders(root: Path, name: str, splits: tuple[str, ...]) -> Path:
-    """A user's own pictures, three of each of the card's first three classes."""
+    """A user's own images, three of each of the card's first three classes."""
     folder = root / name
     for split in splits:
         for label, class_name in enumerate(load_card(name).class_names[:3]):

@@ -17,7 +17,7 @@ def pictures(num: int, size: int = 8) -> torch.Tensor:
 
 @given(seed=st.integers(0, 50), padding=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
-def test_crop_is_a_window_of_the_padded_picture(seed: int, padding: int) -> None:
+def test_crop_is_a_window_of_the_padded_image(seed: int, padding: int) -> None:
     images = pictures(5)
     draws = augmentation.draw(5, make_generator(seed, "draws"))
     moved = augmentation.crop(images, draws, padding)
@@ -37,7 +37,7 @@ def test_crop_reaches_every_place_and_no_other() -> None:
     assert places == {(y, x) for y in range(2, 7) for x in range(2, 7)}
 
 
-def test_flip_mirrors_half_of_the_pictures_and_leaves_the_rest() -> None:
+def test_flip_mirrors_half_of_the_images_and_leaves_the_rest() -> None:
     images = pictures(400)
     draws = augmentation.draw(400, make_generator(0, "draws"))
     flipped = augmentation.flip(images, draws)
@@ -49,7 +49,7 @@ def test_flip_mirrors_half_of_the_pictures_and_leaves_the_rest() -> None:
 
 @given(seed=st.integers(0, 200), height=st.integers(1, 60), width=st.integers(1, 60))
 @settings(deadline=None)
-def test_resized_crop_box_lies_in_the_picture(seed: int, height: int, width: int) -> None:
+def test_resized_crop_box_lies_in_the_image(seed: int, height: int, width: int) -> None:
     row = augmentation.draw(1, make_generator(seed, "draws"))[0]
     top, left, box_height, box_width = augmentation.crop_box(row, height, width)
     assert top >= 0

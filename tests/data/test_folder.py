@@ -1,4 +1,4 @@
-"""A folder of a user's own pictures: labels, names, sizes and what is wrong with it."""
+"""A folder of a user's own images: labels, names, sizes and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_the_size_is_that_of_small_squares_and_224_otherwise():
     assert natural_size([draw(Path("s/5.png"), size=(300, 300))]) == 224
 
 
-def test_an_unreadable_picture_is_named_or_left_out_and_noted(photos: Path):
-    (photos / "bee" / "broken.jpg").write_bytes(b"no picture")
+def test_an_unreadable_image_is_named_or_left_out_and_noted(photos: Path):
+    (photos / "bee" / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(BrokenFileError, match=r"broken\.jpg: cannot be decoded"):
         _ = load_folder(photos).dataset.images
     data = load_folder(photos, skip_broken=True).dataset
@@ -88,12 +88,12 @@ def test_an_unreadable_picture_is_named_or_left_out_and_noted(photos: Path):
     assert "broken.jpg" in data.notes[0]
 
 
-def test_an_unreadable_picture_does_not_change_the_size_of_the_others(photos: Path):
-    (photos / "ant" / "0.png").write_bytes(b"not a picture")
+def test_an_unreadable_image_does_not_change_the_size_of_the_others(photos: Path):
+    (photos / "ant" / "0.png").write_bytes(b"not an image")
     assert load_folder(photos, skip_broken=True).dataset.image_size == (20, 20)
 
 
-def test_the_first_frame_of_an_animated_gif_is_a_picture(photos: Path):
+def test_the_first_frame_of_an_animated_gif_is_an_image(photos: Path):
     frames = [Image.new("RGB", (20, 20), (level,) * 3) for level in (250, 10)]
     frames[0].save(photos / "ant" / "moving.gif", save_all=True, append_images=frames[1:])
     found = load_folder(photos).dataset
@@ -101,11 +101,11 @@ def test_the_first_frame_of_an_animated_gif_is_a_picture(photos: Path):
     assert found.read(torch.tensor([number])).mean() > 0.9
 
 
-def test_pictures_beside_the_class_folders_are_left_out_and_told(photos: Path):
+def test_images_beside_the_class_folders_are_left_out_and_told(photos: Path):
     draw(photos / "loose.png")
     data = load_folder(photos).dataset
     assert len(data) == 6
-    assert "1 pictures beside the class folders are left out" in data.notes[0]
+    assert "1 images beside the class folders are left out" in data.notes[0]
 
 
 def test_numbered_folders_past_nine_say_in_which_order_they_are_taken():
@@ -141,7 +141,7 @@ def test_folders_that_are_no_classes_are_refused():
     with pytest.raises(InvalidInputError, match=r"its folders are splits \(train, val\)"):
         load_folder(Path("sets"))
     Path("empty").mkdir()
-    with pytest.raises(MissingDataError, match="no pictures"):
+    with pytest.raises(MissingDataError, match="no images"):
         load_folder(Path("empty"))
     with pytest.raises(MissingDataError, match="no such folder: gone"):
         load_folder(Path("gone"))
@@ -158,7 +158,7 @@ def test_a_list_of_names_that_is_none_is_refused(text: str | None, message: str)
         read_class_names(path)
 
 
-def test_pictures_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
+def test_images_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
     for name, shade in (("dark", 10), ("light", 240)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (16, 16), (shade,) * 3).save(tmp_path / name / "0.png")
@@ -168,5 +168,5 @@ def test_pictures_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
     assert dataset.images.mean((1, 2, 3)).tolist() == pytest.approx([10 / 255, 240 / 255])
     for path in tmp_path.glob("*/*.png"):
         path.rename(tmp_path / f"{path.parent.name}.png")
-    with pytest.raises(InvalidInputError, match="a folder of pictures per class"):
+    with pytest.raises(InvalidInputError, match="a folder of images per class"):
         lico_bench.load_images(tmp_path)

@@ -67,7 +67,7 @@ def test_loading_twice_gives_the_same_and_another_size_another_fingerprint(
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cub200", "cars", "aircraft", "flowers"])
-def test_changed_picture_changes_the_fingerprint(root: Path, name: str) -> None:
+def test_changed_image_changes_the_fingerprint(root: Path, name: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     before = load(root, name).fingerprint
     for image in sorted(folder.rglob("*.[jJ][pP]*")):

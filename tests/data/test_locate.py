@@ -51,7 +51,7 @@ def test_existing_but_broken_copy_is_an_error_and_no_standin(root: Path) -> None
         load_dataset("cifar10", "train", root=root)
 
 
-def test_aircraft_lists_without_pictures_are_no_copy(root: Path) -> None:
+def test_aircraft_lists_without_images_are_no_copy(root: Path) -> None:
     data = root / "aircraft" / "fgvc-aircraft-2013b" / "data"
     data.mkdir(parents=True)
     (data / "variants.txt").write_text("707-320\n")

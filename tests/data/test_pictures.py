@@ -30,7 +30,7 @@ def files(tmp_path: Path) -> tuple[Path, ...]:
 
 def open_files(files: tuple[Path | bytes, ...], size: int = 32) -> FileImages:
     fit = Fit(size, "crop", 1.142857, 0)
-    return FileImages(files, tuple(f"picture {i}" for i in range(len(files))), fit)
+    return FileImages(files, tuple(f"image {i}" for i in range(len(files))), fit)
 
 
 def test_stream_is_the_same_for_every_number_of_workers(
@@ -54,7 +54,7 @@ def test_second_reading_comes_from_memory_and_is_equal(files: tuple[Path, ...]) 
     assert torch.equal(images.take(torch.tensor([7, 3])), first[[7, 3]])
 
 
-def test_memory_stays_bounded_when_pictures_exceed_the_cache(
+def test_memory_stays_bounded_when_images_exceed_the_cache(
     files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = open_files(files).take(torch.arange(30))
@@ -64,8 +64,8 @@ def test_memory_stays_bounded_when_pictures_exceed_the_cache(
     assert images._kept is None
 
 
-def test_decoding_at_reduced_scale_gives_nearly_the_same_picture(tmp_path: Path) -> None:
-    # A smooth picture: on noise two ways of averaging differ for good reason.
+def test_decoding_at_reduced_scale_gives_nearly_the_same_image(tmp_path: Path) -> None:
+    # A smooth image: on noise two ways of averaging differ for good reason.
     y, x = np.mgrid[0:400, 0:600]
     smooth = np.stack([x / 600, y / 400, (x + y) / 1000], axis=-1) * 255
     path = tmp_path / "smooth.jpg"
@@ -112,7 +112,7 @@ def test_missing_file_is_named(files: tuple[Path, ...]) -> None:
 
 
 def test_broken_bytes_are_named_by_image() -> None:
-    with pytest.raises(BrokenFileError, match="picture 0: cannot be decoded"):
+    with pytest.raises(BrokenFileError, match="image 0: cannot be decoded"):
         open_files((b"nothing",)).take(torch.tensor([0]))
 
 
@@ -124,7 +124,7 @@ def test_stream_given_up_early_ends_its_workers(files: tuple[Path, ...]) -> None
         next(stream)
 
 
-def test_array_pictures_are_gathered_and_cut_out() -> None:
+def test_array_images_are_gathered_and_cut_out() -> None:
     pixels = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 3, 5, 6).contiguous()
     images = ArrayImages(pixels)
     assert images.size == (5, 6)

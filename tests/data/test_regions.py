@@ -39,7 +39,7 @@ BORDER_PX = 1.0
     top=st.integers(5, 15),
 )
 @settings(max_examples=40, deadline=None)
-def test_box_and_picture_move_together(
+def test_box_and_image_move_together(
     fit: Fit, height: int, width: int, left: int, top: int
 ) -> None:
     right, bottom = left + 25, top + 18
@@ -112,7 +112,7 @@ def test_xml_gives_the_boxes_of_its_class_alone(tmp_path: Path) -> None:
 def test_broken_xml_names_its_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "picture.xml"
     path.write_text(text)
-    with pytest.raises(BrokenFileError, match=r"picture\.xml: not an annotation"):
+    with pytest.raises(BrokenFileError, match=r"image\.xml: not an annotation"):
         XmlBoxes(path, "dog").on(32, 32)
 
 
@@ -126,6 +126,6 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_missing_and_broken_masks_name_their_file(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"mask\.png: mask missing"):
         MaskFile(tmp_path / "mask.png", "grey").on(10, 30)
-    (tmp_path / "mask.png").write_bytes(b"not a picture")
+    (tmp_path / "mask.png").write_bytes(b"not an image")
     with pytest.raises(BrokenFileError, match=r"mask\.png: cannot be decoded"):
         MaskFile(tmp_path / "mask.png", "grey").on(10, 30)

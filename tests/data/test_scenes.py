@@ -39,7 +39,7 @@ def test_every_class_is_drawn_equally_often_and_every_scene_has_a_region(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_object_stays_inside_the_picture(name: str) -> None:
+def test_object_stays_inside_the_image(name: str) -> None:
     facts = facts_of(name)
     scenes = draw_scenes(name, facts, "test", count=128)
     border = torch.ones(facts.image_size, facts.image_size, dtype=torch.bool)
@@ -80,7 +80,7 @@ def test_scenes_are_the_same_in_another_process_with_other_threads() -> None:
     assert found.stdout.strip() == hashlib.sha256(scenes.images.numpy().tobytes()).hexdigest()
 
 
-def test_region_is_where_the_picture_changes_with_the_class() -> None:
+def test_region_is_where_the_image_changes_with_the_class() -> None:
     # The same scenes with other glyphs: all else is drawn from the same numbers.
     facts = facts_of("cifar10")
     names = list(facts.glyphs)

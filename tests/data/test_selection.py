@@ -45,7 +45,7 @@ def test_label_budget_above_the_smallest_class_says_what_is_possible() -> None:
 
 @given(labels=LABELS, fraction=st.floats(0.05, 0.95))
 def test_hold_out_takes_from_and_leaves_to_every_class(labels: np.ndarray, fraction: float) -> None:
-    ids = tuple(f"picture {i}" for i in range(len(labels)))
+    ids = tuple(f"image {i}" for i in range(len(labels)))
     counts = np.bincount(labels, minlength=5)
     if counts.max() < 2:
         with pytest.raises(InvalidInputError, match="single image"):
@@ -61,7 +61,7 @@ def test_hold_out_takes_from_and_leaves_to_every_class(labels: np.ndarray, fract
 @given(order=st.permutations(range(12)))
 def test_hold_out_depends_on_names_and_not_on_their_order(order: list[int]) -> None:
     labels = np.arange(12) % 3
-    ids = tuple(f"picture {i}" for i in range(12))
+    ids = tuple(f"image {i}" for i in range(12))
     expected = {ids[i] for i in hold_out(labels, ids, 0.25, salt="test")}
     shuffled = tuple(ids[i] for i in order)
     held = hold_out(labels[order], shuffled, 0.25, salt="test")

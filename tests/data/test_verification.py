@@ -19,7 +19,7 @@ def test_whole_copy_is_sound_but_known_to_be_incomplete(root: Path, name: str) -
     assert all(part.found_count > 0 for part in report.splits)
 
 
-def test_every_broken_and_missing_picture_is_named_once(root: Path) -> None:
+def test_every_broken_and_missing_image_is_named_once(root: Path) -> None:
     folder = miniatures.cub200(root, masks=True)
     images = sorted((folder / "images").rglob("*.jpg"))
     images[0].write_bytes(b"")

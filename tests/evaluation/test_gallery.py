@@ -1,4 +1,4 @@
-"""Pictures and maps as they are kept for looking at."""
+"""Images and maps as they are kept for looking at."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_flat_map_is_zero_and_keeps_its_level():
 
 
 @pytest.mark.parametrize(("side", "kept_side"), [(32, 32), (2 * IMAGE_SIDE_PX, IMAGE_SIDE_PX)])
-def test_png_of_a_picture_is_small_and_of_its_colours(side, kept_side):
+def test_png_of_an_image_is_small_and_of_its_colours(side, kept_side):
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(2))
     image = image.repeat_interleave(side // 8, 1).repeat_interleave(side // 8, 2)
     with Image.open(io.BytesIO(small_png(image))) as opened:

@@ -121,7 +121,7 @@ def flipped(inputs) -> Tensor:
 
 
 def guessing(inputs) -> Tensor:
-    """A number drawn from the picture's name: repeatable, and blind to the map."""
+    """A number drawn from the image's name: repeatable, and blind to the map."""
     return torch.tensor([(hash_of(inputs.key(i)) % 997) / 997 for i in range(len(inputs.maps))])
 
 
@@ -165,7 +165,7 @@ def metric_of(compute, **facts) -> Metric:
     [
         (flipped, "the reason beats the random map (effect)"),
         (guessing, "the reason beats the random map (effect)"),
-        (by_neighbours, "a batch is its pictures one by one"),
+        (by_neighbours, "a batch is its images one by one"),
         (unbounded, "excess over the declared bounds"),
         (undefined_on_flat, "maps without a finite value"),
         (in_place, "runs"),
@@ -227,7 +227,7 @@ def counting(model, images: Tensor, targets: Tensor) -> Tensor:
             },
         ),
         (of_the_first_class, {"peaks on the colour that is asked for"}),
-        (by_batch, {"a batch is its pictures one by one"}),
+        (by_batch, {"a batch is its images one by one"}),
         (counting, {"traces left in a model in training"}),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_model_without_the_scoring_arm_scores_itself_only_where_the_rules_allo
 
 
 class ShortOfMemory(torch.nn.Module):
-    """Fails as an accelerator does when more than `most` pictures come at once."""
+    """Fails as an accelerator does when more than `most` images come at once."""
 
     def __init__(self, model, most: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ def test_explaining_halves_its_batch_too(dataset):
     assert short.sizes == [5, 2, 2, 1]
 
 
-def test_a_single_picture_that_does_not_fit_is_an_error_with_the_remedy():
+def test_a_single_image_that_does_not_fit_is_an_error_with_the_remedy():
     short = ShortOfMemory(torch.nn.Identity(), most=0)
     with pytest.raises(OutOfMemoryError, match="use a smaller image_size"):
         Forwards(short, size=4).run(

@@ -49,7 +49,7 @@ def test_rows_have_the_stable_columns_and_counts(scores):
     assert not rows.duplicated(["cell", "image_id", "method", "metric"]).any()
 
 
-def test_both_arms_are_scored_on_the_same_pictures_and_classes(scores):
+def test_both_arms_are_scored_on_the_same_images_and_classes(scores):
     explained = scores.rows[scores.rows.method == "grad_cam"]
     keys = [
         set(map(tuple, part[["image_id", "target", "metric", "pair"]].to_numpy()))
@@ -91,7 +91,7 @@ def test_the_random_control_gets_the_same_maps_in_both_arms(scores):
     assert all(np.array_equal(a, b) for a, b in zip(baseline["map"], lico["map"], strict=True))
 
 
-def test_gallery_pictures_are_those_of_the_dataset(scores, dataset):
+def test_gallery_images_are_those_of_the_dataset(scores, dataset):
     entry = scores.gallery.iloc[0]
     picture = np.asarray(Image.open(io.BytesIO(entry.image_png)))
     image = dataset.images[dataset.image_ids.index(entry.image_id)]
@@ -156,7 +156,7 @@ def test_a_region_cropped_away_is_skipped_in_both_arms(models, dataset):
     assert (first.flag == "skipped_region").all()
 
 
-def test_pictures_to_explain_are_spread_over_the_dataset():
+def test_images_to_explain_are_spread_over_the_dataset():
     assert spread(100, 4).tolist() == [0, 25, 50, 75]
     assert spread(3, 10).tolist() == [0, 1, 2]
     assert spread(5, None).tolist() == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""Ranges of pictures shared out among processes: the rows are the same, to the bit."""
+"""Ranges of images shared out among processes: the rows are the same, to the bit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def subject(dataset):
     return Subject(model, "pair", "cell", "wrn_10_1", "baseline", 0, "full")
 
 
-# bartak_2024 explains the predicted class, and random_map draws for each picture.
+# bartak_2024 explains the predicted class, and random_map draws for each image.
 EVAL_CONFIG = EvalConfig.of(("grad_cam", "random_map"), ("deletion",), "bartak_2024", 11)
 
 
@@ -59,7 +59,7 @@ def score(folder, subject, dataset, index: int, count: int):
     return seen
 
 
-# The last shard first: it meets pictures that nobody has classified yet.
+# The last shard first: it meets images that nobody has classified yet.
 @pytest.mark.parametrize("order", [[(0, 2), (1, 2)], [(2, 3), (0, 3), (1, 3)], [(1, 2), (2, 3),
                                    (0, 3), (1, 3)]])  # fmt: skip
 def test_shards_give_the_same_tables_to_the_bit(order, dataset, subject, whole, tmp_path):

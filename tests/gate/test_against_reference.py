@@ -54,7 +54,7 @@ def test_loss_about_as_large_as_the_margin_is_inconclusive(reference):
     assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
 
 
-def test_bounds_are_those_of_students_t_over_the_pictures(reference):
+def test_bounds_are_those_of_students_t_over_the_images(reference):
     (judgement,) = [
         one for one in check(run_of(), reference=reference).judgements if one.metric == "deletion"
     ]
@@ -194,15 +194,15 @@ def test_long_tables_only_count_what_is_well(tmp_path):
     assert "m17" not in text
 
 
-def test_other_pictures_of_the_same_number_are_no_regression(reference):
+def test_other_images_of_the_same_number_are_no_regression(reference):
     other = run_of(accuracy_at=0.7).assign(image_id=lambda rows: "x" + rows["image_id"])
     verdict = check(other, reference=reference)
     assert (verdict.outcome, verdict.exit_code) == ("not_comparable", 4)
-    assert "of other pictures than the run" in verdict.judgements[0].sentence
+    assert "of other images than the run" in verdict.judgements[0].sentence
 
 
 @pytest.mark.parametrize("spoil", ["drop", "empty"])
-def test_a_reference_that_does_not_tell_its_pictures_is_judged_as_before(reference, spoil):
+def test_a_reference_that_does_not_tell_its_images_is_judged_as_before(reference, spoil):
     table = pd.read_csv(reference, dtype=str, keep_default_na=False)
     table = table.drop(columns="pictures") if spoil == "drop" else table.assign(images="")
     table.to_csv(reference, index=False)

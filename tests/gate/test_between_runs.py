@@ -43,7 +43,7 @@ def test_bounds_are_those_of_the_paired_differences():
 
 
 def test_pairing_decides_what_two_means_cannot():
-    """What makes a picture hard for both cancels: the pictures spread ten times more."""
+    """What makes an image hard for both cancels: the images spread ten times more."""
     (one,) = verdict_of(rows_of(EASE + 0.03 + NOISE), margin=0.01).judgements
     assert one.outcome == "regression"
     assert one.loss_high - one.loss_low < EASE.std() / 60**0.5
@@ -62,7 +62,7 @@ def test_a_run_and_itself_are_as_good_as_each_other():
         (rows_of(EASE).assign(source="standin"), "two sources never compare"),
         (rows_of(EASE, method="rise"), "B has no deletion of grad_cam for cifar10"),
         (rows_of(EASE).assign(backbone="resnet18"), "B has no deletion of grad_cam"),
-        (rows_of(EASE[:50]), "50 pictures in both, 10 in A alone, 0 in B alone (first: 'i50')"),
+        (rows_of(EASE[:50]), "50 images in both, 10 in A alone, 0 in B alone (first: 'i50')"),
         (rows_of(EASE).assign(seed=3), "0 seeds in both, 1 in A alone, 1 in B alone"),
     ],
 )
@@ -85,10 +85,10 @@ def test_shared_restricts_to_what_both_have():
     assert verdict.outcome == "pass"
     assert verdict.judgements[0].num_images == 49
     nothing = verdict_of(rows_of(EASE).assign(seed=3), is_shared=True)
-    assert "no seed and picture in common" in nothing.judgements[0].sentence
+    assert "no seed and image in common" in nothing.judgements[0].sentence
 
 
-def test_pictures_skipped_on_one_side_are_left_out_of_both():
+def test_images_skipped_on_one_side_are_left_out_of_both():
     theirs = rows_of(EASE + 0.01)
     theirs.loc[:9, ["value", "flag"]] = [np.nan, "skipped_region"]
     (one,) = verdict_of(theirs).judgements
@@ -100,11 +100,11 @@ def test_pictures_skipped_on_one_side_are_left_out_of_both():
     assert none.reference == pytest.approx(EASE.mean())
 
 
-def test_one_picture_and_no_spread_are_sentences():
+def test_one_image_and_no_spread_are_sentences():
     (one,) = verdict_of(rows_of(EASE[:1] + 0.1), rows_of(EASE[:1])).judgements
     assert (one.outcome, one.loss) == ("inconclusive", None)
     assert "a single image" in one.sentence
-    (flat,) = verdict_of(rows_of(EASE + 0.1)).judgements  # each picture lost the same
+    (flat,) = verdict_of(rows_of(EASE + 0.1)).judgements  # each image lost the same
     assert flat.outcome == "regression"
 
 
@@ -148,7 +148,7 @@ def test_margin_is_the_declared_smallest_effect_or_the_usual_one():
     declared = min(c.smallest_effect for c in read_claims() if c.metric == "accuracy")
     assert margins["accuracy"] == declared
     assert margins["other"] == 0.02
-    assert margins["wide"] > 0.02  # what a reference of sixty pictures would allow
+    assert margins["wide"] > 0.02  # what a reference of sixty images would allow
 
 
 def accuracy():

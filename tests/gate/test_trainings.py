@@ -39,6 +39,6 @@ def test_the_same_run_twice_is_no_other_training():
         join_trainings([run_at("a"), run_at("./a")])
 
 
-def test_trainings_on_other_pictures_are_not_joined():
-    with pytest.raises(NotComparableError, match="cifar10: a and b saw different pictures"):
+def test_trainings_on_other_images_are_not_joined():
+    with pytest.raises(NotComparableError, match="cifar10: a and b saw different images"):
         join_trainings([run_at("a"), run_at("b", images="ffff")])

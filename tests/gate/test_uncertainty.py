@@ -72,7 +72,7 @@ def test_default_margin_is_twice_the_reach_rounded_up():
 def checks():
     """Outcomes (C, K) of checks of one training against five, K scores each, by the true loss.
 
-    The pictures are the same on both sides and the trainings differ more than pictures explain,
+    The images are the same on both sides and the trainings differ more than images explain,
     where a run's own error knows least.
     """
     rng = np.random.default_rng(0)

@@ -52,7 +52,7 @@ def test_what_moved_came_and_went_is_shown(path):
     assert "added" in text
 
 
-def test_other_pictures_and_seeds_are_named(path):
+def test_other_images_and_seeds_are_named(path):
     more = np.concatenate([EASE[:30], EASE[:30] + 0.01])
     both = pd.concat([rows_of(more, method=name, seeds=2) for name in ("grad_cam", "rise")])
     (change, _) = update_reference(Run(both), path).changes

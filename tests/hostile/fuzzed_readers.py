@@ -309,7 +309,7 @@ READERS = (
     Reader("checkpoint", _checkpoint, lambda f: Checkpoint(RunFolder(f / "run").cell("x")).read(),
            spoil_bytes),
     Reader("pictures", pictures_of_every_kind, _decode, spoil_bytes),
-    Reader("own pictures", _own_pictures, _read_own, spoil_bytes),
+    Reader("own images", _own_pictures, _read_own, spoil_bytes),
     Reader("class list", _written("classes.txt", CLASSES),
            lambda f: read_class_names(f / "classes.txt"), spoil_bytes),
     Reader("boxes in XML", _xml, lambda f: read_xml_boxes(f / "a.xml", "n01440764"), spoil_bytes),

@@ -126,7 +126,7 @@ def test_archive_that_lies_about_a_member_is_a_broken_file(served):
 
 
 @pytest.mark.parametrize(
-    "told", [{"folder": "../../canary"}, {"folder": "/tmp"}, {"url": "file:///etc/passwd"},
+    "message", [{"folder": "../../canary"}, {"folder": "/tmp"}, {"url": "file:///etc/passwd"},
              {"url": "http://127.0.0.1:1/.."}],
 )  # fmt: skip
 def test_card_of_a_stranger_fetches_neither_out_of_the_folder_nor_from_this_machine(

@@ -1,4 +1,4 @@
-"""Pictures of every kind, size and lie, with the regions that belong to them."""
+"""Images of every kind, size and lie, with the regions that belong to them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def stored_box(path: Path) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_picture_and_region_are_turned_upright_together(tmp_path, orientation, suffix):
+def test_image_and_region_are_turned_upright_together(tmp_path, orientation, suffix):
     path = tmp_path / f"a{suffix}"
     options = {".jpg": {"quality": 95, "subsampling": 0}, ".webp": {"lossless": True}}
     stored(scene(), path, orientation, **options.get(suffix, {}))
@@ -101,14 +101,14 @@ def test_tiff_which_its_decoder_turns_is_turned_once(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("crop", [None, torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5])])
-def test_training_crops_come_from_the_upright_picture(tmp_path, crop):
+def test_training_crops_come_from_the_upright_image(tmp_path, crop):
     stored(scene(), tmp_path / "a.png", 6)
     scene().save(tmp_path / "plain.png")
     turned, plain = opened(tmp_path / "a.png"), opened(tmp_path / "plain.png")
     assert torch.equal(turned.decode(0, crop), plain.decode(0, crop))
 
 
-@pytest.mark.parametrize("told", [0, 9, 65535])
+@pytest.mark.parametrize("message", [0, 9, 65535])
 def test_orientation_that_does_not_exist_is_none(tmp_path, message):
     exif = Image.Exif()
     exif[0x0112] = message
@@ -128,7 +128,7 @@ def png_of(width: int, height: int, *, kind: bytes = b"\x08\x02\0\0\0") -> bytes
 
 
 def declared(kind: str, width: int, height: int) -> bytes:
-    """A small picture whose header was changed to another size."""
+    """A small image whose header was changed to another size."""
     stream = io.BytesIO()
     if kind == "PNG":
         return png_of(width, height)
@@ -170,7 +170,7 @@ def test_size_of_a_mask_is_limited_too(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
-def test_picture_without_pixels_is_refused(tmp_path, size):
+def test_image_without_pixels_is_refused(tmp_path, size):
     (tmp_path / "a.png").write_bytes(png_of(*size))
     with pytest.raises(BrokenFileError, match=r"a\.png"):
         opened(tmp_path / "a.png").decode(0)
@@ -245,7 +245,7 @@ def test_profile_of_another_colour_space_changes_no_value(tmp_path):
     assert torch.equal(opened(tmp_path / "a.png").decode(0)[0], torch.from_numpy(SHADES))
 
 
-def test_first_frame_of_a_moving_picture_is_taken(tmp_path):
+def test_first_frame_of_a_moving_image_is_taken(tmp_path):
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     for suffix in ("gif", "png", "webp"):
         path = tmp_path / f"a.{suffix}"
@@ -269,7 +269,7 @@ def test_kinds_that_other_programs_would_decode_are_not_tried(tmp_path, content)
         opened(tmp_path / "a.jpg").decode(0)
 
 
-def test_own_pictures_that_are_turned_decide_the_size_as_they_are_shown(tmp_path):
+def test_own_images_that_are_turned_decide_the_size_as_they_are_shown(tmp_path):
     (tmp_path / "shown").mkdir()
     for number in range(2):
         stored(scene().resize((40, 40)), tmp_path / "shown" / f"{number}.png", 6)
@@ -279,7 +279,7 @@ def test_own_pictures_that_are_turned_decide_the_size_as_they_are_shown(tmp_path
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "\u202egnp.png"])
-def test_own_picture_with_a_name_that_a_terminal_obeys_is_refused(tmp_path, name):
+def test_own_image_with_a_name_that_a_terminal_obeys_is_refused(tmp_path, name):
     folder = tmp_path / "p"
     folder.mkdir()
     scene().save(folder / "plain.png")

@@ -13,7 +13,7 @@ def localised(maps: Tensor, regions: Tensor | None, **facts: object) -> MetricIn
     num_images, height, width = maps.shape
 
     def model(_images: Tensor) -> Tensor:
-        raise AssertionError("this metric sends no picture through the model")
+        raise AssertionError("this metric sends no image through the model")
 
     return MetricInputs(
         model=model,

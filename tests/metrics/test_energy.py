@@ -77,7 +77,7 @@ def test_a_flat_map_scores_the_area_prior(level: float):
     assert torch.allclose(score("energy_pointing_game", flat, regions), prior)
     assert torch.allclose(score("sch", flat, regions), prior)
     assert torch.allclose(score("energy_lift", flat, regions), torch.ones(6))
-    # Nothing overlaps with nothing; a constant map is the whole picture.
+    # Nothing overlaps with nothing; a constant map is the whole image.
     expected = prior if level else torch.zeros(6)
     assert torch.allclose(score("soft_iou", flat, regions), expected)
 

@@ -1,4 +1,4 @@
-"""Equivariance on explainers that follow the picture, ignore it, or see nothing."""
+"""Equivariance on explainers that follow the image, ignore it, or see nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CROPS = {"area": (0.08, 1.0), "max_aspect": 4 / 3, "flips": 0.5}
 
 
 def brightness(_network: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """A map that moves with the picture, exactly: bilinear sampling is linear."""
+    """A map that moves with the image, exactly: bilinear sampling is linear."""
     return images.mean(1)
 
 
@@ -42,11 +42,11 @@ def case(explainer, *, seed: int = 0, num_images: int = 3, size: tuple[int, int]
     return replace(inputs, images=images)
 
 
-def test_a_map_that_moves_with_the_picture_scores_one():
+def test_a_map_that_moves_with_the_image_scores_one():
     assert torch.allclose(SES.compute(case(brightness)), torch.ones(3), atol=ATOL_FP32)
 
 
-def test_a_map_that_ignores_the_picture_scores_less():
+def test_a_map_that_ignores_the_image_scores_less():
     assert (SES.compute(case(blind)) < 0.99).all()
 
 
@@ -59,7 +59,7 @@ def test_a_constant_map_follows_nothing():
     assert SES.compute(half).tolist() == [0, 0, 0]
 
 
-def test_crops_follow_the_picture_and_not_the_batch_and_cost_a_map_each():
+def test_crops_follow_the_image_and_not_the_batch_and_cost_a_map_each():
     requested: list[Tensor] = []
 
     def recording(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

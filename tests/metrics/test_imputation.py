@@ -76,7 +76,7 @@ def test_filled_pixels_equal_those_of_a_direct_solver(height: int, width: int):
         assert torch.allclose(found, solve_directly(image, mask), atol=ATOL_DIRECT)
 
 
-def test_iterations_hardly_grow_with_the_picture():
+def test_iterations_hardly_grow_with_the_image():
     rng = torch.Generator().manual_seed(0)
     taken = []
     for size in (16, 64, 128):
@@ -85,7 +85,7 @@ def test_iterations_hardly_grow_with_the_picture():
     assert max(taken) <= 25, taken
 
 
-def test_kept_pixels_are_untouched_and_constant_pictures_stay():
+def test_kept_pixels_are_untouched_and_constant_images_stay():
     rng = torch.Generator().manual_seed(1)
     keep = torch.rand(4, 12, 12, generator=rng) > 0.6
     images = torch.rand(4, 3, 12, 12, generator=rng)
@@ -110,7 +110,7 @@ def test_a_single_hole_is_the_weighted_mean_of_its_neighbours():
         assert found == pytest.approx(expected / sum(near.values()), abs=ATOL_FP32)
 
 
-def test_nothing_removed_is_the_picture_and_all_removed_its_mean_colour():
+def test_nothing_removed_is_the_image_and_all_removed_its_mean_colour():
     images = torch.rand(2, 3, 10, 7, generator=torch.Generator().manual_seed(2))
     keep = torch.stack([torch.ones(10, 7), torch.zeros(10, 7)]).bool()
     filled = impute(images, keep)

@@ -48,7 +48,7 @@ def random_case(seed: int, num_images: int = 3, size: int = 8):
 
 
 def slow_curves(model, images, targets, maps):
-    """Change one picture pixel by pixel, as the definition says."""
+    """Change one image pixel by pixel, as the definition says."""
     fill = torch.tensor(RULES.fill_rgb).view(3, 1, 1)
     starts = insertion_baseline(images, RULES, fill=FILL)
     sizes = RULES.changed_px(maps[0].numel())
@@ -136,7 +136,7 @@ def test_curves_keep_their_value_under_a_rising_rescale(seed: int, power: float)
     assert torch.equal(before.deletion, after.deletion)
 
 
-def test_ends_are_the_picture_the_blur_and_the_fill():
+def test_ends_are_the_image_the_blur_and_the_fill():
     model, images, targets, maps = random_case(5)
     curves = perturbation_curves(model, images, targets, maps)
 

@@ -24,7 +24,7 @@ STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
 
 class Normalised(nn.Module):
-    """A small network that takes normalised pictures, as the published scripts hand them over."""
+    """A small network that takes normalised images, as the published scripts hand them over."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ def network():
 
 
 def bare(network):
-    """The same network for pictures in [0, 1]."""
+    """The same network for images in [0, 1]."""
     return lambda images: network((images - MEAN) / STD)
 
 
@@ -60,7 +60,7 @@ def picture(size: int, seed: int = 0):
 
 
 def rise_script(network, image, saliency, mode: str, step: int):
-    """Petsiuk et al.'s loop in words: change `step` pixels at a time of the normalised picture."""
+    """Petsiuk et al.'s loop in words: change `step` pixels at a time of the normalised image."""
     normalised = (image - MEAN) / STD
     size = normalised.shape[-1]
     point = np.zeros((11, 11))
@@ -213,10 +213,10 @@ def test_filling_with_the_models_mean_needs_a_model_that_tells_it(network):
         )
 
 
-def test_a_blur_larger_than_the_picture_is_refused(network):
+def test_a_blur_larger_than_the_image_is_refused(network):
     image, saliency = picture(16)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 4))
-    with pytest.raises(InvalidInputError, match=r"a blur of 51 px needs pictures of more than 25"):
+    with pytest.raises(InvalidInputError, match=r"a blur of 51 px needs images of more than 25"):
         perturbation_curves(
             model, image, torch.tensor([0]), saliency[None], protocol="authors_figure_2023"
         )
@@ -277,7 +277,7 @@ def test_normalised_areas_do_not_change_when_confidence_is_scaled(network):
             assert measured == pytest.approx(value, abs=1e-5)
 
 
-def test_a_picture_without_contrast_is_skipped_by_normalised_areas():
+def test_an_image_without_contrast_is_skipped_by_normalised_areas():
     image, saliency = picture(32)
     inputs = MetricInputs(
         lambda x: torch.zeros(len(x), 4), image, torch.tensor([1]), saliency[None], None,

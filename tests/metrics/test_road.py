@@ -1,4 +1,4 @@
-"""ROAD against a loop over pictures, shares and pixels, and on models with a known answer."""
+"""ROAD against a loop over images, shares and pixels, and on models with a known answer."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_scores_equal_a_loop_without_noise():
 
 
 @pytest.mark.parametrize("micro_batch", [1, 7, 64])
-def test_forwards_are_two_per_share_and_picture(micro_batch: int):
+def test_forwards_are_two_per_share_and_image(micro_batch: int):
     inputs = random_case(1)
     curves = road_curves(inputs, micro_batch=micro_batch)
     assert curves.forwards == 2 * 7 * 3
@@ -87,7 +87,7 @@ def test_the_three_metrics_share_one_set_of_curves():
     assert not torch.equal(other, road)
 
 
-def test_scores_follow_the_picture_and_not_the_batch():
+def test_scores_follow_the_image_and_not_the_batch():
     inputs = random_case(3, num_images=4)
     whole = METRICS["road_morf"].compute(inputs)
     for i in (2, 0):
@@ -100,7 +100,7 @@ def test_scores_follow_the_picture_and_not_the_batch():
         assert torch.allclose(found, whole[part], atol=ATOL_SOLVER)
 
 
-def test_noise_is_drawn_for_each_picture_and_share_and_is_the_same_for_every_map():
+def test_noise_is_drawn_for_each_image_and_share_and_is_the_same_for_every_map():
     inputs = random_case(4, num_images=2)
     inputs.images = inputs.images[:1].repeat(2, 1, 1, 1)
     inputs.maps = inputs.maps[:1].repeat(2, 1, 1)
@@ -109,7 +109,7 @@ def test_noise_is_drawn_for_each_picture_and_share_and_is_the_same_for_every_map
     assert not torch.equal(curves.most_first[0], curves.most_first[1])
     quiet = road_curves(inputs, noise=0)
     assert torch.allclose(quiet.most_first[0], quiet.most_first[1], atol=ATOL_FP32)
-    # Turned round, least first removes what most first did: the same pictures, the same noise.
+    # Turned round, least first removes what most first did: the same images, the same noise.
     turned = replace(inputs, maps=-inputs.maps)
     assert torch.allclose(road_curves(turned).least_first, curves.most_first, atol=ATOL_SOLVER)
 

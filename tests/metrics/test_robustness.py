@@ -30,7 +30,7 @@ def linear_inputs():
 
 
 def near_images(inputs, samples: int, radius: float) -> torch.Tensor:
-    """The pictures near each one (samples, N, 3, H, W), one picture at a time."""
+    """The images near each one (samples, N, 3, H, W), one image at a time."""
     near = []
     for row, image in enumerate(inputs.images):
         rng = make_generator(inputs.seed, f"neighbours:{inputs.key(row)}")
@@ -66,7 +66,7 @@ def test_scores_are_the_written_formulas():
         (local_lipschitz, "LocalLipschitzEstimate"),
     ],
 )
-def test_quantus_says_the_same_of_the_same_pictures(ours, theirs: str):
+def test_quantus_says_the_same_of_the_same_images(ours, theirs: str):
     import quantus
 
     inputs = inputs_of()
@@ -111,7 +111,7 @@ def test_the_three_scores_share_their_maps_and_cost_the_budget():
     assert cost.explains == 4
 
 
-def test_a_method_that_ignores_the_picture_has_no_sensitivity():
+def test_a_method_that_ignores_the_image_has_no_sensitivity():
     for compute in EVERY_METRIC:
         assert (compute(inputs_of("center_map")) == 0).all()
         assert (compute(inputs_of("edge_map")) > 0).all()
@@ -138,7 +138,7 @@ def test_scores_forget_the_scale_of_the_maps():
         assert torch.allclose(compute(plain), compute(faint), rtol=RTOL_FP32)
 
 
-def test_pictures_near_by_are_pictures_within_the_radius():
+def test_images_near_by_are_images_within_the_radius():
     inputs = linear_inputs()
     inputs.images = (inputs.images > 0.5).float()
     seen = []

@@ -19,7 +19,7 @@ BOTH = ("mosu_area_salience", "mosu_salience_area")
 
 
 def scene(seed: int, *, num_images: int = 4) -> MetricInputs:
-    """Pictures with two to four objects that may overlap."""
+    """Images with two to four objects that may overlap."""
     rng = torch.Generator().manual_seed(seed)
     instances = []
     for _ in range(num_images):

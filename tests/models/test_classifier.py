@@ -38,7 +38,7 @@ def test_weights_depend_on_the_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_pictures_are_normalised_inside():
+def test_images_are_normalised_inside():
     classifier = build()
     seen = []
     classifier.features.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))

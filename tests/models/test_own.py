@@ -262,8 +262,8 @@ def test_a_reference_that_leads_nowhere_is_one_sentence(net: str, reference: str
     [
         ("Pair", r"got tuple; .*network\(images\)\[0\]"),
         ("Dictionary", r"got dict; .*network\(images\)\['out'\]"),
-        ("Maps", r"expected logits \(1, K\) for one picture, got \(1, 4, 16, 16\)"),
-        ("Broken", "its forward fails on a picture .*--image-size"),
+        ("Maps", r"expected logits \(1, K\) for one image, got \(1, 4, 16, 16\)"),
+        ("Broken", "its forward fails on an image .*--image-size"),
     ],
 )
 def test_a_forward_that_gives_no_logits_is_told_with_the_remedy(net: str, name: str, message: str):

@@ -74,7 +74,7 @@ class Branching(nn.Module):
 
 
 class ReadsSize(nn.Module):
-    """Needs the number of its pictures besides the layer's output."""
+    """Needs the number of its images besides the layer's output."""
 
     def __init__(self):
         super().__init__()

@@ -144,7 +144,7 @@ def _write_cell(
 ) -> None:
     key = cell_key(dataset, arm, seed)
     ids = [f"test/{number:05d}" for number in range(num_test)]
-    # The pictures' own difficulty is shared by all models, so that pairing has something to win.
+    # The images' own difficulty is shared by all models, so that pairing has something to win.
     ease = np.random.default_rng(len(dataset)).beta(4, 2, num_test)
     confidence = np.clip(ease + rng.normal(0, 0.05, num_test), 0.05, 1)
     correct = ease + rng.normal(0.25, 0.2, num_test) > 0.5

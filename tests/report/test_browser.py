@@ -136,7 +136,7 @@ def test_arrow_keys_move_the_slider_and_fade_the_maps(page):
 
 
 def test_two_chosen_arms_stand_side_by_side(page):
-    first = page.locator(".picture").first
+    first = page.locator(".image").first
     assert first.locator("figure[data-arm]:visible").count() == 2
     page.locator("#right-arm").select_option(label="lico_mm")
     shown = first.locator("figure[data-arm]:visible").all_text_contents()
@@ -228,7 +228,7 @@ def test_it_prints_with_the_evidence_opened_and_closes_it_again(page):
         assert b"Reason one." in message.stdout
 
 
-def test_without_scripts_results_and_pictures_are_there(browser, path):
+def test_without_scripts_results_and_images_are_there(browser, path):
     bare = browser.new_page(java_script_enabled=False)
     bare.goto(path.as_uri())
     assert bare.locator("noscript .alarm").is_visible()

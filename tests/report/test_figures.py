@@ -60,7 +60,7 @@ def test_every_dataset_has_curves_gallery_and_training(content, figures):
     )  # fmt: skip
 
 
-def test_pngs_and_pdfs_of_a_report_are_pictures_with_ink(report):
+def test_pngs_and_pdfs_of_a_report_are_images_with_ink(report):
     for path in report.figures:
         if path.suffix == ".pdf":
             assert path.read_bytes().startswith(b"%PDF-")
@@ -70,7 +70,7 @@ def test_pngs_and_pdfs_of_a_report_are_pictures_with_ink(report):
                 assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_lines_come_in_few_colours_that_are_theirs_and_pictures_in_all(report):
+def test_lines_come_in_few_colours_that_are_theirs_and_images_in_all(report):
     modes = {}
     for path in (path for path in report.figures if path.suffix == ".png"):
         with Image.open(path) as image:

@@ -107,7 +107,7 @@ def test_stand_ins_are_marked_on_the_page_and_in_the_plots(history, figures):
     )
 
 
-def test_other_pictures_and_other_training_are_told(tmp_path, runs):
+def test_other_images_and_other_training_are_told(tmp_path, runs):
     other = make_run(
         tmp_path / "other", datasets={"cub200": "standin"}, num_test=30, num_explained=10
     )
@@ -117,7 +117,7 @@ def test_other_pictures_and_other_training_are_told(tmp_path, runs):
         cell["recipe"]["epochs"] = 99
     dated(other, 9, datasets=manifest["datasets"], cells=manifest["cells"])
     notes = " ".join(gather_history([runs[0], other]).notes)
-    assert "pictures of cub200 (standin) are not the same in all runs" in notes
+    assert "images of cub200 (standin) are not the same in all runs" in notes
     assert "epochs is 15 in run1; 99 in other" in notes
 
 

@@ -262,7 +262,7 @@ def test_options_of_a_method_are_told_and_do_not_part_it_from_the_published(wide
     assert rows[-2][1] == "This run, wrn_10_2, num_masks=32"
 
 
-def test_what_stops_a_comparison_is_said_with_protocols_pictures_and_backbones(layouts):
+def test_what_stops_a_comparison_is_said_with_protocols_images_and_backbones(layouts):
     (note,) = [
         note
         for note in layouts["insertion_deletion_cifar10"].notes

@@ -125,7 +125,7 @@ def verdict(outcome, **changes):
     return ClaimVerdict(claim, outcome, **facts)
 
 
-def test_tags_nest_and_pictures_and_controls_have_names(outline):
+def test_tags_nest_and_images_and_controls_have_names(outline):
     assert outline.faults == []
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
@@ -298,11 +298,11 @@ def test_several_arms_stand_side_by_side_and_can_be_chosen_in_the_gallery(small)
     assert 'id="right-arm"' in page
 
 
-def test_each_picture_is_carried_once_though_every_arm_shows_it(small):
+def test_each_image_is_carried_once_though_every_arm_shows_it(small):
     page = render_page(small, [], [])
     images = re.findall(r"url\((data:image/[^)]+)\)", page)
     assert len(images) == len(set(images)) > 3
-    used = set(re.findall(r'class="picture (p\d+)"', page))
+    used = set(re.findall(r'class="image (p\d+)"', page))
     assert len(used) == len(images)
     assert page.count('class="heat"') == 3 * len(images)
 
@@ -334,7 +334,7 @@ def test_a_flat_map_is_drawn_as_low_everywhere():
     assert (pixels == pixels[0]).all()
 
 
-def test_large_pictures_are_carried_small_and_small_ones_as_they_are():
+def test_large_images_are_carried_small_and_small_ones_as_they_are():
     rng = np.random.default_rng(0)
     stream = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(stream, "PNG")

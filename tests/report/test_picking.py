@@ -1,4 +1,4 @@
-"""Which pictures the gallery shows."""
+"""Which images the gallery shows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_flat_map_differs_by_one_from_any_other_and_not_from_another_flat_one():
 
 
 def gallery_of(content, turned):
-    """A gallery; the second arm's map of each picture has its first `turned` pixels reversed."""
+    """A gallery; the second arm's map of each image has its first `turned` pixels reversed."""
     block = content.blocks[0]
     cells = content.rows[content.rows["cell"].isin(first_cells(content, block))]
     rows = []
@@ -66,7 +66,7 @@ def ids(picks, group):
     return [pick.by_arm["lico"]["image_id"] for pick in picks if pick.group == group]
 
 
-def test_extremes_are_the_extremes_and_no_picture_is_shown_twice(content):
+def test_extremes_are_the_extremes_and_no_image_is_shown_twice(content):
     turned = np.random.default_rng(1).permutation(np.arange(2, 42))
     picks = select_gallery_images(
         content, content.blocks[0], gallery_of(content, turned), "grad_cam"
@@ -98,7 +98,7 @@ def test_equal_rows_give_equal_picks_in_any_order_of_the_rows(content):
     ("count", "expected"),
     [(0, (0, 0, 0)), (1, (0, 0, 1)), (2, (0, 0, 2)), (3, (1, 1, 1)), (7, (2, 2, 3))],
 )
-def test_few_pictures_are_shared_out_and_called_random_first(content, count, expected):
+def test_few_images_are_shared_out_and_called_random_first(content, count, expected):
     gallery = gallery_of(content, [2]).iloc[:0]
     if count:
         gallery = gallery_of(content, [5] * count)
@@ -106,7 +106,7 @@ def test_few_pictures_are_shared_out_and_called_random_first(content, count, exp
     assert tuple(len(ids(picks, group)) for group in GROUPS) == expected
 
 
-def test_pictures_that_an_arm_lacks_are_left_out(content):
+def test_images_that_an_arm_lacks_are_left_out(content):
     gallery = gallery_of(content, [5] * 12)
     lost = (gallery["arm"] == "lico") & (gallery["image_id"] == "test/00003")
     picks = select_gallery_images(content, content.blocks[0], gallery[~lost], "grad_cam")
@@ -114,7 +114,7 @@ def test_pictures_that_an_arm_lacks_are_left_out(content):
     assert all(list(pick.by_arm) == ["baseline", "lico"] for pick in picks)
 
 
-def test_picks_of_a_run_are_of_its_first_seed_and_hold_the_picture(content):
+def test_picks_of_a_run_are_of_its_first_seed_and_hold_the_image(content):
     block = content.blocks[1]
     gallery = content.run.gallery(first_cells(content, block))
     picks = select_gallery_images(content, block, gallery, "grad_cam")

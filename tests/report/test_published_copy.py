@@ -32,7 +32,7 @@ def test_tables_of_a_copy_are_those_of_the_run(run, report, copy):
     assert "left out: weights, curves, gallery" in made.html.read_text()
 
 
-def test_a_copy_is_whole_and_without_weights_and_pictures(run, copy):
+def test_a_copy_is_whole_and_without_weights_and_images(run, copy):
     assert copy.finished() == run.finished()
     assert copy.failures() == run.failures()
     assert not list(copy.path.rglob("*.safetensors"))

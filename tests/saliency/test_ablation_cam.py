@@ -13,7 +13,7 @@ RTOL_DROP = 1e-3  # a drop is the difference of two close float32 scores
 
 
 def scored_above_zero(classifier, images):
-    """The pictures whose best class scores above zero, and that class."""
+    """The images whose best class scores above zero, and that class."""
     with torch.no_grad():
         best = classifier(images).logits.max(1)
     keep = best.values > 0

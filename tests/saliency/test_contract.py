@@ -25,7 +25,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
     "occlusion": {"window": 0.5, "stride": 0.5},
 }
-PIXELS = {"score_cam": 32}  # of the ResNets' pictures; it has no option to make fewer forwards
+PIXELS = {"score_cam": 32}  # of the ResNets' images; it has no option to make fewer forwards
 
 
 def cheap_explain(model, images, targets, *, method: str, **options: Any) -> torch.Tensor:
@@ -97,7 +97,7 @@ def test_the_same_call_gives_the_same_maps(case, method: str):
 
 
 @pytest.mark.parametrize("method", SALIENCY)
-def test_a_batch_is_its_pictures_one_by_one(case, method: str):
+def test_a_batch_is_its_images_one_by_one(case, method: str):
     model, images, targets = case
     whole = cheap_explain(model, images, targets, method=method)
     for i in range(4):
@@ -183,7 +183,7 @@ def test_a_model_that_returns_a_tuple_is_refused_with_the_remedy(method: str):
     assert_untouched(model, before)
 
 
-def test_the_random_control_is_another_for_another_picture(case):
+def test_the_random_control_is_another_for_another_image(case):
     maps = explain(*case, method="random_map")
     assert not torch.equal(maps[0], maps[1])
     assert abs(float(maps.mean()) - 0.5) < 0.02

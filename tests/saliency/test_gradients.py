@@ -176,8 +176,8 @@ def test_guided_backprop_without_a_relu_is_refused(quadratic):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_is_its_pictures_one_by_one(method: str):
-    # 20 pictures and 9 states do not divide a micro-batch of 64.
+def test_a_batch_is_its_images_one_by_one(method: str):
+    # 20 images and 9 states do not divide a micro-batch of 64.
     classifier, images = build("wrn_10_1"), pictures(20, 16)
     targets = torch.arange(20) % 4
     options = {"smooth_grad": {"samples": 9}, "integrated_gradients": {"steps": 9}}.get(method, {})
@@ -210,7 +210,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved(quadratic):
         ("integrated_gradients", {"steps": 6}, 6),
     ],
 )
-def test_as_many_pictures_are_asked_as_the_method_declares(
+def test_as_many_images_are_asked_as_the_method_declares(
     quadratic, method: str, options: dict, passes: int
 ):
     shown = []

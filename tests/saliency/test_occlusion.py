@@ -11,11 +11,11 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
 from lico_bench.saliency import SALIENCY, Setting, explain
 
-ATOL_ORACLE = 1e-5  # captum may pick other kernels: it sends another number of pictures at a time
+ATOL_ORACLE = 1e-5  # captum may pick other kernels: it sends another number of images at a time
 
 
 class OnePixel(nn.Module):
-    """The first logit is the red of one pixel, the second zero; counts the pictures it is shown."""
+    """The first logit is the red of one pixel, the second zero; counts the images it is shown."""
 
     def __init__(self, row: int, column: int, weight: float = 1.0):
         super().__init__()
@@ -75,7 +75,7 @@ def test_a_window_that_hides_what_speaks_against_the_class_counts_below_zero():
 
 
 @pytest.mark.parametrize("options", [{}, {"window": 0.5, "stride": 0.25}, {"stride": 0.0625}])
-def test_as_many_pictures_are_asked_as_the_method_declares(options: dict):
+def test_as_many_images_are_asked_as_the_method_declares(options: dict):
     model = OnePixel(0, 0)
     images = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(0))
     setting = Setting(channels=1, image_size=(24, 32))
@@ -93,7 +93,7 @@ def test_the_default_asks_fifty_times_at_any_resolution():
 @pytest.mark.parametrize(
     "options", [{"window": 0.0}, {"window": 1.5}, {"stride": 0.0}, {"window": 0.1, "stride": 0.2}]
 )
-def test_windows_that_leave_gaps_or_the_picture_are_refused(options: dict):
+def test_windows_that_leave_gaps_or_the_image_are_refused(options: dict):
     with pytest.raises(InvalidInputError, match="window, stride: expected shares"):
         explain(
             OnePixel(0, 0), torch.rand(1, 3, 8, 8), torch.tensor([0]),

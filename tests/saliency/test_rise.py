@@ -21,7 +21,7 @@ NUM_DRAWN = 4096
 
 
 class Counting(nn.Module):
-    """A model that says which pictures it was shown."""
+    """A model that says which images it was shown."""
 
     def __init__(self, network):
         super().__init__()
@@ -84,7 +84,7 @@ def test_every_pixel_is_visible_with_the_probability_keep(keep: float):
 
 
 def test_the_map_is_the_average_of_the_masks_that_the_model_saw():
-    # From a white picture over black, what the model is shown is the mask itself.
+    # From a white image over black, what the model is shown is the mask itself.
     classifier = build_classifier(
         "wrn_10_1", num_classes=4, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
     ).eval()
@@ -110,7 +110,7 @@ def test_a_hidden_pixel_takes_the_colour_that_is_zero_after_normalisation():
     assert fill_colour(0.25, bare, pictures()).flatten().tolist() == [0.25] * 3
 
 
-def test_with_masked_pictures_between_picture_and_fill():
+def test_with_masked_images_between_image_and_fill():
     images = pictures()
     model = Counting(BrightnessOf(slice(0, 4), slice(0, 4)))
     explain(model, images, torch.tensor([0, 1]), method="rise", num_masks=8, fill=1.0)
@@ -141,7 +141,7 @@ def test_for_a_constant_model_the_map_is_flat_up_to_the_masks_noise():
     assert (maps - 0.5).abs().max() < 0.5 * 6 / math.sqrt(640)  # p = 1/2 times the mean mask / keep
 
 
-def test_as_many_pictures_are_asked_as_the_method_declares():
+def test_as_many_images_are_asked_as_the_method_declares():
     model = Counting(BrightnessOf(slice(0, 8), slice(0, 8)))
     count = 2 * MASKS_PER_DRAW
     explain(model, pictures(3), torch.tensor([0, 1, 0]), method="rise", num_masks=count)

@@ -10,7 +10,7 @@ from torch import nn
 from lico_bench.models import default_micro_batch
 from lico_bench.saliency import SALIENCY, Setting, explain
 
-RTOL_FORWARD = 1e-4  # a forward of one picture takes another kernel than one of 64
+RTOL_FORWARD = 1e-4  # a forward of one image takes another kernel than one of 64
 
 
 def test_maps_equal_pytorch_grad_cam(library, build, images):

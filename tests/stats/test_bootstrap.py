@@ -15,7 +15,7 @@ RTOL_DRAWS = 0.06
 
 
 def slow_two_level(values, *, resamples, seed):
-    """The image level by a plain loop: draw pictures, average each seed, average the seeds."""
+    """The image level by a plain loop: draw images, average each seed, average the seeds."""
     generator = np.random.default_rng(seed)
     num_images = values.shape[1]
     draws = []
@@ -68,7 +68,7 @@ def test_seed_noise_alone_gives_students_interval(num_seeds):
     assert found.image_part[0] == pytest.approx(0, abs=1e-12)
 
 
-def test_noise_of_single_pictures_is_not_counted_as_seed_noise():
+def test_noise_of_single_images_is_not_counted_as_seed_noise():
     parts = []
     for draw in range(200):
         values = np.random.default_rng(draw).normal(size=(5, 100, 1))

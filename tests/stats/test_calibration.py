@@ -45,7 +45,7 @@ def test_every_cell_is_judged_for_itself():
     assert found.to_dict() == {"a": 0.0, "b": 1.0}
 
 
-def test_pictures_without_labels_have_no_calibration_error():
+def test_images_without_labels_have_no_calibration_error():
     """Scores of a run are categoricals, which know no `accuracy` where there is none."""
     rows = rows_of(np.ones(10), np.ones(10))
     lone = rows[rows["metric"] == "confidence"].astype({"metric": "category"})

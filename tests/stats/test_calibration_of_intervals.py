@@ -22,14 +22,14 @@ SLACK = 0.018
 
 
 class Noise(NamedTuple):
-    """Standard deviations of what trainings, pictures and both together add."""
+    """Standard deviations of what trainings, images and both together add."""
 
     seeds: float
     images: float
     both: float
 
 
-# (trainings matter not at all, as much as the pictures, much more), (pictures agree or do not)
+# (trainings matter not at all, as much as the images, much more), (images agree or do not)
 NOISES = [
     Noise(seeds, images, both)
     for images, both in ((1.0, 0.2), (0.3, 1.0))
@@ -109,7 +109,7 @@ def test_p_values_are_uniform_without_an_effect(num_images):
 def test_p_values_of_both_levels_are_uniform_where_the_trainings_rule():
     found = simulated(Noise(0.5, 1.0, 0.2), 5)
     assert stats.kstest(found.p_value, "uniform").pvalue > 0.01
-    # The pictures alone would call every second pair of arms different.
+    # The images alone would call every second pair of arms different.
     assert (found.p_images <= 0.05).mean() > 0.3
 
 
@@ -121,7 +121,7 @@ def test_one_seed_says_nothing_of_the_next_training():
 @pytest.mark.parametrize("num_images", [100, 500])
 def test_hits_that_rarely_differ_are_seldom_called_different_or_equivalent(num_images):
     generator = np.random.default_rng(num_images)
-    rate = 5 / num_images  # five pictures to lose on average
+    rate = 5 / num_images  # five images to lose on average
     lost = -(generator.random((1, num_images, TRIALS)) < rate).astype(float)
     signs = generator.choice([-1, 1], lost.shape)
     none = sign_flip_tests(lost * signs, seed_part=np.full(TRIALS, np.nan), resamples=RESAMPLES)

@@ -16,14 +16,14 @@ def with_targets(rows: pd.DataFrame, targets: list[int]) -> pd.DataFrame:
     return rows.assign(target=np.resize(targets, len(rows)))
 
 
-def test_a_class_counts_once_however_many_pictures_it_has():
+def test_a_class_counts_once_however_many_images_it_has():
     rows = with_targets(rows_of(np.array([[1.0, 1.0, 1.0, 0.0]])), [0, 0, 0, 1])
     found = class_macro(rows).iloc[0]
     assert found["mean"] == 0.5
     assert (found.num_classes, found.num_images, found.num_skipped) == (2, 4, 0)
 
 
-def test_skipped_pictures_and_empty_classes_are_left_out_and_counted():
+def test_skipped_images_and_empty_classes_are_left_out_and_counted():
     rows = with_targets(rows_of(np.array([[1.0, np.nan, 0.0, np.nan]])), [0, 0, 1, 2])
     found = class_macro(rows).iloc[0]
     assert found["mean"] == 0.5

@@ -22,7 +22,7 @@ def drawn(shape=(2, 6)):
     return pd.concat(frames, ignore_index=True), values
 
 
-def test_each_value_loses_the_controls_on_the_same_picture_in_any_order_of_rows():
+def test_each_value_loses_the_controls_on_the_same_image_in_any_order_of_rows():
     rows, values = drawn()
     found = minus_control(rows.sample(frac=1, random_state=0), "random_map")
     assert set(found["method"]) == {"grad_cam", "rise"}

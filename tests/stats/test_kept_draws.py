@@ -51,7 +51,7 @@ def test_the_size_of_a_piece_changes_no_draw(piece: int, monkeypatch):
     np.testing.assert_array_equal(weights(50), whole)
 
 
-def test_another_number_of_pictures_has_other_draws():
+def test_another_number_of_images_has_other_draws():
     assert weights(50).shape != weights(51).shape
     assert len(draw_cache._kept) == 2
 

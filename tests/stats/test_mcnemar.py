@@ -31,7 +31,7 @@ def test_several_seeds_give_the_smallest_times_their_number():
     assert mcnemar_exact(*more)[0] == pytest.approx(3 * 2 / 2**8)
 
 
-def test_one_picture_under_many_seeds_is_no_crowd():
+def test_one_image_under_many_seeds_is_no_crowd():
     ours = np.zeros((20, 30, 1))
     theirs = ours.copy()
     theirs[:, 0] = 1
@@ -50,5 +50,5 @@ def test_only_columns_of_hits_are_tested():
         values[:, 1:, 3] = np.nan
         values[:, 0, 4] = np.nan
     assert are_hits(ours, theirs).tolist() == [True, False, False, True, True]
-    # Nothing to test in the third, one picture in the fourth.
+    # Nothing to test in the third, one image in the fourth.
     assert np.isnan(mcnemar_exact(ours, theirs)).tolist() == [False, True, True, True, False]

@@ -116,7 +116,7 @@ def test_tests_stand_beside_the_interval_and_belong_to_their_arm_and_metric():
     assert clear["p_value"] < 0.05 < same["p_value"] == same["p_images"] == 1
     assert same["effect_size"] == 0 < clear["effect_size"]
     assert clear["smallest_effect"] == same["smallest_effect"] == 0.1
-    # Pictures alike in all 60 are within any margin, and 0.05 is within 0.1.
+    # Images alike in all 60 are within any margin, and 0.05 is within 0.1.
     assert same["p_equivalent"] < clear["p_equivalent"] < 0.05
     assert found["p_mcnemar"].isna().to_dict() == {
         (arm, metric): metric == "insertion" for arm, metric in found.index

@@ -61,13 +61,13 @@ def test_the_threshold_decides():
     assert sanity_verdict(falling(0.5), threshold=0.2).outcome == "fail"
 
 
-def test_a_single_picture_decides_nothing():
+def test_a_single_image_decides_nothing():
     verdict = sanity_verdict(falling(0.0, count=1, spread=0.0))
     assert verdict.outcome == "inconclusive"
     assert "score more images" in verdict.sentence
 
 
-def test_a_frame_has_a_verdict_per_method_and_pictures_count_once():
+def test_a_frame_has_a_verdict_per_method_and_images_count_once():
     cascades = falling(0.1)
     frame = pd.concat(
         [

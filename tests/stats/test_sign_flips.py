@@ -67,7 +67,7 @@ def test_ties_of_hits_count_as_in_the_exact_sign_test(won, lost):
 def test_seed_noise_alone_gives_students_test():
     for num_seeds in (2, 3, 5):
         per_seed = np.random.default_rng(num_seeds).normal(0.8, 1, num_seeds)
-        # 400 pictures that say the same add nothing: (d / 20)^2 to the variance of the draws.
+        # 400 images that say the same add nothing: (d / 20)^2 to the variance of the draws.
         values = np.repeat(per_seed[:, None], 400, axis=1)[..., None]
         expected = stats.ttest_1samp(per_seed, 0).pvalue
         assert judged(values).p_value[0] == pytest.approx(expected, abs=ATOL_DRAWS)
@@ -95,10 +95,10 @@ def test_one_seed_equivalence_agrees_with_two_one_sided_t_tests():
         assert found.p_equivalent[0] == pytest.approx(expected, abs=ATOL_DRAWS)
 
 
-def test_one_lost_and_one_won_picture_guard_equivalence_of_hits():
+def test_one_lost_and_one_won_image_guard_equivalence_of_hits():
     values = np.zeros((1, 100, 1))
     margin = np.array([0.02])
-    # Of 100 pictures with 2 % to lose, 13 % of the samples lose none.
+    # Of 100 images with 2 % to lose, 13 % of the samples lose none.
     assert judged(values, smallest_effects=margin, hits=np.array([True])).p_equivalent[0] > 0.1
     assert judged(values, smallest_effects=margin).p_equivalent[0] < 0.001
     many = np.zeros((1, 600, 1))

@@ -30,7 +30,7 @@ def new_run(path, *cells: str) -> RunFolder:
 
 
 def tables_of(cell: str, part: str) -> dict[str, pd.DataFrame]:
-    """The tables of a part: two pictures, one of them in the gallery."""
+    """The tables of a part: two images, one of them in the gallery."""
     base = dict.fromkeys(ROW_COLUMNS, "x") | {"cell": cell, "pair": "p", "metric": "insertion"}
     images = [f"{part} {i}" for i in range(2)]
     rows = [base | {"image_id": image, "value": 0.5} for image in images]

@@ -1,4 +1,4 @@
-"""The gallery of a run as it is read: the picture in every row."""
+"""The gallery of a run as it is read: the image in every row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHERE = Path("run")
 
 
 def rows(*, once: bool) -> pd.DataFrame:
-    """Two cells, two pictures, two methods; the picture with the first map, or with each."""
+    """Two cells, two images, two methods; the image with the first map, or with each."""
     return pd.DataFrame(
         {
             "cell": cell, "image_id": image, "dataset": "d", "source": "real", "arm": "a",
@@ -30,19 +30,19 @@ def rows(*, once: bool) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_each_map_gets_the_picture_of_its_cell():
+def test_each_map_gets_the_image_of_its_cell():
     whole = with_images(rows(once=True), WHERE)
     assert len(whole) == 8
     expected = [f"{row.cell}{row.image_id}".encode() for row in whole.itertuples()]
     assert whole["image_png"].tolist() == expected
 
 
-def test_rows_that_all_hold_their_picture_stay_as_they_are():
+def test_rows_that_all_hold_their_image_stay_as_they_are():
     before = rows(once=False)
     pd.testing.assert_frame_equal(with_images(before, WHERE)[before.columns], before)
 
 
-def test_map_without_a_picture_is_an_error_that_names_it():
+def test_map_without_an_image_is_an_error_that_names_it():
     lost = rows(once=True)
     lost = lost[~((lost["cell"] == "c2") & (lost["image_id"] == "i1") & (lost["method"] == "m1"))]
     with pytest.raises(BrokenFileError, match="a map of 'i1' in the gallery of cell c2 has no pic"):

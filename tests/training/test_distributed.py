@@ -194,7 +194,7 @@ def test_what_cannot_be_trained_ends_every_process_with_the_same_sentence(made):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [({"batch_size": 33}, "multiple of the 2 processes"), ({"compile": True}, "compiled")],
 )
 def test_a_recipe_that_cannot_be_shared_is_refused(recipe, changes, message: str):

@@ -35,7 +35,7 @@ def inspect_nodes(ray: Any, plan: Plan, task_context: TaskContext) -> None:
 
     Raises:
         ClusterError: if none has the CPUs or GPU of a task, or one does not see the run folder, has
-            other versions of what decides a number, or other pictures.
+            other versions of what decides a number, or other images.
     """
     nodes = [
         node
@@ -123,5 +123,5 @@ def _problem_with_data(plan: Plan) -> str | None:
         except LicoBenchError as error:
             return str(error)
         if facts.fingerprint != plan.datasets[recipe.dataset].fingerprint:
-            return f"other pictures of {recipe.dataset} are in {plan.root} there"
+            return f"other images of {recipe.dataset} are in {plan.root} there"
     return None

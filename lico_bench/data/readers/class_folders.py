@@ -1,4 +1,4 @@
-"""The layout of a user's own pictures: `train/<class>/*`, `val/<class>/*`, `test/<class>/*`.
+"""The layout of a user's own images: `train/<class>/*`, `val/<class>/*`, `test/<class>/*`.
 
 Where there is no test folder, val serves as test, as in ImageNet.
 """
@@ -23,7 +23,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """Every picture of `split`, folders and names in alphabetical order."""
+    """Every image of `split`, folders and names in alphabetical order."""
     place = _place(folder, split)
     index = folder_index(card)
     files, labels = [], []

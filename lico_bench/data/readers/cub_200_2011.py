@@ -31,7 +31,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """The pictures of `split` in the order of images.txt."""
+    """The images of `split` in the order of images.txt."""
     base = folder / "CUB_200_2011"
     names = [name for _, _, name in read_pairs(base / "classes.txt")]
     check_names(base / "classes.txt", names, card, lambda name: re.sub(r"^\d+\.", "", name))
@@ -95,7 +95,7 @@ def _boxes(path: Path) -> dict[str, Boxes]:
 
 
 def _mask_folder(base: Path) -> Path | None:
-    """The masks' archive unpacks beside the pictures' folder or, by hand, into it."""
+    """The masks' archive unpacks beside the images' folder or, by hand, into it."""
     for folder in (base / "segmentations", base.parent / "segmentations"):
         if folder.is_dir():
             return folder

@@ -22,7 +22,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """The pictures of `split` in the order of its list."""
+    """The images of `split` in the order of its list."""
     base = _base(folder)
     variants = base / "variants.txt"
     check_names(variants, [line for _, line in read_lines(variants)], card)

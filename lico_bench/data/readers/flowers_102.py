@@ -1,4 +1,4 @@
-"""Flowers-102: numbered pictures, two MATLAB lists; masks where their archive is there.
+"""Flowers-102: numbered images, two MATLAB lists; masks where their archive is there.
 
 The publisher's trnid and valid together serve as train.
 """
@@ -26,7 +26,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """The pictures of `split`, in the order of their numbers."""
+    """The images of `split`, in the order of their numbers."""
     base = folder / "flowers-102" if (folder / "flowers-102").is_dir() else folder
     _check_names(folder, card)
     stored = read_mat(base / "imagelabels.mat", "labels")
@@ -35,7 +35,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     for number in _numbers(base / "setid.mat", split):
         if not 1 <= number <= len(stored):
             raise BrokenFileError(
-                f"{base / 'setid.mat'}: picture {number} has no label, imagelabels.mat holds "
+                f"{base / 'setid.mat'}: image {number} has no label, imagelabels.mat holds "
                 f"{len(stored)}; take both files from the official page"
             )
         place = f"{base / 'imagelabels.mat'}, image {number}"
@@ -64,7 +64,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
 def _numbers(path: Path, split: str) -> NDArray[np.int64]:
     parts = [read_mat(path, name) for name in NUMBERS[split]]
     if any(not np.issubdtype(part.dtype, np.number) for part in parts):
-        raise BrokenFileError(f"{path}: expected picture numbers; take it from the official page")
+        raise BrokenFileError(f"{path}: expected image numbers; take it from the official page")
     return np.sort(np.concatenate(parts).astype(np.int64))
 
 

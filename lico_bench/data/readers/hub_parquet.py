@@ -1,6 +1,6 @@
-"""The public hub's Parquet form: encoded pictures in `img` or `image`, numbers in `label`.
+"""The public hub's Parquet form: encoded images in `img` or `image`, numbers in `label`.
 
-The encoded pictures are held in memory; unpack a very large set to class folders instead.
+The encoded images are held in memory; unpack a very large set to class folders instead.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _read_file(path: Path, card: DatasetCard) -> tuple[list[bytes], list[Any]]:
         content = row.get("bytes") if isinstance(row, dict) else row
         if not isinstance(content, bytes):
             raise BrokenFileError(
-                f"{path}, row {number}: column '{image}' holds no encoded picture; "
-                "export the dataset with its pictures embedded"
+                f"{path}, row {number}: column '{image}' holds no encoded image; "
+                "export the dataset with its images embedded"
             )
         encoded.append(content)
     return encoded, table.column(label).to_pylist()

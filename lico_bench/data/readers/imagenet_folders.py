@@ -1,8 +1,8 @@
 """ImageNet-1k: class folders named by WordNet id, validation labels and boxes from its index files.
 
-The validation pictures may lie in class folders or, as published, in one folder beside any of the
+The validation images may lie in class folders or, as published, in one folder beside any of the
 three files that tell their labels. Boxes are read for the validation split alone, which serves as
-test: of the training pictures only part is annotated.
+test: of the training images only part is annotated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """Every picture of `split`, classes in index order, names in alphabetical order."""
+    """Every image of `split`, classes in index order, names in alphabetical order."""
     images = _images(folder, split)
     if images is None:
         raise MissingDataError(f"{folder}: no folder {FOLDERS[split]}/; expected {card.expects}")
@@ -104,7 +104,7 @@ def _validation_truth(folder: Path) -> dict[str, str]:
     truth = kit / "ILSVRC2012_validation_ground_truth.txt"
     if not truth.is_file():
         raise MissingDataError(
-            f"{folder}: the validation pictures lie in one folder and no file tells their classes; "
+            f"{folder}: the validation images lie in one folder and no file tells their classes; "
             "add LOC_val_solution.csv, val_ground_truth.txt or ILSVRC2012_devkit_t12/"
         )
     synsets = read_mat(kit / "meta.mat", "synsets")

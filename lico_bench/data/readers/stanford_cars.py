@@ -1,4 +1,4 @@
-"""Stanford Cars with its MATLAB development kit: class numbers from 1, one box per picture."""
+"""Stanford Cars with its MATLAB development kit: class numbers from 1, one box per image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
-LOOKED_AT = 64  # pictures that tell whether a copy was cut to its boxes
+LOOKED_AT = 64  # images that tell whether a copy was cut to its boxes
 WHOLE = 0.98  # of both sides
 
 
@@ -33,7 +33,7 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """The pictures of `split` in the order of its annotation list."""
+    """The images of `split` in the order of its annotation list."""
     base = _base(folder)
     meta = base / "devkit" / "cars_meta.mat"
     check_names(meta, [str(name) for name in read_mat(meta, "class_names")], card)
@@ -59,7 +59,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     notes: tuple[str, ...] = ()
     if files and _are_whole(files, regions):
         notes = (
-            f"{card.title}: the boxes cover whole pictures (a copy cut to its boxes), "
+            f"{card.title}: the boxes cover whole images (a copy cut to its boxes), "
             "so they are not used as regions",
         )
     return SplitIndex(
@@ -105,14 +105,14 @@ def _box(entry: np.void, place: str) -> Boxes:
 
 
 def _are_whole(files: list[Path], regions: list[Boxes]) -> bool:
-    """Whether boxes are as large as their pictures in all of the first few."""
+    """Whether boxes are as large as their images in all of the first few."""
     for file, region in list(zip(files, regions, strict=True))[:LOOKED_AT]:
         left, top, right, bottom = region.corners[0]
         try:
             with open_image(file, str(file), "") as image:
                 width, height = image.size
         except (OSError, BrokenFileError):
-            continue  # a broken picture is reported, by name, when it is decoded
+            continue  # a broken image is reported, by name, when it is decoded
         if right - left < WHOLE * width or bottom - top < WHOLE * height:
             return False
     return True

@@ -26,11 +26,11 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     path = _file(folder, split)
     pixels, stored = read_mat(path, "X"), read_mat(path, "y")
     if pixels.ndim == 3:
-        pixels = pixels[..., None]  # one picture: the reader of MATLAB files drops its axis
+        pixels = pixels[..., None]  # one image: the reader of MATLAB files drops its axis
     shape = (SIDE_PX, SIDE_PX, 3, len(stored))
     if pixels.dtype != np.uint8 or pixels.shape != shape:
         raise BrokenFileError(
-            f"{path}: expected X of shape {shape} in bytes, one picture per entry of y, "
+            f"{path}: expected X of shape {shape} in bytes, one image per entry of y, "
             f"got {pixels.shape} {pixels.dtype}; unpack the official file again"
         )
     labels = [

@@ -24,10 +24,10 @@ from lico_bench.saliency import Setting, explain, resolve_method
 
 NUM_IMAGES = 8
 ATOL_BLIND = 1e-5  # a map compared with itself
-ATOL_IDEAL = 0.01  # a moved picture is resampled, which costs a little
+ATOL_IDEAL = 0.01  # a moved image is resampled, which costs a little
 MOST_FORWARDS = 4  # of a method whose maps are made anew here
 LEAST_CHANGE = 0.05  # of a method that does what its name says, from the value of a blind one
-LEAST_SHAKEN = 1e-3  # what a method that looks at the picture is away from the ideal
+LEAST_SHAKEN = 1e-3  # what a method that looks at the image is away from the ideal
 
 
 def blind_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
@@ -38,7 +38,7 @@ def blind_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iter
         return
     blind = metric.compute(inputs_by(brightness_explainer, some))
     yield at_most(
-        name, "a map of the picture alone, away from the worst value",
+        name, "a map of the image alone, away from the worst value",
         float((blind.double() - worst).abs().max()), ATOL_BLIND,
     )  # fmt: skip
     distances = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lico_bench.records import MetricSpec
 
-LEAST_EFFECT = 0.75  # with 16 pictures, a guess gets there once in two hundred times
+LEAST_EFFECT = 0.75  # with 16 images, a guess gets there once in two hundred times
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Margins:
     """How clearly a metric must tell right from wrong on scenes with a known reason.
 
     Attributes:
-        effect: by which the oracle beats the random map: the mean of the differences per picture,
+        effect: by which the oracle beats the random map: the mean of the differences per image,
             over their standard deviation.
         method: by which each method beats the random map, as a share of the gap between oracle and
             random map; None where it is not asked.
@@ -71,9 +71,9 @@ class MethodLimits:
         yardsticks: controls that it must beat.
         rank: by which a pixel of the reason outranks another more often than in the best of them.
         energy: share of the gap between random map and oracle. Little, because the maps of masks
-            stand on an offset; noise of 16 pictures stays below a hundredth.
+            stand on an offset; noise of 16 images stays below a hundredth.
         likeness: largest correlation with the maps of an untrained network; a method that draws
-            the picture has 1.
+            the image has 1.
         colours: share of the peaks on the square whose colour is asked for.
         linear: least correlation with the weights of a linear model, by family: gradients are the
             weights; masks see them through a window, and few masks only roughly.

@@ -43,7 +43,7 @@ def contract_findings(method: str, scene: Scene) -> Iterator[Finding]:
     )
     scale = max(_largest(whole), 1e-12)
     yield at_most(
-        method, "a batch is its pictures one by one", _largest(whole - alone) / scale, ATOL_BATCH
+        method, "a batch is its images one by one", _largest(whole - alone) / scale, ATOL_BATCH
     )
     yield at_most(method, "traces left in a model in training", _traces_left(method, some), 0.0)
 
@@ -66,7 +66,7 @@ def _traces_left(method: str, scene: Scene) -> int:
 
 
 def reason_findings(method: str, scene: Scene) -> Iterator[Finding]:
-    """Whether maps show the known reason: by the network, not by the picture alone."""
+    """Whether maps show the known reason: by the network, not by the image alone."""
     name, entry = parse_call(method)[0], resolve_method(method)[1]
     if entry.is_control:
         yield from _blind(method, scene)

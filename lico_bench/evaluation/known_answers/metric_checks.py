@@ -42,7 +42,7 @@ Check = Callable[[Metric, Scene, Sequence[str]], Iterator[Finding]]
 
 
 def sound_findings(metric: Metric, scene: Scene) -> Iterator[Finding]:
-    """What every metric promises: bounds, NaN only for pictures, no neighbours, repeatable."""
+    """What every metric promises: bounds, NaN only for images, no neighbours, repeatable."""
     name = metric.spec.name
     some = scene.first()
     cases = {
@@ -53,7 +53,7 @@ def sound_findings(metric: Metric, scene: Scene) -> Iterator[Finding]:
     }
     values = {what: _values(metric, some, what, maps) for what, maps in cases.items()}
     wrong = sum(v.shape != (len(some),) for v in values.values())
-    yield at_most(name, "results that are not one number per picture", wrong, 0.0)
+    yield at_most(name, "results that are not one number per image", wrong, 0.0)
     if wrong:
         return
     undefined = values["the reason"].isnan()
@@ -79,7 +79,7 @@ def sound_findings(metric: Metric, scene: Scene) -> Iterator[Finding]:
         _values(metric, scene.rows(i, i + 1), NOISE, noise[i : i + 1]) for i in range(len(some))
     ]
     change = difference(values[NOISE], torch.cat(rows))
-    yield at_most(name, "a batch is its pictures one by one", change, ATOL_BATCH)
+    yield at_most(name, "a batch is its images one by one", change, ATOL_BATCH)
 
 
 def rank_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:

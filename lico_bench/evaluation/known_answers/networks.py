@@ -15,7 +15,7 @@ MEAN_RGB = (0.485, 0.456, 0.406)
 
 
 class ConstantNetwork(nn.Module):
-    """The same logits (N, 2) for every picture: no map can be better than another."""
+    """The same logits (N, 2) for every image: no map can be better than another."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class ConstantNetwork(nn.Module):
 class LinearNetwork(nn.Module):
     """Logits (0, <w, x> + b): what a pixel contributes is its weight times its value.
 
-    The ReLU in front leaves pictures as they are; some methods look for one.
+    The ReLU in front leaves images as they are; some methods look for one.
 
     Args:
         weight: (H, W), the same for the three colours.
@@ -54,7 +54,7 @@ class LinearNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class LinearCase:
-    """A linear network that is in doubt about its pictures, and those pictures (N, 3, H, W)."""
+    """A linear network that is in doubt about its images, and those images (N, 3, H, W)."""
 
     network: LinearNetwork
     images: Tensor
@@ -65,9 +65,9 @@ def linear_case(num_images: int, *, is_even: bool, seed: int = 0) -> LinearCase:
     """A linear network with two bumps of weight off the middle.
 
     Args:
-        is_even: pictures of one colour, a step above the mean in each pixel, so that gradient,
+        is_even: images of one colour, a step above the mean in each pixel, so that gradient,
             gradient times step and every path between them are proportional to the weight. Else
-            weights and pictures share a fine grain, which a blur takes away, under noise: most
+            weights and images share a fine grain, which a blur takes away, under noise: most
             pixels speak for the class, some against it.
     """
     rng = make_generator(seed, "known_answers:linear")
@@ -80,18 +80,18 @@ def linear_case(num_images: int, *, is_even: bool, seed: int = 0) -> LinearCase:
         weight, step = weight * grain, 0.3 * grain - 0.12 + noise
     images = (mean + step).clamp(0, 1)
     inputs = ((images - mean).sum(1) * weight).flatten(1).sum(1).mean()
-    weight = 4 * weight / inputs  # from -2 for the mean colour to 2 for a picture
+    weight = 4 * weight / inputs  # from -2 for the mean colour to 2 for an image
     bias = -2.0 - float((mean.sum(1) * weight).sum())
     targets = torch.ones(num_images, dtype=torch.int64)
     return LinearCase(LinearNetwork(weight, bias).eval(), images, targets)
 
 
 def colour_network() -> Classifier:
-    """Three detectors, of red, green and blue, averaged over the picture: class k is colour k.
+    """Three detectors, of red, green and blue, averaged over the image: class k is colour k.
 
     A detector answers where its colour exceeds the mean of the other two by more than 0.2; grey,
     black and the mean colour leave all three silent. So the pixels of a colour are the only reason
-    for its class, at the explained layer and at the picture alike.
+    for its class, at the explained layer and at the image alike.
     """
     detect = nn.Conv2d(3, 3, 3, padding=1)
     with torch.no_grad():
@@ -113,7 +113,7 @@ def colour_network() -> Classifier:
 
 @dataclass(frozen=True)
 class ColourCase:
-    """Pictures with a red and a green square, and where each is.
+    """Images with a red and a green square, and where each is.
 
     Attributes:
         images: (N, 3, H, W).
@@ -126,7 +126,7 @@ class ColourCase:
 
 
 def colour_case(num_images: int, *, seed: int = 0) -> ColourCase:
-    """Grey, slightly noisy pictures with two squares of 8 px, one in each half."""
+    """Grey, slightly noisy images with two squares of 8 px, one in each half."""
     rng = make_generator(seed, "known_answers:colour")
     images = 0.5 + 0.03 * torch.randn(num_images, 3, SIZE, SIZE, generator=rng)
     squares = torch.zeros(2, num_images, SIZE, SIZE, dtype=torch.bool)

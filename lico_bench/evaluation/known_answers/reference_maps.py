@@ -1,6 +1,6 @@
 """Maps whose merit is known before any metric is asked: the true reason, nothing, noise.
 
-The explainers among them answer every picture without a model; what a metric says of them is known.
+The explainers among them answer every image without a model; what a metric says of them is known.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def noise_maps(images: Tensor, seed: int) -> Tensor:
 
 
 def steady_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """One and the same map, whatever the picture: nothing can shake it."""
+    """One and the same map, whatever the image: nothing can shake it."""
     height, width = images.shape[2:]
     y = torch.linspace(-1, 1, height)[:, None] - 0.3
     x = torch.linspace(-1, 1, width)[None, :] + 0.2
@@ -59,7 +59,7 @@ def steady_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) -> T
 
 
 def brightness_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """The brightness of each pixel: the map of a moved picture is the moved map."""
+    """The brightness of each pixel: the map of a moved image is the moved map."""
     return images.mean(dim=1)
 
 

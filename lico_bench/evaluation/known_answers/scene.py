@@ -1,4 +1,4 @@
-"""Pictures whose reason is known, a network that learned them, and the maps that mark the reason.
+"""Images whose reason is known, a network that learned them, and the maps that mark the reason.
 
 In planted-cue scenes a coloured mark tells the class and nothing else does: a network that gets
 unseen scenes right looks at the mark, so the mark is the true explanation and can be compared with.
@@ -27,7 +27,7 @@ DATASET = "cifar10"
 BACKBONE = "wrn_10_1"
 NUM_IMAGES = 48
 NUM_IMAGES_QUICK = 16
-FIRST = 4  # pictures for what is asked one by one
+FIRST = 4  # images for what is asked one by one
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ CHEAPER: dict[str, int] = {"num_masks": 256, "num_samples": 8, "samples": 8, "st
 
 @dataclass
 class Scene:
-    """Pictures that a trained network gets right, with the region that decides.
+    """Images that a trained network gets right, with the region that decides.
 
     Attributes:
         network: in evaluation mode.
@@ -82,7 +82,7 @@ class Scene:
         return len(self.images)
 
     def rows(self, start: int, stop: int) -> Scene:
-        """The same with some of its pictures; kept, so that what was made for it is too."""
+        """The same with some of its images; kept, so that what was made for it is too."""
         if (start, stop) not in self._parts:
             self._parts[start, stop] = replace(
                 self,
@@ -97,7 +97,7 @@ class Scene:
         return self._parts[start, stop]
 
     def first(self, count: int = FIRST) -> Scene:
-        """The same with its first pictures only."""
+        """The same with its first images only."""
         return self.rows(0, count)
 
     @property

@@ -1,7 +1,7 @@
 """Small residual networks for two CPU cores: max pooling right after the first convolution.
 
 3x3 convolution to W maps, 2x2 max pooling, one block to 2W maps, one block of stride 2 to 4W maps:
-the last maps are a quarter of the picture's side, as in a wide residual network, and nearly all
+the last maps are a quarter of the image's side, as in a wide residual network, and nearly all
 operations are spent at half of it. Blocks: Zagoruyko & Komodakis, BMVC 2016; the pooled first
 layer: He et al., CVPR 2016. The combination is our own.
 """

@@ -78,7 +78,7 @@ SETTINGS: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 100,
     "pdf.fonttype": 42,
-    "image.composite_image": False,  # pictures go into a PDF as they are, not as one of 72 dpi
+    "image.composite_image": False,  # images go into a PDF as they are, not as one of 72 dpi
 }  # fmt: skip
 
 
@@ -285,7 +285,7 @@ def whole_ticks(axes: Axes) -> None:
 
 
 def loud_title(block: Block) -> str:
-    """The dataset's title, with the warning where its pictures are drawn."""
+    """The dataset's title, with the warning where its images are drawn."""
     return f"{formatting.STANDIN} {block.title}" if block.is_standin else block.title
 
 

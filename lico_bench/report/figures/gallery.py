@@ -1,4 +1,4 @@
-"""Pictures with the maps of every arm over them: where these differ most, least, and at random."""
+"""Images with the maps of every arm over them: where these differ most, least, and at random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lico_bench.report.gallery_selection import GROUPS, GalleryItem, select_gall
 from lico_bench.report.stored_images import open_stored, stored_map
 
 FAINTEST, STRONGEST = 0.3, 0.8  # opacity where a map is lowest and highest
-PRINTED = 3  # pictures of each group
+PRINTED = 3  # images of each group
 GALLERY_ARMS = 4
 CELL_IN, GAP_IN, WORDS_IN, HEAD_IN, TITLE_IN = 1.05, 0.06, 0.3, 0.3, 0.3
 WIDEST_IN = 10.8  # up to which the groups stand beside each other
@@ -32,7 +32,7 @@ TITLES = {"most": "differ most", "least": "differ least", "random": "at random"}
 
 
 def draw_galleries(content: ReportContent, block: Block, gallery: pd.DataFrame) -> Iterator[Plot]:
-    """Picked pictures beside the maps of each arm, one seed."""
+    """Picked images beside the maps of each arm, one seed."""
     for method in content.methods():
         if content.is_control(method):
             continue
@@ -44,7 +44,7 @@ def draw_galleries(content: ReportContent, block: Block, gallery: pd.DataFrame) 
 def _gallery(
     content: ReportContent, block: Block, method: str, picks: tuple[GalleryItem, ...]
 ) -> Plot:
-    """All pictures on one pair of axes whose unit is an inch: one axes each takes far longer."""
+    """All images on one pair of axes whose unit is an inch: one axes each takes far longer."""
     arms = content.arms[:GALLERY_ARMS]
     groups = [[pick for pick in picks if pick.group == group][:PRINTED] for group in GROUPS]
     groups = [group for group in groups if group]
@@ -74,7 +74,7 @@ def _gallery(
 def _caption(num_left_out: int) -> str:
     left_out = f" {formatting.plural(num_left_out, 'arm')} not shown." if num_left_out else ""
     return (
-        "Pictures on which the arms' maps differ most and least, and others at random: only the "
+        "Images on which the arms' maps differ most and least, and others at random: only the "
         "last say what is usual. Each with its label, and each arm's map over it with the arm's "
         "prediction. Maps run from their own lowest to their own highest value; d is one minus "
         "the rank correlation of an arm's map with the reference's, its mean where there are "
@@ -90,9 +90,9 @@ def _group(
     left: float,
     top: float,
 ) -> None:
-    heading = f"Maps {TITLES[picks[0].group]}" if len(arms) > 1 else "Pictures at random"
+    heading = f"Maps {TITLES[picks[0].group]}" if len(arms) > 1 else "Images at random"
     if picks[0].group == "random":
-        heading = "Pictures at random"
+        heading = "Images at random"
     axes.text(left, top + 0.02, heading, fontsize=9.5, va="top")
     for line, pick in enumerate(picks):
         y = top + HEAD_IN + line * (CELL_IN + WORDS_IN) + 0.17
@@ -122,7 +122,7 @@ def _show(axes: Axes, image: NDArray[Any], x: float, y: float) -> None:
 
 
 def _image(row: dict[str, Any]) -> NDArray[Any]:
-    return np.asarray(open_stored(row["image_png"], f"picture '{row['image_id']}'"))
+    return np.asarray(open_stored(row["image_png"], f"image '{row['image_id']}'"))
 
 
 def heat(row: dict[str, Any]) -> NDArray[Any]:

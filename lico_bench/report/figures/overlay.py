@@ -1,4 +1,4 @@
-"""One picture with the maps of several models (rows) and methods (columns) laid over it."""
+"""One image with the maps of several models (rows) and methods (columns) laid over it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lico_bench.report.figures.gallery import FAINTEST, STRONGEST
 if TYPE_CHECKING:
     from lico_bench.bench.explain_image import ExplainedBy, ExplainedMap, Explanation
 
-CELL_IN = 2.0  # side of a picture on paper
+CELL_IN = 2.0  # side of an image on paper
 HEAD_IN, WORDS_IN = 0.7, 0.3  # for the title and the scale; for the words over a row
 TITLE_SIGNS = 24  # that fit over a cell
 FLAT = "flat map"

@@ -65,7 +65,7 @@ def draw_sanity(content: ReportContent, block: Block, cascades: pd.DataFrame) ->
     caption = (
         "Size of the rank correlation between the map of the network as trained and the map after "
         "its layers were drawn anew, stage by stage from the output back. Line: mean over "
-        "pictures and seeds; band: the middle half of them. Dotted: above it, a method does not "
+        "images and seeds; band: the middle half of them. Dotted: above it, a method does not "
         "need what the network learned. A control stays at 1."
     )
     yield save_plot(figure, f"sanity_{block.key}", kind="sanity", title=title, caption=caption)

@@ -37,7 +37,7 @@ def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
 
 
 def standin_note(content: ReportContent) -> str:
-    """The alarm of a table that holds numbers of drawn pictures."""
+    """The alarm of a table that holds numbers of drawn images."""
     return "Holds stand-in data." if content.has_standins else ""
 
 

@@ -143,7 +143,7 @@ def _rows(
 
 
 def _gap(dataset: str, width: int, content: ReportContent) -> tuple[LayoutCell, ...]:
-    """The row of this run where it has no number, or one of drawn pictures."""
+    """The row of this run where it has no number, or one of drawn images."""
     who, why = "This run", ""
     if any(block.dataset == dataset and block.is_standin for block in content.blocks):
         who = f"This run, {formatting.STANDIN}"

@@ -30,7 +30,7 @@ def published_entries(numbers: pd.DataFrame, content: ReportContent) -> Iterator
 def user_entries(
     form: TableSpec, numbers: pd.DataFrame, fine: Collection[str], content: ReportContent
 ) -> Iterator[Entry]:
-    """This run's numbers for a form, of real pictures alone.
+    """This run's numbers for a form, of real images alone.
 
     Args:
         form: to be filled.

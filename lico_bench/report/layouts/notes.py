@@ -133,7 +133,7 @@ def _images(
             least = int(rows["num_images"].min())
             yield f"this run scores {least:,} of {counts[0]:,} test images of {title}"
     if (known["pictures"] != "").any():
-        yield "some of theirs are of single pictures"
+        yield "some of theirs are of single images"
 
 
 def _backbones(known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Pictures with the maps of the arms over them, small enough to be carried inside the page."""
+"""Images with the maps of the arms over them, small enough to be carried inside the page."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ GROUP_TITLES = {
 }
 MOST_MAPS = 1200  # on one page, up to 4 kB each
 PER_GROUP = 4
-LONGEST_PX = 224  # of a picture; shown at half of that at most
-COARSE_PX = 96  # up to which a picture is shown with hard pixels
-LOSSLESS_BYTES = 12_000  # a larger picture is carried as JPEG
+LONGEST_PX = 224  # of an image; shown at half of that at most
+COARSE_PX = 96  # up to which an image is shown with hard pixels
+LOSSLESS_BYTES = 12_000  # a larger image is carried as JPEG
 SHADES = 64
 FAINTEST, STRONGEST = 0.3, 0.85  # opacity where a map is lowest and highest
 
-Scores = dict[tuple[str, str, str, str], float]  # by cell, method, metric and picture
+Scores = dict[tuple[str, str, str, str], float]  # by cell, method, metric and image
 
 
 @dataclass
 class ImageSheet:
-    """The pictures of a page, each carried once; `places` are in `uris`, by a picture's bytes."""
+    """The images of a page, each carried once; `places` are in `uris`, by an image's bytes."""
 
     uris: list[str] = field(default_factory=list)
     places: dict[bytes, int] = field(default_factory=dict)
 
     def place(self, png: bytes) -> int:
-        """The number of a picture, the same for the same bytes."""
+        """The number of an image, the same for the same bytes."""
         if png not in self.places:
             self.places[png] = len(self.uris)
             self.uris.append(image_uri(png))
@@ -52,7 +52,7 @@ class ImageSheet:
 
 
 def galleries(content: ReportContent, album: ImageSheet) -> list[dict[str, Any]]:
-    """One entry per block and method: its picked pictures by group."""
+    """One entry per block and method: its picked images by group."""
     shown_cells = set().union(*(first_cells(content, block) for block in content.blocks))
     stored = content.run.gallery(shown_cells)
     methods = [method for method in content.methods() if not content.is_control(method)]
@@ -71,7 +71,7 @@ def galleries(content: ReportContent, album: ImageSheet) -> list[dict[str, Any]]
             "method": content.method_title(method),
             "is_standin": block.is_standin,
             "groups": [
-                {"title": title, "pictures": [
+                {"title": title, "images": [
                     _image(content, album, pick, specs[method], scores)
                     for pick in [pick for pick in picks if pick.group == group][:limit]
                 ]}
@@ -84,8 +84,8 @@ def galleries(content: ReportContent, album: ImageSheet) -> list[dict[str, Any]]
 
 
 def image_uri(png: bytes) -> str:
-    """A stored picture for the page: as it is if it is small, else scaled down and as JPEG."""
-    image = open_stored(png, "a picture")
+    """A stored image for the page: as it is if it is small, else scaled down and as JPEG."""
+    image = open_stored(png, "an image")
     if len(png) <= LOSSLESS_BYTES:
         return _data_uri(png, "png")
     image.thumbnail((LONGEST_PX, LONGEST_PX))
@@ -113,7 +113,7 @@ def heat_uri(row: dict[str, Any]) -> str:
 
 
 def _per_group(num_galleries: int, num_arms: int) -> int:
-    """Pictures of each group that keep the page from growing without bound."""
+    """Images of each group that keep the page from growing without bound."""
     fits = MOST_MAPS // max(1, num_galleries * num_arms * len(GROUP_TITLES))
     return min(PER_GROUP, max(1, fits))
 

@@ -215,7 +215,7 @@ def test_damaged_index_is_refused_with_its_name_and_a_remedy(root: Path, damage:
 
 @pytest.mark.parametrize("name", IMAGE_DATASETS)
 @pytest.mark.parametrize("damage", sorted(IMAGE_DAMAGES))
-def test_damaged_picture_is_named_and_can_be_skipped(root: Path, name: str, damage: str) -> None:
+def test_damaged_image_is_named_and_can_be_skipped(root: Path, name: str, damage: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     whole = sum(
         len(load_dataset(name, split, root=root, source="real")) for split in ("train", "test")
@@ -234,7 +234,7 @@ def test_damaged_picture_is_named_and_can_be_skipped(root: Path, name: str, dama
 
 
 @pytest.mark.parametrize("name", ["aircraft", "cars", "cub200", "flowers"])
-def test_missing_listed_picture_is_named_and_can_be_skipped(root: Path, name: str) -> None:
+def test_missing_listed_image_is_named_and_can_be_skipped(root: Path, name: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
     image = first_image(folder / "images" if name == "aircraft" else folder)
     image.unlink()
@@ -301,7 +301,7 @@ def test_damaged_parquet_is_named(root: Path) -> None:
     [
         ({"picture": [b"x"], "label": [0]}, "expected a column img or image"),
         ({"img": [b"x"]}, "expected a column fine_label"),
-        ({"img": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "no encoded picture"),
+        ({"img": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "no encoded image"),
         ({"img": [b"x"], "label": [10]}, "outside the 10 classes"),
     ],
 )

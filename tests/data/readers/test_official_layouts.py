@@ -76,7 +76,7 @@ def test_imagenet_labels_follow_the_card_and_not_the_folders_present(root: Path)
     miniatures.paint(folder / "val" / wnid / "ILSVRC2012_val_00009999.JPEG")
     data = load(root, "imagenet", "test")
     assert data.labels.tolist() == [0, 0, 1, 1, 2, 2, 700]
-    # The picture without an annotation is skipped by its empty region, the others are not.
+    # The image without an annotation is skipped by its empty region, the others are not.
     regions = data.read_regions(range(7)).flatten(1).any(1)
     assert regions.tolist() == [True] * 6 + [False]
 
@@ -238,7 +238,7 @@ def test_real_sample_is_read_whole(real_data: Path, name: str) -> None:
 
 
 @pytest.mark.real_data
-def test_real_aircraft_lists_have_the_official_counts_and_no_pictures(real_data: Path) -> None:
+def test_real_aircraft_lists_have_the_official_counts_and_no_images(real_data: Path) -> None:
     base = real_data / "aircraft" / "fgvc-aircraft-2013b" / "data"
     card = load_card("aircraft")
     counts = [

@@ -1,4 +1,4 @@
-"""A user's files as the tests of `score` and `explain` find them: a network, weights, pictures."""
+"""A user's files as the tests of `score` and `explain` find them: a network, weights, images."""
 
 from __future__ import annotations
 
