@@ -1,10 +1,9 @@
-"""The CAM family against pytorch-grad-cam: time and maps, on torchvision's resnet18.
+"""Compare the CAM methods with pytorch-grad-cam: time and maps, on torchvision's resnet18.
 
-Bars, at 224 px on two cores, with maps equal to 1e-4 after the library's rescaling:
-the gradient family at least 2.5 times faster (32 images), Ablation-CAM at least 20 times (one
-image), Score-CAM not slower and at most 1.10 times its bare forwards (one image). Eigen-CAM
-at least 1.5 times (32 images): the library takes no gradient there, and the forward, which both
-need, is nearly all of our time.
+Limits at 224 px on two cores, with maps equal to 1e-4 after the library's rescaling: the gradient
+methods at least 2.5 times faster (32 images), Ablation-CAM at least 20 times (one image), Score-CAM
+not slower and at most 1.10 times its forward passes (one image). Eigen-CAM at least 1.5 times (32
+images): it needs no gradient, so that the forward pass takes most of the time in both.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ Maps = torch.Tensor | np.ndarray
 
 
 def library_maps(cam_class, model, images, targets) -> np.ndarray:
-    """Maps of pytorch-grad-cam as a user makes them, its progress bars kept off the table."""
+    """Compute maps with pytorch-grad-cam, with its progress bars suppressed."""
     with (
         contextlib.redirect_stderr(io.StringIO()),
         cam_class(model, [model.layer4]) as cam,
@@ -52,15 +51,15 @@ def library_maps(cam_class, model, images, targets) -> np.ndarray:
         return cam(images, [ClassifierOutputTarget(int(t)) for t in targets])
 
 
-def bare_forwards(model: torch.nn.Module, pictures: torch.Tensor, forwards: int) -> None:
-    """Send `forwards` images through the model, one fixed micro-batch again and again."""
+def bare_forwards(model: torch.nn.Module, micro_batch: torch.Tensor, forwards: int) -> None:
+    """Run the model on `forwards` images by repeating one micro-batch."""
     with torch.inference_mode():
-        for _ in range(-(-forwards // len(pictures))):
-            model(pictures)
+        for _ in range(-(-forwards // len(micro_batch))):
+            model(micro_batch)
 
 
 def alternate(sides: dict[str, Callable[[], Maps | None]], rounds: int):
-    """Seconds of each side in each round, and what each gave last."""
+    """Return the seconds of each side in each round, and its last result."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     results = {}
     for _ in range(rounds):
@@ -72,12 +71,12 @@ def alternate(sides: dict[str, Callable[[], Maps | None]], rounds: int):
 
 
 def ratio_of(seconds: dict[str, list[float]], slow: str, fast: str) -> float:
-    """Median over rounds of how many times longer `slow` takes than `fast`."""
+    """Return the median over rounds of the time of `slow` divided by that of `fast`."""
     return statistics.median(s / f for s, f in zip(seconds[slow], seconds[fast], strict=True))
 
 
 def gaps(ours: Maps, theirs: np.ndarray) -> np.ndarray:
-    """Largest difference per image after scaling ours to [0, 1]; (N,)."""
+    """Return the largest difference per image after scaling ours to [0, 1]; (N,)."""
     maps = np.asarray(ours)
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     scaled = (maps - low) / np.where(high > low, high - low, 1)
@@ -85,7 +84,7 @@ def gaps(ours: Maps, theirs: np.ndarray) -> np.ndarray:
 
 
 def eigen_gaps(model, images, targets, theirs: np.ndarray) -> np.ndarray:
-    """The smaller gap over both signs: the library's comes from LAPACK."""
+    """Return the smaller gap over both signs; the library's sign is LAPACK's, thus arbitrary."""
     activation = layer_activation(model, images, targets, layer="layer4")
     component = first_component(activation, centred=True)
     both = [gaps(enlarge((sign * component).relu(), images), theirs) for sign in (1, -1)]
@@ -95,7 +94,7 @@ def eigen_gaps(model, images, targets, theirs: np.ndarray) -> np.ndarray:
 
 
 def compare(name: str, cam_class, model, images, targets, rounds: int, bar: float) -> bool:
-    """Measure one method against the library's, print a row, tell whether a bar is missed."""
+    """Measure one method and the library, print a row and return whether a limit is missed."""
     seconds, maps = alternate(
         {
             "ours": partial(explain, model, images, targets, method=name),
@@ -117,12 +116,12 @@ def compare(name: str, cam_class, model, images, targets, rounds: int, bar: floa
 
 
 def score_against_bare(model, images, targets, rounds: int) -> bool:
-    """Score-CAM over the forwards it needs, one per channel."""
+    """Compare Score-CAM with its forward passes, one per channel."""
     size = default_micro_batch(images)
-    pictures = images.expand(size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    micro_batch = images.expand(size, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     seconds, _ = alternate(
         {
-            "bare": partial(bare_forwards, model, pictures, CHANNELS + 1),
+            "bare": partial(bare_forwards, model, micro_batch, CHANNELS + 1),
             "ours": partial(explain, model, images, targets, method="score_cam"),
         },
         rounds,
@@ -141,22 +140,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=3, help="of Ablation- and Score-CAM")
-    requested = parser.parse_args()
+    args = parser.parse_args()
 
     torch.manual_seed(0)
     model = torchvision.models.resnet18().eval()
-    images = torch.rand(requested.images, 3, requested.size, requested.size)
+    images = torch.rand(args.images, 3, args.size, args.size)
     with torch.no_grad():
         targets = model(images).argmax(1)  # scored above zero, as Ablation-CAM's division needs
-    print(
-        f"resnet18, {requested.size} px, {requested.images} images; ablation_cam and score_cam: 1 image"
-    )
-    print(
-        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
-    )
+    print(f"resnet18, {args.size} px, {args.images} images; ablation_cam and score_cam: 1 image")
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {args.rounds} rounds")
     print(f"{'method':20} {'ours':>10} {'library':>10} {'times faster':>12} {'largest gap':>15}")
     batch, one = (model, images, targets), (model, images[:1], targets[:1])
-    rounds, slow_rounds = requested.rounds, requested.slow_rounds
+    rounds, slow_rounds = args.rounds, args.slow_rounds
     missed = [
         compare(name, cam_class, *batch, rounds, GRADIENT_BAR)
         for name, cam_class in GRADIENTS.items()

@@ -1,9 +1,9 @@
-"""One training in two processes: what an update takes, and what they tell each other costs.
+"""Time of an update in one and in two processes, and of the communication between them.
 
     uv run python benchmarks/devices.py [--backbone wrn_16_2] [--batch 128] [--updates 20]
 
-One process with all cores against two that share them, for the baseline and for LICO. The cost of a
-message is taken after a barrier, so that it holds the message and not the wait for the slower one.
+Compares one process on all cores with two that share them, for the baseline and LICO. Communication
+is timed after a barrier, so that it does not include waiting for the slower process.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ MESSAGES = {
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Median milliseconds of an update and mean of each kind of message in it, by arm."""
+    """Return the median milliseconds of an update and the mean of each operation, by arm."""
     torch.set_num_threads(options.threads)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
-    peers = Peers.meet()
+    peers = Peers.from_process_group()
     found = {}
     for arm in ARMS:
         recipe = Recipe(
@@ -54,8 +54,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         spent: dict[str, float] = defaultdict(float)
         undo = _watch(spent) if peers.count > 1 else []
         _update_times(session)
-        for put_back in undo:
-            put_back()
+        for restore in undo:
+            restore()
         count = WARM_UP + options.updates
         each = {name: 1000 * seconds / count for name, seconds in spent.items()}
         found[arm] = {"update_ms": 1000 * statistics.median(plain[WARM_UP:]), **each}
@@ -74,13 +74,13 @@ def _update_times(session: Any) -> list[float]:
 
 
 def _watch(spent: dict[str, float]) -> list[Callable[[], None]]:
-    """Time each kind of message after a barrier; what puts everything back."""
+    """Add timers after a barrier to each operation; return functions that remove them."""
     undo: list[Callable[[], None]] = []
     inside: list[str] = []
 
     def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if inside:  # a message within a message that is timed already
+            if inside:  # nested in an operation that is already timed
                 return call(*args, **kwargs)
             dist.barrier()
             inside.append(name)
@@ -101,13 +101,13 @@ def _watch(spent: dict[str, float]) -> list[Callable[[], None]]:
 
 
 def start(threads: int, count: int) -> dict[str, Any]:
-    """What the leader of `count` processes with `threads` threads each finds."""
+    """Return the measurements of the leader of `count` processes with `threads` threads each."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     port = store.port
     del store
     running = []
     for rank in range(count):
-        message = {
+        rank_environment = {
             "RANK": rank,
             "WORLD_SIZE": count,
             "MASTER_ADDR": "127.0.0.1",
@@ -115,7 +115,7 @@ def start(threads: int, count: int) -> dict[str, Any]:
         }
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if count > 1:
-            environment |= {name: str(value) for name, value in message.items()}
+            environment |= {name: str(value) for name, value in rank_environment.items()}
         command = [sys.executable, __file__, *sys.argv[1:], "--threads", str(threads)]
         running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE))
     texts = [process.communicate()[0] for process in running]

@@ -1,8 +1,8 @@
-"""What is lost when a run is killed, preempted, out of disk or its files are damaged: nothing.
+"""Fault injection: a run survives kills, preemption, a full disk and damaged files without loss.
 
-A small run of the real command line is harmed again and again at random moments and started again;
-in the end weights, scores, curves, tables, plots and page must be the bits of an undisturbed run.
-Prints the fault table in Markdown. Exit 1 if anything was lost.
+A small run of the command line is interrupted at random moments and started again. At the end,
+weights, scores, curves, tables, plots and page must have the bits of an undisturbed run. Prints the
+fault table in Markdown. Exits with 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from faulty_runs import (
 )
 
 PREEMPTED, BAD_INPUT = 75, 2
-PROMISED_S = 10.0  # from the notice to the exit
+MAX_EXIT_S = 10.0  # from SIGTERM to the exit
 STAGES = ("training", "explaining and scoring", "writing", "reporting", "starting")
 YEAR_S = 365 * 86400.0
 
@@ -49,8 +49,8 @@ class Outcome:
     """One line of the table.
 
     Attributes:
-        injected: how often, and where.
-        lost: one sentence for each thing that was lost or went otherwise than promised.
+        injected: number and stage of the faults.
+        lost: one message for each loss or unexpected behaviour.
     """
 
     fault: str
@@ -59,14 +59,14 @@ class Outcome:
     note: str = ""
 
     def line(self) -> str:
-        """The line in Markdown."""
+        """Return the line in Markdown."""
         lost = "nothing" if not self.lost else "; ".join(self.lost)
         return f"| {self.fault} | {self.injected} | {lost} | {self.note} |"
 
 
 @dataclass
 class Bench:
-    """Where runs go, what they must end with, and how long an undisturbed one takes."""
+    """Root of the run folders, expected results, and duration of an undisturbed run."""
 
     root: Path
     rng: random.Random
@@ -75,18 +75,18 @@ class Bench:
     folders: int = 0
 
     def folder(self) -> Path:
-        """A new, empty place; every run folder has the same name, which is in its report."""
+        """Return the path of a new run folder; all have the same name, as it is in the report."""
         self.folders += 1
         return self.root / f"{self.folders:03d}" / "run"
 
     def copy_of(self, folder: Path) -> Path:
-        """A copy in a new place."""
-        place = self.folder()
-        shutil.copytree(folder, place)
-        return place
+        """Copy a run folder to a new path."""
+        copied = self.folder()
+        shutil.copytree(folder, copied)
+        return copied
 
     def check(self, run: Run, outcome: Outcome, what: str, *, code: int = 0) -> None:
-        """Note what a run that has ended well would not have."""
+        """Record the differences between a finished run and an undisturbed one."""
         if run.code != code:
             outcome.lost.append(f"{what}: exit {run.code} ({run.message()[-200:]})")
         elif other := differences(self.expected, run.folder):
@@ -96,7 +96,7 @@ class Bench:
 
 
 def killed(bench: Bench, kills: int) -> Outcome:
-    """Kill at random moments, each stage in turn, until every run has come to its end."""
+    """Kill runs at random moments, each stage in turn, and resume them to their end."""
     outcome, hit = Outcome("`kill -9`"), Counter[str]()
     folder = bench.folder()
     while sum(hit.values()) < kills:
@@ -116,7 +116,7 @@ def killed(bench: Bench, kills: int) -> Outcome:
 
 
 def preempted(bench: Bench, times: int) -> Outcome:
-    """SIGTERM in each stage: exit 75 within the time promised, and the run goes on."""
+    """Send SIGTERM in each stage: exit 75 within `MAX_EXIT_S`, and the run can be resumed."""
     outcome, hit, slowest = Outcome("SIGTERM"), Counter[str](), 0.0
     for wanted in (STAGES * times)[:times]:
         run = start(bench.folder())
@@ -128,7 +128,7 @@ def preempted(bench: Bench, times: int) -> Outcome:
         code, took = run.wait(), time.monotonic() - sent
         slowest = max(slowest, took)
         hit[stage] += 1
-        if code not in (PREEMPTED, 0) or took > PROMISED_S:
+        if code not in (PREEMPTED, 0) or took > MAX_EXIT_S:
             outcome.lost.append(f"{stage}: exit {code} after {took:.1f} s ({run.message()[-200:]})")
         bench.check(finish(run.folder), outcome, f"resumed after {stage}")
     outcome.injected = f"{sum(hit.values())} times: " + ", ".join(
@@ -139,18 +139,18 @@ def preempted(bench: Bench, times: int) -> Outcome:
 
 
 def out_of_disk(bench: Bench, times: int) -> Outcome:
-    """A file system that is full after a part of what the run writes."""
+    """Run on a file system that is full after a part of the run's output."""
     outcome = Outcome("full disk")
-    whole = sum(p.stat().st_size for p in _done(bench).rglob("*") if p.is_file())
+    total = sum(p.stat().st_size for p in _done(bench).rglob("*") if p.is_file())
     kinds = Counter[str]()
     for turn in range(times):
-        size = int(whole * (0.05 + 0.9 * turn / times))
+        size = int(total * (0.05 + 0.9 * turn / times))
         with _small_disk(bench, size) as (folder, grow, kind):
             full = partial(limit_file_size, max(size // 8, 4096)) if kind == "file size" else None
             run = start(folder, **({} if full is None else {"prepare": full}))
             run.wait()
             kinds[kind] += 1
-            if run.code != BAD_INPUT or "no room" not in run.message():
+            if run.code != BAD_INPUT or "not enough disk space" not in run.message():
                 outcome.lost.append(f"at {size:,} bytes: exit {run.code} ({run.message()[-200:]})")
             grow()
             resumed = finish(folder)
@@ -163,7 +163,7 @@ def out_of_disk(bench: Bench, times: int) -> Outcome:
 
 
 def two_at_once(bench: Bench, times: int) -> Outcome:
-    """A second process on the folder: it says so, or waits."""
+    """Start a second process on the folder: it exits with a message, or waits."""
     outcome = Outcome("two processes on one folder")
     for turn in range(times):
         folder = bench.folder()
@@ -182,7 +182,7 @@ def two_at_once(bench: Bench, times: int) -> Outcome:
 
 
 def jumping_clock(bench: Bench, times: int) -> Outcome:
-    """The clock jumps by up to a year both ways at every look, and files carry any date."""
+    """Let the clock jump by up to a year at every reading, and give files random dates."""
     outcome = Outcome("clock that jumps")
     for _ in range(times):
         folder, seed = bench.folder(), bench.rng.random()
@@ -200,11 +200,11 @@ def jumping_clock(bench: Bench, times: int) -> Outcome:
 
 
 def damaged(bench: Bench, only: int) -> Outcome:
-    """Every kind of file with a bit flipped, cut, and replaced by something foreign; 0 for all."""
+    """Flip a bit of, cut, and replace every kind of file; `only` 0 means all combinations."""
     outcome, count = Outcome("damaged file"), 0
-    whole, part = _done(bench), _interrupted(bench)
-    kinds = {path.name: whole for path in sorted(whole.glob("cells/*/*")) if path.is_file()}
-    kinds |= {"manifest.json": whole, "report.html": whole, "means.csv": whole}
+    finished, part = _done(bench), _interrupted(bench)
+    kinds = {path.name: finished for path in sorted(finished.glob("cells/*/*")) if path.is_file()}
+    kinds |= {"manifest.json": finished, "report.html": finished, "means.csv": finished}
     kinds |= dict.fromkeys(("checkpoint.pt", "checkpoint.pt.sha256"), part)
     kinds |= {path.name: part for path in part.glob("cells/*/parts/*")}
     trials = [(name, source, harm) for name, source in kinds.items() for harm in HARMS]
@@ -212,10 +212,10 @@ def damaged(bench: Bench, only: int) -> Outcome:
         trials = bench.rng.sample(trials, only)
     for name, source, harm in trials:
         folder = bench.copy_of(source)
-        places = sorted(folder.rglob(name))
-        if not places:
+        paths = sorted(folder.rglob(name))
+        if not paths:
             continue
-        path = bench.rng.choice(places)
+        path = bench.rng.choice(paths)
         HARMS[harm](path, bench.rng)
         count += 1
         run = finish(folder)
@@ -224,7 +224,7 @@ def damaged(bench: Bench, only: int) -> Outcome:
             outcome.lost.append(f"{harm} {name}: not named")
         bench.check(run, outcome, f"{harm} {name}")
     outcome.injected = f"{count} times: {len(kinds)} kinds of file, each {', '.join(HARMS)}"
-    outcome.note = "named, set aside, made anew"
+    outcome.note = "named, quarantined, recomputed"
     return outcome
 
 
@@ -251,10 +251,10 @@ HARMS: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def _reach(run: Run, stage: str, bench: Bench) -> bool:
-    """Wait until a run is in `stage` and a moment more; False if it ended before."""
+    """Wait until a run is in `stage`, plus a random pause; return False if it ended before."""
     while run.poll() is None and stage_of(run.folder) != stage:
         time.sleep(LOOK_EVERY_S)
-    # Nobody catches a file that is being written and waits.
+    # A pause would be longer than the writing of a file.
     pause = 0.0 if stage == "writing" else bench.rng.uniform(0, 0.15 * bench.took_s)
     until = time.monotonic() + pause
     while run.poll() is None and time.monotonic() < until:
@@ -263,7 +263,7 @@ def _reach(run: Run, stage: str, bench: Bench) -> bool:
 
 
 def _kill_in(run: Run, wanted: str, bench: Bench) -> str | None:
-    """Kill a run in the stage that is wanted; the stage it was in, None if it ended before."""
+    """Kill a run in stage `wanted`; return its actual stage, or None if it ended before."""
     if not _reach(run, wanted, bench):
         return None
     run.send(signal.SIGKILL)
@@ -278,7 +278,7 @@ def _loosen_clock(seed: float) -> None:
 
 @contextmanager
 def _small_disk(bench: Bench, size: int) -> Iterator[tuple[Path, Callable[[], None], str]]:
-    """A run folder on a file system of `size` bytes that can grow, or where files cannot."""
+    """Yield a run folder on a file system of `size` bytes, a function to enlarge it, its kind."""
     folder = bench.folder()
     disk = folder.parent
     disk.mkdir(parents=True)
@@ -300,7 +300,7 @@ def _done(bench: Bench) -> Path:
 
 
 def _interrupted(bench: Bench) -> Path:
-    """A run that was killed with a checkpoint of one model and parts of another."""
+    """Return a run killed with a checkpoint of one model and score parts of another."""
     folder = bench.root / "interrupted" / "run"
     run = start(folder)
     while run.poll() is None and not list(folder.glob("cells/*/checkpoint.pt")):
@@ -309,9 +309,8 @@ def _interrupted(bench: Bench) -> Path:
     run.wait()
     cell = next(folder.glob("cells/*/checkpoint.pt")).parent
     other = next(p for p in _done(bench).glob("cells/*") if p.name != cell.name)
-    # The other model is trained and half scored: its table stands in for the part it was made of.
-    place = folder / "cells" / other.name
-    shutil.rmtree(place, ignore_errors=True)
+    # Start the other model again, to kill the run while that model is scored.
+    shutil.rmtree(folder / "cells" / other.name, ignore_errors=True)
     run = start(folder)
     while run.poll() is None and not list(folder.glob("cells/*/parts/*.rows.parquet")):
         time.sleep(LOOK_EVERY_S)
@@ -328,25 +327,28 @@ OFTEN = {"preempted": 10, "out_of_disk": 8, "two_at_once": 4, "jumping_clock": 4
 
 
 def main() -> int:
-    """Inject everything, print the table."""
+    """Inject all faults and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(FAULTS), help="one kind of fault")
     parser.add_argument("--quick", action="store_true", help="few of each of the other faults")
-    requested = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        bench = Bench(Path(root), random.Random(requested.seed))
-        whole = finish(_done(bench))
-        if whole.code:
-            raise SystemExit(f"the undisturbed run failed: {whole.message()}")
-        bench.expected, bench.took_s = results(whole.folder), whole.took_s
-        print(f"Undisturbed: {whole.took_s:.1f} s, {len(bench.expected)} files.", file=sys.stderr)
-        counts = dict.fromkeys(FAULTS, 1) if requested.quick else dict(OFTEN)
-        counts["killed"] = requested.kills
+        bench = Bench(Path(root), random.Random(args.seed))
+        undisturbed = finish(_done(bench))
+        if undisturbed.code:
+            raise SystemExit(f"the undisturbed run failed: {undisturbed.message()}")
+        bench.expected, bench.took_s = results(undisturbed.folder), undisturbed.took_s
+        print(
+            f"Undisturbed: {undisturbed.took_s:.1f} s, {len(bench.expected)} files.",
+            file=sys.stderr,
+        )
+        counts = dict.fromkeys(FAULTS, 1) if args.quick else dict(OFTEN)
+        counts["killed"] = args.kills
         print("| fault | injected | lost | |\n| --- | --- | --- | --- |")
         outcomes = []
-        for name in [requested.only] if requested.only else FAULTS:
+        for name in [args.only] if args.only else FAULTS:
             outcomes.append(FAULTS[name](bench, counts[name]))
             print(outcomes[-1].line(), flush=True)
     return int(any(outcome.lost for outcome in outcomes))

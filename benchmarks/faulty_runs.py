@@ -1,7 +1,7 @@
-"""Runs of the real command line that can be harmed, and what must be the same at their end.
+"""Runs of the command line for fault injection, and the comparison of their results.
 
-Each run is a process of its own, forked from one that has imported everything: fifty starts take
-seconds instead of minutes. What it calls is the command line's own entry point.
+Each run is a process forked from one that has imported all modules, so that fifty starts take
+seconds instead of minutes. It calls the entry point of the command line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 from lico_bench.cli import main as call_command_line
 from lico_bench.store import read_json, read_parquet
 
-for _heavy in (  # what a run imports on its way, seconds each
+for _heavy in (  # imports of a run that take seconds each
     "lico_bench.bench.executors.local", "lico_bench.bench.verify_run", "lico_bench.report",
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
     "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2", "transformers",
@@ -38,12 +38,12 @@ SUITE = (
 )  # fmt: skip
 LOOK_EVERY_S = 0.002
 PATIENCE_S = 1800.0
-TIMES = ("elapsed_s", "train_elapsed_s")  # measured, so never twice the same
+TIMES = ("elapsed_s", "train_elapsed_s")  # measured times differ between runs
 
 
 @dataclass
 class Run:
-    """A process that runs the suite into `folder`; what it prints is in `log`."""
+    """A process that runs the suite into `folder` and prints to `log`."""
 
     pid: int
     folder: Path
@@ -53,7 +53,7 @@ class Run:
     took_s: float = 0.0
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -62,7 +62,7 @@ class Run:
         return self.code
 
     def wait(self) -> int:
-        """Its exit code, when it has ended."""
+        """Wait for the end and return the exit code."""
         while self.poll() is None:
             if time.monotonic() - self.started > PATIENCE_S:
                 self.send(signal.SIGKILL)
@@ -72,20 +72,20 @@ class Run:
         return self.code
 
     def send(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def message(self) -> str:
-        """What it printed so far, on one line."""
+        """Return the output so far on one line."""
         return " ".join(self.log.read_text(errors="replace").split())
 
 
 def start(folder: Path, *more: str, prepare: Callable[[], None] = lambda: None) -> Run:
-    """A process that runs the suite into `folder`.
+    """Start a process that runs the suite into `folder`.
 
     Args:
-        more: further words of the command line.
+        more: additional command line arguments.
         prepare: called in the new process before it starts.
     """
     log = folder.parent / f"{folder.name}.log"
@@ -98,14 +98,14 @@ def start(folder: Path, *more: str, prepare: Callable[[], None] = lambda: None) 
 
 
 def finish(folder: Path, *more: str) -> Run:
-    """The run that goes on in `folder`, when it has ended."""
+    """Resume the run in `folder` and wait for its end."""
     run = start(folder, *more)
     run.wait()
     return run
 
 
 def stage_of(folder: Path) -> str:
-    """What a run is at, as its folder shows it."""
+    """Return the current stage of a run from the content of its folder."""
     if any(folder.rglob(".*.part")):
         return "writing"
     if not (folder / "manifest.json").is_file():
@@ -122,10 +122,10 @@ def stage_of(folder: Path) -> str:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """All that a finished run leaves, by file, without what tells the time.
+    """Return the content of a finished run by file, without times.
 
-    Weights, scores, curves, gallery, tables, plots and page are bytes; of the history, the
-    manifest and the cells' records the measured seconds and dates are left out.
+    Weights, scores, curves, gallery, tables, plots and page are bytes. History, manifest and cell
+    records are returned without measured seconds and dates.
     """
     found: dict[str, Any] = {}
     manifest = read_json(folder / "manifest.json")
@@ -137,7 +137,7 @@ def results(folder: Path) -> dict[str, Any]:
             continue
         if path.name == "history.parquet":
             history = read_parquet(path)
-            found[name] = _steady(history).to_csv(index=False)
+            found[name] = _without_times(history).to_csv(index=False)
         elif path.name == "done.json":
             found[name] = read_json(path)["rows"]
         elif path.name == "report.html":
@@ -148,14 +148,14 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def differences(expected: dict[str, Any], folder: Path) -> list[str]:
-    """Files that are missing, too many or other than `expected`."""
+    """Return files that are missing, additional or different from `expected`."""
     found = results(folder)
     names = sorted(set(expected) | set(found))
     return [name for name in names if expected.get(name) != found.get(name)]
 
 
 def limit_file_size(size: int) -> None:
-    """Let no file of this process grow beyond `size` bytes: as a full disk says no."""
+    """Limit files of this process to `size` bytes, to simulate a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
@@ -163,7 +163,7 @@ def limit_file_size(size: int) -> None:
 def _be_the_run(
     folder: Path, log: Path, more: tuple[str, ...], prepare: Callable[[], None]
 ) -> None:
-    """Become the command line; never returns."""
+    """Run the command line in the forked process; never returns."""
     code = 1
     try:
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -184,10 +184,10 @@ def _be_the_run(
         os._exit(code)
 
 
-def _steady(history: pd.DataFrame) -> pd.DataFrame:
+def _without_times(history: pd.DataFrame) -> pd.DataFrame:
     return history[~history["quantity"].isin(TIMES)].reset_index(drop=True)
 
 
 def names_in(text: str) -> set[str]:
-    """File names that a log mentions."""
+    """Return the file names in a log."""
     return set(re.findall(r"[\w.-]+\.(?:parquet|json|safetensors|pt|html|sha256)", text))

@@ -1,7 +1,7 @@
-"""Speed of reading: 224 px batches from JPEG files of about 500 px, and drawn stand-ins.
+"""Speed of reading 224 px batches from JPEG files of about 500 px, and of drawing stand-ins.
 
-Bars, per core: 150 JPEGs a second with the training and with the evaluation transform, memory that
-does not grow with the number of images; two cores: 2,000 drawn scenes of 32 px a second.
+Limits per core: 150 JPEGs a second with the training and with the evaluation transform, and memory
+that does not grow with the number of images. On two cores: 2,000 drawn scenes of 32 px a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EVALUATION = Fit(SIZE, "crop", 256 / 224, 0)
 
 
 def photographs(folder: Path | None) -> list[bytes]:
-    """JPEG files to read: those under `folder`, or drawn scenes of 500 x 375 px."""
+    """Return JPEG contents: the files under `folder`, or drawn scenes of 500 x 375 px."""
     if folder is not None:
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
         return [path.read_bytes() for path in files[:256]]
@@ -45,7 +45,7 @@ def photographs(folder: Path | None) -> list[bytes]:
 
 
 def images_per_second(images: FileImages, num_batches: int, training: bool) -> float:
-    """Speed of one pass of `num_batches` batches through the workers."""
+    """Return the speed of reading `num_batches` batches with all workers."""
     rng = torch.Generator().manual_seed(0)
     steps = (
         (
@@ -61,12 +61,12 @@ def images_per_second(images: FileImages, num_batches: int, training: bool) -> f
 
 
 def peak_mib() -> float:
-    """Largest resident memory so far."""
+    """Return the peak resident memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def decode_only_s(images: FileImages) -> float:
-    """Seconds per image and core of decoding at full size, without resizing."""
+    """Return the seconds per image and core of decoding at full size, without resizing."""
     started = time.perf_counter()
     for content in images.files[:64]:
         assert isinstance(content, Path)
@@ -78,20 +78,20 @@ def decode_only_s(images: FileImages) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="JPEG files to use in place of drawn ones")
+    parser.add_argument("--folder", type=Path, help="JPEG files to use instead of drawn ones")
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    requested = parser.parse_args()
+    args = parser.parse_args()
 
     cores, failed = num_workers(), False
-    contents = photographs(requested.folder)
+    contents = photographs(args.folder)
     sizes = [Image.open(io.BytesIO(content)).size for content in contents]
     width, height = (statistics.median(side) for side in zip(*sizes, strict=True))
-    with tempfile.TemporaryDirectory() as place:
-        # Enough names that nothing decoded is kept: as in a dataset larger than the memory.
+    with tempfile.TemporaryDirectory() as folder:
+        # More names than the cache holds, as in a dataset larger than memory.
         paths = []
         for index, content in enumerate(contents):
-            paths.append(Path(place, f"{index}.jpg"))
+            paths.append(Path(folder, f"{index}.jpg"))
             paths[-1].write_bytes(content)
         files = tuple(paths[i % len(paths)] for i in range(5000))
         images = FileImages(files, tuple(map(str, range(5000))), EVALUATION)
@@ -99,8 +99,8 @@ def main() -> None:
         for training, title in ((True, "training: random resized crop"), (False, "evaluation")):
             images_per_second(images, 2, training)
             speeds = [
-                images_per_second(images, requested.batches, training) / cores
-                for _ in range(requested.rounds)
+                images_per_second(images, args.batches, training) / cores
+                for _ in range(args.rounds)
             ]
             speed = statistics.median(speeds)
             failed |= speed < JPEG_BAR
@@ -111,14 +111,14 @@ def main() -> None:
         alone_s = decode_only_s(images)
         print(f"{'decoding alone, full size':32} {1 / alone_s:6.0f} images/s per core")
         before = peak_mib()
-        images_per_second(images, 4 * requested.batches, training=True)
+        images_per_second(images, 4 * args.batches, training=True)
         growth = peak_mib() - before
         failed |= growth > GROWTH_BAR_MIB
         print(f"{'memory over four times as many':32} {growth:6.1f} MiB more")
     facts = load_card("cifar10").standin
     assert isinstance(facts, StandinFacts)
     speeds = []
-    for _ in range(requested.rounds):
+    for _ in range(args.rounds):
         started = time.perf_counter()
         draw_scenes("cifar10", facts, "train", count=1024)
         speeds.append(1024 / (time.perf_counter() - started))

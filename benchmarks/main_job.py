@@ -1,13 +1,13 @@
-"""The two commands that the README promises in minutes, as a newcomer runs them, and their shares.
+"""Run the two commands of the README in full and measure the time of their parts.
 
     uv run python benchmarks/main_job.py                          # run --datasets all, drawn scenes
     uv run python benchmarks/main_job.py --data-root DATA         # and real CIFAR-10, profile quick
     uv run python benchmarks/main_job.py --plain-cpu              # as a CPU without AVX-512 does it
 
-Each command runs in a process of its own, into an empty folder, with clocks around its parts; a
-clock that runs inside another stops that one. What an update of an arm with text takes beyond the
-baseline's is shared out by the clocks of the forward passes, since a backward pass is one call.
-Exits with 1 if a bar is missed.
+Each command runs in a separate process, into an empty folder, with timers around its parts. A timer
+pauses while a nested timer runs. A backward pass is one call; so the additional time of an update
+with text over a baseline update is distributed in proportion to the forward times.
+Exits with 1 if a limit is missed.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ INSIDE = "--inside"
 
 
 def main() -> int:
-    """Run the jobs, print wall time, accuracies and shares; 1 if a bar is missed."""
+    """Run the jobs and print wall time, accuracies and shares; return 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plain-cpu", action="store_true")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--job", choices=tuple(JOBS), action="append")
-    requested = parser.parse_args()
-    jobs = requested.job or (["stand-ins"] if requested.data_root is None else list(JOBS))
+    args = parser.parse_args()
+    jobs = args.job or (["stand-ins"] if args.data_root is None else list(JOBS))
     missed = False
     for job in jobs:
         command, most_s, least = JOBS[job]
-        if job == "cifar10" and requested.data_root is not None:
-            command = [*command, "--data-root", str(requested.data_root.resolve())]
+        if job == "cifar10" and args.data_root is not None:
+            command = [*command, "--data-root", str(args.data_root.resolve())]
         with tempfile.TemporaryDirectory() as folder:
-            wall, clocks = _run(command, Path(folder), plain=requested.plain_cpu)
+            wall, clocks = _run(command, Path(folder), plain=args.plain_cpu)
             accuracies = _accuracies(Path(folder) / "run")
         print(f"{job}: {wall:.0f} s wall (bar {most_s} s), {clocks.pop('machine')}")
         for (dataset, arm), values in sorted(accuracies.items()):
@@ -83,7 +83,7 @@ def _accuracies(run: Path) -> dict[tuple[str, str], list[float]]:
 
 
 class Clocks:
-    """Seconds by name; a clock stops while one inside it runs."""
+    """Seconds by name; a timer pauses while a nested timer runs."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -91,7 +91,7 @@ class Clocks:
         self._running: list[list[Any]] = []
 
     def around(self, name: str | Callable[..., str], function: Callable[..., Any]) -> Any:
-        """`function` with a clock; `name` may depend on its arguments."""
+        """Wrap `function` with a timer; `name` may be a function of its arguments."""
 
         @functools.wraps(function)
         def timed(*args: Any, **options: Any) -> Any:
@@ -120,7 +120,7 @@ class Clocks:
 
 
 def _inside(out: Path, command: list[str]) -> None:
-    """The command line in this process, with clocks around its parts."""
+    """Run the command line in this process with timers around its parts."""
     started = time.perf_counter()
     import lico_bench.bench.cell
     import lico_bench.bench.plan
@@ -138,14 +138,14 @@ def _inside(out: Path, command: list[str]) -> None:
     clocks = Clocks()
     clocks.seconds["imports"] = time.perf_counter() - started
     reading = lico_bench.bench.split_cache
-    places: list[tuple[Any, str, str | Callable[..., str]]] = [
+    targets: list[tuple[Any, str, str | Callable[..., str]]] = [
         (lico_bench.bench.plan, "describe_dataset", "reading or drawing images"),
         (reading, "load_dataset", "reading or drawing images"),
         (reading, "load_training_data", "reading or drawing images"),
         (preparation, "prepare", "preparing a training"),
         (session.Session, "_update", lambda self, *_a, **_o: f"update {self.recipe.arm}"),
-        (session.Session, "_look_closer", "gradients of single terms"),
-        (LicoObjective, "_read", "text forward"),
+        (session.Session, "_record_diagnostics", "gradients of single terms"),
+        (LicoObjective, "_encode_prompts", "text forward"),
         (LicoObjective, "_transport", "transport forward"),
         (LicoObjective, "_manifold_matching", "manifold matching forward"),
         *((augmentation, name, "augmentation") for name in ("flip", "crop", "resized_crop")),
@@ -158,9 +158,9 @@ def _inside(out: Path, command: list[str]) -> None:
         (lico_bench.report, "build_report", "writing the report"),
     ]
     with ExitStack() as stack:
-        for place, attribute, name in places:
-            timed = clocks.around(name, getattr(place, attribute))
-            stack.enter_context(patch.object(place, attribute, timed))
+        for owner, attribute, name in targets:
+            timed = clocks.around(name, getattr(owner, attribute))
+            stack.enter_context(patch.object(owner, attribute, timed))
         status = app(command, standalone_mode=False)
     if status not in (None, 0):
         raise SystemExit(status)
@@ -174,7 +174,7 @@ def _inside(out: Path, command: list[str]) -> None:
 
 
 def _shares(clocks: dict[str, Any], wall: float) -> dict[str, float]:
-    """Seconds of each part; the network's share of a LICO update is the baseline's update."""
+    """Return the seconds of each part; the network part of a LICO update is a baseline update."""
     seconds, calls = dict(clocks["seconds"]), clocks["calls"]
     forwards = {n: seconds.pop(n, 0.0) for n in list(seconds) if n.endswith(" forward")}
     updates = {n: seconds.pop(n) for n in list(seconds) if n.startswith("update ")}

@@ -1,13 +1,12 @@
-"""Time and memory of the paired statistics, and how often they are right when the truth is known.
+"""Time and memory of the paired statistics, and their calibration on simulated experiments.
 
-Speed: 10,000 draws over 5 seeds, 10,000 images and 50 columns, intervals and every p-value. Each
-measurement runs in a process of its own, whose peak memory is what the system counted, interpreter
-and imports included. Bar: 20 s and 2 GB, from arrays; from rows (5 million of them, both arms) it
-is printed for information.
+Speed: 10,000 draws over 5 seeds, 10,000 images and 50 columns, intervals and all p-values. Each
+measurement runs in a separate process; its peak memory includes interpreter and imports. Limits: 20
+s and 2 GB from arrays. The figures from rows (5 million, both arms) are for information.
 
-`--calibration` draws experiments under no effect and prints, for each noise, the share of 95 %
-intervals that hold the truth, of p-values at or below 0.01, 0.05 and 0.1, and of equivalence tests
-at 0.05 that are passed by an effect just as large as the smallest of interest.
+`--calibration` simulates experiments without effect and prints, for each noise, the coverage of 95
+% intervals, the share of p-values at or below 0.01, 0.05 and 0.1, and the share of equivalence
+tests at 0.05 that are passed by an effect equal to the smallest effect of interest.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from lico_bench.stats.sign_flips import sign_flip_tests
 BAR_S, BAR_GB = 20.0, 2.0
 MARGIN = 0.01
 TRIALS_AT_ONCE = 250
-# Standard deviations of what trainings, images and both together add.
+# Standard deviations of the effects of seeds, of images, and of their interaction.
 NOISES = [
     (seeds, images, both)
     for images, both in ((1.0, 0.2), (0.6, 0.6), (0.3, 1.0))
@@ -39,44 +38,44 @@ NOISES = [
 ]
 
 
-def drawn_scores(requested: argparse.Namespace) -> np.ndarray:
-    """Scores (A, S, I, C) of two arms; every fifth column is of hits."""
+def drawn_scores(args: argparse.Namespace) -> np.ndarray:
+    """Draw scores (A, S, I, C) of two arms; every fifth column is binary."""
     generator = np.random.default_rng(0)
-    values = generator.random((2, requested.seeds, requested.images, requested.columns))
+    values = generator.random((2, args.seeds, args.images, args.columns))
     values[..., ::5] = values[..., ::5] < 0.5
     return values
 
 
-def from_arrays(requested: argparse.Namespace) -> float:
-    """Seconds of everything that `paired_differences` computes."""
-    ours, theirs = drawn_scores(requested)
+def from_arrays(args: argparse.Namespace) -> float:
+    """Return the seconds of all computations of `paired_differences`."""
+    ours, theirs = drawn_scores(args)
     started = time.perf_counter()
     differences = theirs - ours
-    found = two_level(differences, resamples=requested.resamples)
+    found = two_level(differences, resamples=args.resamples)
     sign_flip_tests(
         differences,
         seed_part=found.seed_part,
-        smallest_effects=np.full(requested.columns, MARGIN),
+        smallest_effects=np.full(args.columns, MARGIN),
         hits=are_hits(ours, theirs),
-        resamples=requested.resamples,
+        resamples=args.resamples,
     )
     mcnemar_exact(ours, theirs)
     standardised_effect(differences)
     return time.perf_counter() - started
 
 
-def from_rows(requested: argparse.Namespace) -> float:
-    """Seconds of `paired_differences` itself."""
-    rows = _as_rows(drawn_scores(requested))
+def from_rows(args: argparse.Namespace) -> float:
+    """Return the seconds of `paired_differences` on a data frame."""
+    rows = _as_rows(drawn_scores(args))
     effects = dict.fromkeys(rows["metric"].cat.categories, MARGIN)
     started = time.perf_counter()
-    found = paired_differences(rows, smallest_effects=effects, resamples=requested.resamples)
-    assert len(found) == requested.columns
+    found = paired_differences(rows, smallest_effects=effects, resamples=args.resamples)
+    assert len(found) == args.columns
     return time.perf_counter() - started
 
 
 def _as_rows(scores: np.ndarray) -> pd.DataFrame:
-    """Rows as they are read from Parquet, text as categories."""
+    """Convert to rows as read from Parquet, with text as categories."""
     arms, seeds, images, columns = np.indices(scores.shape, dtype=np.int32).reshape(4, -1)
 
     def category(codes: np.ndarray, names: list[str]) -> pd.Categorical:
@@ -104,8 +103,8 @@ def _as_rows(scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(facts)[list(ROW_COLUMNS)]
 
 
-def calibration(requested: argparse.Namespace) -> None:
-    """Print one line for each number of seeds and images and each noise."""
+def calibration(args: argparse.Namespace) -> None:
+    """Print one line for each number of seeds and images, and each noise."""
     print(
         "seeds images kind    noise (seeds, images, both)  cover  p<=.01 p<=.05 p<=.10  equivalent"
     )
@@ -114,7 +113,7 @@ def calibration(requested: argparse.Namespace) -> None:
             for kind in ("normal", "skewed"):
                 ends: list[float] = []
                 for noise in NOISES if num_seeds > 1 else [n for n in NOISES if n[0] == 0]:
-                    shares = _simulate(num_seeds, num_images, kind, noise, requested.trials)
+                    shares = _simulate(num_seeds, num_images, kind, noise, args.trials)
                     cover, one, five, ten, equivalent = shares
                     ends.append(cover)
                     print(
@@ -131,11 +130,11 @@ def calibration(requested: argparse.Namespace) -> None:
 def _simulate(
     num_seeds: int, num_images: int, kind: str, noise: tuple[float, float, float], trials: int
 ) -> np.ndarray:
-    """Shares: covered, p at or below 0.01, 0.05, 0.1, wrongly equivalent."""
+    """Return shares: coverage, p at or below 0.01, 0.05, 0.1, false equivalence."""
     of_seeds, of_images, of_both = noise
     generator = np.random.default_rng([num_seeds, num_images, *(int(100 * sd) for sd in noise)])
     error = np.sqrt(of_seeds**2 / num_seeds + (of_images**2 + of_both**2 / num_seeds) / num_images)
-    # So far from zero that only one of the two one-sided tests can fail.
+    # Far enough from zero that only one of the two one-sided tests can fail.
     margins = np.full(TRIALS_AT_ONCE, 4 * error)
 
     def drawn(num: int) -> np.ndarray:
@@ -171,18 +170,18 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=2000, help="of each calibration setting")
     parser.add_argument("--calibration", action="store_true")
     parser.add_argument("--only", choices=["arrays", "rows"], help="measure in this process")
-    requested = parser.parse_args()
-    if requested.calibration:
-        calibration(requested)
+    args = parser.parse_args()
+    if args.calibration:
+        calibration(args)
         return
-    if requested.only:
-        measure = from_arrays if requested.only == "arrays" else from_rows
-        seconds = statistics.median(measure(requested) for _ in range(requested.rounds))
+    if args.only:
+        measure = from_arrays if args.only == "arrays" else from_rows
+        seconds = statistics.median(measure(args) for _ in range(args.rounds))
         print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)  # KiB
         return
     print(
-        f"{requested.resamples} draws, {requested.seeds} seeds, {requested.images} images, "
-        f"{requested.columns} columns, median of {requested.rounds}"
+        f"{args.resamples} draws, {args.seeds} seeds, {args.images} images, "
+        f"{args.columns} columns, median of {args.rounds}"
     )
     missed = False
     for name in ("arrays", "rows"):

@@ -1,6 +1,6 @@
-"""Cost of insertion and deletion curves against the bare forwards of the same number and size.
+"""Time of insertion and deletion curves relative to the same number of forward passes.
 
-Bar: at most 1.10 times, for wrn_16_2 at 32 px and for resnet18 at 224 px, on two cores.
+Limit: a ratio of 1.10 for wrn_16_2 at 32 px and for resnet18 at 224 px, on two cores.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ BAR = 1.10
 CASES = {"wrn_16_2": (32, 256), "resnet18": (224, 8)}  # px, images
 
 
-def bare_forwards(model: torch.nn.Module, pictures: torch.Tensor, forwards: int) -> None:
-    """Send `forwards` images through the model, one fixed micro-batch again and again."""
+def bare_forwards(model: torch.nn.Module, micro_batch: torch.Tensor, forwards: int) -> None:
+    """Run the model on `forwards` images by repeating one micro-batch."""
     with torch.inference_mode():
-        for _ in range(-(-forwards // len(pictures))):
-            result = model(pictures)
-        float(result.logits[0, 0])  # a GPU has finished when the number is here
+        for _ in range(-(-forwards // len(micro_batch))):
+            result = model(micro_batch)
+        float(result.logits[0, 0])  # wait for a GPU
 
 
 def measure(backbone: str, size: int, num_images: int, rounds: int, device: str) -> float:
-    """The median ratio for one backbone, printed."""
+    """Print and return the median ratio for one backbone."""
     rng = torch.Generator().manual_seed(0)
     model = build_classifier(backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
     model = model.eval().to(device, memory_format=torch.channels_last)
@@ -36,15 +36,15 @@ def measure(backbone: str, size: int, num_images: int, rounds: int, device: str)
     maps = torch.rand(num_images, size, size, generator=rng).to(device)
     targets = torch.randint(0, 10, (num_images,), generator=rng)
     batch = default_micro_batch(images)
-    pictures = torch.rand(batch, 3, size, size, generator=rng).to(device)
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    micro_batch = torch.rand(batch, 3, size, size, generator=rng).to(device)
+    micro_batch = micro_batch.contiguous(memory_format=torch.channels_last)
     forwards = 2 * PROTOCOLS["lico_bench_1"].steps * num_images + 1
 
-    bare_forwards(model, pictures, 10 * batch)
+    bare_forwards(model, micro_batch, 10 * batch)
     curves, bare = [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        bare_forwards(model, pictures, forwards)
+        bare_forwards(model, micro_batch, forwards)
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
         made = perturbation_curves(model, images, targets, maps)
@@ -66,10 +66,10 @@ def main() -> None:
     parser.add_argument("--backbone", choices=CASES, help="one of the two alone")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    requested = parser.parse_args()
-    chosen = [requested.backbone] if requested.backbone else list(CASES)
-    print(f"{requested.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    ratios = [measure(name, *CASES[name], requested.rounds, requested.device) for name in chosen]
+    args = parser.parse_args()
+    chosen = [args.backbone] if args.backbone else list(CASES)
+    print(f"{args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    ratios = [measure(name, *CASES[name], args.rounds, args.device) for name in chosen]
     sys.exit(max(ratios) > BAR)
 
 

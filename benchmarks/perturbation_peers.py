@@ -1,8 +1,8 @@
-"""Insertion and deletion against what people use: Quantus' pixel flipping, and RISE's loop.
+"""Compare insertion and deletion curves with Quantus' pixel flipping and with RISE's loop.
 
-Bars on two cores: deletion of 32 pixels a step at least 4 times faster than Quantus asked for the
-same; both curves at least 1.2 times faster than the loop of the published RISE script, written anew
-from its description.
+Limits on two cores: deletion with 32 pixels per step at least 4 times faster than Quantus with the
+same settings; both curves at least 1.2 times faster than the loop of the published RISE script,
+rewritten from its description.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from lico_bench.models import build_classifier
 QUANTUS_BAR, RISE_BAR = 4.0, 1.2
 SIZE, CLASSES = 32, 10
 RISE_STEPS = 28
-RISE_BATCH = 64  # images the script's loop sends at a time
+RISE_BATCH = 64  # images per forward pass in the script
 
 
 class Logits(nn.Module):
-    """A model of the kind that libraries want: a tensor comes out."""
+    """A model that returns a tensor of logits, as other libraries require."""
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         return self.classifier(images).logits
 
 
 def quantus_deletion(
     model: nn.Module, images: torch.Tensor, targets: torch.Tensor, maps: torch.Tensor
 ) -> Callable[[], None]:
-    """Quantus' pixel flipping with 32 elements a step and a one-channel map."""
+    """Return a call of Quantus' pixel flipping with 32 elements per step, one-channel maps."""
     import quantus
 
     metric = quantus.PixelFlipping(
@@ -64,10 +64,10 @@ def quantus_deletion(
 def rise_loop(
     model: nn.Module, images: torch.Tensor, maps: torch.Tensor
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """Petsiuk et al.'s batch evaluation in words.
+    """Return a call of the batch evaluation of Petsiuk et al., rewritten.
 
-    The top class of every image is found first. Then each step scores the whole set in batches
-    and overwrites the next pixels of every image, one image after the other, in NumPy.
+    It predicts the class of every image first. Each step then scores all images in batches and
+    overwrites the next pixels of every image, one image after the other, in NumPy.
     """
     kernel = torch.outer(near_box(5.0, 11), near_box(5.0, 11))
     weights = torch.zeros(3, 3, 11, 11)
@@ -77,9 +77,9 @@ def rise_loop(
     count, area = len(images), SIZE * SIZE
     edges = [round(j * area / RISE_STEPS) for j in range(RISE_STEPS + 1)]
 
-    def scores_of(pictures: torch.Tensor) -> torch.Tensor:
+    def scores_of(batch: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return torch.cat([model(part).softmax(1) for part in pictures.split(RISE_BATCH)])
+            return torch.cat([model(part).softmax(1) for part in batch.split(RISE_BATCH)])
 
     def one(mode: str) -> np.ndarray:
         top = scores_of(images).argmax(1).numpy()
@@ -107,7 +107,7 @@ def rise_loop(
 def compare(
     title: str, theirs: Callable[[], object], ours: Callable[[], object], bar: float, rounds: int
 ) -> bool:
-    """Time both in turn and print; whether the bar was missed."""
+    """Time both alternately and print; return whether the limit was missed."""
     slow, fast = [], []
     for number in range(rounds + 1):
         started = time.perf_counter()
@@ -131,16 +131,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    requested = parser.parse_args()
+    args = parser.parse_args()
     warnings.simplefilter("ignore")
 
     rng = torch.Generator().manual_seed(0)
     classifier = build_classifier(
         "wrn_16_2", num_classes=CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
     ).eval()
-    model = Logits(classifier).eval()  # as torch makes it: both sides are handed the same
-    images = torch.rand(requested.images, 3, SIZE, SIZE, generator=rng)
-    maps = torch.rand(requested.images, SIZE, SIZE, generator=rng)
+    model = Logits(classifier).eval()  # default memory format, the same for both sides
+    images = torch.rand(args.images, 3, SIZE, SIZE, generator=rng)
+    maps = torch.rand(args.images, SIZE, SIZE, generator=rng)
     with torch.inference_mode():
         targets = model(images).argmax(1)
 
@@ -150,24 +150,22 @@ def main() -> None:
         float(np.abs(theirs - ours.numpy()).max())
         for theirs, ours in zip(loop(), (made.insertion, made.deletion), strict=True)
     )
-    print(
-        f"{requested.images} images, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+    print(f"{args.images} images, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"curves of the RISE loop and ours differ by at most {apart:.1e}")
     missed = [
         compare(
-            "deletion, 32 pixels a step, against Quantus PixelFlipping asked for the same",
+            "deletion, 32 pixels a step, against Quantus PixelFlipping with the same settings",
             quantus_deletion(model, images, targets, maps),
             lambda: deletion_curve(model, images, targets, maps),
             QUANTUS_BAR,
-            requested.rounds,
+            args.rounds,
         ),
         compare(
             "insertion and deletion, 28 steps, against the RISE loop",
             loop,
             lambda: perturbation_curves(model, images, targets, maps, protocol="rise_2018"),
             RISE_BAR,
-            requested.rounds,
+            args.rounds,
         ),
     ]
     sys.exit(any(missed) or apart > 1e-4)

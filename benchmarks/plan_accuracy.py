@@ -1,10 +1,10 @@
-"""How long `run` says it will take, from a look and from `--calibrate`, and how long it takes.
+"""Compare the estimated duration of `run`, with and without `--calibrate`, with the measured one.
 
-Each suite is calibrated, and then run, by commands of their own with a cache of their own; measured
-is from the line with the estimate to the end of the command, by the clock and by the processor.
-Bars: a look within a factor of 1.5, a calibration within 30 %. Another program at work on the
-machine spoils both: it shows where the clock runs ahead of the processor. Names of suites may be
-given; all are run otherwise.
+Each suite is calibrated and then run by separate commands with separate caches. The duration is
+measured from the line with the estimate to the end of the command, as wall time and processor time.
+Limits: the quick estimate within a factor of 1.5, the calibrated one within 30 %. Another load on
+the machine invalidates both; it shows as wall time above processor time. Arguments: names of
+suites; all by default.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SUITES = {
 
 
 class Measured(NamedTuple):
-    """Seconds that a command said it would take, and took from there on."""
+    """Estimated and measured seconds of a command; `said` is the estimate."""
 
     said: float
     clock: float
@@ -44,7 +44,7 @@ class Measured(NamedTuple):
 
 
 def lico_bench(words: list[str], cache: Path) -> Measured:
-    """Run the command line to its end."""
+    """Run the command line and measure it."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "lico_bench", "run", "--data", "standin", "--device", "cpu", *words],
@@ -71,7 +71,7 @@ def lico_bench(words: list[str], cache: Path) -> Measured:
 
 
 def processor_seconds(pid: int) -> float:
-    """That a process has used so far."""
+    """Return the processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,13 +1,14 @@
-"""How `quick`'s rate, warm-up and weight of transport were chosen: held-out training images judge.
+"""Grid search for the settings of profile `quick` on held-out training images.
 
     python benchmarks/quick_settings.py rate        # rate and warm-up, each for both arms
     python benchmarks/quick_settings.py beta        # then the weight of transport, all stand-ins
     python benchmarks/quick_settings.py batch       # then the batch size, with two seeds each
     python benchmarks/quick_settings.py cifar10 --data-root DATA     # the same on real CIFAR-10
 
-A fifth of each class of the training split is held out (by a hash of the image ids) and judges; the
-test split is never loaded. All arms have the same grid of rates and warm-ups. The rows are appended
-to benchmarks/quick_settings.csv, which the cards name as the origin of their values.
+A fifth of each class of the training split is held out (by a hash of the image ids) for evaluation;
+the test split is never loaded. All arms have the same grid of rates and warm-ups. The rows are
+appended to benchmarks/quick_settings.csv, which the dataset cards cite as the source of their
+values.
 """
 
 from __future__ import annotations
@@ -32,33 +33,33 @@ RATES = ((0.2, 0.3), (0.3, 0.3), (0.45, 0.3), (0.3, 0.15))  # rate, share of war
 BETAS = (1.0, 0.3, 0.1)
 BETA_OF_RATE_GRID = 0.1
 HARD = ("svhn", "cifar10", "imagenet")  # stand-ins on which the rate is chosen
-# Batch size, rate, text_every: the encoder reads as often per epoch.
+# Batch size, rate, text_every: the number of encodings per epoch is constant.
 BATCHES = ((64, 0.45, 4), (32, 0.2, 8), (32, 0.3, 8))
 Trial = tuple[str, dict[str, Any], dict[str, Any]]  # arm, recipe fields, objective options
 
 
 def main() -> None:
-    """Train what the grid asks for and print and keep a row per training."""
+    """Train all settings of the grid; print and store a row per training."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", choices=("rate", "beta", "batch", "cifar10"))
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--datasets", default="", help="Names with commas between.")
-    requested = parser.parse_args()
-    source = "real" if requested.grid == "cifar10" else "standin"
+    args = parser.parse_args()
+    source = "real" if args.grid == "cifar10" else "standin"
     usual = {
         "rate": HARD, "beta": card_names(), "batch": ("svhn", "cifar10", "cub200"),
         "cifar10": ("cifar10",),
-    }[requested.grid]  # fmt: skip
-    for name in requested.datasets.split(",") if requested.datasets else usual:
+    }[args.grid]  # fmt: skip
+    for name in args.datasets.split(",") if args.datasets else usual:
         card = load_card(name)
         settings = card.recipe("quick", source)  # type: ignore[arg-type]
         base = Recipe(name, settings["backbone"], "baseline", source=source)  # type: ignore[arg-type]
         base = base.with_options(settings)
-        learnt, judged = _split(load_training_data(base, requested.data_root))
-        for arm, changes, options in _trials(requested.grid):
+        learnt, judged = _split(load_training_data(base, args.data_root))
+        for arm, changes, options in _trials(args.grid):
             tuned = {} if arm == "baseline" else card.objective("quick", source) | options  # type: ignore[arg-type]
             recipe = base.with_options({**changes, "arm": arm, "objective": tuned})
-            _keep(_row(requested.grid, recipe, learnt, judged, options))
+            _append(_row(args.grid, recipe, learnt, judged, options))
 
 
 def _trials(grid: str) -> Iterator[Trial]:
@@ -110,7 +111,7 @@ def _row(
     }  # fmt: skip
 
 
-def _keep(row: dict[str, Any]) -> None:
+def _append(row: dict[str, Any]) -> None:
     print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
     is_new = not ROWS.exists()
     with ROWS.open("a", newline="", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""What Ray costs: starting it here, one empty task, and a small run beside the local executor.
+"""Overhead of Ray: start, an empty task, and a small run compared with the local executor.
 
-No bar: the numbers say from which size of a cell on a cluster is worth it. Needs the extra `ray`.
+There is no limit: the figures show how large a cell must be for a cluster. Needs the extra `ray`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many cells at a time as there are cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one cell per core
 
 from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
-from lico_bench.bench.executors.ray_session import joined
+from lico_bench.bench.executors.ray_session import connect_ray
 from lico_bench.cli.progress import LineReporter
 
 TASKS = 1000
@@ -32,9 +32,9 @@ def nothing() -> None:
 
 
 def measure_tasks() -> None:
-    """Print what the start of a cluster of this machine and its tasks take."""
+    """Print the time of starting a local cluster and of its tasks."""
     started = time.perf_counter()
-    with joined("local") as ray:
+    with connect_ray("local") as ray:
         print(f"start {time.perf_counter() - started:.1f} s")
         empty = ray.remote(nothing)
         started = time.perf_counter()
@@ -55,7 +55,7 @@ def measure_tasks() -> None:
 
 
 def measure_run(executor: str, workers: int, out: Path) -> dict[str, bytes]:
-    """Print what the run takes; its weights and rows."""
+    """Print the duration of the run; return its weights and rows."""
     options = ExecutorOptions(device="cpu", workers=workers, address="local")
     started = time.perf_counter()
     reporter = LineReporter(Console(quiet=True))
@@ -69,7 +69,7 @@ def measure_run(executor: str, workers: int, out: Path) -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Measure; 1 if the executors' results differ."""
+    """Measure and print; return 1 if the results of the executors differ."""
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = [

@@ -1,10 +1,10 @@
-"""RISE: memory against the number of masks, and cost against its bare forwards.
+"""Memory of RISE by number of masks, and its time relative to the forward passes.
 
-Bars: 4,000 masks at 224 px take less than 20 MiB more at their peak than 64 do, each measured in a
-fresh process; a map costs at most 1.25 times its forwards (wrn_16_2, 32 px, two cores).
+Limits: the peak memory of 4,000 masks at 224 px is at most 20 MiB above that of 64, each in a new
+process; a map takes at most 1.25 times its forward passes (wrn_16_2, 32 px, two cores).
 
-The bar is on memory in use: there the C library is told to give freed blocks back to the system.
-Left to itself it keeps some, which the second column shows.
+The limit applies to memory in use, with a C library configured to return freed blocks to the
+system. The second column has the default configuration, which retains some of them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lico_bench.saliency import explain
 MEMORY_BAR_MIB, RATIO_BAR = 20, 1.25
 MASK_COUNTS = (64, 512, 4000)
 MEMORY_SIZE = 224
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
 
 def peak_mib() -> float:
-    """Largest resident memory of this process so far, its parent's left out (Linux)."""
+    """Return the peak resident memory of this process without its parent (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -38,7 +38,7 @@ def peak_mib() -> float:
 
 
 def explain_one(num_masks: int) -> None:
-    """Print the peak memory of one map at 224 px of a network that is next to nothing."""
+    """Print the peak memory of one map at 224 px of a tiny network."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     image = torch.rand(1, 3, MEMORY_SIZE, MEMORY_SIZE)
@@ -47,20 +47,20 @@ def explain_one(num_masks: int) -> None:
 
 
 def measure_memory() -> bool:
-    """Print the peak for each number of masks; whether the bar is missed."""
+    """Print the peak for each number of masks; return whether the limit is missed."""
     peaks = []
     print("masks   peak MiB   by default   size of all masks")
     for count in MASK_COUNTS:
-        peaks.append(peak_of(count, GIVES_BACK))
-        whole = count * MEMORY_SIZE**2 * 4 / 2**20
-        print(f"{count:5d}  {peaks[-1]:9.1f}  {peak_of(count, {}):11.1f}  {whole:18.1f}")
+        peaks.append(peak_of(count, RETURN_FREED_MEMORY))
+        all_masks_mib = count * MEMORY_SIZE**2 * 4 / 2**20
+        print(f"{count:5d}  {peaks[-1]:9.1f}  {peak_of(count, {}):11.1f}  {all_masks_mib:18.1f}")
     growth = peaks[-1] - peaks[0]
     print(f"growth {growth:9.1f}   bar {MEMORY_BAR_MIB}")
     return growth >= MEMORY_BAR_MIB
 
 
 def peak_of(num_masks: int, environment: dict[str, str]) -> float:
-    """Peak memory in MiB of a fresh process that makes one map."""
+    """Return the peak memory in MiB of a new process that computes one map."""
     message = [sys.executable, __file__, "--only-memory-of", str(num_masks)]
     done = subprocess.run(
         message, check=True, capture_output=True, text=True, env=os.environ | environment
@@ -68,38 +68,34 @@ def peak_of(num_masks: int, environment: dict[str, str]) -> float:
     return float(done.stdout)
 
 
-def measure_cost(requested: argparse.Namespace) -> bool:
-    """Print the time of maps and of their bare forwards; whether the bar is missed."""
+def measure_cost(args: argparse.Namespace) -> bool:
+    """Print the time of maps and of their forward passes; return whether the limit is missed."""
     rng = torch.Generator().manual_seed(0)
     model = build_classifier(
-        requested.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
+        args.backbone, num_classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
     )
     model = model.eval().to(memory_format=torch.channels_last)
-    images = torch.rand(requested.images, 3, requested.size, requested.size, generator=rng)
-    targets = torch.randint(0, 10, (requested.images,), generator=rng)
+    images = torch.rand(args.images, 3, args.size, args.size, generator=rng)
+    targets = torch.randint(0, 10, (args.images,), generator=rng)
     size = default_micro_batch(images)
-    pictures = images.repeat(-(-size // requested.images), 1, 1, 1)[:size]
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
-    forwards = requested.images * requested.masks
+    micro_batch = images.repeat(-(-size // args.images), 1, 1, 1)[:size]
+    micro_batch = micro_batch.contiguous(memory_format=torch.channels_last)
+    forwards = args.images * args.masks
     explain(model, images[:1], targets[:1], method="rise", num_masks=4 * size)
     maps, bare = [], []
-    for _ in range(requested.rounds):
+    for _ in range(args.rounds):
         started = time.perf_counter()
         with torch.inference_mode():
             for _ in range(-(-forwards // size)):
-                model(pictures)
+                model(micro_batch)
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
-        explain(model, images, targets, method="rise", num_masks=requested.masks)
+        explain(model, images, targets, method="rise", num_masks=args.masks)
         maps.append(time.perf_counter() - started)
     ratios = [m / b for m, b in zip(maps, bare, strict=True)]
     ratio = statistics.median(ratios)
-    print(
-        f"{requested.backbone}, {requested.size} px, {requested.images} images, {forwards} forwards of {size}"
-    )
-    print(
-        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
-    )
+    print(f"{args.backbone}, {args.size} px, {args.images} images, {forwards} forwards of {size}")
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {args.rounds} rounds")
     print(f"bare forwards  {statistics.median(bare):7.2f} s")
     print(f"maps           {statistics.median(maps):7.2f} s")
     print(
@@ -118,12 +114,12 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only-memory-of", type=int, help=argparse.SUPPRESS)
-    requested = parser.parse_args()
-    if requested.only_memory_of is not None:
-        explain_one(requested.only_memory_of)
+    args = parser.parse_args()
+    if args.only_memory_of is not None:
+        explain_one(args.only_memory_of)
         return
     has_failed = measure_memory()
-    has_failed |= measure_cost(requested)
+    has_failed |= measure_cost(args)
     sys.exit(has_failed)
 
 

@@ -1,7 +1,7 @@
-"""Cost of ROAD's imputation against pytorch-grad-cam's noisy linear imputer on the same masks.
+"""Compare ROAD's imputation with pytorch-grad-cam's noisy linear imputer on the same masks.
 
-Bar: at least 20 times faster (64 maps at 64 px, shares 10 to 90 %, two cores). Half of the maps are
-smooth (a coarse grid enlarged, as a CAM is), half are random. Both sides add noise.
+Limit: at least 20 times faster (64 maps at 64 px, shares 10 to 90 %, two cores). Half of the maps
+are smooth (an upsampled coarse grid, like a CAM), half are random. Both sides add noise.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lico_bench.metrics.perturbation import rank_pixels
 
 BAR = 20.0
 NOISE = 0.01
-AGREEMENT = 1e-4  # the largest difference of a pixel, without the noise
+AGREEMENT = 1e-4  # largest allowed difference of a pixel, without noise
 
 
 def realistic_maps(num_maps: int, size: int, rng: torch.Generator) -> Tensor:
-    """(N, S, S): the even ones smooth with a plateau at zero, the odd ones random."""
+    """Draw (N, S, S) maps: even ones smooth with a plateau at zero, odd ones random."""
     grids = torch.randn(num_maps, 1, size // 8, size // 8, generator=rng)
     smooth = functional.interpolate(grids, size=(size, size), mode="bilinear")[:, 0].clamp_min(0)
     smooth[1::2] = torch.rand(num_maps, size, size, generator=rng)[1::2]
@@ -32,7 +32,7 @@ def realistic_maps(num_maps: int, size: int, rng: torch.Generator) -> Tensor:
 
 
 def theirs(images: Tensor, keep: Tensor, noise: float) -> Tensor:
-    """Image by image, each with a sparse direct solver."""
+    """Impute image by image with a sparse direct solver."""
     from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 
     imputer = NoisyLinearImputer(noise)
@@ -40,7 +40,7 @@ def theirs(images: Tensor, keep: Tensor, noise: float) -> Tensor:
 
 
 def ours(images: Tensor, keep: Tensor, noise: float) -> Tensor:
-    """All images at once."""
+    """Impute all images at once."""
     filled = impute(images, keep)
     if not filled.converged.all():
         raise SystemExit("the imputation did not converge")
@@ -57,33 +57,29 @@ def main() -> None:
     parser.add_argument("--shares", type=int, nargs="+", default=list(range(10, 100, 10)))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    requested = parser.parse_args()
-    torch.set_num_threads(requested.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
 
     rng = torch.Generator().manual_seed(0)
-    ranks = rank_pixels(realistic_maps(requested.maps, requested.size, rng))
-    removed = torch.tensor([round(s * requested.size**2 / 100) for s in requested.shares])
+    ranks = rank_pixels(realistic_maps(args.maps, args.size, rng))
+    removed = torch.tensor([round(s * args.size**2 / 100) for s in args.shares])
     keep = (ranks[:, None] >= removed[:, None, None]).flatten(0, 1)
-    images = torch.rand(requested.maps, 3, requested.size, requested.size, generator=rng)
+    images = torch.rand(args.maps, 3, args.size, args.size, generator=rng)
     images = images.repeat_interleave(len(removed), dim=0)
 
     num_checked = 2 * len(removed)  # a smooth and a random map
     difference = ours(images[:num_checked], keep[:num_checked], 0.0)
     difference -= theirs(images[:num_checked], keep[:num_checked], 0.0)
     seconds: dict[str, list[float]] = {"theirs": [], "ours": []}
-    for _ in range(requested.rounds):
+    for _ in range(args.rounds):
         for name, fill in (("theirs", theirs), ("ours", ours)):
             started = time.perf_counter()
             fill(images, keep, NOISE)
             seconds[name].append(time.perf_counter() - started)
     ratios = [t / o for t, o in zip(seconds["theirs"], seconds["ours"], strict=True)]
     ratio = statistics.median(ratios)
-    print(
-        f"{requested.maps} maps at {requested.size} px, shares {requested.shares} %: {len(keep)} systems"
-    )
-    print(
-        f"threads {torch.get_num_threads()}, torch {torch.__version__}, {requested.rounds} rounds"
-    )
+    print(f"{args.maps} maps at {args.size} px, shares {args.shares} %: {len(keep)} systems")
+    print(f"threads {torch.get_num_threads()}, torch {torch.__version__}, {args.rounds} rounds")
     for name in ("theirs", "ours"):
         middle = statistics.median(seconds[name])
         print(f"{name:8s} {middle:8.2f} s  {1e3 * middle / len(keep):8.2f} ms a system")

@@ -1,10 +1,10 @@
-"""A report over ten million rows: time and memory, on a run folder of drawn numbers.
+"""Time and memory of a report over ten million rows, on a run folder of random numbers.
 
-`--shape deep`: 8 datasets x 2 arms x 5 seeds, each of the 80 models with 7,000 images, 2 methods,
-6 metrics of a map and 6 scores of its own: 126,000 rows, 28,000 curves and 128 maps per model.
+`--shape deep`: 8 datasets x 2 arms x 5 seeds; each of the 80 models has 7,000 images, 2 methods, 6
+metrics of a map and 6 scores of the model: 126,000 rows, 28,000 curves and 128 maps.
 `--shape wide`: 8 datasets x 11 arms x 5 seeds, 440 models with 1,000 images and 3 methods.
-Bars: the report in 60 s and 4 GB, reading included. `--times 10` writes ten times the seeds, 10⁸
-rows, and `--query` reads one metric of one method of them and averages it.
+Limits: the report in 60 s and 4 GB, including reading. `--times 10` writes ten times the seeds, 10⁸
+rows; `--query` reads one metric of one method and averages it.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from lico_bench.training import ARMS
 BAR_S, BAR_GB = 60, 4.0
 NUM_SEEDS, NUM_KEPT = 5, 64
 METRICS = ("insertion", "deletion", "overall", "pointing_game")
-ASIDE = ("flat_map", "tied_ranks")
-OWN = ("accuracy", "confidence", "brier", "score_whole", "score_blurred", "score_emptied")
+DESCRIPTIVE_METRICS = ("flat_map", "tied_ranks")
+MODEL_METRICS = ("accuracy", "confidence", "brier", "score_whole", "score_blurred", "score_emptied")
 POINTS, SIDE = 33, 32
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How ten million rows are spread."""
+    """Number of arms and images, and methods of a run of ten million rows."""
 
     arms: int
     images: int
@@ -55,7 +55,7 @@ SHAPES = {
 
 
 def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunFolder:
-    """A run folder with the rows, curves and maps of all its models, drawn."""
+    """Write a run folder with random rows, curves and maps of all models."""
     run = RunFolder(path)
     manifest = _manifest(shape, NUM_SEEDS * times)
     run.open_for(manifest)
@@ -66,7 +66,9 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
         folder = run.cell(cell["key"])
         draw = np.random.default_rng(number)
         base = _base(cell)
-        rules = {name: protocols.get(name) or run_protocol for name in (*METRICS, *ASIDE)}
+        rules = {
+            name: protocols.get(name) or run_protocol for name in (*METRICS, *DESCRIPTIVE_METRICS)
+        }
         write_parquet(folder.table("rows"), _rows(shape, base, draw, rules, run_protocol))
         if not rows_alone:
             curves = _curves(shape, base, draw, run_protocol)
@@ -79,7 +81,7 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
 
 
 def measure_report(run: RunFolder) -> bool:
-    """Read, compare, judge and write the report; whether both bars are held."""
+    """Read, compare and write the report; return whether both limits are met."""
     from lico_bench.report import build_report, gather
 
     started = time.perf_counter()
@@ -95,7 +97,7 @@ def measure_report(run: RunFolder) -> bool:
 
 
 def measure_query(run: RunFolder) -> bool:
-    """Read one metric of one method by column, and average it."""
+    """Read one metric of one method by column and average it; return whether the limit is met."""
     started = time.perf_counter()
     found = run.rows(
         ("dataset", "arm", "value"), where={"metric": {"deletion"}, "method": {"grad_cam"}}
@@ -114,7 +116,7 @@ def _manifest(shape: Shape, num_seeds: int) -> dict[str, Any]:
     )  # fmt: skip
     manifest = make_plan(suite).manifest()
     for facts in manifest["datasets"].values():
-        facts["source"] = "real"  # claims are judged on real images alone
+        facts["source"] = "real"  # claims are judged on real images only
     for cell in manifest["cells"]:
         cell["recipe"]["source"] = "real"
     return manifest
@@ -130,13 +132,13 @@ def _base(cell: dict[str, Any]) -> dict[str, Any]:
 def _rows(
     shape: Shape, base: dict[str, Any], draw: Any, rules: dict[str, str], ends: str
 ) -> pd.DataFrame:
-    """As the collector leaves them: a block per method and metric."""
+    """Draw rows in the order of the collector: one block per method and metric."""
     count = shape.images
     ease = np.random.default_rng(len(base["dataset"])).beta(4, 2, count)
     gain = 0.0 if base["arm"] == "baseline" else 0.01
     right = ease + draw.normal(0.2, 0.2, count) > 0.5
     skipped = np.arange(count) % 97 == 0
-    blocks = [("", name, ends if name.startswith("score") else "") for name in OWN]
+    blocks = [("", name, ends if name.startswith("score") else "") for name in MODEL_METRICS]
     blocks += [(method, metric, rules[metric]) for method in shape.methods for metric in rules]
     values, flags = [], []
     for method, metric, _ in blocks:
@@ -165,19 +167,19 @@ def _rows(
 
 def _curves(shape: Shape, base: dict[str, Any], draw: Any, protocol: str) -> pa.Table:
     steps = np.linspace(0, 1, POINTS, dtype=np.float32)
-    pieces = [(method, curve) for method in shape.methods for curve in ("insertion", "deletion")]
-    count = len(pieces) * shape.images
+    kinds = [(method, curve) for method in shape.methods for curve in ("insertion", "deletion")]
+    count = len(kinds) * shape.images
     level = draw.beta(4, 2, (count, 1))
     values = (level * steps ** draw.uniform(0.5, 2, (count, 1))).astype(np.float32)
     ends = pa.array(np.arange(0, (count + 1) * POINTS, POINTS, dtype=np.int32))
     columns = {
         **{name: [value] * count for name, value in base.items()},
-        "image_id": _ids(shape.images) * len(pieces),
+        "image_id": _ids(shape.images) * len(kinds),
         "target": np.zeros(count, dtype=np.int32),
         "correct": np.ones(count, dtype=bool),
-        "method": np.repeat([piece[0] for piece in pieces], shape.images),
+        "method": np.repeat([method for method, _ in kinds], shape.images),
         "protocol": [protocol] * count,
-        "curve": np.repeat([piece[1] for piece in pieces], shape.images),
+        "curve": np.repeat([curve for _, curve in kinds], shape.images),
         "fractions": pa.ListArray.from_arrays(ends, pa.array(np.tile(steps, count))),
         "values": pa.ListArray.from_arrays(ends, pa.array(values.ravel())),
     }
@@ -233,16 +235,16 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=1, help="as many seeds")
     parser.add_argument("--folder", type=Path, help="written if it holds no run; else temporary")
     parser.add_argument("--query", action="store_true", help="read one metric; no report")
-    requested = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        path = requested.folder or Path(temporary) / "run"
+        path = args.folder or Path(temporary) / "run"
         run = RunFolder(path) if (path / "manifest.json").is_file() else None
         if run is None:
             started = time.perf_counter()
-            shape = SHAPES[requested.shape]
-            run = write_run(path, shape, times=requested.times, rows_alone=requested.query)
+            shape = SHAPES[args.shape]
+            run = write_run(path, shape, times=args.times, rows_alone=args.query)
             print(f"written in {time.perf_counter() - started:.0f} s, {_peak_gb():.2f} GB peak")
-        is_good = measure_query(run) if requested.query else measure_report(run)
+        is_good = measure_query(run) if args.query else measure_report(run)
     sys.exit(not is_good)
 
 

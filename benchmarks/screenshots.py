@@ -1,9 +1,9 @@
-"""Images of a report's page for the README: the parts that people look at first.
+"""Take screenshots of a report for the README.
 
     uv run python benchmarks/screenshots.py RUN --out FOLDER
 
-takes RUN/report/report.html through the system's Chromium, at the width of a desk and of a phone.
-The images are stored in few colours, which halves them and cannot be seen.
+opens RUN/report/report.html in the system's Chromium, at the width of a desktop and of a phone. The
+images are stored with a palette, which halves their size without visible change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DESK, PHONE = 1200, 390
 
 
 class Shot(NamedTuple):
-    """One image: its file, the element at its top, and how much is seen."""
+    """A screenshot: file name, id of the element at its top, width and height."""
 
     name: str
     top: str
@@ -43,7 +43,7 @@ SHOTS = (
 
 
 def take_shots(html: Path) -> Iterator[tuple[str, bytes]]:
-    """File name and PNG of each image of the page."""
+    """Yield the file name and PNG of each screenshot."""
     executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if executable is None:
         sys.exit(f"no Chromium found (looked for {', '.join(CHROMIUM)}); install one")
@@ -59,7 +59,7 @@ def take_shots(html: Path) -> Iterator[tuple[str, bytes]]:
 def _take(page: Page, shot: Shot) -> bytes:
     page.set_viewport_size({"width": shot.width, "height": shot.height})
     page.evaluate("name => document.getElementById(name).scrollIntoView()", shot.top)
-    # Images below the fold are drawn when they come into sight.
+    # Images are loaded lazily when they become visible.
     page.wait_for_timeout(300)
     return page.screenshot()
 
@@ -74,18 +74,18 @@ def _few_colours(png: bytes) -> bytes:
 
 
 def main() -> None:
-    """Take the images of the run that the command line names."""
+    """Take the screenshots of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    requested = parser.parse_args()
-    html = requested.run / "report" / "report.html"
+    args = parser.parse_args()
+    html = args.run / "report" / "report.html"
     if not html.is_file():
-        sys.exit(f"{html} is not there; make it with `lico-bench report {requested.run}`")
-    requested.out.mkdir(parents=True, exist_ok=True)
+        sys.exit(f"{html} is not there; make it with `lico-bench report {args.run}`")
+    args.out.mkdir(parents=True, exist_ok=True)
     for name, png in take_shots(html):
-        (requested.out / name).write_bytes(png)
-        print(f"{requested.out / name}  {len(png) / 1000:.0f} kB")
+        (args.out / name).write_bytes(png)
+        print(f"{args.out / name}  {len(png) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Memory while 50,000 images of 32 px are classified, explained and scored, rows going to disk.
+"""Memory while 50,000 images of 32 px are classified, explained, scored and written to disk.
 
-Bar: the resident set grows by less than 64 MiB after the first tenth of the images.
+Limit: the resident set grows by less than 64 MiB after the first tenth of the images.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from lico_bench.models import build_classifier
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
 BAR_MIB = 64
-STEPS = 8  # of the curves: enough to see memory grow, a quarter of the time
+STEPS = 8  # of the curves; a quarter of the default, to save time
 
 
 def resident_mib() -> float:
-    """Memory of this process that is in RAM, MiB."""
+    """Return the resident memory of this process in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
@@ -36,16 +36,16 @@ def resident_mib() -> float:
 
 
 def many_images(count: int) -> Dataset:
-    """`count` images: the drawn scenes again and again, under names of their own."""
+    """Return `count` images: repeated drawn scenes with unique ids."""
     scenes = load_dataset("cifar10", "test", source="standin")
-    places = torch.arange(count) % len(scenes)
-    images = ArrayImages(scenes.image_source.pixels[places])
+    indices = torch.arange(count) % len(scenes)
+    images = ArrayImages(scenes.image_source.pixels[indices])
     return replace(
         scenes,
         image_source=images,
-        labels=scenes.labels[places],
+        labels=scenes.labels[indices],
         image_ids=tuple(f"{number:06d}" for number in range(count)),
-        region_source=scenes.region_source[places],
+        region_source=scenes.region_source[indices],
     )
 
 
@@ -53,9 +53,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=50_000)
-    requested = parser.parse_args()
+    args = parser.parse_args()
 
-    dataset = many_images(requested.images)
+    dataset = many_images(args.images)
     model = build_classifier(
         "wrn_10_1", num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std, seed=0
     ).eval()
@@ -65,7 +65,7 @@ def main() -> None:
     rules = replace(PROTOCOLS["lico_bench_1"], steps=STEPS)
     eval_config = EvalConfig.of(("grad_cam",), ("insertion", "deletion", "pointing_game"), rules)
     started = time.perf_counter()
-    marks: list[tuple[int, float]] = []
+    samples: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = CellFolder(Path(name))
         scored = 0
@@ -74,11 +74,11 @@ def main() -> None:
             scored += part.scores.rows["method"].eq("grad_cam").any() * 256
             if scored and scored % 2560 == 0:
                 gc.collect()
-                marks.append((scored, resident_mib()))
+                samples.append((scored, resident_mib()))
                 files = len(list(folder.parts.glob("scored-*.rows.parquet")))
                 print(
                     f"{scored:6,} images scored, {files:4} parts on disk, "
-                    f"{marks[-1][1]:7.0f} MiB, {time.perf_counter() - started:5.0f} s",
+                    f"{samples[-1][1]:7.0f} MiB, {time.perf_counter() - started:5.0f} s",
                     flush=True,
                 )
         rows = folder.join_parts()
@@ -86,10 +86,10 @@ def main() -> None:
         size = folder.table("rows").stat().st_size / 2**20
         print(f"{rows:,} rows in one file of {size:.1f} MiB, {after:.0f} MiB resident after it")
         found = read_parquet(folder.table("rows"), ("image_id", "metric"))
-        if found[found["metric"] == "deletion"]["image_id"].nunique() != requested.images:
+        if found[found["metric"] == "deletion"]["image_id"].nunique() != args.images:
             raise SystemExit("rows are missing")
-    early = [mib for count, mib in marks if count <= max(2560, requested.images // 10)]
-    growth = max(mib for _, mib in marks) - early[-1]
+    early = [mib for count, mib in samples if count <= max(2560, args.images // 10)]
+    growth = max(mib for _, mib in samples) - early[-1]
     print(f"grown by {growth:.1f} MiB after the first tenth, bar {BAR_MIB}")
     sys.exit(growth > BAR_MIB)
 

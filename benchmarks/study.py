@@ -1,12 +1,12 @@
-"""The tables of the published study in README.md and BENCHMARK.md, from `results/reference`.
+"""Update the tables of the published study in README.md and BENCHMARK.md.
 
-Each stands between `<!-- study: NAME -->` and `<!-- end -->`. Their numbers are those of
-`results/reference/report`, which `lico-bench report results/reference` makes of the published rows,
-and, for the rules of other parties, of the rows under `results/reference/protocols`.
+Each table is between `<!-- study: NAME -->` and `<!-- end -->`. The numbers are from
+`results/reference/report`, which `lico-bench report results/reference` computes from the published
+rows, and, for other protocols, from the rows under `results/reference/protocols`.
 
-    uv run python benchmarks/study.py            # write them
-    uv run python benchmarks/study.py --check    # exit 1 where they are not what the rows say
-    uv run python benchmarks/study.py --figure   # draw the README's figure again, too
+    uv run python benchmarks/study.py            # write the tables
+    uv run python benchmarks/study.py --check    # exit 1 if a table differs from the rows
+    uv run python benchmarks/study.py --figure   # also draw the README's figure
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from study_rows import MAIN, PRIMARY, PRIMARY_MAP
 from study_tables import tables
 
 from lico_bench.report.content import gather
-from lico_bench.report.figures.canvas import drawing
+from lico_bench.report.figures.canvas import plot_style
 from lico_bench.report.figures.forest import draw_forests
 from lico_bench.store import RunFolder
 
@@ -33,49 +33,49 @@ FIGURE = REFERENCE / "first_study.png"
 
 
 def figure(folder: Path) -> bytes:
-    """The arms' differences on the primary dataset in one number, as PNG."""
+    """Draw the differences of the arms on the primary dataset in the main metric, as PNG."""
     content = gather(RunFolder(folder))
     shown = replace(
         content,
         blocks=tuple(block for block in content.blocks if block.dataset == PRIMARY),
         specs={MAIN: content.specs[MAIN]},
     )
-    with drawing():
+    with plot_style():
         plots = {plot.name: plot for plot in draw_forests(shown)}
     return plots[f"forest_{PRIMARY_MAP}"].png
 
 
-def put_in(text: str, found: Mapping[str, str]) -> str:
-    """The document with each of its tables replaced.
+def replace_tables(text: str, found: Mapping[str, str]) -> str:
+    """Return the document with all tables replaced.
 
     Raises:
         KeyError: for a table that the study does not have.
     """
     return re.sub(
         r"<!-- study: (\w+) -->\n.*?<!-- end -->",
-        lambda place: f"<!-- study: {place[1]} -->\n{found[place[1]]}\n<!-- end -->",
+        lambda match: f"<!-- study: {match[1]} -->\n{found[match[1]]}\n<!-- end -->",
         text,
         flags=re.DOTALL,
     )
 
 
 def main() -> int:
-    """Write the tables, or compare them with what is written."""
+    """Write the tables, or compare them with the documents."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    parser.add_argument("--figure", action="store_true", help="draw the README's figure, too")
-    requested = parser.parse_args()
-    is_check = requested.check
-    if requested.figure:
+    parser.add_argument("--figure", action="store_true", help="also draw the README's figure")
+    args = parser.parse_args()
+    is_check = args.check
+    if args.figure:
         FIGURE.write_bytes(figure(REFERENCE))
     found, is_same = tables(REFERENCE), True
     for name in DOCUMENTS:
         path = REPOSITORY / name
         before = path.read_text(encoding="utf-8")
-        after = put_in(before, found)
+        after = replace_tables(before, found)
         is_same &= before == after
         if before != after:
-            print(f"{name}: {'not what the rows say' if is_check else 'written'}")
+            print(f"{name}: {'differs from the rows' if is_check else 'written'}")
             if not is_check:
                 path.write_text(after, encoding="utf-8")
     return 0 if is_same or not is_check else 1

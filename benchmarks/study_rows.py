@@ -1,4 +1,4 @@
-"""The published study, as the tables of `study_tables.py` ask for it."""
+"""Access to the results of the published study, for the tables of `study_tables.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPECS: dict[str, MetricSpec] = {**{n: METRICS[n].spec for n in METRICS.names()},
 
 
 class Study:
-    """What is published, as the tables ask for it."""
+    """Results of the published study, formatted for tables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,56 +36,56 @@ class Study:
         self.datasets: list[str] = list(self.manifest["suite"]["datasets"])
 
     def mean(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
-        """An arm's mean, or a dash."""
+        """Return an arm's mean, or a dash."""
         found = pick(self._means, dataset=dataset, arm=arm, metric=metric, method=method)
         if found is None:
-            return formatting.NOTHING
+            return formatting.NO_VALUE
         return formatting.value(found["mean"], SPECS[metric])
 
     def difference_row(self, dataset: str, arm: str, metric: str, method: str = "") -> Any:
-        """An arm's difference to the baseline as the report has it, or None."""
+        """Return the report's row of an arm's difference to the baseline, or None."""
         return pick(
             self._differences,
             dataset=dataset, arm=arm, metric=metric, method=method, subset="all",
         )  # fmt: skip
 
     def difference(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
-        """An arm's difference to the baseline with interval and word, or a dash."""
+        """Return an arm's difference to the baseline with interval and effect, or a dash."""
         found = self.difference_row(dataset, arm, metric, method)
-        return formatting.NOTHING if found is None else message(found, SPECS[metric])
+        return formatting.NO_VALUE if found is None else message(found, SPECS[metric])
 
     def flat_share(self, dataset: str, arm: str) -> str:
-        """The share of an arm's Grad-CAM maps that are the same everywhere."""
+        """Return the share of an arm's Grad-CAM maps that are constant."""
         rows = self.rows
-        is_asked = (rows["dataset"] == dataset) & (rows["arm"] == arm) & (rows["metric"] == MAIN)
-        flags = rows.loc[is_asked & (rows["method"] == PRIMARY_MAP), "flag"]
+        is_selected = (rows["dataset"] == dataset) & (rows["arm"] == arm) & (rows["metric"] == MAIN)
+        flags = rows.loc[is_selected & (rows["method"] == PRIMARY_MAP), "flag"]
         return f"{100 * (flags == FLAT).mean():.1f} %"
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Every score."""
+        """All scores."""
         return RunFolder(self.folder).rows()
 
     def arms(self, dataset: str) -> list[str]:
-        """Arms trained on a dataset beside the baseline."""
+        """Return the arms trained on a dataset, without the baseline."""
         found = set(self._differences.loc[self._differences["dataset"] == dataset, "arm"])
         return [arm for arm in self.manifest["suite"]["arms"] if arm in found]
 
     def between(self, arm: str, reference: str, metrics: Iterable[tuple[str, str]]) -> pd.DataFrame:
-        """Paired differences of two arms, from the rows."""
+        """Return the paired differences of two arms, computed from the rows."""
         return between(self.rows, arm, reference, metrics)
 
 
 def message(row: Any, spec: MetricSpec) -> str:
-    """A difference of the report, with the word that its correction allows."""
+    """Format a difference of the report with interval and effect after correction."""
     word = formatting.effect(float(row["low"]), float(row["high"]), spec, float(row["p_holm"]))
     return f"{ends(row, spec)} {word}"
 
 
 def ends(row: Any, spec: MetricSpec) -> str:
-    """A difference and its interval: it is in no report's family, so there is no word for it."""
+    """Format a difference with interval but without effect, as it has no corrected p-value."""
     if row is None:
-        return formatting.NOTHING
+        return formatting.NO_VALUE
     return " ".join(formatting.difference(*(float(row[name]) for name in ENDS), spec))
 
 
@@ -96,11 +96,11 @@ def between(
     wanted: Iterable[tuple[str, str]],
     dataset: str | None = None,
 ) -> pd.DataFrame:
-    """Paired differences of two arms in the wanted (metric, method), from rows."""
-    is_asked = pd.Series(False, index=rows.index)
+    """Return the paired differences of two arms for the wanted (metric, method)."""
+    is_selected = pd.Series(False, index=rows.index)
     for metric, method in wanted:
-        is_asked |= (rows["metric"] == metric) & (rows["method"] == method)
-    rows = rows[is_asked & rows["arm"].isin([arm, reference])]
+        is_selected |= (rows["metric"] == metric) & (rows["method"] == method)
+    rows = rows[is_selected & rows["arm"].isin([arm, reference])]
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
     return paired_differences(rows, reference_arm=reference)
@@ -111,7 +111,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def pick(frame: pd.DataFrame, **wanted: str) -> Any:
-    """The one row with these values, or None."""
+    """Return the single row with these values, or None."""
     for name, value in wanted.items():
         frame = frame[frame[name] == value]
     if len(frame) > 1:

@@ -1,9 +1,9 @@
-"""The tables of the published study, as Markdown; `study.py` puts them into the documents."""
+"""The tables of the published study in Markdown; `study.py` writes them to the documents."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ MAPS = {
     "random_map": "Random map",
 }
 RULES = {"scorer_baseline": "`lico_bench_1`, the baseline's network scores both"}
-INSIDE = {  # what a training stores of each epoch, and the digits that say something
+INSIDE = {  # quantities of the training history, and their number of digits
     "train_accuracy": 3, "channel_cosine": 2, "effective_rank": 1, "temperature": 2,
     "manifold_matching": 5, "transport": 3, "cross_entropy_gradient_norm": 3,
     "manifold_matching_gradient_norm": 4, "transport_gradient_norm": 3,
@@ -36,7 +36,7 @@ INSIDE = {  # what a training stores of each epoch, and the digits that say some
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """Every table by its name, as Markdown."""
+    """Return all tables by name, in Markdown."""
     study = Study(folder)
     return {
         "verdicts": verdict_table(study),
@@ -52,7 +52,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def verdict_table(study: Study) -> str:
-    """The verdict on each claim, what it rests on, and the gain on the primary dataset."""
+    """Return the verdict on each claim, its reason, and the gain on the primary dataset."""
     lines = []
     for claim in study.claims:
         first = claim["methods"][0] if claim["methods"] else ""
@@ -61,7 +61,7 @@ def verdict_table(study: Study) -> str:
             for one in claim["evidence"]
             if one["dataset"] == PRIMARY and one["method"] == first and one["gain"] is not None
         ]
-        message = formatting.NOTHING
+        message = formatting.NO_VALUE
         if found:
             spec = SPECS[claim["metric"]]
             gain = (found[0][name] for name in ("gain", "low", "high"))
@@ -72,7 +72,7 @@ def verdict_table(study: Study) -> str:
 
 
 def primary_table(study: Study) -> str:
-    """The declared primary endpoints, seed by seed, with the p-values of their claims."""
+    """Return the declared primary endpoints by seed, with the p-values of their claims."""
     judged = {claim["id"]: claim["evidence"] for claim in study.claims}
     lines = []
     for metric, method, claim in PRIMARY_ENDPOINTS:
@@ -98,7 +98,7 @@ def primary_table(study: Study) -> str:
 
 
 def arm_table(study: Study) -> str:
-    """All arms on the primary dataset against its baseline, by Grad-CAM."""
+    """Return the differences of all arms to the baseline on the primary dataset, with Grad-CAM."""
     columns = [("accuracy", ""), *((metric, PRIMARY_MAP) for metric in CURVES)]
     titles = ["arm", *(_title(metric) for metric, _ in columns)]
     lines = [
@@ -112,7 +112,7 @@ def arm_table(study: Study) -> str:
 
 
 def dataset_table(study: Study) -> str:
-    """`lico` against the baseline on every dataset, by Grad-CAM."""
+    """Return the differences of `lico` to the baseline on every dataset, with Grad-CAM."""
     lines = [
         [
             load_card(name).title,
@@ -128,7 +128,7 @@ def dataset_table(study: Study) -> str:
 
 
 def names_table(study: Study) -> str:
-    """`lico` against its own controls: wrong names, random vectors."""
+    """Return the differences of `lico` to its controls: shuffled names, random vectors."""
     wanted = [("accuracy", ""), ("overall", PRIMARY_MAP)]
     found = {arm: study.between("lico", arm, wanted) for arm in CONTROLS}
     lines = []
@@ -146,7 +146,7 @@ def names_table(study: Study) -> str:
 
 
 def map_table(study: Study) -> str:
-    """`lico` against the baseline on the primary dataset, by every method."""
+    """Return the differences of `lico` to the baseline on the primary dataset, by method."""
     lines = [
         [title, *(study.difference(PRIMARY, "lico", metric, method) for metric in CURVES)]
         for method, title in MAPS.items()
@@ -155,12 +155,12 @@ def map_table(study: Study) -> str:
 
 
 def place_table(study: Study) -> str:
-    """`lico` against the baseline where it is known where objects are, by every method."""
+    """Return the differences of `lico` to the baseline on datasets with regions, by method."""
     metrics = ("pointing_game", "energy_lift")
     lines = []
     for name in study.datasets:
         for method, title in MAPS.items():
-            if study.mean(name, "baseline", metrics[0], method) == formatting.NOTHING:
+            if study.mean(name, "baseline", metrics[0], method) == formatting.NO_VALUE:
                 continue
             line = [load_card(name).title, title]
             for metric in metrics:
@@ -172,7 +172,7 @@ def place_table(study: Study) -> str:
 
 
 def protocol_table(study: Study) -> str:
-    """`lico` against the baseline on the primary dataset, by the rules of each party."""
+    """Return the differences of `lico` to the baseline on the primary dataset, by protocol."""
     runs = {"lico_bench_1": study.folder}
     runs |= {path.name: path for path in sorted((study.folder / "protocols").iterdir())}
     lines = []
@@ -187,7 +187,7 @@ def protocol_table(study: Study) -> str:
 
 
 def inside_table(study: Study) -> str:
-    """What the last epoch of training looked like on the primary dataset, mean over the seeds."""
+    """Return quantities of the last training epoch on the primary dataset, mean over seeds."""
     run = RunFolder(study.folder)
     finished = set(run.finished())
     seen: dict[tuple[str, str], list[float]] = {}
@@ -222,9 +222,5 @@ def _title(metric: str) -> str:
 
 def _table(titles: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = list(titles)
-    return "\n".join(_drawn([head, ["---"] * len(head), *map(list, lines)]))
-
-
-def _drawn(lines: Iterable[list[str]]) -> Iterator[str]:
-    for cells in lines:
-        yield f"| {' | '.join(cells)} |"
+    rows = [head, ["---"] * len(head), *map(list, lines)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

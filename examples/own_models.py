@@ -1,10 +1,9 @@
-"""Two models of your own, your own images: which one has the better saliency maps?
+"""Compare the saliency maps of two user models on user images.
 
-    uv run python examples/own_models.py [PICTURES]
+    uv run python examples/own_models.py [IMAGES]
 
-PICTURES is a folder with one folder of images per class. Without it some are drawn, so that this
-runs anywhere. The models are a small network trained with and without noise on its images; put
-yours in their place. What matters are the ten lines of `compare`.
+IMAGES is a folder with one folder of images per class; without it, images are drawn. The models are
+a small network trained with and without noise; replace them by yours. `compare` shows the calls.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import lico_bench
 UPDATES = 120
 
 
-def compare(first: nn.Module, second: nn.Module, pictures: lico_bench.Dataset) -> pd.DataFrame:
-    """Ten lines: models and images in, paired differences with intervals out."""
+def compare(first: nn.Module, second: nn.Module, dataset: lico_bench.Dataset) -> pd.DataFrame:
+    """Return paired differences of two models with intervals."""
     scores = lico_bench.evaluate(
         {"baseline": first, "mine": second},  # any modules from (N, 3, H, W) in [0, 1] to logits
-        pictures,
+        dataset,
         methods=["grad_cam", "random_map"],
         metrics=["insertion", "deletion", "overall"],
         layer="4",  # dotted name of the last convolution, in both
@@ -36,22 +35,22 @@ def compare(first: nn.Module, second: nn.Module, pictures: lico_bench.Dataset) -
     return found[["method", "metric", "difference", "low", "high", "p_value", "num_images"]]
 
 
-def train_small(pictures: lico_bench.Dataset, *, noise: float) -> nn.Module:
-    """A network of three convolutions, trained for seconds."""
+def train_small(dataset: lico_bench.Dataset, *, noise: float) -> nn.Module:
+    """Train a network of three convolutions for a few seconds."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(),
         nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
         nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, pictures.num_classes),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, dataset.num_classes),
     )  # fmt: skip
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    everything = pictures.images
+    all_images = dataset.images
     for _ in range(UPDATES):
-        chosen = torch.randint(len(pictures), (64,))
-        images = everything[chosen]
+        chosen = torch.randint(len(dataset), (64,))
+        images = all_images[chosen]
         loss = nn.functional.cross_entropy(
-            model(images + noise * torch.randn_like(images)), pictures.labels[chosen]
+            model(images + noise * torch.randn_like(images)), dataset.labels[chosen]
         )
         optimiser.zero_grad()
         loss.backward()
@@ -60,7 +59,7 @@ def train_small(pictures: lico_bench.Dataset, *, noise: float) -> nn.Module:
 
 
 def draw_images(folder: Path) -> None:
-    """Write drawn scenes as PNG files, a folder per class."""
+    """Write drawn scenes as PNG files, one folder per class."""
     from torchvision.utils import save_image
 
     scenes = lico_bench.load_dataset("cifar10", "train", source="standin")
@@ -76,9 +75,9 @@ def main() -> None:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else drawn)
         if len(sys.argv) == 1:
             draw_images(folder)
-        pictures = lico_bench.load_images(folder)
-        plain, noisy = (train_small(pictures, noise=noise) for noise in (0.0, 0.2))
-        print(compare(plain, noisy, pictures).round(4).to_string(index=False))
+        dataset = lico_bench.load_images(folder)
+        plain, noisy = (train_small(dataset, noise=noise) for noise in (0.0, 0.2))
+        print(compare(plain, noisy, dataset).round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """lico-bench: paired training and paired saliency scoring of explainability methods.
 
-The names below load what they need when first used: importing the package imports no torch.
+Modules are imported when one of their names is first used; importing the package imports no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULE_OF = {
     "Dataset": "data",
     "Recipe": "records",
     "Scores": "evaluation",
@@ -34,7 +34,7 @@ _HOMES = {
     "paired_differences": "stats",
     "train": "training",
 }
-_ROOMS = ("losses", "metrics")
+_PACKAGES = ("losses", "metrics")
 
 __all__ = [
     "Dataset",
@@ -55,10 +55,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return importlib.import_module(f"lico_bench.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"lico_bench.{_HOMES[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"lico_bench.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'lico_bench' has no attribute '{name}'")
 
 

@@ -1,4 +1,4 @@
-"""`python -m lico_bench`."""
+"""Entry point of `python -m lico_bench`."""
 
 from lico_bench.cli import main
 

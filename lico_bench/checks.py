@@ -1,4 +1,4 @@
-"""Guards at the door: each raises a sentence that says what was expected, what came, what to do."""
+"""Checks of arguments; each raises InvalidInputError with expectation, value and remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RANGE_SLACK = 1e-4  # resampling may overshoot [0, 1] by rounding
 
 
 def check_images(images: Tensor) -> None:
-    """Raise unless `images` is (N, 3, H, W), floating point, finite and in [0, 1]."""
+    """Check that `images` is (N, 3, H, W), floating point, finite and in [0, 1]."""
     shape = tuple(images.shape)
     if images.ndim == 3 and shape[0] == 3:
         raise InvalidInputError(
@@ -43,18 +43,20 @@ def check_images(images: Tensor) -> None:
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise InvalidInputError(
             f"images: expected values in [0, 1], got [{low:.3g}, {high:.3g}]; "
-            "pass images as stored, the model normalises inside"
+            "pass images without normalisation, the model normalises them"
         )
 
 
 def check_targets(targets: Tensor, *, num_images: int, num_classes: int | None = None) -> None:
-    """Raise unless `targets` is (N,) int64 with every class in [0, num_classes)."""
+    """Check that `targets` is (N,) integer with every class in [0, num_classes)."""
     if tuple(targets.shape) != (num_images,):
         raise InvalidInputError(
             f"targets: expected ({num_images},), one class per image, got {tuple(targets.shape)}"
         )
     if targets.is_floating_point() or targets.is_complex():
-        raise InvalidInputError(f"targets: expected class numbers (int64), got {targets.dtype}")
+        raise InvalidInputError(
+            f"targets: expected class numbers (int64), got {targets.dtype}; convert with .long()"
+        )
     low, high = int(targets.min()), int(targets.max())
     if low < 0 or (num_classes is not None and high >= num_classes):
         raise InvalidInputError(
@@ -63,36 +65,36 @@ def check_targets(targets: Tensor, *, num_images: int, num_classes: int | None =
 
 
 def check_maps(maps: Tensor, *, num_images: int, size: tuple[int, int]) -> None:
-    """Raise unless `maps` is (N, H, W), floating point and finite."""
+    """Check that `maps` is (N, H, W), floating point and finite."""
     expected = (num_images, *size)
     if tuple(maps.shape) != expected:
         hint = "; drop the channel axis with maps.sum(1)" if maps.ndim == 4 else ""
         raise InvalidInputError(f"maps: expected {expected}, got {tuple(maps.shape)}{hint}")
     if not maps.is_floating_point():
         raise InvalidInputError(f"maps: expected floats, got {maps.dtype}")
-    broken = (~maps.isfinite()).flatten(1).any(1)
-    if broken.any():
-        first = int(broken.nonzero()[0])
+    has_bad_value = (~maps.isfinite()).flatten(1).any(1)
+    if has_bad_value.any():
+        first = int(has_bad_value.nonzero()[0])
         raise InvalidInputError(
-            f"maps: expected finite values, got NaN or infinity in {int(broken.sum())} of "
-            f"{num_images} maps (first: number {first}); mend the method that made them"
+            f"maps: expected finite values, got NaN or infinity in {int(has_bad_value.sum())} of "
+            f"{num_images} maps (first: number {first}); correct the saliency method"
         )
 
 
-def is_plain(text: object) -> bool:
-    """Whether `text` is one line of text without control signs, which a terminal would obey."""
+def is_single_line(text: object) -> bool:
+    """Whether `text` is one line of text without control characters."""
     return isinstance(text, str) and _CONTROL.search(text) is None
 
 
 def is_title(text: object) -> bool:
-    """Whether `text` may be shown as somebody's name for a thing: a class, an image, a dataset."""
-    return is_plain(text) and 0 < len(str(text)) <= LONGEST_TITLE
+    """Whether `text` can be shown as the title of a class, an image or a dataset."""
+    return is_single_line(text) and 0 < len(str(text)) <= LONGEST_TITLE
 
 
 def is_name(text: object) -> bool:
-    """Whether `text` may become part of a path or a cell of a spreadsheet.
+    """Whether `text` is safe as part of a path and in a cell of a spreadsheet.
 
-    It starts with a letter, a digit or an underscore and has neither slash nor control sign.
+    It starts with a letter, a digit or an underscore and contains no slash or control character.
     """
     return (
         isinstance(text, str)
@@ -103,19 +105,19 @@ def is_name(text: object) -> bool:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise unless `value` is a finite number above zero."""
+    """Check that `value` is a finite number above 0."""
     if not (math.isfinite(value) and value > 0):
         raise InvalidInputError(f"{name}: expected a number above 0, got {value}")
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Raise unless `value` is a finite number of at least zero."""
+    """Check that `value` is a finite number of at least 0."""
     if not (math.isfinite(value) and value >= 0):
         raise InvalidInputError(f"{name}: expected a number of at least 0, got {value}")
 
 
 def check_count(name: str, value: int, *, at_least: int = 1) -> None:
-    """Raise unless `value` is a whole number of at least `at_least`."""
+    """Check that `value` is an integer of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise InvalidInputError(
             f"{name}: expected a whole number of at least {at_least}, got {value!r}"
@@ -123,6 +125,6 @@ def check_count(name: str, value: int, *, at_least: int = 1) -> None:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
+    """Check that `value` is one of `choices`."""
     if value not in choices:
         raise InvalidInputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What can go wrong, in our words: every error says what was expected, what came and what to do."""
+"""Exceptions of the package; each message states what was expected, what was found and a remedy."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# Signs that do something in place of being shown: they move the cursor of a terminal, turn the
-# direction of a line, or are no text at all. Breaks of lines are among them.
+# Control characters: cursor movement, text direction, line breaks, byte order marks, surrogates.
 CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 
 
-def plain(text: str) -> str:
-    """`text` on one line, where control signs can be read and do nothing."""
-    return _CONTROL.sub(lambda sign: " " if sign[0] in "\t\n" else repr(sign[0])[1:-1], text)
+def escape_controls(text: str) -> str:
+    """Return `text` on one line with escaped control characters."""
+    return _CONTROL.sub(lambda match: " " if match[0] in "\t\n" else repr(match[0])[1:-1], text)
 
 
 class LicoBenchError(Exception):
-    """Base of every error raised on purpose; the command line prints it and exits with 2."""
+    """Base class of expected errors; the command line prints the message and exits with 2."""
 
     def __str__(self) -> str:
-        # KeyError would print the quoted repr of its argument.
-        return plain(str(self.args[0])) if self.args else ""
+        # KeyError would return the quoted repr of its argument.
+        return escape_controls(str(self.args[0])) if self.args else ""
 
 
 class UnknownNameError(LicoBenchError, KeyError):
-    """A name that no registry, card or option knows."""
+    """A name that is not in a registry, a dataset card or the options."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """The error for an unknown `name`, with the nearest known one and the whole list."""
+        """Build the error for `name`, with the closest match and all known names."""
         names = sorted(known)
         nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"; did you mean '{nearest[0]}'?" if nearest else ";"
@@ -38,55 +37,55 @@ class UnknownNameError(LicoBenchError, KeyError):
 
 
 class InvalidInputError(LicoBenchError, ValueError):
-    """An argument, option or tensor outside what was promised."""
+    """An argument, option or tensor with an invalid type, shape or value."""
 
 
 class MissingDataError(LicoBenchError, FileNotFoundError):
-    """Images, weights or a run that are not where they were looked for."""
+    """Images, weights or a run that do not exist."""
 
 
 class BrokenFileError(LicoBenchError, ValueError):
-    """A file that exists but cannot be what its name says."""
+    """A file with damaged or invalid content."""
 
 
 class RunMismatchError(LicoBenchError, ValueError):
-    """A run folder that belongs to another suite, or rows of two kinds that may not be mixed."""
+    """A run folder of another suite, or rows that must not be mixed."""
 
 
 class NotComparableError(LicoBenchError, ValueError):
-    """Two sets of scores without a common ground: other protocol, data or images."""
+    """Two sets of scores with a different protocol, dataset or images."""
 
 
 class TrainingError(LicoBenchError, FloatingPointError):
-    """A training that cannot go on: a loss that is not finite, or one that trains nothing."""
+    """A training that cannot continue: a non-finite loss, or a term without gradient."""
 
 
 class ConvergenceError(LicoBenchError, ArithmeticError):
-    """An iteration that did not reach its tolerance, so that no number can be told."""
+    """An iteration that did not reach its tolerance, so that its result is unusable."""
 
 
 class OutOfMemoryError(LicoBenchError, MemoryError):
-    """Not even one image at a time fits into memory."""
+    """A single image does not fit into memory."""
 
 
 class LostPeersError(LicoBenchError, ConnectionError):
-    """Processes that train one model together and have lost one of them."""
+    """A process of the group that trains one model was lost."""
 
 
 class DiskFullError(LicoBenchError, OSError):
-    """A file that could not be written, because there is no room for it."""
+    """A file could not be written because the disk is full."""
 
 
-EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: what schedulers take as "start it again"
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h, on which schedulers start a job again
 
 
 class Preempted(BaseException):
-    """The machine wants its place back. No error: nothing that catches errors may catch it."""
+    """A preemption signal arrived; not an Exception, so that no error handler catches it."""
 
 
 class RunBusyError(LicoBenchError, BlockingIOError):
-    """A run folder that another process is at work on."""
+    """A run folder is locked by another process."""
 
 
 class ClusterError(LicoBenchError, ConnectionError):
-    """A cluster that cannot be joined, or whose machines cannot run the cells."""
+    """A cluster cannot be joined, or its machines cannot run the cells."""

@@ -1,4 +1,4 @@
-"""Dataclasses that travel between rooms. They hold and check values; none computes a score."""
+"""Dataclasses shared between packages; they hold and validate values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Option = float | int | str | bool
 Source = Literal["real", "standin"]
 
-# One row is one score of one image; `method` and `protocol` are empty for scores of the model.
+# A row is one score of one image; `method` and `protocol` are empty for scores of the model.
 ROW_COLUMNS = (
     "pair", "cell", "dataset", "source", "backbone", "arm", "seed", "labels", "image_id", "target",
     "correct", "method", "metric", "protocol", "value", "flag",
@@ -27,21 +27,22 @@ CURVE_COLUMNS = (
     "correct", "method", "protocol", "curve", "fractions", "values",
 )  # fmt: skip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the training images, in [0, 1]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB mean of the training images, in [0, 1]
 
 SCHEDULES = ("one_cycle", "cosine", "cosine_7_16", "constant")
 AUGMENTATIONS = ("none", "flip", "crop", "crop_flip", "resized_crop_flip")
-AUTO = "auto"  # resolved before a training has an identity, see `runtime.native_precision`
+AUTO = "auto"  # resolved by `runtime.native_precision` before a recipe is hashed
 PRECISIONS = (AUTO, "float32", "bfloat16")
 
 
-LATER_FIELDS = ("warmup_frac",)  # of a recipe: added after rows were published
+LATER_FIELDS = ("warmup_frac",)  # of `Recipe`, added after rows were published
 
 
 class Output(NamedTuple):
-    """What a classifier says of a batch.
+    """Output of a classifier for a batch.
 
-    `logits` are (N, K); `features` are the last convolutional maps F, a row per channel, (N, C, D).
+    `logits` are (N, K); `features` are the last convolutional maps F, one row per channel,
+    (N, C, D).
     """
 
     logits: Tensor
@@ -50,7 +51,7 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides one training, readable top to bottom; its hash is its identity.
+    """All settings of one training; the hash of a recipe identifies the training.
 
     Two recipes that differ only in `arm`, `text_encoder` or `objective` form a pair: they share
     data, order, augmentation, initial weights and number of updates.
@@ -62,9 +63,9 @@ class Recipe:
     seed: int = 0
     source: Literal["auto", "real", "standin"] = "auto"
     labels: int | Literal["full"] = "full"
-    train_limit: int | None = None  # training images, classes in turn; for quick and smoke
-    skip_broken: bool = False  # leave unreadable images out and record them, in place of an error
-    image_size: int | None = None  # px; None takes the card's
+    train_limit: int | None = None  # number of training images, classes in turn
+    skip_broken: bool = False  # skip and record unreadable images instead of raising an error
+    image_size: int | None = None  # px; None uses the size of the dataset card
     epochs: int = 15
     batch_size: int = 128
     learning_rate: float = 0.3
@@ -72,16 +73,16 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 5e-4
     schedule: str = "one_cycle"
-    warmup_frac: float = 0.3  # of a one_cycle training, until its rate is reached
+    warmup_frac: float = 0.3  # share of a one_cycle training until the maximum rate is reached
     augmentation: str = "crop_flip"
     crop_padding_px: int = 4
     precision: str = "float32"
     channels_last: bool = True
     compile: bool = False  # torch.compile of the classifier
-    gradient_clip: float = 0.0  # largest Euclidean norm of the whole gradient; 0 leaves it alone
-    ema_decay: float = 0.0  # of the averaged weights that are the result; 0 takes the last ones
+    gradient_clip: float = 0.0  # maximum Euclidean norm of the gradient; 0 for no clipping
+    ema_decay: float = 0.0  # of the weights' moving average; 0 for no averaging
     text_encoder: str = "minilm"
-    objective: tuple[tuple[str, Option], ...] = ()  # options of the arm, changed by hand
+    objective: tuple[tuple[str, Option], ...] = ()  # changed options of the arm
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -98,7 +99,7 @@ class Recipe:
             check_not_negative(name, getattr(self, name))
         if not 0 <= self.warmup_frac < 1:
             raise InvalidInputError(
-                f"warmup_frac: expected a share of the training in [0, 1), got {self.warmup_frac}"
+                f"warmup_frac: expected a number in [0, 1), got {self.warmup_frac}"
             )
         if not 0 <= self.ema_decay < 1:
             raise InvalidInputError(
@@ -111,36 +112,36 @@ class Recipe:
 
     @property
     def pair_key(self) -> str:
-        """Twelve hex digits shared by the cells that may be compared."""
+        """Key shared by the cells of a pair, twelve hex digits."""
         return content_key(replace(self, arm="", text_encoder="", objective=()).facts())
 
     def facts(self) -> dict[str, Any]:
-        """Every field by name; those that came later are left out where they say what always was.
+        """Return the fields by name, without `LATER_FIELDS` that have their default value.
 
-        A recipe that is stored with rows keeps its identity when an option is added.
+        A recipe stored with rows thus keeps its hash when a field is added.
         """
         later = {f.name: f.default for f in fields(self) if f.name in LATER_FIELDS}
         values = asdict(self)
         return {k: v for k, v in values.items() if k not in later or v != later[k]}
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
-        """This recipe with fields replaced by name; the values are converted to the fields' types.
+        """Return a copy with fields replaced by name; values are converted to the fields' types.
 
         Raises:
-            UnknownNameError: for a name that is no field.
-            InvalidInputError: for a value that does not fit the field.
+            UnknownNameError: for a name that is not a field.
+            InvalidInputError: for a value that cannot be converted.
         """
         known = {field.name: field for field in fields(self)}
         changes: dict[str, Any] = {}
         for name, value in options.items():
             if name not in known:
                 raise UnknownNameError.of("recipe option", name, known)
-            changes[name] = _as_field(name, value, str(known[name].type))
+            changes[name] = _convert_field(name, value, str(known[name].type))
         return replace(self, **changes)
 
 
 def resolve_precision(recipe: Recipe, precision: str) -> Recipe:
-    """`recipe` with `precision` in place of `auto`; one that names its precision stays."""
+    """Replace `auto` in `recipe.precision` by `precision`."""
     return replace(recipe, precision=precision) if recipe.precision == AUTO else recipe
 
 
@@ -153,18 +154,18 @@ Cost = Literal["map", "forwards", "explains"]
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What a number means: without these facts a metric's value is not printed.
+    """Description of a metric, shown with every value.
 
     Attributes:
         higher_is_better: None for a descriptive metric, which has no direction of merit.
-        bounds: smallest and largest possible value; None where there is no such bound.
-        needs: what it looks at: the maps, the perturbation curves, where the object is
-            (`regions`), where each of several objects is (`instances`), new maps of changed
-            images (`explainer`), the explained network itself (`network`).
-        protocol: id of its own rules; None takes the run's perturbation protocol.
-        cost: `map` looks at stored maps, `forwards` sends changed images through the model,
-            `explains` makes maps anew.
-        pitfalls: what a reader must know before believing it.
+        bounds: smallest and largest possible value; None for unbounded.
+        needs: inputs: saliency maps (`maps`), perturbation curves (`curves`), the object's area
+            (`regions`), the areas of several objects (`instances`), maps of modified images
+            (`explainer`), the explained network (`network`).
+        protocol: id of the metric's rules; None for the perturbation protocol of the run.
+        cost: `map` uses existing maps, `forwards` runs the model on modified images, `explains`
+            computes new maps.
+        pitfalls: limits of the metric that a reader must know.
     """
 
     name: str
@@ -182,29 +183,30 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules of insertion and deletion curves, whole; its hash travels with every row.
+    """All rules of insertion and deletion curves; their hash is stored with every row.
 
     Attributes:
-        steps: K, number of equal shares in which the pixels change; None where `step_px` rules.
-        fill_rgb: colour that replaces deleted pixels, in [0, 1]; `model_mean` is the mean colour
-            that the model normalises with, which a normalised zero stands for.
-        blur_sigma_frac: standard deviation of the Gaussian that makes the insertion start, as a
-            share of the shorter side; None where `blur_sigma_px` rules.
-        blur_radius_sigmas: where that Gaussian is cut off, in standard deviations.
-        explained_class: which class the map explains.
-        score: what is read at the scored class.
-        ties: how equal saliency values are ordered: as the pixels lie, or (`stable_reversed`, an
-            ascending sort read backwards) against it.
-        step_px: pixels that change in a step.
+        steps: K, number of equal steps in which the pixels change; None if `step_px` is given.
+        fill_rgb: colour that replaces deleted pixels, in [0, 1]; `model_mean` is the mean of the
+            model's normalisation, which it maps to zero.
+        blur_sigma_frac: standard deviation of the Gaussian blur of the insertion baseline, as a
+            share of the shorter side; None if `blur_sigma_px` is given.
+        blur_radius_sigmas: radius of that Gaussian in standard deviations.
+        explained_class: the class that the map explains.
+        score: quantity of the scored class.
+        ties: order of equal saliency values: pixel order, or the reverse (`stable_reversed`, an
+            ascending stable sort read backwards).
+        step_px: pixels that change per step.
         blur_sigma_px, blur_kernel_px: standard deviation and side of the kernel.
-        blur_kernel: `near_box` is a point filtered by a Gaussian whose tails are mirrored back
-            into the kernel, as the published RISE script makes it.
-        blur_border: what lies beyond the image's border: its mirror, or the fill colour.
-        scored_class: the explained one, or what the scoring network predicts for the whole image.
-        endpoints: `both`, or `whole_steps` where a last step that is not whole is left out.
+        blur_kernel: `near_box` is an impulse filtered by a Gaussian whose tails are reflected into
+            the kernel, as in the published RISE script.
+        blur_border: padding of the image: reflected, or the fill colour.
+        scored_class: the explained class, or the scoring network's prediction for the unmodified
+            image.
+        endpoints: `both`; `whole_steps` drops an incomplete last step.
         area: trapezoid over the true shares; over points taken as evenly spaced (`even`); or with
             a spacing of one over the number of points (`per_point`), which falls short of 1.
-        scorer: the network that scores: each arm's `own`, or that of one arm for all.
+        scorer: the scoring network: `own` for that of each arm, or the name of one arm for all.
     """
 
     name: str
@@ -228,9 +230,9 @@ class Protocol:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """Every rule; those that came later are left out where they say what was always so.
+        """All rules, without fields that have a default and that default value.
 
-        An id that is stored with rows keeps its meaning when a rule is made a field.
+        An id stored with rows thus stays valid when a field is added.
         """
         later = {f.name: f.default for f in fields(self) if f.default is not MISSING}
         values = {k: v for k, v in asdict(self).items() if k != "source"}
@@ -238,11 +240,11 @@ class Protocol:
 
     @property
     def id(self) -> str:
-        """Name and hash of the rules, `lico_bench_1@1a2b3c4d`."""
+        """Name and hash of the rules, such as `lico_bench_1@1a2b3c4d`."""
         return rules_id(self.name, self.rules)
 
     def changed_px(self, num_pixels: int) -> list[int]:
-        """Number of changed pixels at each point of a curve, from 0 up.
+        """Return the number of changed pixels at each point of a curve, starting at 0.
 
         Raises:
             InvalidInputError: for an image with fewer pixels than steps.
@@ -267,27 +269,27 @@ class Protocol:
 
 
 def rules_id(name: str, rules: Mapping[str, Any]) -> str:
-    """Name and hash of a set of rules, `pointing_game_1@1a2b3c4d`: a changed rule is another id."""
+    """Return name and hash of a set of rules, such as `pointing_game_1@1a2b3c4d`."""
     return f"{name}@{content_key(dict(rules))[:8]}"
 
 
 def content_key(value: Any) -> str:
-    """Twelve hex digits of the SHA-256 of `value` as canonical JSON."""
+    """Return twelve hex digits of the SHA-256 of `value` as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _as_field(name: str, value: Any, annotation: str) -> Any:
-    """`value` as the type that a recipe field declares; text from the command line is parsed."""
+def _convert_field(name: str, value: Any, annotation: str) -> Any:
+    """Convert `value`, possibly text from the command line, to the type of a recipe field."""
     try:
         if name == "objective":
             return tuple(sorted((str(k), v) for k, v in dict(value).items()))
         if name == "labels":
-            return "full" if value == "full" else _whole(value)
+            return "full" if value == "full" else _to_int(value)
         if annotation == "bool":
-            return _truth(value)
+            return _to_bool(value)
         if annotation.startswith("int"):
-            return None if value in (None, "none") else _whole(value)
+            return None if value in (None, "none") else _to_int(value)
         if annotation == "float":
             return float(value)
         return str(value)
@@ -297,13 +299,13 @@ def _as_field(name: str, value: Any, annotation: str) -> Any:
         ) from error
 
 
-def _whole(value: Any) -> int:
+def _to_int(value: Any) -> int:
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
     return int(value)
 
 
-def _truth(value: Any) -> bool:
+def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if str(value).lower() in ("true", "1", "yes"):

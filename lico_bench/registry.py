@@ -1,7 +1,8 @@
-"""Names to things. A room declares one registry; a file dropped into the room adds its entry.
+"""Registries: map names to methods, metrics, arms and the like, one registry per package.
 
-The files of a room are imported at the first look-up, never when the room is, so that a help text
-costs no heavy import and a new file needs no list to be edited.
+Each module of the package registers its entries when imported. The modules are imported at the
+first look-up, not with the package, so that help texts need no heavy imports and a new module is
+found without editing a list.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ class Registry(Generic[T]):
     """The entries of one kind, by lower snake case name.
 
     Args:
-        kind: what an entry is called in messages, `saliency method`.
-        room: dotted name of the package whose modules register entries when imported.
+        kind: name of an entry in messages, such as `saliency method`.
+        package: dotted name of the package whose modules register entries when imported.
     """
 
-    def __init__(self, kind: str, room: str) -> None:
+    def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
-        self.room = room
+        self.package = package
         self._entries: dict[str, T] = {}
         self._is_filled = False
 
     def add(self, name: str, entry: T) -> T:
-        """Register `entry` under `name` and return it; a taken name is an error."""
+        """Register `entry` under `name` and return it; a duplicate name is an error."""
         if name in self._entries:
             raise InvalidInputError(
                 f"{self.kind} '{name}' is already registered; choose a new name"
@@ -45,11 +46,11 @@ class Registry(Generic[T]):
         return entry
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator form of `add`."""
+        """Return a decorator that adds an entry."""
         return lambda entry: self.add(name, entry)
 
     def names(self) -> tuple[str, ...]:
-        """All known names, sorted."""
+        """Return all names, sorted."""
         self._fill()
         return tuple(sorted(self._entries))
 
@@ -73,26 +74,26 @@ class Registry(Generic[T]):
         if self._is_filled:
             return
         self._is_filled = True
-        package = importlib.import_module(self.room)
-        for module in pkgutil.iter_modules(package.__path__, f"{self.room}."):
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
             importlib.import_module(module.name)
 
 
-def written_names(room: str) -> tuple[str, ...] | None:
-    """The names that a room registers, sorted, read from its files; nothing of it is imported.
+def registered_names(package: str) -> tuple[str, ...] | None:
+    """Read the names that a package registers from its source, sorted, without importing it.
 
-    A name is read where it is written out: as the first argument of `REGISTRY.add`, `.register` or
-    a function of the room called `add_...`, and as the text that begins each row of the literal
-    that a loop around such a call walks over.
+    A name must be a literal: the first argument of `REGISTRY.add`, of `.register` or of a function
+    called `add_...`, or the first text in each row of the literal that a loop around such a call
+    iterates over.
 
     Args:
-        room: dotted name of the package below `lico_bench`, `models.backbones`.
+        package: dotted name of the package below `lico_bench`, such as `models.backbones`.
 
     Returns:
-        None where a file registers something whose name cannot be read so.
+        None if a module registers a name that is not a literal.
     """
     found: set[str] = set()
-    for path in Path(__file__).parent.joinpath(*room.split(".")).glob("[!_]*.py"):
+    for path in Path(__file__).parent.joinpath(*package.split(".")).glob("[!_]*.py"):
         names = _names_in(ast.parse(path.read_bytes()))
         if names is None:
             return None
@@ -110,14 +111,16 @@ def _names_in(tree: ast.Module) -> set[str] | None:
     }
     found: set[str] = set()
     for node in tree.body:
-        if isinstance(node, ast.For) and _registrations(node):
-            rows = _rows(node.iter, literals)
+        if isinstance(node, ast.For) and _find_registrations(node):
+            rows = _literal_rows(node.iter, literals)
             names = [_first_text(row, literals) for row in rows]
             if not names:
                 return None
-        elif isinstance(node, ast.Expr | ast.FunctionDef):
-            # What stands in the body of a function is registered by who calls it.
-            calls = _registrations(node) if isinstance(node, ast.Expr) else _decorations(node)
+        elif isinstance(node, ast.Expr):
+            names = [_first_text(call, literals) for call in _find_registrations(node)]
+        elif isinstance(node, ast.FunctionDef):
+            # A call in the body of a function registers only when the function is called.
+            calls = [c for decorator in node.decorator_list for c in _find_registrations(decorator)]
             names = [_first_text(call, literals) for call in calls]
         else:
             continue
@@ -128,33 +131,29 @@ def _names_in(tree: ast.Module) -> set[str] | None:
     return found
 
 
-def _registrations(node: ast.AST) -> list[ast.Call]:
-    return [n for n in ast.walk(node) if isinstance(n, ast.Call) and _registers(n.func)]
+def _find_registrations(node: ast.AST) -> list[ast.Call]:
+    return [n for n in ast.walk(node) if isinstance(n, ast.Call) and _is_registration(n.func)]
 
 
-def _decorations(node: ast.FunctionDef) -> list[ast.Call]:
-    return [call for mark in node.decorator_list for call in _registrations(mark)]
-
-
-def _registers(function: ast.expr) -> bool:
+def _is_registration(function: ast.expr) -> bool:
     if isinstance(function, ast.Attribute):
         return function.attr in ("add", "register")
     return isinstance(function, ast.Name) and function.id.lstrip("_").partition("_")[0] == "add"
 
 
-def _rows(walked: ast.expr, literals: Mapping[str, ast.expr]) -> list[ast.expr]:
-    """The rows of a tuple, list or dictionary that is written out, here or under a name."""
-    if isinstance(walked, ast.Call) and isinstance(walked.func, ast.Attribute):
-        walked = walked.func.value  # of `.items()`
-    if isinstance(walked, ast.Name):
-        walked = literals.get(walked.id, walked)
-    if isinstance(walked, ast.Dict):
-        return [key for key in walked.keys if key is not None]
-    return list(walked.elts) if isinstance(walked, ast.Tuple | ast.List) else []
+def _literal_rows(iterable: ast.expr, literals: Mapping[str, ast.expr]) -> list[ast.expr]:
+    """Return the rows of a tuple, list or dictionary literal, given directly or by name."""
+    if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Attribute):
+        iterable = iterable.func.value  # of `.items()`
+    if isinstance(iterable, ast.Name):
+        iterable = literals.get(iterable.id, iterable)
+    if isinstance(iterable, ast.Dict):
+        return [key for key in iterable.keys if key is not None]
+    return list(iterable.elts) if isinstance(iterable, ast.Tuple | ast.List) else []
 
 
 def _first_text(row: ast.expr, literals: Mapping[str, ast.expr]) -> str | None:
-    """The text that a row, or a call's arguments, begin with; None where it is not written out."""
+    """Return the first text of a row or of a call's arguments; None if it is not a literal."""
     if isinstance(row, ast.Call):
         row = next(iter([*row.args, *(word.value for word in row.keywords)]), row)
     elif isinstance(row, ast.Tuple) and row.elts:
@@ -164,23 +163,23 @@ def _first_text(row: ast.expr, literals: Mapping[str, ast.expr]) -> str | None:
     return row.value if isinstance(row, ast.Constant) and isinstance(row.value, str) else None
 
 
-def at_first_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: the module of a name is imported when the name is first used.
+def lazy_getattr(package: str, module_of: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's `__getattr__` that imports the module of a name at its first use.
 
     Args:
-        homes: name to the module of the package that defines it.
+        module_of: from each name to the module of the package that defines it.
     """
 
-    def find(name: str) -> Any:
-        if name not in homes:
+    def import_name(name: str) -> Any:
+        if name not in module_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        return getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
 
-    return find
+    return import_name
 
 
 def parse_call(text: str) -> tuple[str, dict[str, Value]]:
-    """`rise(num_masks=200)` as its name and options; a bare name has none.
+    """Parse `rise(num_masks=200)` into name and options; a plain name has no options.
 
     Raises:
         InvalidInputError: for anything that is not NAME or NAME(OPTION=VALUE, ...).
@@ -198,14 +197,14 @@ def parse_call(text: str) -> tuple[str, dict[str, Value]]:
 
 
 def format_call(name: str, options: Mapping[str, Value]) -> str:
-    """The one way to write a name with options, `rise(num_masks=200)`."""
+    """Format a name with sorted options, `rise(num_masks=200)`; inverse of `parse_call`."""
     if not options:
         return name
     return f"{name}({', '.join(f'{key}={options[key]}' for key in sorted(options))})"
 
 
 def parse_value(text: str) -> Value:
-    """A number or truth value where `text` is one, else the text."""
+    """Parse a truth value or number; return any other text unchanged."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -216,19 +215,19 @@ def parse_value(text: str) -> Value:
     return text
 
 
-def check_options(what: str, compute: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Raise unless each of `options` is a keyword that `compute` takes by name.
+def check_options(title: str, compute: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Check that each of `options` is a keyword-only parameter of `compute`.
 
     Raises:
-        UnknownNameError: which names what it does take.
+        UnknownNameError: with the list of known options.
     """
     known = keyword_defaults(compute)
     for name in options:
         if name not in known:
-            raise UnknownNameError.of(f"option of {what}", name, known)
+            raise UnknownNameError.of(f"option of {title}", name, known)
 
 
 def keyword_defaults(compute: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only parameters of a function with their defaults: its rules."""
+    """Return the keyword-only parameters of a function with their defaults."""
     parameters = inspect.signature(compute).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

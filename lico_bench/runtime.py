@@ -1,4 +1,4 @@
-"""Seeds, devices, versions and where the shipped files lie: what touches the machine."""
+"""Seeds, devices, package versions and locations of data files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PACKAGES = (
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed that depends on `seed` and on what it is for."""
+    """Return a 63-bit seed derived from `seed` and `purpose`."""
     digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def make_generator(seed: int, purpose: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator for one purpose, so that draws for another purpose shift nothing in it."""
+    """Return a generator for one purpose; draws for other purposes do not change its draws."""
     import torch
 
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
@@ -37,9 +37,9 @@ def make_generator(seed: int, purpose: str, device: str | torch.device = "cpu") 
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Seed the global CPU generator inside the block and put it back after.
+    """Seed the global CPU generator inside the block and restore it afterwards.
 
-    For libraries that offer no generator argument (module constructors); all else takes one.
+    Only for code without a generator argument, such as module constructors.
     """
     import torch
 
@@ -49,10 +49,10 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device called `name`; `auto` takes a GPU where there is one.
+    """Return the device `name`; `auto` selects a GPU if there is one.
 
     Raises:
-        InvalidInputError: for a device this machine or build of torch does not have.
+        InvalidInputError: for a device that this machine or build of torch does not have.
     """
     import torch
 
@@ -62,7 +62,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # a device without memory, such as meta, has no values
+        torch.zeros(1, device=device).item()  # fails for devices without values, such as meta
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidInputError(
             f"device '{name}' is not available here; use --device cpu or auto"
@@ -71,16 +71,16 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 class NativePrecision(NamedTuple):
-    """The precision that `auto` stands for on a device, and why."""
+    """The precision that `auto` selects on a device, and the reason."""
 
     name: str
     reason: str
 
 
 def native_precision(device: torch.device) -> NativePrecision:
-    """bfloat16 where `device` has arithmetic for it, float32 elsewhere.
+    """Return bfloat16 if `device` has bfloat16 arithmetic, else float32.
 
-    A processor without it emulates bfloat16, about ten times slower than float32.
+    Other processors emulate bfloat16, about ten times slower than float32.
     """
     import torch
 
@@ -99,38 +99,38 @@ def native_precision(device: torch.device) -> NativePrecision:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` can train in bfloat16 at all: a CPU can, by emulation if need be."""
+    """Whether `device` can train in bfloat16; a CPU always can, possibly by emulation."""
     return device.type == "cpu" or native_precision(device).name == "bfloat16"
 
 
 def _cpu_has_bfloat16(capability: str) -> bool:
     import torch
 
-    # oneDNN answers yes for every AVX-512 processor, also for those that convert to float32 and
-    # back; both it and torch can be told by environment variables to use less than there is.
+    # oneDNN reports True for every AVX-512 processor, also for those that convert to float32 and
+    # back. Environment variables can restrict the instructions that oneDNN and torch use.
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     if not capability.startswith("AVX"):
-        return True  # ARM, where oneDNN asks for the instructions themselves
+        return True  # ARM, where oneDNN checks for the instructions
     return capability == "AVX512" and torch.cpu._is_avx512_bf16_supported()
 
 
 def shipped(name: str) -> Path:
-    """The folder `datasets` or `baselines`, in an installed wheel and in a checkout alike."""
+    """Return the folder `datasets` or `baselines`, in an installed wheel or in a checkout."""
     package = Path(__file__).parent
     for folder in (package / "shipped" / name, package.parent / name):
         if folder.is_dir():
             return folder
     raise MissingDataError(
-        f"the folder '{name}' that belongs to lico-bench is missing; install the package again"
+        f"the folder '{name}' of lico-bench is missing; install the package again"
     )
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path | None:
-    """Where real images are looked for: `root`, else LICO_BENCH_DATA, else `./datasets`.
+    """Return the folder of real datasets: `root`, else LICO_BENCH_DATA, else `./datasets`.
 
     Raises:
-        MissingDataError: if a folder was named that does not exist.
+        MissingDataError: if `root` or LICO_BENCH_DATA does not exist.
     """
     named = root if root is not None else os.environ.get("LICO_BENCH_DATA") or None
     if named is not None:
@@ -150,7 +150,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the platform and of the packages that decide a number."""
+    """Return versions of Python, the platform and the packages that influence results."""
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     for package in PACKAGES:
         try:

@@ -15,7 +15,7 @@ import lico_bench
 from lico_bench.bench import Suite, execute, make_plan
 from lico_bench.bench.executors import EXECUTORS
 from lico_bench.cli.progress import LineReporter
-from lico_bench.metrics import METRICS, PROTOCOLS, Evidence
+from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs
 from lico_bench.models import build_classifier
 from lico_bench.records import Recipe
 from lico_bench.registry import keyword_defaults
@@ -67,8 +67,8 @@ def test_examples_of_contributing_register_and_work(forget, monkeypatch, tmp_pat
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([0, 2])
     maps = explain(model, images, targets, method="input_gradient")
-    evidence = Evidence(model, images, targets, maps, None, PROTOCOLS["lico_bench_1"])
-    shares = METRICS["concentration"].compute(evidence)
+    inputs = MetricInputs(model, images, targets, maps, None, PROTOCOLS["lico_bench_1"])
+    shares = METRICS["concentration"].compute(inputs)
     assert ((shares > 0.1) & (shares <= 1)).all()
     recipe = Recipe(
         "cifar10", "wrn_10_1", "feature_decay", source="standin", train_limit=32, epochs=1,

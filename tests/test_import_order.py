@@ -1,4 +1,4 @@
-"""The rooms of the house: who may look into which (STYLE, section 1)."""
+"""Layers of the package: which package may import which."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lico_bench"
 
-# An import points upwards in this list only; rooms on one line never import each other.
+# A package may import packages of earlier lines only, never one of its own line.
 LINES = (
     ("errors",),
     ("checks",),
@@ -25,8 +25,8 @@ LINES = (
     ("gate", "report"),
     ("cli",),
 )
-LEVEL = {room: level for level, rooms in enumerate(LINES) for room in rooms}
-# These hand names on; they hold no code of a room.
+LEVEL = {package: level for level, packages in enumerate(LINES) for package in packages}
+# These modules only re-export names or start the command line.
 OUTSIDE = ("__init__", "__main__")
 WITHOUT_TORCH = (
     "errors", "checks", "records", "registry", "store", "stats", "claims", "gate", "report",
@@ -69,26 +69,26 @@ def imports_of(path: Path) -> set[str]:
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if package_of(path) not in OUTSIDE)
 
 
-def test_every_room_has_its_place():
-    rooms = {package_of(path) for path in FILES}
-    assert rooms <= set(LEVEL), f"give {rooms - set(LEVEL)} a line in LINES"
+def test_every_package_has_a_level():
+    packages = {package_of(path) for path in FILES}
+    assert packages <= set(LEVEL), f"give {packages - set(LEVEL)} a line in LINES"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_upwards(path: Path):
-    room = package_of(path)
+    package = package_of(path)
     for name in imports_of(path):
         if not name.startswith("lico_bench."):
             continue
         other = name.split(".")[1]
-        if other == room:
+        if other == package:
             continue
         assert other in LEVEL, f"{path.name} imports the package itself: {name}"
-        assert LEVEL[other] < LEVEL[room], f"{room} may not look into {other}"
+        assert LEVEL[other] < LEVEL[package], f"{package} may not import {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_rooms_of_rows_know_no_torch(path: Path):
+def test_packages_without_torch_do_not_import_it(path: Path):
     if package_of(path) in WITHOUT_TORCH:
         assert not {name for name in imports_of(path) if name.split(".")[0] == "torch"}
 
@@ -117,7 +117,7 @@ def test_no_torch_until_something_needs_it(statement: str):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_is_no_room_for_odds_and_ends():
+def test_there_is_no_catch_all_module():
     assert not {p.name for p in FILES} & {"utils.py", "helpers.py", "common.py"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lico_bench.cli.options import split_names
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import METRICS, resolve_metric
-from lico_bench.registry import format_call, keyword_defaults, parse_call, written_names
+from lico_bench.registry import format_call, keyword_defaults, parse_call, registered_names
 from lico_bench.saliency import SALIENCY, resolve_method
 
 NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
@@ -61,23 +61,26 @@ def test_another_rule_is_another_protocol_and_another_name():
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ('ROOM.add("b", 1)\nROOM.add("a", 2)', ("a", "b")),
-        ('@ROOM.register("a")\ndef compute():\n    seen.add(x)', ("a",)),
-        ('for n, x in (("a", 1), ("b", 2)):\n    ROOM.add(n, x)', ("a", "b")),
-        ('for n, x in {"a": 1}.items():\n    ROOM.add(n, x)', ("a",)),
-        ('ROWS = (Row("a", 1), Row(name="b"))\nfor row in ROWS:\n    ROOM.add(row.n)', ("a", "b")),
-        ('NAME = "a"\nROOM.add(NAME, 1)', ("a",)),
-        ('def _add(name):\n    ROOM.add(name, 1)\n\n_add("a")', ("a",)),
+        ('REGISTRY.add("b", 1)\nREGISTRY.add("a", 2)', ("a", "b")),
+        ('@REGISTRY.register("a")\ndef compute():\n    seen.add(x)', ("a",)),
+        ('for n, x in (("a", 1), ("b", 2)):\n    REGISTRY.add(n, x)', ("a", "b")),
+        ('for n, x in {"a": 1}.items():\n    REGISTRY.add(n, x)', ("a",)),
+        (
+            'ROWS = (Row("a", 1), Row(name="b"))\nfor row in ROWS:\n    REGISTRY.add(row.n)',
+            ("a", "b"),
+        ),
+        ('NAME = "a"\nREGISTRY.add(NAME, 1)', ("a",)),
+        ('def _add(name):\n    REGISTRY.add(name, 1)\n\n_add("a")', ("a",)),
         ("x = 1", ()),
-        ('ROOM.add(f"wrn_{1}", 1)', None),
-        ('for n in names():\n    ROOM.add(n, "x")', None),
+        ('REGISTRY.add(f"wrn_{1}", 1)', None),
+        ('for n in names():\n    REGISTRY.add(n, "x")', None),
     ],
 )
 def test_names_are_read_where_they_are_written_out(tmp_path, monkeypatch, source: str, names):
-    (tmp_path / "room").mkdir()
-    (tmp_path / "room" / "entry.py").write_text(source)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "entry.py").write_text(source)
     monkeypatch.setattr("lico_bench.registry.__file__", str(tmp_path / "registry.py"))
-    assert written_names("room") == names
+    assert registered_names("package") == names
 
 
 @pytest.mark.parametrize("registry", [SALIENCY, METRICS], ids=["methods", "metrics"])

@@ -1,13 +1,13 @@
-"""Walk a suite of runs and skip what is stored.
+"""Plan a suite, run its unfinished cells and store the results.
 
-Names load what they need when first used.
+Names are imported at first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lico_bench.registry import at_first_use
+from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
     from lico_bench.bench.executors import ExecutorOptions
@@ -40,4 +40,4 @@ __all__ = [
     "make_plan",
 ]
 
-__getattr__ = at_first_use(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

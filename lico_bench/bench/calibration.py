@@ -1,7 +1,7 @@
-"""What was timed on this machine, kept between runs: seconds by name, and how they scale.
+"""Timings of units on this machine, stored between runs and scaled to untimed units.
 
-The file lies in the user's cache folder under the facts that the seconds depend on: processor,
-threads, torch, device, version of this package. Another machine's file is never read.
+The file is in the user's cache folder. Its name is a hash of the facts that the timings depend on
+(processor, threads, torch, device, package version), so that no other machine's file is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from lico_bench.bench.compute_cost import measure_slowness, measure_speed
-from lico_bench.bench.units import Part, Unit
+from lico_bench.bench.units import Unit, WorkItem
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.records import content_key
 from lico_bench.runtime import versions
@@ -32,8 +32,8 @@ class Timing:
     """Seconds of one unit.
 
     Attributes:
-        gigaflop: operations of the unit, as `Unit` counts them.
-        per_epoch: seconds that the start of each epoch takes beside its updates.
+        gigaflop: 10⁹ operations of the unit, see `Unit`.
+        per_epoch: seconds per epoch in addition to its updates.
     """
 
     seconds: float
@@ -46,10 +46,11 @@ class Calibration:
     """Timings of one machine.
 
     Attributes:
-        machine: what the seconds depend on.
-        timings: by the names of the units.
-        speed: operations per second, 10⁹, for a kind of which nothing was timed.
-        slowness: of the interpreter, for what has a usual time; see `work.measure_slowness`.
+        machine: facts that the timings depend on.
+        timings: by unit name.
+        speed: 10⁹ operations per second, for kinds without any timing.
+        slowness: interpreter time as a multiple of the reference machine, for units with
+            `usual_s`; see `compute_cost.measure_slowness`.
     """
 
     machine: Mapping[str, str]
@@ -57,57 +58,58 @@ class Calibration:
     speed: float = 10.0
     slowness: float = 1.0
 
-    def on(self, device: torch.device) -> Calibration:
-        """With the speed and slowness that this machine has now."""
+    def measured_on(self, device: torch.device) -> Calibration:
+        """Return a copy with the current speed and slowness of this machine."""
         return replace(self, speed=measure_speed(device), slowness=measure_slowness())
 
-    def with_timings(self, found: Mapping[Unit, Timing]) -> Calibration:
-        """These timings and more, or others of the same units."""
-        named = {unit.name: timing for unit, timing in found.items()}
-        return replace(self, timings={**self.timings, **named})
+    def with_timings(self, timings: Mapping[Unit, Timing]) -> Calibration:
+        """Return a copy with `timings` added or replaced."""
+        by_name = {unit.name: timing for unit, timing in timings.items()}
+        return replace(self, timings={**self.timings, **by_name})
 
-    def knows(self, unit: Unit) -> bool:
-        """Whether the unit was timed here."""
+    def has_timing(self, unit: Unit) -> bool:
+        """Whether the unit was timed on this machine."""
         return unit.name in self.timings
 
     def timing(self, unit: Unit) -> Timing:
-        """What the unit takes: as it was timed, else as is usual, else scaled by operations.
+        """Return the unit's measured timing, else its usual time, else a scaled timing.
 
-        It is scaled from those units that are most like it, by the median.
+        Scaling uses the median seconds per operation of the most similar timed units.
         """
         if unit.name in self.timings:
             return self.timings[unit.name]
         if unit.usual_s is not None:
             return Timing(unit.usual_s * self.slowness)
-        alike = self._alike(unit)
-        if not alike:
+        similar = self._similar_timings(unit)
+        if not similar:
             return Timing(unit.gigaflop * unit.seconds_per_gigaflop(self.speed), unit.gigaflop)
-        seconds = unit.gigaflop * median(t.seconds / t.gigaflop for t in alike)
-        share = median(t.per_epoch / max(1e-12, t.seconds) for t in alike)
+        seconds = unit.gigaflop * median(t.seconds / t.gigaflop for t in similar)
+        share = median(t.per_epoch / max(1e-12, t.seconds) for t in similar)
         return Timing(seconds, unit.gigaflop, seconds * share)
 
-    def _alike(self, unit: Unit) -> list[Timing]:
-        """Of its kind those most like it; else those of the same network."""
-        likeness: dict[tuple[bool, ...], list[Timing]] = {}
+    def _similar_timings(self, unit: Unit) -> list[Timing]:
+        """Return the most similar timings of the same kind, else those of the same network."""
+        by_similarity: dict[tuple[bool, ...], list[Timing]] = {}
         for name, timing in self.timings.items():
-            kind, network, what, _ = name.split(" | ")
-            is_near = _is_part(network, unit.network) or _is_part(unit.network, network)
-            if timing.gigaflop and (kind == unit.kind or is_near):
-                found = (kind == unit.kind, what == unit.what, is_near)
-                likeness.setdefault(found, []).append(timing)
-        return likeness[max(likeness)] if likeness else []
+            kind, network, label, _ = name.split(" | ")
+            # One of the two names may lack the precision.
+            same_network = _is_prefix(network, unit.network) or _is_prefix(unit.network, network)
+            if timing.gigaflop and (kind == unit.kind or same_network):
+                similarity = (kind == unit.kind, label == unit.label, same_network)
+                by_similarity.setdefault(similarity, []).append(timing)
+        return by_similarity[max(by_similarity)] if by_similarity else []
 
-    def seconds(self, part: Part) -> float:
-        """What a part of a run takes."""
-        timing = self.timing(part.unit)
-        return part.count * timing.seconds + part.epochs * timing.per_epoch
+    def seconds(self, item: WorkItem) -> float:
+        """Return the seconds of a work item."""
+        timing = self.timing(item.unit)
+        return item.count * timing.seconds + item.epochs * timing.per_epoch
 
 
 def read_calibration(device: torch.device, folder: Path | None = None) -> Calibration:
-    """What was timed here before; empty where nothing was.
+    """Read the calibration of this machine; empty if there is none.
 
     Raises:
-        BrokenFileError: if the file is no calibration.
+        BrokenFileError: if the file is no calibration of this version.
     """
     machine = machine_facts(device)
     path = _path(machine, folder)
@@ -125,7 +127,7 @@ def read_calibration(device: torch.device, folder: Path | None = None) -> Calibr
 
 
 def write_calibration(calibration: Calibration, folder: Path | None = None) -> Path:
-    """Store the timings for later plans on this machine; where they are."""
+    """Store the timings for later plans on this machine and return the file's path."""
     path = _path(calibration.machine, folder)
     write_json(
         path,
@@ -139,7 +141,7 @@ def write_calibration(calibration: Calibration, folder: Path | None = None) -> P
 
 
 def machine_facts(device: torch.device) -> dict[str, str]:
-    """What seconds measured here depend on."""
+    """Return the facts that timings on this machine depend on."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -152,14 +154,13 @@ def machine_facts(device: torch.device) -> dict[str, str]:
 
 
 def cache_folder() -> Path:
-    """Where the timings lie: `lico-bench` in XDG_CACHE_HOME, else in `~/.cache`."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    return Path(named or Path.home() / ".cache") / "lico-bench"
+    """Return the folder of the timings: `lico-bench` in XDG_CACHE_HOME, else in `~/.cache`."""
+    parent = os.environ.get("XDG_CACHE_HOME")
+    return Path(parent or Path.home() / ".cache") / "lico-bench"
 
 
-def _is_part(network: str, other: str) -> bool:
-    """Whether one is the other, but for the precision."""
-    return bool(network) and other.startswith(network)
+def _is_prefix(prefix: str, network: str) -> bool:
+    return bool(prefix) and network.startswith(prefix)
 
 
 def _path(machine: Mapping[str, str], folder: Path | None) -> Path:

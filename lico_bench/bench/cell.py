@@ -1,4 +1,4 @@
-"""One cell from recipe to stored rows: train, explain, score, write; what is found is used."""
+"""Train, explain and score one cell and write its results; stored results are reused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lico_bench.bench.checkpoints import Checkpoint
 from lico_bench.bench.failures import attempt, record_blocked
 from lico_bench.bench.inference import inference_cost
 from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.bench.preemption import deferred, should_stop
+from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.score_store import join_scores, store_parts
 from lico_bench.bench.split_cache import SplitCache
@@ -21,17 +21,17 @@ from lico_bench.models import Classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
 from lico_bench.training import TrainedModel, train
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 from lico_bench.training.preparation import fresh_classifier
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where cells are worked at, and with what.
+    """Plan, run folder, splits, device and reporter shared by the cells of a run.
 
     Attributes:
-        device: as `runtime.pick_device` takes it.
-        peers: the processes that share each stage; those that do not lead are in `follow_cell`.
+        device: argument of `runtime.pick_device`.
+        peers: processes that share each stage; all but the leader run `follow_cell`.
     """
 
     plan: Plan
@@ -39,110 +39,110 @@ class RunContext:
     splits: SplitCache
     device: str
     reporter: Reporter
-    peers: Peers = ALONE
+    peers: Peers = SINGLE_PROCESS
 
 
-def run_cell(cell: PlannedCell, place: RunContext) -> None:
-    """Train and score `cell` and write its folder, or record there why it failed.
+def run_cell(cell: PlannedCell, context: RunContext) -> None:
+    """Train one cell and write its results, or record its failure in its folder.
 
-    Where another cell's network scores the maps, that one is trained first. What was written
-    before a failure stays and is used by the next try.
+    If another cell's network scores the maps, that cell is trained first. Files written before a
+    failure stay and are reused by the next attempt.
     """
-    run, reporter = place.run, place.reporter
-    for trained in filter(None, (place.plan.scorer_of(cell), cell)):
-        train_it = partial(train_cell, trained, place)
-        has_failed = run.cell(trained.key).failed
-        if has_failed or not attempt(trained, run, "training", reporter, train_it):
-            if trained is not cell:
-                record_blocked(cell, trained, run, reporter)
+    run, reporter = context.run, context.reporter
+    for needed in filter(None, (context.plan.scorer_of(cell), cell)):
+        work = partial(train_cell, needed, context)
+        has_failed = run.cell(needed.key).failed
+        if has_failed or not attempt(needed, run, "training", reporter, work):
+            if needed is not cell:
+                record_blocked(cell, needed, run, reporter)
             return
-    attempt(cell, run, "scoring", reporter, partial(score_cell, cell, place))
+    attempt(cell, run, "scoring", reporter, partial(score_cell, cell, context))
 
 
-def train_cell(cell: PlannedCell, place: RunContext) -> Classifier:
-    """The trained classifier of `cell`, stored; one that is stored is read.
+def train_cell(cell: PlannedCell, context: RunContext) -> Classifier:
+    """Train `cell`, store its weights and return its classifier; stored weights are loaded.
 
     Raises:
         LicoBenchError: if its data are broken or its training diverges.
-        Preempted: if the machine wants its place back; the state is stored.
+        Preempted: at a preemption signal, after the training state is stored.
     """
-    folder, peers = place.run.cell(cell.key), place.peers
-    place.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
+    folder, peers = context.run.cell(cell.key), context.peers
+    context.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
     if folder.model.is_file():
-        place.reporter.advance(1, 1)
-        return stored_classifier(cell, folder, place.splits, place.device)
+        context.reporter.advance(1, 1)
+        return stored_classifier(cell, folder, context.splits, context.device)
     write_json(folder.recipe, cell.facts())
-    dataset = place.splits.train(cell)
+    dataset = context.splits.train(cell)
     if cell.recipe.labels != "full":
         write_json(folder.path / "labelled_images.json", list(dataset.image_ids))
     checkpoint = Checkpoint(folder)
     state = checkpoint.read()
-    peers.same(("training", cell.key))
-    with deferred():
-        peers.attempt(lambda: None)  # the others read the images, and may find them broken
+    peers.broadcast(("training", cell.key))
+    with defer_preemption():
+        peers.run_on_all(lambda: None)  # followers load the images here and may fail
         trained = train(
             cell.recipe,
-            device=place.device,
+            device=context.device,
             dataset=dataset,
             state=state,
             keep=checkpoint.write,
             is_due=checkpoint.is_due,
-            progress=place.reporter.advance,
+            progress=context.reporter.advance,
             peers=peers,
         )
         _store_training(cell, folder, trained)
     return trained.classifier
 
 
-def score_cell(cell: PlannedCell, place: RunContext) -> None:
-    """Explain and score the stored classifier of `cell` and write its tables; the cell is done.
+def score_cell(cell: PlannedCell, context: RunContext) -> None:
+    """Explain and score the stored classifier of `cell`, write its tables and mark it done.
 
     Raises:
-        LicoBenchError: if its data are broken or its maps not finite; parts stay stored.
+        LicoBenchError: if its data are broken or its maps are not finite; stored parts stay.
     """
     started = time.perf_counter()
-    reporter, peers = place.reporter, place.peers
+    reporter, peers = context.reporter, context.peers
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    requested = eval_job(cell, place.plan, place.run, place.splits, place.device)
-    peers.same(("scoring", cell.key))
-    peers.attempt(lambda: score_shard(requested, Shard(peers.rank, peers.count), reporter.advance))
-    scores = join_scores(requested.folder, requested.dataset, place.plan.eval_config)
+    job = eval_job(cell, context.plan, context.run, context.splits, context.device)
+    peers.broadcast(("scoring", cell.key))
+    peers.run_on_all(lambda: score_shard(job, Shard(peers.rank, peers.count), reporter.advance))
+    scores = join_scores(job.folder, job.dataset, context.plan.eval_config)
     elapsed = time.perf_counter() - started
     seal_cell(
-        place.run,
+        context.run,
         cell.key,
         {
             "rows": scores.num_rows,
             "undefined_metrics": list(scores.undefined),
-            "inference": inference_cost(requested.subject.model, requested.dataset.image_size),
+            "inference": inference_cost(job.subject.model, job.dataset.image_size),
             "elapsed_s": round(elapsed, 3),
-            "device": str(pick_device(place.device)),
+            "device": str(pick_device(context.device)),
             "processes": peers.count,
         },
     )
     reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, scored in {elapsed:.0f} s")
 
 
-def follow_cell(stage: str, cell: PlannedCell, place: RunContext) -> None:
-    """The share of a process that does not lead in a stage of `cell`.
+def follow_cell(stage: str, cell: PlannedCell, context: RunContext) -> None:
+    """Compute a follower process's share of one stage of `cell`.
 
     Raises:
-        LicoBenchError: what the leader raises too.
+        LicoBenchError: the same error as in the leader.
     """
-    peers, device = place.peers, place.device
+    peers, device = context.peers, context.device
     if stage == "scoring":
         shard = Shard(peers.rank, peers.count)
-        requested = partial(eval_job, cell, place.plan, place.run, place.splits, device)
-        peers.attempt(lambda: score_shard(requested(), shard, place.reporter.advance))
+        job = partial(eval_job, cell, context.plan, context.run, context.splits, device)
+        peers.run_on_all(lambda: score_shard(job(), shard, context.reporter.advance))
         return
-    with deferred():
-        dataset = peers.attempt(lambda: place.splits.train(cell))
+    with defer_preemption():
+        dataset = peers.run_on_all(lambda: context.splits.train(cell))
         train(cell.recipe, device=device, dataset=dataset, is_due=should_stop, peers=peers)
 
 
 @dataclass(frozen=True)
 class EvalJob:
-    """What the scores of a cell are made of."""
+    """Inputs of one cell's scoring."""
 
     folder: CellFolder
     subject: Subject
@@ -151,40 +151,40 @@ class EvalJob:
     scorer: Classifier | None
 
 
-def score_shard(requested: EvalJob, shard: Shard, progress: Callable[[int, int], None]) -> None:
-    """Store one share of a cell's parts."""
+def score_shard(job: EvalJob, shard: Shard, progress: Callable[[int, int], None]) -> None:
+    """Score one shard of a cell and store its parts."""
     store_parts(
-        requested.folder, requested.subject, requested.dataset, requested.eval_config,
-        scorer=requested.scorer, progress=progress, shard=shard,
+        job.folder, job.subject, job.dataset, job.eval_config,
+        scorer=job.scorer, progress=progress, shard=shard,
     )  # fmt: skip
 
 
 def eval_job(
     cell: PlannedCell, plan: Plan, run: RunFolder, splits: SplitCache, device: str
 ) -> EvalJob:
-    """The stored network of `cell` and what the plan asks of it."""
-    folder, recipe, other = run.cell(cell.key), cell.recipe, plan.scorer_of(cell)
+    """Return the inputs to score the stored network of `cell`."""
+    folder, recipe, scoring_cell = run.cell(cell.key), cell.recipe, plan.scorer_of(cell)
     subject = Subject(
         stored_classifier(cell, folder, splits, device), recipe.pair_key, cell.key,
         recipe.backbone, recipe.arm, recipe.seed, str(recipe.labels),
     )  # fmt: skip
     scorer = None
-    if other is not None:
-        scorer = stored_classifier(other, run.cell(other.key), splits, device)
+    if scoring_cell is not None:
+        scorer = stored_classifier(scoring_cell, run.cell(scoring_cell.key), splits, device)
     return EvalJob(folder, subject, splits.test(cell), plan.eval_config, scorer)
 
 
 def _store_training(cell: PlannedCell, folder: CellFolder, trained: TrainedModel) -> None:
     write_parquet(folder.table("history"), trained.history.assign(cell=cell.key))
     write_json(folder.path / "findings.json", trained.findings)
-    # The weights come last: where they are, the training is whole.
+    # Weights are written last: their presence marks a complete training.
     folder.write_weights(dump_weights(trained.classifier))
 
 
 def stored_classifier(
     cell: PlannedCell, folder: CellFolder, splits: SplitCache, device: str
 ) -> Classifier:
-    """The classifier of `cell` with its stored weights, in evaluation mode, on `device`."""
+    """Load the classifier of `cell` in evaluation mode on `device`."""
     classifier = fresh_classifier(cell.recipe, splits.test(cell))
     load_weights(classifier, folder.model)
     classifier.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk: after epochs, by the clock, and at a preemption."""
+"""Checkpoints of an unfinished training, written after epochs, at intervals and at preemption."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lico_bench.bench.preemption import should_stop
 from lico_bench.errors import BrokenFileError, Preempted
 from lico_bench.store import CellFolder
 
-EVERY_S = 600.0  # so that a long epoch loses ten minutes, not hours
+EVERY_S = 600.0  # limits the loss within a long epoch to ten minutes
 
 
 class Checkpoint:
-    """One training's checkpoint file, and when it is time to write it.
+    """Checkpoint file of one training.
 
     Args:
-        every_s: seconds between two, by a clock that never jumps.
+        every_s: seconds between two checkpoints, by a monotonic clock.
     """
 
     def __init__(self, folder: CellFolder, *, every_s: float = EVERY_S) -> None:
@@ -28,14 +28,14 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def is_due(self) -> bool:
-        """Whether the training should be stored before its next update."""
+        """Whether a checkpoint should be written before the next update."""
         return should_stop() or time.monotonic() - self._written > self._every_s
 
     def write(self, state: dict[str, Any]) -> None:
-        """Store the state by atomic rename.
+        """Store the state atomically.
 
         Raises:
-            Preempted: after it is stored, if the machine wants its place back.
+            Preempted: after the state is stored, if a preemption signal came.
         """
         stream = io.BytesIO()
         torch.save(state, stream)
@@ -45,18 +45,18 @@ class Checkpoint:
             raise Preempted
 
     def read(self) -> dict[str, Any] | None:
-        """The stored state; None if there is none.
+        """Return the stored state; None if there is none.
 
         Raises:
-            BrokenFileError: if the file is torn.
+            BrokenFileError: if the file is damaged.
         """
         path = self._folder.checkpoint
         if not path.is_file():
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a torn file
+        except Exception as error:  # torch raises many types for a truncated file
             raise BrokenFileError(
-                f"{path}: not a whole checkpoint; delete it to train this cell again"
+                f"{path}: damaged checkpoint; delete it to train this cell again"
             ) from error
         return state

@@ -1,18 +1,18 @@
-"""What a cell costs, counted before it is run: updates, forwards, operations, bytes.
+"""Count the compute cost of a cell before it runs: updates, forwards, operations, bytes.
 
-With B images in a batch, P passes per update (2 for an arm that looks at changed copies), E
-epochs of U updates, N images tested and n explained by M methods and m metrics, c_M forwards of
-a method's map and its scores, p parameters and h x w px:
+With batch size B, P passes per update (2 for an arm with augmented copies), E epochs of U updates,
+N test images, n explained images, M methods, m metrics, c_M forwards for a method's map and its
+scores, p parameters and h x w px:
 
-    forwards of training = E U B P, as many backwards; operations 3 times those of the forwards
+    forwards of training = E U B P, with as many backwards; 3 times the operations of the forwards
     forwards of scoring  = N + n sum_M c_M; c_M = 1 + 2 * 32 for a CAM under insertion and deletion
     rows                 = 3 N + n (M m + 3)
     bytes read           = 3 h w (E U B + N + n), as decoded pixels
     weights              = 4 p
-    checkpoints          = 2 (8 p + 8 q): the last two, each of weights and momentum of p and of
-                           the q parameters that the objective has of its own
+    checkpoints          = 2 (8 p + 8 q): the last two, each with weights and momentum of p network
+                           parameters and q parameters of the objective
 
-The counts are exact for the network; what they take here is `bench.estimate`'s to say.
+The counts are exact for the network; `bench.time_estimate` converts them to seconds.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ from lico_bench.evaluation.scoring import GALLERY_IMAGES
 from lico_bench.models import BACKBONES
 from lico_bench.records import Recipe
 from lico_bench.runtime import seeded
-from lico_bench.saliency import Setting
+from lico_bench.saliency import MapCostInputs
 from lico_bench.training import ArmOptions, EncoderSize, resolve_options
 
-PROBE = "wrn_10_2"  # whose forward the speed of a machine is measured with
-PYTHON_S = 0.01  # one round of `measure_slowness`, on two quiet cores with AVX2
+PROBE = "wrn_10_2"  # backbone for `measure_speed`
+PYTHON_S = 0.01  # one round of `measure_slowness` on two idle cores with AVX2
 BACKWARD_FACTOR = 2  # operations of a backward pass, in forwards
-# The next two were measured against small convolutions and stand for as many of their operations.
-TEXT_GIGAFLOP_PER_TOKEN = 0.03  # MiniLM, forward and the backward pass to its input
-TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # one entry of a cost matrix, solved and differentiated
-TOKENS_PER_PROMPT = 17  # 12 of context, specials, a short name
-ROW_BYTES = 6  # compressed Parquet, measured on a quick run
+# The next two were measured in time and converted to the operations of small convolutions.
+TEXT_GIGAFLOP_PER_TOKEN = 0.03  # MiniLM, forward and backward to its input
+TRANSPORT_GIGAFLOP_PER_ENTRY = 1.3e-5  # per entry of the cost matrix, solve and gradient
+TOKENS_PER_PROMPT = 17  # 12 context tokens, special tokens, a short class name
+ROW_BYTES = 6  # compressed Parquet, measured on a run of profile quick
 CURVE_BYTES = 4.5  # per point
-IMAGE_BYTES = 2.4  # per pixel of a kept image, PNG
-MAP_BYTES = 1.7  # per pixel of a kept map, float16, compressed
-OWN_ROWS = 3  # scores of the model itself, per image
-END_ROWS = 3  # and of the whole, blurred and emptied image, per explained one
-WEIGHT_BYTES = 4  # of a parameter
-MOMENTUM_BYTES = 4  # beside it, in a checkpoint
-CHECKPOINTS = 2  # the last one and the one before
-TEXT_ENCODERS = {  # without loading them
+IMAGE_BYTES = 2.4  # per pixel of a gallery image, PNG
+MAP_BYTES = 1.7  # per pixel of a gallery map, float16, compressed
+MODEL_ROWS = 3  # classification scores per test image
+END_ROWS = 3  # scores of the whole, blurred and emptied image, per explained image
+WEIGHT_BYTES = 4  # per parameter
+MOMENTUM_BYTES = 4  # per parameter, in a checkpoint
+CHECKPOINTS = 2  # kept on disk: the last two
+TEXT_ENCODERS = {  # sizes, to avoid loading the encoders
     "minilm": EncoderSize(384, 22_600_000), "clip_vit_b32": EncoderSize(512, 63_000_000),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ComputeCost:
-    """Counts of one cell.
+    """Compute cost of one cell.
 
     Attributes:
         updates: optimiser steps.
-        train_images: images seen in training, repeats counted.
-        train_forwards: images sent through the model by training, and as many back.
-        forwards: images sent through the model by scoring.
-        train_gigaflop, score_gigaflop: operations of the network and of the text encoder.
+        train_images: training images, repetitions included.
+        train_forwards: image forwards in training; the number of backwards is the same.
+        forwards: image forwards in scoring.
+        train_gigaflop, score_gigaflop: 10⁹ operations of the network and the text encoder.
         rows: scores of single images.
-        read_bytes: decoded pixels that the network is given, images changed by scoring aside.
-        checkpoint_bytes: state of the unfinished training, with the one before.
-        disk_bytes: rows, curves, kept images and weights.
+        read_bytes: decoded pixels read, without the perturbed images of scoring.
+        checkpoint_bytes: the last two checkpoints.
+        disk_bytes: rows, curves, gallery images and weights.
     """
 
     updates: int
@@ -84,12 +84,12 @@ class ComputeCost:
 
     @property
     def gigaflop(self) -> float:
-        """Operations in all."""
+        """Total of 10⁹ operations."""
         return self.train_gigaflop + self.score_gigaflop
 
 
 def estimate_compute(recipe: Recipe, facts: DatasetFacts, eval_config: EvalConfig) -> ComputeCost:
-    """Counts for training `recipe` and asking it `question`."""
+    """Count the cost of training `recipe` and scoring it as `eval_config` defines."""
     images = split_images(recipe, facts, "train")
     batch = min(recipe.batch_size, images)
     updates = max(1, images // recipe.batch_size) * recipe.epochs
@@ -101,13 +101,13 @@ def estimate_compute(recipe: Recipe, facts: DatasetFacts, eval_config: EvalConfi
     forwards = tested + round(explained * per_map)
     points = len(eval_config.protocol.changed_px(facts.image_size[0] * facts.image_size[1]))
     options = resolve_options(recipe.arm, dict(recipe.objective))
-    rows = OWN_ROWS * tested
+    rows = MODEL_ROWS * tested
     rows += explained * (methods * len(eval_config.resolved_metrics) + END_ROWS)
     parameters = parameter_count(recipe.backbone)
     encoder = TEXT_ENCODERS.get(recipe.text_encoder, TEXT_ENCODERS["minilm"])
     channels = BACKBONES[recipe.backbone].channels
-    own = options.own_parameters(len(facts.class_names), channels, encoder)
-    read = updates * batch + tested + explained
+    extra_parameters = options.num_parameters(len(facts.class_names), channels, encoder)
+    images_read = updates * batch + tested + explained
     return ComputeCost(
         updates=updates,
         train_images=updates * batch,
@@ -116,8 +116,10 @@ def estimate_compute(recipe: Recipe, facts: DatasetFacts, eval_config: EvalConfi
         train_gigaflop=updates * update_gigaflop(recipe, facts, batch),
         score_gigaflop=forwards * forward_gigaflop(recipe.backbone, facts.image_size),
         rows=rows,
-        read_bytes=3 * math.prod(facts.image_size) * read,
-        checkpoint_bytes=CHECKPOINTS * (WEIGHT_BYTES + MOMENTUM_BYTES) * (parameters + own),
+        read_bytes=3 * math.prod(facts.image_size) * images_read,
+        checkpoint_bytes=(
+            CHECKPOINTS * (WEIGHT_BYTES + MOMENTUM_BYTES) * (parameters + extra_parameters)
+        ),
         disk_bytes=int(
             ROW_BYTES * rows
             + CURVE_BYTES * 2 * points * explained * methods
@@ -128,7 +130,7 @@ def estimate_compute(recipe: Recipe, facts: DatasetFacts, eval_config: EvalConfi
 
 
 def update_gigaflop(recipe: Recipe, facts: DatasetFacts, batch: int) -> float:
-    """Operations of one update on `batch` images, 10⁹: the network's and the text encoder's."""
+    """Return 10⁹ operations of network and text encoder for one update on `batch` images."""
     options = resolve_options(recipe.arm, dict(recipe.objective))
     passes = batch * options.forwards_per_step() * (1 + BACKWARD_FACTOR)
     text = _text_gigaflop(recipe, options, batch, len(facts.class_names))
@@ -136,7 +138,7 @@ def update_gigaflop(recipe: Recipe, facts: DatasetFacts, batch: int) -> float:
 
 
 def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
-    """Images of `train` or `test` that a cell uses."""
+    """Return the number of images of split `train` or `test` that a cell uses."""
     images = facts.num_images(split)
     if split == "test":
         return images
@@ -146,7 +148,7 @@ def split_images(recipe: Recipe, facts: DatasetFacts, split: str) -> int:
 
 
 def explained_images(facts: DatasetFacts, eval_config: EvalConfig) -> int:
-    """Images of the test split that are explained."""
+    """Return the number of test images that are explained."""
     tested = facts.num_images("test")
     return min(eval_config.limit or tested, tested)
 
@@ -154,17 +156,17 @@ def explained_images(facts: DatasetFacts, eval_config: EvalConfig) -> int:
 def method_forwards(
     backbone: str, facts: DatasetFacts, eval_config: EvalConfig, method: str
 ) -> float:
-    """Images sent through the model for one method's map and its scores."""
-    setting = Setting(BACKBONES[backbone].channels, facts.image_size)
-    return replace(eval_config, methods=(method,)).forwards_per_map(setting)
+    """Return the image forwards for one map of `method` and its scores."""
+    cost_inputs = MapCostInputs(BACKBONES[backbone].channels, facts.image_size)
+    return replace(eval_config, methods=(method,)).forwards_per_map(cost_inputs)
 
 
 @lru_cache(maxsize=64)
 def forward_gigaflop(backbone: str, image_size: tuple[int, int]) -> float:
-    """Operations of one image's forward, 10⁹, counted by torch."""
-    from torch.utils.flop_counter import FlopCounterMode  # a second to import
+    """Return 10⁹ operations of one image's forward, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode  # the import takes a second
 
-    # Not on the meta device: random weights there load torch's compiler, five seconds.
+    # Not on the meta device: random weights there load torch's compiler, which takes 5 s.
     images = torch.zeros(1, 3, *image_size)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         _build(backbone)(images)
@@ -173,7 +175,7 @@ def forward_gigaflop(backbone: str, image_size: tuple[int, int]) -> float:
 
 @lru_cache(maxsize=64)
 def parameter_count(backbone: str) -> int:
-    """Parameters of a backbone without its last layer."""
+    """Return the number of parameters of a backbone without its classification layer."""
     return sum(p.numel() for p in _build(backbone).parameters())
 
 
@@ -184,7 +186,10 @@ def _build(backbone: str) -> torch.nn.Module:
 
 
 def measure_speed(device: torch.device) -> float:
-    """Operations per second, 10⁹, of a small network's forward here: median of three."""
+    """Measure the speed of a small network's forward in 10⁹ operations per second.
+
+    The result is the median of three measurements.
+    """
     with seeded(0, "speed"):
         features = BACKBONES[PROBE].build().eval().to(device).to(memory_format=torch.channels_last)
     images = torch.zeros(16, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
@@ -192,16 +197,16 @@ def measure_speed(device: torch.device) -> float:
     with torch.inference_mode():
         for _ in range(4):
             started = time.perf_counter()
-            float(features(images).sum())  # a GPU has finished when the number is here
+            float(features(images).sum())  # float() waits for the GPU
             seconds = time.perf_counter() - started
             rates.append(len(images) * forward_gigaflop(PROBE, (32, 32)) / seconds)
     return sorted(rates[1:])[1]
 
 
 def measure_slowness() -> float:
-    """How much longer the interpreter takes here than where `PYTHON_S` was measured: mean of ten.
+    """Measure the interpreter's time as a multiple of `PYTHON_S`, as the mean of ten rounds.
 
-    The mean and not the median, because what other programs take from this one counts.
+    The mean, unlike the median, includes delays by other programs.
     """
     started = time.perf_counter()
     for _ in range(10):
@@ -210,7 +215,7 @@ def measure_slowness() -> float:
 
 
 def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes: int) -> float:
-    """What the text side of one update costs, in operations of a convolution."""
+    """Return the cost of the text branch per update, in 10⁹ operations of a convolution."""
     prompts = options.prompts_per_step(min(batch, num_classes), num_classes)
     if prompts == 0:
         return 0.0
@@ -220,7 +225,7 @@ def _text_gigaflop(recipe: Recipe, options: ArmOptions, batch: int, num_classes:
 
 
 def _gallery_bytes(image_size: tuple[int, int], explained: int, methods: int) -> float:
-    """What the images and maps take that are kept for looking at."""
+    """Return the bytes of the images and maps stored for the gallery."""
     image_px, map_px = (
         math.prod(min(side, longest) for side in image_size)
         for longest in (IMAGE_SIDE_PX, MAP_SIDE_PX)

@@ -1,4 +1,4 @@
-"""One image explained by several models and methods, as arrays that a figure can show."""
+"""Explain one image with several models and methods; the results are arrays for a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lico_bench.bench.user_suite import USER_KIND, asks_for_layer
+from lico_bench.bench.user_suite import USER_KIND, any_needs_layer
 from lico_bench.checks import check_count
 from lico_bench.data import load_card
 from lico_bench.data.folder import natural_size
@@ -25,8 +25,9 @@ from lico_bench.models.user_model import UserModel, imagenet_names, try_model
 from lico_bench.saliency import explain, resolve_method
 from lico_bench.store import RunFolder, newest_run
 
-ANY_COLOURS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}  # the weights hold the real ones
-LISTED_CLASSES = 20  # in the message for an unknown one
+# Placeholder; loading the weights replaces it.
+NORMALISATION = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+MAX_LISTED_CLASSES = 20  # in the message for an unknown class
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ExplainedMap:
 
     Attributes:
         values: (H, W) float32.
-        is_signed: whether a value below zero means evidence against the class.
+        is_signed: whether negative values mean evidence against the class.
     """
 
     method: str
@@ -45,17 +46,18 @@ class ExplainedMap:
 
     @property
     def is_flat(self) -> bool:
-        """Whether it has one value everywhere and says nothing."""
+        """Whether the map is constant."""
         return bool(self.values.min() == self.values.max())
 
 
 @dataclass(frozen=True)
-class ExplainedBy:
-    """What one model says of the image.
+class ModelExplanation:
+    """Prediction and saliency maps of one model.
 
     Attributes:
-        probability: of the class that it predicts.
-        target_probability: of the class that is explained.
+        predicted: name of the predicted class.
+        probability: probability of the predicted class.
+        target_probability: probability of the target class.
     """
 
     arm: str
@@ -68,30 +70,31 @@ class ExplainedBy:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One image, one class, several models.
+    """Saliency maps of one image for one target class by several models.
 
     Attributes:
-        image: (H, W, 3) float32 in [0, 1], as the models see it.
-        target: name of the class that is explained.
-        chosen_by: why this class, in words.
+        image: (H, W, 3) float32 in [0, 1], the input of the models.
+        target: name of the target class.
+        chosen_by: display text: how the target class was selected.
+        rows: one entry per model.
     """
 
     image: NDArray[np.float32]
     target: str
     chosen_by: str
-    rows: tuple[ExplainedBy, ...]
+    rows: tuple[ModelExplanation, ...]
 
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A model to show, and what people call it."""
+    """A model with its display name."""
 
     title: str
     network: nn.Module
 
 
 def read_image(path: Path, fit: Fit) -> Tensor:
-    """(1, 3, S, S) float32 in [0, 1].
+    """Read an image as (1, 3, S, S) float32 in [0, 1].
 
     Raises:
         MissingDataError: if there is no such file.
@@ -110,13 +113,13 @@ def explain_image(
     class_names: Sequence[str],
     chosen: str | None = None,
 ) -> Explanation:
-    """Maps of one image by each model and method, all for the same class.
+    """Explain one image with each model and method, all for the same target class.
 
     Args:
         image: (1, 3, H, W) float32 in [0, 1], on the models' device.
         models: by arm, the reference first.
         class_names: in index order.
-        chosen: name or number of the class to explain; None takes what the first model predicts.
+        chosen: name or number of the target class; None means the first model's prediction.
 
     Raises:
         UnknownNameError: for an unknown method, option or class.
@@ -125,26 +128,26 @@ def explain_image(
     resolved = dict(resolve_method(text) for text in methods)
     if not resolved:
         raise InvalidInputError("--methods: expected at least one method, see `ls methods`")
-    probs = {arm: _probabilities(shown.network, image) for arm, shown in models.items()}
+    probs = {arm: _probabilities(model.network, image) for arm, model in models.items()}
     first = next(iter(models))
     chosen_by = f"predicted by {models[first].title}" if chosen is None else "as asked"
     target = int(probs[first].argmax()) if chosen is None else find_class(chosen, class_names)
     targets = torch.tensor([target], device=image.device)
     rows = []
-    for arm, shown in models.items():
+    for arm, model in models.items():
         maps = tuple(
             ExplainedMap(
                 name,
                 entry.title,
-                explain(shown.network, image, targets, method=name)[0].cpu().numpy(),
+                explain(model.network, image, targets, method=name)[0].cpu().numpy(),
                 entry.is_signed,
             )
             for name, entry in resolved.items()
         )
         best = int(probs[arm].argmax())
         rows.append(
-            ExplainedBy(
-                arm, shown.title, class_names[best], float(probs[arm][best]),
+            ModelExplanation(
+                arm, model.title, class_names[best], float(probs[arm][best]),
                 float(probs[arm][target]), maps,
             )
         )  # fmt: skip
@@ -153,26 +156,27 @@ def explain_image(
 
 
 def find_class(text: str, names: Sequence[str]) -> int:
-    """The number of the class called `text`, or that number itself.
+    """Return the index of the class named `text`, or `text` itself as an index.
 
     Raises:
-        UnknownNameError: for a name that no class has.
-        InvalidInputError: for a number out of range or a name of two classes.
+        UnknownNameError: for an unknown name.
+        InvalidInputError: for a number out of range or a name of several classes.
     """
-    found = [number for number, name in enumerate(names) if name.casefold() == text.casefold()]
-    if len(found) > 1:
+    matches = [number for number, name in enumerate(names) if name.casefold() == text.casefold()]
+    if len(matches) > 1:
         raise InvalidInputError(
-            f"--class {text}: classes {', '.join(map(str, found))} bear this name; pass the number"
+            f"--class {text}: classes {', '.join(map(str, matches))} have this name; "
+            "pass the number"
         )
-    if found:
-        return found[0]
+    if matches:
+        return matches[0]
     if text.isdigit():
         if int(text) >= len(names):
             raise InvalidInputError(
                 f"--class {text}: expected a name or a number from 0 to {len(names) - 1}"
             )
         return int(text)
-    if len(names) <= LISTED_CLASSES:
+    if len(names) <= MAX_LISTED_CLASSES:
         raise UnknownNameError.of("class", text, names)
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
     hint = f"; near: {', '.join(near)}" if near else ""
@@ -183,10 +187,13 @@ def find_class(text: str, names: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ExplainSubjects:
-    """Models by arm, the names of their classes, and how an image is brought to their size.
+    """Models to explain an image with.
 
     Attributes:
-        notes: sentences that the user should read.
+        models: by arm.
+        class_names: in index order.
+        fit: how an image is resized and cropped to the models' input size.
+        notes: messages for the user.
     """
 
     models: dict[str, NamedModel]
@@ -203,10 +210,10 @@ def user_subjects(
     image_size: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> ExplainSubjects:
-    """A user's own models for the image at `path`, tried on it.
+    """Prepare user models for the image at `path`; each model is tried on it.
 
     Raises:
-        InvalidInputError: if a model cannot be explained as it is, or `classes` are not its own.
+        InvalidInputError: if a model cannot be explained, or `classes` has the wrong length.
         BrokenFileError: if the image cannot be decoded.
     """
     if image_size is not None:
@@ -214,7 +221,7 @@ def user_subjects(
     fit = Fit(image_size or natural_size((path,)), "crop", 1.0, 0)
     first = next(iter(models.values()))
     image = read_image(path, fit).to(next(first.network.parameters()).device)
-    needs_layer = asks_for_layer(dict(resolve_method(text) for text in methods))
+    needs_layer = any_needs_layer(dict(resolve_method(text) for text in methods))
     counts = [try_model(m, image, needs_layer=needs_layer) for m in models.values()]
     names = tuple(classes or imagenet_names(first.network, counts[0]) or ())
     if classes is not None and len(names) != counts[0]:
@@ -223,28 +230,28 @@ def user_subjects(
             f"{len(names)}; list all of them in index order"
         )
     names = names or tuple(f"class {number}" for number in range(counts[0]))
-    shown = {arm: NamedModel(arm, model.network) for arm, model in models.items()}
+    named_models = {arm: NamedModel(arm, model.network) for arm, model in models.items()}
     notes = dict.fromkeys(note for model in models.values() for note in model.notes)
-    return ExplainSubjects(shown, names, fit, tuple(notes))
+    return ExplainSubjects(named_models, names, fit, tuple(notes))
 
 
 def models_of_run(
     run: RunFolder, *, dataset: str | None, seed: int, device: torch.device
 ) -> ExplainSubjects:
-    """The finished models of a dataset and seed in a run folder.
+    """Load the finished models of a dataset and seed from a run folder.
 
     Args:
-        dataset: None takes the run's first.
+        dataset: None means the run's first dataset.
 
     Raises:
-        UnknownNameError: for a dataset that the run does not hold.
-        MissingDataError: if no model of that dataset and seed is finished, or the run holds none.
-        BrokenFileError: for weights that are torn.
+        UnknownNameError: for a dataset that is not in the run.
+        MissingDataError: if no model of that dataset and seed is finished, or the run has none.
+        BrokenFileError: for damaged weights.
     """
     manifest = run.manifest()
     if not _holds_models(manifest):
         raise MissingDataError(
-            f"{run.path} holds the scores of own models, not the models; name them again with "
+            f"{run.path} holds scores of user models, not the models; pass the models with "
             "--model and --weights, or a run of `lico-bench run` with --run"
         )
     known = manifest["datasets"]
@@ -257,7 +264,7 @@ def models_of_run(
     if not done:
         seeds = sorted({c["recipe"]["seed"] for c in cells})
         raise MissingDataError(
-            f"{run.path}: no finished model of {name} with seed {seed}; it plans the seeds "
+            f"{run.path}: no finished model of {name} with seed {seed}; the planned seeds are "
             f"{', '.join(map(str, seeds))}: repeat `lico-bench run` to finish it, or pass --seed"
         )
     models = {c["recipe"]["arm"]: _stored_model(run, c, manifest, device) for c in done}
@@ -267,7 +274,7 @@ def models_of_run(
 
 
 def newest_trained_run(results: Path = Path("results")) -> RunFolder:
-    """The run under `results` that changed last, those of own models left out.
+    """Return the latest run under `results` that trained models.
 
     Raises:
         MissingDataError: if there is none.
@@ -276,8 +283,8 @@ def newest_trained_run(results: Path = Path("results")) -> RunFolder:
         return newest_run(results, accept=lambda run: _holds_models(run.manifest()))
     except MissingDataError as error:
         raise MissingDataError(
-            f"no run under {results}/ that trained models; make one with `lico-bench run`, name "
-            "one with --run, or name a model with --model"
+            f"no run under {results}/ has trained models; create one with `lico-bench run`, pass "
+            "one with --run, or pass a model with --model"
         ) from error
 
 
@@ -291,7 +298,7 @@ def _stored_model(
     recipe = cell["recipe"]
     num_classes = len(manifest["datasets"][recipe["dataset"]]["class_names"])
     classifier = build_classifier(
-        recipe["backbone"], num_classes=num_classes, seed=recipe["seed"], **ANY_COLOURS
+        recipe["backbone"], num_classes=num_classes, seed=recipe["seed"], **NORMALISATION
     )
     load_weights(classifier, run.cell(cell["key"]).model)
     title = manifest["arms"].get(recipe["arm"], {}).get("title") or recipe["arm"]
@@ -299,6 +306,6 @@ def _stored_model(
 
 
 def _probabilities(network: nn.Module, image: Tensor) -> Tensor:
-    """(K,) on the CPU."""
+    """Return the class probabilities, (K,) on the CPU."""
     with scoring(network):
         return logits_of(network(image)).float().softmax(1)[0].cpu()

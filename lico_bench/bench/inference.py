@@ -1,4 +1,4 @@
-"""What one image costs a trained classifier: counted, because a clock would tell another tale."""
+"""Inference cost of one image, counted because measured times vary between machines."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lico_bench.models import evaluating
 
 
 def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> dict[str, Any]:
-    """`parameters`, and `gigaflop` of one image's forward, as torch counts them.
+    """Return `parameters` and the `gigaflop` of one image's forward, counted by torch.
 
-    Both are exact and the same on every machine, so that two equal networks have equal counts.
-    Multiplications and additions of convolutions and matrix products count one each, nothing else.
+    Both are exact and the same on every machine. Each multiplication and each addition of
+    convolutions and matrix products counts one; other operations are not counted.
 
     Args:
-        classifier: from images in [0, 1], (N, 3, H, W).
+        classifier: maps images (N, 3, H, W) in [0, 1] to logits.
         image_size: H and W in pixels.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # a second to import
+    from torch.utils.flop_counter import FlopCounterMode  # the import takes a second
 
     device = next(classifier.parameters()).device
     images = torch.zeros(1, 3, *image_size, device=device)

@@ -1,4 +1,4 @@
-"""From a suite to cells: everything is looked up and checked before anything is run."""
+"""Plan the cells of a suite; every name and dataset is checked before the run starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lico_bench.runtime import native_precision, pick_device, versions
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
-# Raised when a change in training or scoring makes stored cells of the same recipe another thing.
+# Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 4
 
 
@@ -36,9 +36,10 @@ class PlannedCell:
     """One model to train and score.
 
     Attributes:
-        key: readable, and unique by the hash of recipe, options, data and encoder.
-        options: of the objective, complete.
-        encoder: identity of the text encoder where the arm uses one.
+        key: readable name with a hash of recipe, options, data, encoder and code version.
+        options: all options of the objective, defaults included.
+        encoder: identity of the text encoder; None if the arm uses none.
+        estimate: returns the compute cost.
     """
 
     key: str
@@ -49,16 +50,16 @@ class PlannedCell:
 
     @cached_property
     def work(self) -> ComputeCost:
-        """What it costs; counted when asked for, because a finished cell is never asked."""
+        """Compute cost; counted on first access, since finished cells do not need it."""
         return self.estimate()
 
     @property
     def title(self) -> str:
-        """Dataset, arm and seed, for people."""
+        """Display name: dataset, arm and seed."""
         return f"{self.recipe.dataset} {self.recipe.arm} seed {self.recipe.seed}"
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the manifest entry as plain JSON values."""
         return {
             "key": self.key,
             "pair": self.recipe.pair_key,
@@ -70,10 +71,12 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a suite, and what they will be made of.
+    """The cells of a suite and their datasets.
 
     Attributes:
-        asked: the recipes as the suite asks for them, where the precision may still be `auto`.
+        root: folder of the datasets; None uses LICO_BENCH_DATA.
+        datasets: facts by dataset name.
+        requested: recipes before `auto` precision is resolved, in the order of `cells`.
     """
 
     suite: Suite
@@ -84,42 +87,42 @@ class Plan:
 
     @property
     def protocol(self) -> Protocol:
-        """Rules of the perturbation curves, with the scoring network that the suite chose."""
+        """Protocol of the perturbation curves, with the suite's scoring network."""
         return self.eval_config.protocol
 
     @cached_property
     def eval_config(self) -> EvalConfig:
-        """What is asked of each model."""
+        """Methods, metrics and protocol applied to each model."""
         return _eval_config(self.suite)
 
     def scorer_of(self, cell: PlannedCell) -> PlannedCell | None:
-        """The cell whose network scores the maps of `cell`; None where it is the cell itself."""
+        """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
         arm = self.protocol.scorer
         if arm in ("own", cell.recipe.arm):
             return None
-        same = (c for c in self.cells if c.recipe.pair_key == cell.recipe.pair_key)
-        return next(c for c in same if c.recipe.arm == arm)
+        paired = (c for c in self.cells if c.recipe.pair_key == cell.recipe.pair_key)
+        return next(c for c in paired if c.recipe.arm == arm)
 
     @property
     def key(self) -> str:
-        """Identity of suite, recipes, data and code."""
+        """Hash of suite, cell keys and protocol."""
         return self._key_of(self.cells)
 
     @cached_property
     def name(self) -> str:
-        """Default name of the run folder, the same on machines that resolve `auto` differently."""
+        """Default name of the run folder, independent of how `auto` precision is resolved."""
         names = self.suite.datasets
-        what = names[0] if len(names) == 1 else f"{len(names)}-datasets"
-        return f"{what}-{self.suite.profile}-{self._key_of(self._cells_of(self.requested))[:8]}"
+        prefix = names[0] if len(names) == 1 else f"{len(names)}-datasets"
+        return f"{prefix}-{self.suite.profile}-{self._key_of(self._cells_of(self.requested))[:8]}"
 
     @property
     def auto_precision(self) -> str | None:
-        """What `auto` was resolved to; None where every precision was named."""
+        """Precision that `auto` was resolved to; None if no recipe uses `auto`."""
         pairs = zip(self.requested, self.cells, strict=True)
-        return next((c.recipe.precision for a, c in pairs if a.precision == AUTO), None)
+        return next((c.recipe.precision for r, c in pairs if r.precision == AUTO), None)
 
     def with_precision(self, precision: str) -> Plan:
-        """This plan with `auto` resolved to `precision`."""
+        """Return a copy with `auto` resolved to `precision`."""
         recipes = [resolve_precision(recipe, precision) for recipe in self.requested]
         return replace(self, cells=self._cells_of(recipes))
 
@@ -136,7 +139,7 @@ class Plan:
         )
 
     def manifest(self) -> dict[str, Any]:
-        """Everything that a reader of the rows needs to know."""
+        """Return the run's manifest as plain JSON values."""
         return {
             "suite_key": self.key,
             "suite": {"name": self.name, **self.suite.facts()},
@@ -155,14 +158,14 @@ class Plan:
 def make_plan(
     suite: Suite, *, root: str | os.PathLike[str] | None = None, device: str = "auto"
 ) -> Plan:
-    """The plan of `suite`, with every name known and every dataset found.
+    """Plan `suite`: check every name, locate every dataset and list the cells.
 
     Args:
-        device: where the precision `auto` is resolved, as `runtime.pick_device` takes it.
+        device: argument of `runtime.pick_device`; decides the precision that `auto` means.
 
     Raises:
-        UnknownNameError: for a name that no registry or card knows.
-        MissingDataError: if real images are asked for and are not there.
+        UnknownNameError: for an unknown method, metric, arm, dataset or option.
+        MissingDataError: if real images are requested and missing.
         InvalidInputError: for an option outside its range.
     """
     eval_config = _eval_config(suite)
@@ -193,14 +196,14 @@ def _source_of(name: str, suite: Suite, root: str | os.PathLike[str] | None) -> 
 def _describe(recipe: Recipe, suite: Suite, root: str | os.PathLike[str] | None) -> DatasetFacts:
     if suite.data == "official":
         return describe_official(recipe.dataset, root=root, image_size=recipe.image_size)
-    return facts_found(recipe, root)
+    return describe_local_data(recipe, root)
 
 
-def facts_found(recipe: Recipe, root: str | os.PathLike[str] | None) -> DatasetFacts:
-    """The facts of the images that `recipe` finds on this machine.
+def describe_local_data(recipe: Recipe, root: str | os.PathLike[str] | None) -> DatasetFacts:
+    """Describe the images that `recipe` uses on this machine.
 
     Raises:
-        LicoBenchError: if they are not there, or damaged.
+        LicoBenchError: if images are missing or damaged.
     """
     return describe_dataset(
         recipe.dataset,
@@ -218,7 +221,7 @@ def _recipes(
         card, source = load_card(dataset, root), sources[dataset]
         base = card.recipe(suite.profile, source) | suite.changes_of(dataset)
         tuned = {} if suite.as_published else card.objective(suite.profile, source)
-        BACKBONES[str(base["backbone"])]
+        BACKBONES[str(base["backbone"])]  # raises UnknownNameError
         for seed in range(suite.seeds_of(dataset)):
             for arm in suite.arms_of(dataset):
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
@@ -227,11 +230,11 @@ def _recipes(
 
 
 def _plan_cell(recipe: Recipe, eval_config: EvalConfig, facts: DatasetFacts) -> PlannedCell:
-    chosen = resolve_options(recipe.arm, dict(recipe.objective))
-    chosen.check(recipe)
-    options = options_as_dict(chosen)
-    named = ARMS[recipe.arm].encoder_for(recipe)
-    encoder = None if named is None else asdict(ENCODERS[named].identify())
+    arm_options = resolve_options(recipe.arm, dict(recipe.objective))
+    arm_options.check(recipe)
+    options = options_as_dict(arm_options)
+    encoder_name = ARMS[recipe.arm].encoder_for(recipe)
+    encoder = None if encoder_name is None else asdict(ENCODERS[encoder_name].identify())
     identity = content_key(
         {
             "recipe": recipe.facts(),
@@ -255,8 +258,8 @@ def _eval_config(suite: Suite) -> EvalConfig:
 
 
 def _user_options(arm: str, suite: Suite) -> dict[str, Any]:
-    own = {option.name for option in fields(ARMS[arm].options)}
-    return {name: value for name, value in suite.objective.items() if name in own}
+    names = {option.name for option in fields(ARMS[arm].options)}
+    return {name: value for name, value in suite.objective.items() if name in names}
 
 
 def _check_objective_options(suite: Suite) -> None:
@@ -265,7 +268,8 @@ def _check_objective_options(suite: Suite) -> None:
         if name not in known:
             if not known:
                 raise InvalidInputError(
-                    f"objective.{name}: none of the arms {', '.join(suite.arms)} has options"
+                    f"objective.{name}: none of the arms {', '.join(suite.arms)} has options; "
+                    "remove this setting"
                 )
             raise UnknownNameError.of("objective option", name, known)
 

@@ -1,8 +1,8 @@
-"""A preemption notice (SIGTERM): store what is under way and leave, within ten seconds.
+"""Handle the preemption signal (SIGTERM): store the state and exit within ten seconds.
 
-While a training runs the notice waits for the update to end, so that the state can be stored;
-anywhere else the work is broken off at once, since what is finished is stored already. A watchdog
-leaves for the process if even that takes too long.
+During a training the signal takes effect after the current update, so that the state can be stored.
+Elsewhere the work stops at once, since finished results are already stored. A watchdog ends the
+process if this takes too long.
 """
 
 from __future__ import annotations
@@ -18,103 +18,110 @@ from types import FrameType
 
 from lico_bench.errors import EXIT_PREEMPTED, Preempted
 
-__all__ = ["EXIT_PREEMPTED", "GRACE_S", "Preempted", "deferred", "preemptible", "should_stop"]
+__all__ = [
+    "EXIT_PREEMPTED",
+    "GRACE_S",
+    "Preempted",
+    "defer_preemption",
+    "preemptible",
+    "should_stop",
+]
 
-GRACE_S = 8.0  # of the ten that are promised; the rest is for the process to end
-GIVING_UP = (
+GRACE_S = 8.0  # of the ten documented; the rest is for the process to exit
+TIMEOUT_MESSAGE = (
     "\nlico-bench: preempted, and the work did not stop within "
-    f"{GRACE_S:.0f} s; the last checkpoint stays. Repeat the same command to go on from there.\n"
+    f"{GRACE_S:.0f} s; the last checkpoint is kept. Repeat the same command to continue.\n"
 )
 
 
 @dataclass
-class _NoticeState:
-    """Whether a notice came, and in how many blocks it has to wait. Signals are the process's."""
+class _SignalState:
+    """Whether a signal came and how many blocks defer it; global, as signal handlers are."""
 
-    is_given: bool = False
-    waits: int = 0
+    is_received: bool = False
+    num_deferrals: int = 0
 
 
-_notice = _NoticeState()
+_state = _SignalState()
 
 
 def should_stop() -> bool:
-    """Whether a preemption notice came."""
-    return _notice.is_given
+    """Whether a preemption signal was received."""
+    return _state.is_received
 
 
 @contextmanager
 def preemptible() -> Iterator[None]:
-    """Inside the block SIGTERM is a preemption notice.
+    """Treat SIGTERM as a preemption signal inside the block.
 
-    Outside of the main thread, which alone hears signals, and inside another such block it does
-    nothing.
+    The block has no effect inside another such block and outside the main thread, which alone
+    receives signals.
 
     Raises:
-        Preempted: out of the block, when the work has stopped.
+        Preempted: when the work has stopped.
     """
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
-    if not is_main or before is _hear:
+    if not is_main or before is _on_sigterm:
         yield
         return
-    _notice.is_given = False
-    signal.signal(signal.SIGTERM, _hear)
+    _state.is_received = False
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         with _watchdog():
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _notice.is_given = False
+        _state.is_received = False
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Inside the block a notice only makes `should_stop` true.
+def defer_preemption() -> Iterator[None]:
+    """Inside the block a preemption signal only sets `should_stop`.
 
     Raises:
-        Preempted: at the end of a block that ends well although a notice came.
+        Preempted: at the end of the block, if a signal came and the block raised no error.
     """
-    _notice.waits += 1
+    _state.num_deferrals += 1
     try:
         yield
     finally:
-        _notice.waits -= 1
-    if _notice.is_given and not _notice.waits:
+        _state.num_deferrals -= 1
+    if _state.is_received and not _state.num_deferrals:
         raise Preempted
 
 
-def _hear(_signum: int, _frame: FrameType | None) -> None:
-    is_first, _notice.is_given = not _notice.is_given, True
-    if is_first and not _notice.waits:
+def _on_sigterm(_signum: int, _frame: FrameType | None) -> None:
+    is_first, _state.is_received = not _state.is_received, True
+    if is_first and not _state.num_deferrals:
         raise Preempted
 
 
 @contextmanager
 def _watchdog() -> Iterator[None]:
-    """End the process some seconds after a notice, unless the block ends before.
+    """End the process `GRACE_S` seconds after a signal unless the block ends before.
 
-    The handler above waits for the interpreter, which a long operation keeps; what is written to
-    the wake-up descriptor comes from the kernel's own handler at once.
+    The Python handler above runs only between bytecodes and is delayed by a long operation. The
+    wake-up file descriptor is written by the C-level handler at once.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     is_over = threading.Event()
-    watching = threading.Thread(target=_watch, args=(reader, is_over), daemon=True)
-    watching.start()
+    watcher = threading.Thread(target=_watch, args=(reader, is_over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
         is_over.set()
         writer.close()
-        watching.join()
+        watcher.join()
         reader.close()
 
 
 def _watch(reader: socket.socket, is_over: threading.Event) -> None:
-    while heard := reader.recv(1):
-        if heard[0] == signal.SIGTERM and not is_over.wait(GRACE_S):
-            os.write(2, GIVING_UP.encode())
+    while received := reader.recv(1):
+        if received[0] == signal.SIGTERM and not is_over.wait(GRACE_S):
+            os.write(2, TIMEOUT_MESSAGE.encode())
             os._exit(EXIT_PREEMPTED)

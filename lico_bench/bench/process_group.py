@@ -1,8 +1,8 @@
-"""One command in several processes: started here, or by torchrun, and joined in a process group.
+"""Run one command in several processes that form a torch process group.
 
-The processes that are started here repeat the command that the user gave; each finds its place in
-an environment variable. Started by torchrun, or by a scheduler that sets the same variables, they
-are there already.
+The processes are started here with the user's command line, and each reads its rank from an
+environment variable. Alternatively, torchrun or a scheduler that sets the same variables has
+started all of them.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ import torch.distributed as dist
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import pick_device
 
-USER_VARIABLE = "LICO_BENCH_PLACE"
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-HERE = "127.0.0.1"
-LEAVING_S = 20.0  # for the others to end after the work is done
-NOTICING_S = 10.0  # for this process to find out by itself that another is gone
-LOOKING_S = 0.5
-GONE = (
-    "\nlico-bench: a process that trains together with this one is gone. What is finished is "
-    "stored; repeat the same command to go on from there.\n"
+PROCESS_VARIABLE = "LICO_BENCH_PLACE"
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+LOCALHOST = "127.0.0.1"
+EXIT_WAIT_S = 20.0  # for the other processes to end after the work is done
+ERROR_WAIT_S = 10.0  # for this process to raise its own error after another has ended
+POLL_S = 0.5
+LOST_PROCESS_MESSAGE = (
+    "\nlico-bench: another process of this training has ended. Finished results are stored; "
+    "repeat the same command to continue.\n"
 )
-EXIT_BAD_INPUT = 2  # as every error that is told in a sentence
+EXIT_BAD_INPUT = 2  # the exit code of every error with a message
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a process stands among those of one command.
+class ProcessInfo:
+    """Rank of a process among the processes of one command.
 
     Attributes:
-        rank, count: its number among all; 0 leads.
-        local_rank, local_count: its number on this machine.
-        address: host and port where the leader waits; None if torch reads the environment.
+        rank, count: rank and number of processes; rank 0 is the leader.
+        local_rank, local_count: rank and number of processes on this machine.
+        address: host and port of the leader's store; None if torch reads the environment.
     """
 
     rank: int = 0
@@ -57,14 +57,14 @@ class Place:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process writes results and reports progress."""
         return self.rank == 0
 
     def device(self, requested: str) -> str:
-        """The device of this process, `asked` for all of them.
+        """Return the device of this process, given the device requested for all of them.
 
         Raises:
-            InvalidInputError: if the machine has fewer than it has processes, or one is named.
+            InvalidInputError: if there are fewer GPUs than processes, or `requested` names one GPU.
         """
         if self.count == 1:
             return requested
@@ -78,70 +78,72 @@ class Place:
         if torch.cuda.device_count() < self.local_count:
             raise InvalidInputError(
                 f"--devices {self.local_count}: this machine has {torch.cuda.device_count()} "
-                "GPUs; ask for as many, or use --device cpu"
+                "GPUs; pass at most this number, or use --device cpu"
             )
         return f"cuda:{self.local_rank}"
 
 
 @contextmanager
-def joined(*, devices: int, num_nodes: int) -> Iterator[Place]:
-    """Inside the block this process is one of `devices` times `num_nodes` that work together.
+def join_process_group(*, devices: int, num_nodes: int) -> Iterator[ProcessInfo]:
+    """Join a process group of `devices` times `num_nodes` processes inside the block.
 
-    Where none of them was started from outside, those of this machine are started here.
+    The other processes of this machine are started here, unless torchrun has started them.
 
     Raises:
-        InvalidInputError: if the numbers are not those that were started, or, for several machines,
-            if it is not said where the leader is.
+        InvalidInputError: if the numbers contradict torchrun's, or if the leader's address is
+            missing for several machines.
     """
-    place = find_process_rank(os.environ, devices=devices, num_nodes=num_nodes)
+    info = find_process_info(os.environ, devices=devices, num_nodes=num_nodes)
     started: list[subprocess.Popen[bytes]] = []
     is_over = threading.Event()
     try:
-        if place.count > 1:
-            _share_threads(place)
-            store = None if place.address is None else _open_store(place)
-            if USER_VARIABLE not in os.environ and store is not None:
-                started = _start_others(place, store.port)
+        if info.count > 1:
+            _share_threads(info)
+            store = None if info.address is None else _open_store(info)
+            if PROCESS_VARIABLE not in os.environ and store is not None:
+                started = _start_others(info, store.port)
                 threading.Thread(target=_watch, args=(started, is_over), daemon=True).start()
-            _join(place, store)
-        yield place
+            _join(info, store)
+        yield info
         with suppress(subprocess.TimeoutExpired):
             for process in started:
-                process.wait(LEAVING_S)
+                process.wait(EXIT_WAIT_S)
     finally:
         is_over.set()
         for process in started:
-            process.kill()  # they write whole files or none
+            process.kill()  # safe, since files are written atomically
             process.wait()
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def find_process_rank(environment: Mapping[str, str], *, devices: int, num_nodes: int) -> Place:
-    """The place that the environment tells, or that of the first process on this machine.
+def find_process_info(
+    environment: Mapping[str, str], *, devices: int, num_nodes: int
+) -> ProcessInfo:
+    """Read this process's rank from the environment; default to the first on this machine.
 
     Raises:
-        InvalidInputError: see `joined`.
+        InvalidInputError: see `join_process_group`.
     """
     requested = devices * num_nodes
-    if USER_VARIABLE in environment:
-        message = json.loads(environment[USER_VARIABLE])
-        return Place(**{**message, "address": tuple(message["address"])})
-    if all(name in environment for name in TORCHRUN):
-        place = Place(
+    if PROCESS_VARIABLE in environment:
+        fields = json.loads(environment[PROCESS_VARIABLE])
+        return ProcessInfo(**{**fields, "address": tuple(fields["address"])})
+    if all(name in environment for name in TORCHRUN_VARIABLES):
+        info = ProcessInfo(
             int(environment["RANK"]),
             int(environment["WORLD_SIZE"]),
             int(environment["LOCAL_RANK"]),
             int(environment.get("LOCAL_WORLD_SIZE", devices)),
         )
-        if requested not in (1, place.count):
+        if requested not in (1, info.count):
             raise InvalidInputError(
-                f"--devices {devices} --num-nodes {num_nodes}: {place.count} processes were "
+                f"--devices {devices} --num-nodes {num_nodes}: {info.count} processes were "
                 "started from outside; leave the two options out"
             )
-        return place
+        return info
     if num_nodes == 1:
-        return Place(0, devices, 0, devices, (HERE, 0))
+        return ProcessInfo(0, devices, 0, devices, (LOCALHOST, 0))
     if not all(name in environment for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")):
         raise InvalidInputError(
             f"--num-nodes {num_nodes}: give the same command on every machine, with NODE_RANK (0 "
@@ -150,54 +152,54 @@ def find_process_rank(environment: Mapping[str, str], *, devices: int, num_nodes
             "-m lico_bench"
         )
     address = (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
-    return Place(int(environment["NODE_RANK"]) * devices, requested, 0, devices, address)
+    return ProcessInfo(int(environment["NODE_RANK"]) * devices, requested, 0, devices, address)
 
 
-def _open_store(place: Place) -> Any:
-    """Where the processes find each other; the leader's chooses a port where none is given."""
-    host, port = place.address or (HERE, 0)
+def _open_store(info: ProcessInfo) -> Any:
+    """Open the key-value store for the rendezvous; port 0 lets the leader choose a port."""
+    host, port = info.address or (LOCALHOST, 0)
     return dist.TCPStore(  # type: ignore[attr-defined]
-        host, port, place.count, is_master=place.is_leader, wait_for_workers=False
+        host, port, info.count, is_master=info.is_leader, wait_for_workers=False
     )
 
 
-def _start_others(place: Place, port: int) -> list[subprocess.Popen[bytes]]:
-    """The other processes of this machine, with the command line of this one."""
-    host = (place.address or (HERE, 0))[0]
+def _start_others(info: ProcessInfo, port: int) -> list[subprocess.Popen[bytes]]:
+    """Start the other processes of this machine with the same command line."""
+    host = (info.address or (LOCALHOST, 0))[0]
     processes = []
-    for number in range(1, place.local_count):
-        other = Place(place.rank + number, place.count, number, place.local_count, (host, port))
-        environment = {**os.environ, USER_VARIABLE: json.dumps(asdict(other))}
+    for number in range(1, info.local_count):
+        child = ProcessInfo(info.rank + number, info.count, number, info.local_count, (host, port))
+        environment = {**os.environ, PROCESS_VARIABLE: json.dumps(asdict(child))}
         command = [sys.executable, "-m", "lico_bench", *sys.argv[1:]]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     return processes
 
 
 def _watch(started: list[subprocess.Popen[bytes]], is_over: threading.Event) -> None:
-    """End this process if another failed and it does not notice: it may wait for it for ever."""
-    while not is_over.wait(LOOKING_S):
-        if any(process.poll() for process in started) and not is_over.wait(NOTICING_S):
-            os.write(2, GONE.encode())
+    """End this process if another failed, since a collective operation may wait forever."""
+    while not is_over.wait(POLL_S):
+        if any(process.poll() for process in started) and not is_over.wait(ERROR_WAIT_S):
+            os.write(2, LOST_PROCESS_MESSAGE.encode())
             os._exit(EXIT_BAD_INPUT)
 
 
-def _join(place: Place, store: Any) -> None:
-    """Make torch's process group; a process that was started here ends with the one before it."""
-    if USER_VARIABLE in os.environ:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader hears it and ends the others
+def _join(info: ProcessInfo, store: Any) -> None:
+    """Initialise torch's process group; a process started here ends with its parent."""
+    if PROCESS_VARIABLE in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader handles it and ends the others
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
     has_gpus = torch.cuda.is_available()
-    if has_gpus and place.local_rank < torch.cuda.device_count():
-        torch.cuda.set_device(place.local_rank)
+    if has_gpus and info.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(info.local_rank)
     backend = "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
     if store is None:
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.count)
+        dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.count)
 
 
-def _share_threads(place: Place) -> None:
-    """Give each process of this machine its share of the cores, unless the user did."""
+def _share_threads(info: ProcessInfo) -> None:
+    """Divide the threads among the processes of this machine, unless OMP_NUM_THREADS is set."""
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // place.local_count))
+        torch.set_num_threads(max(1, torch.get_num_threads() // info.local_count))

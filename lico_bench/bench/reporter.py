@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it; how that is shown is the command line's business."""
+"""Progress events of a run; the command line implements how they are shown."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Receives the course of a run."""
+    """Receives the events of a run."""
 
     def begin(self, *, cells: int, work: float) -> None:
-        """The run starts: number of cells, and work units of those that are not finished."""
+        """The run starts with `cells` cells; `work` is the cost of the unfinished ones."""
 
     def skip(self, cell: str) -> None:
-        """A cell was found finished."""
+        """A cell is already finished."""
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """A stage of a cell starts: `training`, `scoring`."""
+        """A stage of a cell starts: `training` or `scoring`."""
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """Part of the stage of `cell` is done; of the stage that started last if None."""
+        """Progress of the current stage of `cell`; None means the stage that started last."""
 
     def finish(self, cell: str, message: str) -> None:
-        """A cell is finished and stored, or has failed."""
+        """A cell is stored or has failed."""
 
     def note(self, sentence: str) -> None:
-        """Something that whoever watches must know."""
+        """A message for the user."""
 
     def end(self) -> None:
-        """No more work."""
+        """The run ends."""
 
 
 class NoOpReporter:
-    """Tells nobody; those that tell something of a run say what."""
+    """No-op reporter; subclasses override events."""
 
     def begin(self, *, cells: int, work: float) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def skip(self, cell: str) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def finish(self, cell: str, message: str) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def note(self, sentence: str) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def end(self) -> None:
-        """Nothing."""
+        """Ignore the event."""

@@ -1,4 +1,4 @@
-"""What another run has made already: of the same recipe, data and code, so the same bits."""
+"""Reuse models of another run with the same recipe, data and code, hence identical weights."""
 
 from __future__ import annotations
 
@@ -17,60 +17,65 @@ from lico_bench.store import (
     write_bytes,
     write_json,
 )
-from lico_bench.store.cell_folder import TRAINED
+from lico_bench.store.cell_folder import TRAINING_FILES
 
-OF_QUESTION = ("methods", "metrics", "protocols", "versions")
+SCORING_KEYS = ("methods", "metrics", "protocols", "versions")
 
 
-def reuse_models(plan: Plan, run: RunFolder, other: RunFolder, reporter: Reporter) -> None:
-    """Copy into `run` what finished cells of `other` have trained, and say how many there were.
+def reuse_models(plan: Plan, run: RunFolder, source: RunFolder, reporter: Reporter) -> None:
+    """Copy the models of finished cells from `source` into `run` and report their number.
 
-    A cell has the same key there only if its recipe, its data, the text encoder and the code are
-    the same; what is asked of the model is not part of it. So one training serves any number of
-    protocols and methods; where the same is asked, by the same versions, the scores come along.
-    Cells of `run` that are trained or under way are left alone, and a damaged cell of `other` is
-    not used.
+    Equal cell keys imply the same recipe, data, text encoder and code, but not the same methods,
+    metrics or protocol; one training therefore serves any number of these. The scores are copied as
+    well if methods, metrics, protocol, limit and software versions are the same. Cells of `run`
+    that are trained or have a checkpoint stay unchanged; damaged cells of `source` are skipped.
     """
-    taken = present = 0
-    has_scores = _asks_the_same(run.manifest(), other.manifest())
+    num_copied = num_present = 0
+    copies_scores = _has_same_scoring(run.manifest(), source.manifest())
     for cell in plan.cells:
-        ours, theirs = run.cell(cell.key), other.cell(cell.key)
-        if ours.model.is_file() or ours.checkpoint.is_file():
-            present += 1
+        target_cell, source_cell = run.cell(cell.key), source.cell(cell.key)
+        if target_cell.model.is_file() or target_cell.checkpoint.is_file():
+            num_present += 1
             continue
-        if not theirs.is_done:
+        if not source_cell.is_done:
             continue
-        if damages := check_cell(theirs):
+        if damages := check_cell(source_cell):
             reporter.note(f"{damages[0]}; {cell.title} is trained again")
             continue
-        write_json(ours.recipe, cell.facts())
-        _copy(theirs, ours, TRAINED[:-1])
-        ours.write_weights(theirs.model.read_bytes())
-        if has_scores:
-            _copy(theirs, ours, (theirs.table(name).name for name in SCORE_TABLES))
-            seal_cell(run, cell.key, theirs.facts())
-        taken += 1
-    here = f"; {present} {'was' if present == 1 else 'were'} here before" if present else ""
-    reporter.note(f"{taken} of {len(plan.cells)} models taken from {other.path}{here}")
+        write_json(target_cell.recipe, cell.facts())
+        _copy(source_cell, target_cell, TRAINING_FILES[:-1])
+        target_cell.write_weights(source_cell.model.read_bytes())
+        if copies_scores:
+            _copy(source_cell, target_cell, (source_cell.table(n).name for n in SCORE_TABLES))
+            seal_cell(run, cell.key, source_cell.facts())
+        num_copied += 1
+    present = ""
+    if num_present:
+        present = f"; {num_present} {'was' if num_present == 1 else 'were'} here before"
+    reporter.note(f"{num_copied} of {len(plan.cells)} models taken from {source.path}{present}")
 
 
-def check_reusable(other: RunFolder) -> None:
+def check_reusable(source: RunFolder) -> None:
     """Raise InvalidInputError for a published copy, which has no models."""
-    if other.is_published:
+    if source.is_published:
         raise InvalidInputError(
-            f"{other.path}: a published copy, whose weights were left out; "
+            f"{source.path}: a published copy, whose weights were left out; "
             "name the run that it is a copy of"
         )
 
 
-def _asks_the_same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    """Whether two manifests ask the same of a model; scored by itself, as a pair may differ."""
-    rules = {facts.get("scorer", "own") for facts in ours["protocols"].values()}
-    same = all(ours[name] == theirs.get(name) for name in OF_QUESTION)
-    return same and rules == {"own"} and ours["suite"]["limit"] == theirs["suite"].get("limit")
+def _has_same_scoring(manifest: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
+    """Whether scores of the source run can be reused.
+
+    Only self-scored models qualify, since another network of the pair may differ.
+    """
+    scorers = {facts.get("scorer", "own") for facts in manifest["protocols"].values()}
+    is_same = all(manifest[name] == source.get(name) for name in SCORING_KEYS)
+    is_same_limit = manifest["suite"]["limit"] == source["suite"].get("limit")
+    return is_same and scorers == {"own"} and is_same_limit
 
 
-def _copy(theirs: CellFolder, ours: CellFolder, names: Iterable[str]) -> None:
+def _copy(source: CellFolder, target: CellFolder, names: Iterable[str]) -> None:
     for name in names:
-        if (theirs.path / name).is_file():
-            write_bytes(ours.path / name, (theirs.path / name).read_bytes())
+        if (source.path / name).is_file():
+            write_bytes(target.path / name, (source.path / name).read_bytes())

@@ -1,4 +1,4 @@
-"""Open a run folder for one process at a time, mend it, and hand the cells to an executor."""
+"""Lock and repair a run folder and run its unfinished cells with an executor."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def execute(
 ) -> RunFolder:
     """Run every unfinished cell of `plan` into the folder `out`.
 
-    Damaged files of finished cells are set aside first and made anew. A cell that fails is
-    recorded, see `RunFolder.failures`; another call tries it again.
+    Damaged files of finished cells are quarantined first and computed again. Failed cells are
+    recorded in `RunFolder.failures`; the next call runs them again.
 
     Args:
-        wait: for another process that is at work on the folder, instead of raising.
-        reuse: a run whose models are taken where they are of the same recipe, data and code.
-        starting: called once the folder holds all that is kept, before the first cell is run.
+        wait: wait for a process that holds the folder's lock instead of raising.
+        reuse: a run whose models are copied if recipe, data and code are the same.
+        starting: called after repair and reuse, before the first cell runs.
 
     Returns:
-        The run folder; complete, but for cells that failed.
+        The run folder; complete except for failed cells.
 
     Raises:
-        RunMismatchError: if `out` holds another suite or something else; nothing is written.
-        RunBusyError: if another process is at work on it.
+        RunMismatchError: if `out` holds another suite or other files; nothing is written.
+        RunBusyError: if another process holds the lock.
         UnknownNameError: for an unknown executor.
-        InvalidInputError: for a device that is not there, a suite that can only be planned, or a
-            published copy as the run to take models from.
-        DiskFullError: if there is no room for what is to be written.
-        Preempted: at a notice (SIGTERM), when what is under way is stored.
+        InvalidInputError: for a missing device, a suite with `data="official"`, or a published
+            copy as `reuse`.
+        DiskFullError: if the disk is full.
+        Preempted: at a preemption signal (SIGTERM), after the current state is stored.
     """
     if plan.suite.data == "official":
         raise InvalidInputError(
-            "--data official plans for complete datasets wherever they are; "
-            "with --plan, or run with --data auto, real or standin"
+            "--data official can only be planned; "
+            "use it with --plan, or run with --data auto, real or standin"
         )
     options = options or ExecutorOptions()
     run_cells = EXECUTORS[executor]
@@ -61,7 +61,7 @@ def execute(
     if reuse is not None:
         check_reusable(reuse)
     keys = [cell.key for cell in plan.cells]
-    with opened(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
+    with open_run(out, plan.manifest(), keys, wait=wait, reporter=reporter) as run:
         if reuse is not None:
             reuse_models(plan, run, reuse, reporter)
         starting(run)
@@ -75,28 +75,28 @@ def execute(
 
 
 @contextmanager
-def opened(
+def open_run(
     out: Path, manifest: dict[str, Any], keys: Iterable[str], *, wait: bool, reporter: Reporter
 ) -> Iterator[RunFolder]:
-    """The run folder `out`: locked for this process, of this suite, without damage or leftovers.
+    """Lock the run folder `out`, check its manifest, remove stale files and repair its cells.
 
-    Inside the block SIGTERM is a preemption notice. What an earlier try recorded as failed is
-    forgotten, since it is tried again.
+    Inside the block SIGTERM is a preemption signal. Records of failed cells are deleted, since
+    these cells run again.
 
     Args:
-        keys: of the cells that the suite has.
+        keys: keys of the suite's cells.
 
     Raises:
         RunMismatchError, BrokenFileError, RunBusyError: as `execute`.
     """
     run = RunFolder(out)
-    run.check_for(manifest)  # before the lock's file is written where it has no business
+    run.check_for(manifest)  # before the lock file is written into a foreign folder
     with preemptible(), RunLock(out, wait=wait, note=reporter.note) as lock:
         for sentence in run.open_for(manifest):
             reporter.note(sentence)
         remove_stale_files(run.path, alone=lock.is_exclusive)
         for key in keys:
             for damage in repair_cell(run, key):
-                reporter.note(f"{damage}; set aside in {run.damaged}, and made anew")
+                reporter.note(f"{damage}; moved to {run.damaged}, will be computed again")
             run.cell(key).failure.unlink(missing_ok=True)
         yield run

@@ -1,4 +1,4 @@
-"""Ask a model and store its answers part by part, so that an interrupted scoring goes on."""
+"""Score a model and store the results in parts, so that an interrupted scoring resumes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from torch import nn
 
 from lico_bench.data import Dataset
 from lico_bench.errors import MissingDataError
-from lico_bench.evaluation import WHOLE, EvalConfig, Shard, Subject, ranges_of, score_in_parts
+from lico_bench.evaluation import (
+    SINGLE_SHARD,
+    EvalConfig,
+    Shard,
+    Subject,
+    ranges_of,
+    score_in_parts,
+)
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
 
 @dataclass(frozen=True)
 class StoredScores:
-    """What is told of a cell when its tables are written.
+    """Summary of a cell's written tables.
 
     Attributes:
-        accuracy: None where no label is known.
-        undefined: metrics that the dataset has no ground truth for.
+        accuracy: in [0, 1]; None without labels.
+        undefined: metrics without ground truth in the dataset.
     """
 
     num_rows: int
@@ -37,10 +44,10 @@ def store_scores(
     progress: Callable[[int, int], None],
     without: Sequence[str] = (),
 ) -> StoredScores:
-    """Write rows, curves and gallery of one model; parts that are stored are not made again.
+    """Score one model and write rows, curves and gallery; stored parts are reused.
 
     Args:
-        scorer: the network that scores the maps; the subject's own if None.
+        scorer: network that scores the maps; None means the subject's network.
         without: metrics whose rows are left out of the table.
     """
     store_parts(folder, subject, dataset, eval_config, scorer=scorer, progress=progress)
@@ -55,12 +62,12 @@ def store_parts(
     *,
     scorer: nn.Module | None,
     progress: Callable[[int, int], None],
-    shard: Shard = WHOLE,
+    shard: Shard = SINGLE_SHARD,
 ) -> None:
-    """Store those parts of `shard` that are not stored yet; several processes may share them out.
+    """Compute and store the missing parts of `shard`; each process may take another shard.
 
     Args:
-        scorer: the network that scores the maps; the subject's own if None.
+        scorer: network that scores the maps; None means the subject's network.
     """
     for part in score_in_parts(
         subject, dataset, eval_config,
@@ -72,13 +79,13 @@ def store_parts(
 def join_scores(
     folder: CellFolder, dataset: Dataset, eval_config: EvalConfig, *, without: Sequence[str] = ()
 ) -> StoredScores:
-    """Make the tables of the stored parts.
+    """Join the stored parts into the tables of a cell.
 
     Args:
         without: metrics whose rows are left out of the table.
 
     Raises:
-        MissingDataError: if a part is not there.
+        MissingDataError: if a part is missing.
     """
     missing = [
         name for name in ranges_of(dataset, eval_config).names() if not folder.has_part(name)
@@ -86,10 +93,10 @@ def join_scores(
     if missing:
         raise MissingDataError(
             f"{folder.parts}: {len(missing)} parts are missing ({missing[0]} is the first); put "
-            "the run folder where every process sees it, and repeat the same command"
+            "the run folder on storage that every process shares, and repeat the same command"
         )
     num_rows = folder.join_parts(without=without)
     rows = read_parquet(folder.table("rows"), ("metric", "value"))
-    right = rows.loc[rows["metric"] == "accuracy", "value"]
+    correct = rows.loc[rows["metric"] == "accuracy", "value"]
     _, undefined = eval_config.defined_for(dataset)
-    return StoredScores(num_rows, float(right.mean()) if len(right) else None, undefined)
+    return StoredScores(num_rows, float(correct.mean()) if len(correct) else None, undefined)

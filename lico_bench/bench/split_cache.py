@@ -1,4 +1,4 @@
-"""The splits that cells train on and are scored on, read once for the cells that share them."""
+"""Cache of train and test splits, loaded once for the cells that share them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from lico_bench.bench.plan import PlannedCell
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.training.preparation import load_training_data
 
-KEPT_DATASETS = 2  # the train and test split that the cells of one dataset share
+MAX_SPLITS = 2  # the train and test split of one dataset
 
 
 class SplitCache:
-    """The splits loaded last, so that the cells of one dataset read it once."""
+    """Keeps the most recently loaded splits.
+
+    Args:
+        root: folder of the datasets; None uses LICO_BENCH_DATA.
+    """
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
-        self._kept: dict[tuple[object, ...], Dataset] = {}
+        self._splits: dict[tuple[object, ...], Dataset] = {}
 
     def train(self, cell: PlannedCell) -> Dataset:
-        """Training images of a cell."""
+        """Return the training images of a cell."""
         recipe = cell.recipe
-        drawn = (recipe.labels, recipe.train_limit)
+        selection = (recipe.labels, recipe.train_limit)
         return self._load(
-            ("train", recipe.dataset, recipe.source, recipe.image_size, *drawn),
+            ("train", recipe.dataset, recipe.source, recipe.image_size, *selection),
             lambda: load_training_data(recipe, self._root),
         )
 
     def test(self, cell: PlannedCell) -> Dataset:
-        """Test images of a cell."""
+        """Return the test images of a cell."""
         recipe = cell.recipe
         return self._load(
             ("test", recipe.dataset, recipe.source, recipe.image_size),
@@ -44,8 +48,8 @@ class SplitCache:
         )
 
     def _load(self, key: tuple[object, ...], load: Callable[[], Dataset]) -> Dataset:
-        if key not in self._kept:
-            while len(self._kept) >= KEPT_DATASETS:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = load()
-        return self._kept[key]
+        if key not in self._splits:
+            while len(self._splits) >= MAX_SPLITS:
+                self._splits.pop(next(iter(self._splits)))
+            self._splits[key] = load()
+        return self._splits[key]

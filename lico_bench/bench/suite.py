@@ -1,4 +1,4 @@
-"""What one `run` asks for, and what each profile means where nothing else was said."""
+"""The settings of one `run` and the defaults of each profile."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.records import Option, Protocol
 
-OF_DATASET = ("seeds", "arms", "changes")
+DATASET_SETTINGS = ("seeds", "arms", "changes")
 DataChoice = Literal["auto", "real", "standin", "official"]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Size of a suite.
+    """Default size of a suite.
 
     Attributes:
         seeds: trainings per arm.
-        limit: images explained per model; None takes all.
-        methods: saliency methods, one control among them.
+        limit: images explained per model; None means all.
+        methods: saliency methods, including one control.
     """
 
     summary: str
@@ -44,18 +44,19 @@ PROFILES = MappingProxyType(
 
 @dataclass(frozen=True)
 class Suite:
-    """Everything a run was asked to do. Its identity decides which folder it may write to.
+    """All settings of a run; their hash identifies the run folder.
 
     Attributes:
-        data: `auto` takes real images where they are and stand-ins elsewhere; `official` plans
-            for the publishers' complete sets, and cannot be run.
-        changes: recipe fields set by hand, by name.
-        objective: options of the arms set by hand, by name; each arm takes those it has.
-        as_published: leave out what the cards set for the objectives of a profile.
-        of_dataset: what is otherwise for one dataset, by its name: `seeds`, `arms` (some of those
-            of the suite), and `changes` beside those of all.
-        scorer: `own`, or the arm whose network scores all maps of a pair; None leaves it to the
-            protocol.
+        limit: images explained per model; None means all.
+        data: `auto` uses real images if present and stand-ins otherwise; `official` plans for
+            the publishers' complete datasets and cannot be run.
+        changes: recipe fields set by the user, by name.
+        objective: arm options set by the user, by name; each arm uses the options it has.
+        as_published: ignore the objective options that dataset cards set for a profile.
+        of_dataset: settings of single datasets, by dataset name: `seeds`, `arms` (a subset of
+            the suite's arms), and `changes` (added to the suite's changes).
+        scorer: `own`, or the arm whose network scores all maps of a pair; None uses the
+            protocol's scorer.
     """
 
     datasets: tuple[str, ...]
@@ -88,38 +89,38 @@ class Suite:
                 raise InvalidInputError(f"{name}: expected at least one name, got none")
             if len(set(values)) < len(values):
                 raise InvalidInputError(f"{name}: a name occurs twice in {', '.join(values)}")
-        for name, own in self.of_dataset.items():
+        for name, settings in self.of_dataset.items():
             if name not in self.datasets:
                 raise UnknownNameError.of("dataset of the suite", name, self.datasets)
-            for key in own:
-                if key not in OF_DATASET:
-                    raise UnknownNameError.of(f"setting of dataset {name}", key, OF_DATASET)
+            for key in settings:
+                if key not in DATASET_SETTINGS:
+                    raise UnknownNameError.of(f"setting of dataset {name}", key, DATASET_SETTINGS)
             check_count(f"seeds of {name}", self.seeds_of(name))
-            for arm in own.get("arms", ()):
+            for arm in settings.get("arms", ()):
                 if arm not in self.arms:
                     raise UnknownNameError.of(f"arm of {name} (arms of the suite)", arm, self.arms)
             if not self.arms_of(name):
                 raise InvalidInputError(f"arms of {name}: expected at least one name, got none")
 
     def seeds_of(self, dataset: str) -> int:
-        """Trainings per arm on `dataset`."""
+        """Return the number of trainings per arm on `dataset`."""
         return int(self.of_dataset.get(dataset, {}).get("seeds", self.seeds))
 
     def arms_of(self, dataset: str) -> tuple[str, ...]:
-        """Arms trained on `dataset`, in the order of the suite."""
-        own = self.of_dataset.get(dataset, {}).get("arms", self.arms)
-        return tuple(arm for arm in self.arms if arm in own)
+        """Return the arms trained on `dataset`, in the suite's order."""
+        arms = self.of_dataset.get(dataset, {}).get("arms", self.arms)
+        return tuple(arm for arm in self.arms if arm in arms)
 
     def changes_of(self, dataset: str) -> dict[str, Any]:
-        """Recipe fields set by hand on `dataset`, by name."""
+        """Return the recipe fields set by the user for `dataset`, by name."""
         return {**self.changes, **self.of_dataset.get(dataset, {}).get("changes", {})}
 
     def rules(self) -> Protocol:
-        """The protocol of the curves, with the scoring network that the suite chose.
+        """Return the protocol of the perturbation curves with the suite's scoring network.
 
         Raises:
             UnknownNameError: for an unknown protocol.
-            InvalidInputError: if the scoring network is none of a dataset's arms.
+            InvalidInputError: if the scorer is not among a dataset's arms.
         """
         protocol = PROTOCOLS[self.protocol]
         if self.scorer is not None:
@@ -129,21 +130,22 @@ class Suite:
             if protocol.scorer not in ("own", *arms):
                 raise InvalidInputError(
                     f"protocol {protocol.name}: the network of arm '{protocol.scorer}' scores all "
-                    f"maps, and it is not among the arms {', '.join(arms)} of {dataset}; "
-                    "add it, or choose --scorer own"
+                    f"maps, but it is not among the arms {', '.join(arms)} of {dataset}; "
+                    "add this arm, or use --scorer own"
                 )
         return protocol
 
     def only(self, *datasets: str) -> Suite:
-        """This suite of fewer datasets."""
-        own = {name: self.of_dataset[name] for name in datasets if name in self.of_dataset}
-        return replace(self, datasets=datasets, of_dataset=own)
+        """Return this suite restricted to `datasets`."""
+        settings = {name: self.of_dataset[name] for name in datasets if name in self.of_dataset}
+        return replace(self, datasets=datasets, of_dataset=settings)
 
     def facts(self) -> dict[str, Any]:
-        """This suite as plain JSON values."""
+        """Return this suite as plain JSON values."""
         facts = asdict(self)
+        # Fields added later are omitted at their default, so that older suites keep their hash.
         if facts["scorer"] is None:
-            del facts["scorer"]  # a suite of before keeps its identity
+            del facts["scorer"]
         for name in ("of_dataset", "as_published"):
             if not facts[name]:
                 del facts[name]

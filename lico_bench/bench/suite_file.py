@@ -1,4 +1,4 @@
-"""A suite as a TOML file, so that a study can be declared, published and run again.
+"""Read a suite from a TOML file.
 
     datasets = ["cifar10", "flowers"]
     arms = ["baseline", "lico"]
@@ -18,7 +18,7 @@
     [dataset.flowers]
     arms = ["baseline"]
 
-What is not named has the value that it has on the command line.
+Settings that are not named have the defaults of the command line.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from lico_bench.bench.suite import PROFILES, Suite
 from lico_bench.checks import check_choice
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, UnknownNameError
 
-# In the file what is set by hand is called as in `--set recipe.NAME=VALUE`.
-OF_FILE = {"recipe": "changes", "dataset": "of_dataset"}
+# The file uses the names of the option `--set recipe.NAME=VALUE`.
+FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset"}
 LISTS = ("datasets", "arms", "methods", "metrics")
 NUMBERS = ("seeds", "limit")
 TABLES = ("recipe", "objective", "dataset")
@@ -42,19 +42,21 @@ ARMS = ("baseline", "lico")
 
 
 def read_suite(path: Path) -> Suite:
-    """The suite that the file at `path` declares.
+    """Read the suite in the file at `path`.
 
     Raises:
-        InvalidInputError: if it is not there, or a value is of another kind than expected.
-        BrokenFileError: if it is no TOML.
-        UnknownNameError: for a key that means nothing.
+        InvalidInputError: if the file is missing, or a value has another type than expected.
+        BrokenFileError: if the file is not valid TOML.
+        UnknownNameError: for an unknown key.
     """
     try:
         declared = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidInputError(f"--suite {path}: cannot be read ({error.strerror})") from error
+        raise InvalidInputError(
+            f"--suite {path}: cannot be read ({error.strerror}); correct the path"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BrokenFileError(f"{path}: not TOML ({error})") from error
+        raise BrokenFileError(f"{path}: not TOML ({error}); correct the file") from error
     try:
         return _suite(declared)
     except LicoBenchError as error:
@@ -62,50 +64,47 @@ def read_suite(path: Path) -> Suite:
 
 
 def _suite(declared: Mapping[str, Any]) -> Suite:
-    names = {field.name for field in fields(Suite)} - set(OF_FILE.values()) | set(OF_FILE)
+    names = {field.name for field in fields(Suite)} - set(FIELD_OF_KEY.values()) | set(FIELD_OF_KEY)
     for name, value in declared.items():
         if name not in names:
             raise UnknownNameError.of("setting", name, names)
-        _check_kind(name, value)
+        _check_type(name, value)
     check_choice("profile", str(declared.get("profile", "quick")), tuple(PROFILES))
-    size = PROFILES[str(declared.get("profile", "quick"))]
-    known: dict[str, Any] = {
-        "arms": ARMS, "seeds": size.seeds, "limit": size.limit, "methods": size.methods,
-        "metrics": size.metrics,
+    profile = PROFILES[str(declared.get("profile", "quick"))]
+    values: dict[str, Any] = {
+        "arms": ARMS, "seeds": profile.seeds, "limit": profile.limit, "methods": profile.methods,
+        "metrics": profile.metrics,
     }  # fmt: skip
-    known |= {OF_FILE.get(name, name): value for name, value in declared.items()}
-    if "datasets" not in known:
+    values |= {FIELD_OF_KEY.get(name, name): value for name, value in declared.items()}
+    if "datasets" not in values:
         raise InvalidInputError("datasets: expected a list of names, got none")
-    known |= {name: tuple(known[name]) for name in LISTS}
-    known["of_dataset"] = {
-        name: _of_dataset(name, own) for name, own in known.get("of_dataset", {}).items()
+    values |= {name: tuple(values[name]) for name in LISTS}
+    values["of_dataset"] = {
+        name: _dataset_settings(settings) for name, settings in values.get("of_dataset", {}).items()
     }
-    return Suite(**known)
+    return Suite(**values)
 
 
-def _of_dataset(dataset: str, own: Any) -> dict[str, Any]:
-    _check_kind("recipe", own)
-    _check_kind("recipe", own.get("recipe", {}))
+def _dataset_settings(settings: Any) -> dict[str, Any]:
+    _check_type("recipe", settings)
+    _check_type("recipe", settings.get("recipe", {}))
     for name in ("seeds", "arms"):
-        if name in own:
-            _check_kind(name, own[name])
-    return {("changes" if name == "recipe" else name): value for name, value in own.items()}
+        if name in settings:
+            _check_type(name, settings[name])
+    return {("changes" if name == "recipe" else name): value for name, value in settings.items()}
 
 
-def _check_kind(name: str, value: Any) -> None:
+def _check_type(name: str, value: Any) -> None:
     if name in LISTS:
-        is_fine, wanted = _is_texts(value), 'a list of names such as ["cifar10"]'
+        is_valid = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        expected = 'a list of names such as ["cifar10"]'
     elif name in NUMBERS:
-        is_fine, wanted = type(value) is int, "a whole number"
+        is_valid, expected = type(value) is int, "a whole number"
     elif name == "as_published":
-        is_fine, wanted = isinstance(value, bool), "true or false"
+        is_valid, expected = isinstance(value, bool), "true or false"
     elif name in TABLES:
-        is_fine, wanted = isinstance(value, dict), "a table"
+        is_valid, expected = isinstance(value, dict), "a table"
     else:
-        is_fine, wanted = isinstance(value, str), "a text"
-    if not is_fine:
-        raise InvalidInputError(f"{name}: expected {wanted}, got {value!r}")
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        is_valid, expected = isinstance(value, str), "a string"
+    if not is_valid:
+        raise InvalidInputError(f"{name}: expected {expected}, got {value!r}")

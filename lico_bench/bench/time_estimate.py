@@ -1,4 +1,4 @@
-"""What a run takes on this machine: seconds by model and by stage, from its parts."""
+"""Estimate the seconds of a run on this machine, by cell and by stage."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from lico_bench.bench.calibration import Calibration
 from lico_bench.bench.plan import Plan
-from lico_bench.bench.units import STAGES, parts_of
+from lico_bench.bench.units import STAGES, work_items
 
-OF_CELLS = ("training", "scoring", "storing")
+CELL_STAGES = ("training", "scoring", "storing")
 
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """Seconds from here to the report, one model after the other.
+    """Remaining seconds of a run, report included, with cells run one after the other.
 
     Attributes:
-        by_stage: `loading`, `training`, `scoring`, `storing`, `report`.
-        by_cell: of each model that is left, by its key.
-        timed_share: of all, those of units that were timed on this machine, in [0, 1].
-        took_s: that the timing took just now; 0 where all was known.
+        by_stage: seconds of `loading`, `training`, `scoring`, `storing`, `report`.
+        by_cell: seconds of each unfinished cell, by key.
+        timed_share: share of the seconds based on units timed on this machine, in [0, 1].
+        took_s: seconds spent on timing for this estimate; 0 if stored timings sufficed.
     """
 
     by_stage: Mapping[str, float]
@@ -30,26 +30,26 @@ class TimeEstimate:
 
     @property
     def seconds(self) -> float:
-        """In all."""
+        """Total seconds."""
         return sum(self.by_stage.values())
 
 
 def estimate_time(
-    plan: Plan, left: Mapping[str, float], known: Calibration, *, took_s: float = 0.0
+    plan: Plan, remaining: Mapping[str, float], known: Calibration, *, took_s: float = 0.0
 ) -> TimeEstimate:
-    """What is left of a run takes.
+    """Estimate the remaining seconds of a run.
 
     Args:
-        left: see `units.training_left`.
+        remaining: see `units.remaining_training`.
         took_s: see `TimeEstimate`.
     """
     by_stage = dict.fromkeys(STAGES.values(), 0.0)
-    by_cell = dict.fromkeys(left, 0.0)
+    by_cell = dict.fromkeys(remaining, 0.0)
     timed = 0.0
-    for part in parts_of(plan, left):
-        seconds, stage = known.seconds(part), STAGES[part.unit.kind]
+    for item in work_items(plan, remaining):
+        seconds, stage = known.seconds(item), STAGES[item.unit.kind]
         by_stage[stage] += seconds
-        if stage in OF_CELLS:
-            by_cell[part.cell.key] += seconds
-        timed += seconds * known.knows(part.unit)
+        if stage in CELL_STAGES:
+            by_cell[item.cell.key] += seconds
+        timed += seconds * known.has_timing(item.unit)
     return TimeEstimate(by_stage, by_cell, timed / max(1e-9, sum(by_stage.values())), took_s)

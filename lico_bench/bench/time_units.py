@@ -1,7 +1,7 @@
-"""Time on this machine what a plan is made of, within the seconds that are given.
+"""Time the units of a plan on this machine within a time budget.
 
-What takes the largest share of the run is timed first, on as few images as tell (`trials.py`);
-what is left when the time is up is scaled by `Calibration.timing`.
+Units with the largest share of the run are timed first, on few images (`unit_timers.py`). Units
+left over when the budget ends are scaled by `Calibration.timing`.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from lico_bench.bench.calibration import Calibration, machine_facts, read_calibr
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.time_estimate import TimeEstimate, estimate_time
 from lico_bench.bench.unit_timers import (
-    TRIALS,
-    Bench,
-    Found,
+    TIMERS,
+    TimingContext,
+    UnitTimings,
     WriteReport,
-    least_seconds,
+    min_seconds,
     time_small_run,
 )
-from lico_bench.bench.units import Part, Unit, parts_of, training_left
+from lico_bench.bench.units import Unit, WorkItem, remaining_training, work_items
 from lico_bench.errors import BrokenFileError, LicoBenchError, OutOfMemoryError
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 
-LOOK_S = 4.5  # before a run
-LOOK_SHARE = 0.1  # of the run, at most
-CALIBRATE_S = 45.0
-ENOUGH_SHARE = 0.9  # of the run that is timed: from there on a run starts without a look
-UNIT_S, LEAST_S = 2.0, 0.25  # of one trial
-SMALL_RUN_S = 15.0  # models and report of a run that has next to nothing to do
-TaskStatus = Callable[[str], None]
+QUICK_BUDGET_S = 4.5  # for timing before a run
+QUICK_SHARE = 0.1  # maximum of that timing, as a share of the run
+CALIBRATION_BUDGET_S = 45.0
+TIMED_SHARE_TO_SKIP = 0.9  # with this share of the run timed, no further timing before a run
+MAX_UNIT_S, MIN_UNIT_S = 2.0, 0.25  # of one timing run
+SMALL_RUN_S = 15.0  # duration of `time_small_run`
+UnitCallback = Callable[[str], None]
 
 
-def look(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
-    """What is left of a run takes, from what was timed before and a look of a few seconds.
+def estimate_remaining(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
+    """Estimate the remaining time of a run from stored timings and a few seconds of timing.
 
-    Nothing is written, and the random numbers of the process stay as they are.
+    Nothing is written, and the global random state is preserved.
 
     Args:
-        run: where it is stored, as far as it was run.
+        run: the run folder; None for a run that has not started.
 
     Raises:
-        LicoBenchError, RuntimeError: if a trial fails, for want of memory above all.
+        LicoBenchError, RuntimeError: if a timing run fails, usually for lack of memory.
     """
-    left = training_left(plan, run)
-    if not left:
-        return estimate_time(plan, left, Calibration({}))
+    remaining = remaining_training(plan, run)
+    if not remaining:
+        return estimate_time(plan, remaining, Calibration({}))
     _load_libraries(plan)
     started = time.perf_counter()
-    known = _kept(device)
-    rough = estimate_time(plan, left, known)
-    if rough.timed_share >= ENOUGH_SHARE:
+    known = _stored_calibration(device)
+    rough = estimate_time(plan, remaining, known)
+    if rough.timed_share >= TIMED_SHARE_TO_SKIP:
         return rough
-    budget = min(LOOK_S, LOOK_SHARE * rough.seconds) - (time.perf_counter() - started)
-    known = time_units(plan, left, known, device=device, budget_s=budget)
-    return estimate_time(plan, left, known, took_s=time.perf_counter() - started)
+    budget = min(QUICK_BUDGET_S, QUICK_SHARE * rough.seconds) - (time.perf_counter() - started)
+    known = time_units(plan, remaining, known, device=device, budget_s=budget)
+    return estimate_time(plan, remaining, known, took_s=time.perf_counter() - started)
 
 
-def _kept(device: str) -> Calibration:
-    """What was timed before; nothing where that cannot be read, since it is timed anew."""
-    chosen = pick_device(device)
+def _stored_calibration(device: str) -> Calibration:
+    """Read the stored calibration; start from an empty one if the file is damaged."""
+    picked = pick_device(device)
     try:
-        return read_calibration(chosen).on(chosen)
+        return read_calibration(picked).measured_on(picked)
     except BrokenFileError:
-        return Calibration(machine_facts(chosen)).on(chosen)
+        return Calibration(machine_facts(picked)).measured_on(picked)
 
 
 def calibrate(
@@ -80,117 +80,119 @@ def calibrate(
     *,
     device: str,
     write_report: WriteReport,
-    message: TaskStatus = lambda _what: None,
-    budget_s: float = CALIBRATE_S,
+    on_unit: UnitCallback = lambda _what: None,
+    budget_s: float = CALIBRATION_BUDGET_S,
 ) -> Calibration:
-    """The units of a plan, timed for less than a minute; timings of other plans stay.
+    """Time the units of a plan in less than a minute and merge them into the stored calibration.
 
     Args:
-        write_report: writes the report of a run; what shows it is not this room's to know.
-        told: called with what is timed next.
-        budget_s: after which nothing more is begun.
+        write_report: writes the report of a run; passed in because `bench` cannot import `report`.
+        on_unit: called with the name of the unit to time next.
+        budget_s: no timing run starts after this time.
 
     Raises:
-        BrokenFileError: if what was kept before cannot be read.
-        LicoBenchError, RuntimeError: as `look`.
+        BrokenFileError: if the stored calibration is damaged.
+        LicoBenchError, RuntimeError: as `estimate_remaining`.
     """
-    kept = read_calibration(pick_device(device)).on(pick_device(device))
-    left = training_left(plan, None)
+    stored = read_calibration(pick_device(device)).measured_on(pick_device(device))
+    remaining = remaining_training(plan, None)
     _load_libraries(plan)
-    nothing = replace(kept, timings={})
-    found = time_units(
+    timed = time_units(
         plan,
-        left,
-        nothing,
+        remaining,
+        replace(stored, timings={}),
         device=device,
         budget_s=budget_s,
         write_report=write_report,
-        message=message,
+        on_unit=on_unit,
     )
-    return replace(kept, timings={**kept.timings, **found.timings})
+    return replace(stored, timings={**stored.timings, **timed.timings})
 
 
 def time_units(
     plan: Plan,
-    left: Mapping[str, float],
+    remaining: Mapping[str, float],
     known: Calibration,
     *,
     device: str,
     budget_s: float,
     write_report: WriteReport | None = None,
-    message: TaskStatus = lambda _what: None,
+    on_unit: UnitCallback = lambda _what: None,
 ) -> Calibration:
-    """`known`, and the units of what is left that could be timed within `budget_s`.
+    """Return `known` extended by the units that could be timed within `budget_s`.
 
     Args:
-        write_report: where given, models and report of a small run are timed as well.
-        told: called with what is timed next.
+        remaining: see `remaining_training`.
+        write_report: if given, a small run and its report are timed as well.
+        on_unit: called with the name of the unit to time next.
 
     Raises:
-        OutOfMemoryError, RuntimeError: if a trial needs more memory than there is.
+        OutOfMemoryError, RuntimeError: if a timing run needs more memory than available.
     """
-    bench = Bench(plan, pick_device(device), write_report)
-    parts = parts_of(plan, left)
+    timing = TimingContext(plan, pick_device(device), write_report)
+    items = work_items(plan, remaining)
     tried: set[Unit] = set()
     deadline = time.perf_counter() + budget_s
-    with _undisturbed(bench.device):
-        while trial := _next_trial(bench, parts, known, tried, deadline - time.perf_counter()):
-            tried.add(trial.part.unit)
-            message(trial.part.unit.name.rpartition(" | ")[0])
+    with _preserved_rng(timing.device):
+        while task := _next_task(timing, items, known, tried, deadline - time.perf_counter()):
+            tried.add(task.item.unit)
+            on_unit(task.item.unit.name.rpartition(" | ")[0])
             try:
-                known = known.with_timings(trial.run())
+                known = known.with_timings(task.run())
             except OutOfMemoryError:
                 raise
             except LicoBenchError:
-                continue  # so few random images may not be trainable; the run itself will tell
+                continue  # training may fail on so few random images; the run itself reports it
     return known
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A unit to time now, and how."""
+class _TimingTask:
+    """A unit to time and the function that times it."""
 
-    part: Part
-    run: Callable[[], Found]
+    item: WorkItem
+    run: Callable[[], UnitTimings]
 
 
-def _next_trial(
-    bench: Bench, parts: list[Part], known: Calibration, tried: set[Unit], time_left: float
-) -> _Trial | None:
-    """The unit that takes the largest share of the run, of those that are not known and fit."""
+def _next_task(
+    timing: TimingContext,
+    items: list[WorkItem],
+    known: Calibration,
+    tried: set[Unit],
+    time_left: float,
+) -> _TimingTask | None:
+    """Return the untimed unit with the largest share of the run whose timing fits `time_left`."""
     shares: dict[Unit, float] = {}
-    for part in parts:
-        shares[part.unit] = shares.get(part.unit, 0.0) + known.seconds(part)
-    needing = {part.unit: part for part in reversed(parts)}
-    open_units = [u for u in shares if not known.knows(u) and u not in tried]
-    whole = sum(shares[unit] for unit in open_units) or 1.0
-    for unit in sorted(open_units, key=lambda u: -shares[u]):
-        slot = min(UNIT_S, max(LEAST_S, time_left * shares[unit] / whole))
-        part = needing[unit]
+    for item in items:
+        shares[item.unit] = shares.get(item.unit, 0.0) + known.seconds(item)
+    first_items = {item.unit: item for item in reversed(items)}
+    untimed = [u for u in shares if not known.has_timing(u) and u not in tried]
+    total = sum(shares[unit] for unit in untimed) or 1.0
+    for unit in sorted(untimed, key=lambda u: -shares[u]):
+        budget_s = min(MAX_UNIT_S, max(MIN_UNIT_S, time_left * shares[unit] / total))
+        item = first_items[unit]
         if unit.kind in (units.STORING, units.REPORT, units.PLOT):
-            if bench.write_report is not None and time_left >= SMALL_RUN_S:
-                return _Trial(part, partial(time_small_run, bench, bench.write_report))
-        elif unit.kind in TRIALS:
-            least = least_seconds(bench, part, known)
-            if least + LEAST_S <= time_left:
-                return _Trial(part, partial(TRIALS[unit.kind], bench, part, known, slot))
+            if timing.write_report is not None and time_left >= SMALL_RUN_S:
+                return _TimingTask(item, partial(time_small_run, timing, timing.write_report))
+        elif unit.kind in TIMERS and min_seconds(timing, item, known) + MIN_UNIT_S <= time_left:
+            return _TimingTask(item, partial(TIMERS[unit.kind], timing, item, known, budget_s))
     return None
 
 
 @contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Put the random numbers of the process back after the block, and give memory back."""
-    cards = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cards):
+def _preserved_rng(device: torch.device) -> Iterator[None]:
+    """Restore the global random state and free memory after the block."""
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
         try:
             yield
         finally:
             gc.collect()
-            if cards:
+            if gpus:
                 torch.cuda.empty_cache()
 
 
 def _load_libraries(plan: Plan) -> None:
-    """What every training needs, and takes seconds of its own to load."""
+    """Import libraries that training needs, so that their import time is not measured."""
     if any(cell.encoder is not None for cell in plan.cells):
         from transformers import AutoTokenizer, BertModel  # noqa: F401

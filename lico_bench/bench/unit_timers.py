@@ -1,6 +1,6 @@
-"""How each unit of a run is timed: real updates and real scorings, of random images.
+"""Time the units of a run with real updates and scorings on random images.
 
-No image of a dataset is read, and nothing is written but a small run that is thrown away.
+No dataset image is read. Only a small temporary run is written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lico_bench.bench.plan import Plan, PlannedCell, make_plan
 from lico_bench.bench.reporter import NoOpReporter
 from lico_bench.bench.split_cache import SplitCache
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.units import Part, Unit, training_batch
+from lico_bench.bench.units import Unit, WorkItem, training_batch
 from lico_bench.data import load_card
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.image_source import ArrayImages
@@ -37,9 +37,9 @@ from lico_bench.runtime import make_generator
 from lico_bench.store import RunFolder
 from lico_bench.training.preparation import fresh_classifier, prepare
 
-LEAST_BATCH, LEAST_IMAGES = 4, 4
-UPDATES = 6  # in one trial, at most
-FIRST_UPDATE = 3  # updates that the first of an epoch takes, which looks closer
+MIN_BATCH, MIN_IMAGES = 4, 4
+UPDATES = 6  # maximum in one timing run
+FIRST_UPDATE_COST = 3  # the first update of an epoch takes as long as three, for its checks
 SMALL_RUN = Suite(
     datasets=("cifar10",), arms=("baseline", "lico"), seeds=2, profile="smoke", data="standin",
     methods=("grad_cam",), metrics=("insertion", "deletion"), limit=2,
@@ -50,15 +50,15 @@ SMALL_RUN = Suite(
 )  # fmt: skip
 
 WriteReport = Callable[[RunFolder], object]
-Found = Mapping[Unit, Timing]
+UnitTimings = Mapping[Unit, Timing]
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Where units are timed.
+class TimingContext:
+    """Plan and device of the timing runs.
 
     Attributes:
-        device: that the models are on.
+        write_report: writes the report of a run; None skips timing the report.
     """
 
     plan: Plan
@@ -66,7 +66,7 @@ class Bench:
     write_report: WriteReport | None
 
     def clock(self) -> float:
-        """Seconds; all work that was started before is done."""
+        """Return the time in seconds after all pending work on the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -74,142 +74,152 @@ class Bench:
         return time.perf_counter()
 
     def timed(self, work: Callable[[], object]) -> float:
-        """Seconds of `work`."""
+        """Return the seconds that `work` takes."""
         started = self.clock()
         work()
         return self.clock() - started
 
 
-def _time_update(bench: Bench, part: Part, known: Calibration, slot_s: float) -> Found:
-    """One update, and what the first of an epoch takes more; a smaller batch is scaled up."""
-    cell, facts = part.cell, bench.plan.datasets[part.cell.recipe.dataset]
-    whole = batch = training_batch(cell, facts)
-    expected = known.timing(part.unit).seconds * _tried_updates(cell)
-    while batch >= 2 * LEAST_BATCH and expected * batch / whole > slot_s:
+def _time_update(
+    timing: TimingContext, item: WorkItem, known: Calibration, budget_s: float
+) -> UnitTimings:
+    """Time one update and the extra time of an epoch's first update; small batches are scaled."""
+    cell, facts = item.cell, timing.plan.datasets[item.cell.recipe.dataset]
+    full_batch = batch = training_batch(cell, facts)
+    expected = known.timing(item.unit).seconds * _min_updates(cell)
+    while batch >= 2 * MIN_BATCH and expected * batch / full_batch > budget_s:
         batch //= 2
-    round_length = _text_every(cell)
-    images = random_images(bench.plan, cell, "train", (1 + round_length) * batch)
-    # A compiled network takes a minute to compile; the other one tells about as much.
+    period = _update_period(cell)
+    images = random_images(timing.plan, cell, "train", (1 + period) * batch)
+    # Compiling takes a minute; the uncompiled network gives a similar time.
     recipe = replace(cell.recipe, batch_size=batch, epochs=UPDATES, compile=False)
-    started = bench.clock()
-    session = prepare(recipe, device=str(bench.device), dataset=images)
-    setup = bench.clock() - started
-    firsts: list[float] = []
-    others: list[float] = []
-    deadline = bench.clock() + slot_s
-    while len(others) < UPDATES // 2 and (not others or bench.clock() < deadline):
-        marks = [bench.clock()]
-        marks += [bench.clock() for _ in session.run_epoch()]
-        firsts.append(marks[1] - marks[0])
-        others.append((marks[-1] - marks[1]) / round_length)
-    update = median(others)
-    more = max(0.0, min(firsts) - update)  # the very first chooses kernels as well
-    scale = part.unit.gigaflop / update_gigaflop(cell.recipe, facts, batch)
-    found = {part.unit: Timing(update * scale, part.unit.gigaflop, more * scale)}
+    started = timing.clock()
+    session = prepare(recipe, device=str(timing.device), dataset=images)
+    setup = timing.clock() - started
+    first_updates: list[float] = []
+    later_updates: list[float] = []
+    deadline = timing.clock() + budget_s
+    while len(later_updates) < UPDATES // 2 and (not later_updates or timing.clock() < deadline):
+        times = [timing.clock()]
+        times += [timing.clock() for _ in session.run_epoch()]
+        first_updates.append(times[1] - times[0])
+        later_updates.append((times[-1] - times[1]) / period)
+    update = median(later_updates)
+    extra = max(0.0, min(first_updates) - update)  # min: the very first also selects kernels
+    scale = item.unit.gigaflop / update_gigaflop(cell.recipe, facts, batch)
+    timings = {item.unit: Timing(update * scale, item.unit.gigaflop, extra * scale)}
     if cell.encoder is not None:
-        found[units.setup_unit(cell.encoder["name"])] = Timing(setup)
-    return found
+        timings[units.setup_unit(cell.encoder["name"])] = Timing(setup)
+    return timings
 
 
-def _text_every(cell: PlannedCell) -> int:
-    """Updates until the text encoder has read once; they are timed together."""
+def _update_period(cell: PlannedCell) -> int:
+    """Return the number of updates per text encoder forward; they are timed together."""
     return int(cell.options.get("text_every", 1)) if cell.encoder is not None else 1
 
 
-def _tried_updates(cell: PlannedCell) -> int:
-    """As long as what the shortest trial of training takes."""
-    return FIRST_UPDATE + _text_every(cell)
+def _min_updates(cell: PlannedCell) -> int:
+    """Return the cost of the shortest timing run of training, in updates."""
+    return FIRST_UPDATE_COST + _update_period(cell)
 
 
-def _time_classifying(bench: Bench, part: Part, known: Calibration, slot_s: float) -> Found:
-    collector, most = _collector(bench, part)
-    count = _affordable(slot_s / 2, known.timing(part.unit).seconds, most)
+def _time_classifying(
+    timing: TimingContext, item: WorkItem, known: Calibration, budget_s: float
+) -> UnitTimings:
+    collector, most = _collector(timing, item)
+    count = _affordable(budget_s / 2, known.timing(item.unit).seconds, most)
     indices = torch.arange(count)
     with evaluating(collector.subject.model):
-        collector.classify(indices)  # kernels are chosen at the first call
-        seconds = bench.timed(lambda: collector.classify(indices))
-    return {part.unit: Timing(seconds / count, part.unit.gigaflop)}
+        collector.classify(indices)  # warm-up: the first call selects kernels
+        seconds = timing.timed(lambda: collector.classify(indices))
+    return {item.unit: Timing(seconds / count, item.unit.gigaflop)}
 
 
-def _time_explaining(bench: Bench, part: Part, known: Calibration, slot_s: float) -> Found:
-    collector, most = _collector(bench, part)
-    count = _affordable(slot_s, known.timing(part.unit).seconds, min(most, round(part.count)))
-    indices, methods = torch.arange(count), bench.plan.eval_config.resolved_methods
+def _time_explaining(
+    timing: TimingContext, item: WorkItem, known: Calibration, budget_s: float
+) -> UnitTimings:
+    collector, most = _collector(timing, item)
+    count = _affordable(budget_s, known.timing(item.unit).seconds, min(most, round(item.count)))
+    indices, methods = torch.arange(count), timing.plan.eval_config.resolved_methods
     with evaluating(collector.subject.model):
         collector.classify(indices)
         collector.score(indices[:1], methods, [True])
         is_shown = [True] * count
-        seconds = bench.timed(lambda: collector.score(indices, methods, is_shown))
-    return {part.unit: Timing(seconds / count, part.unit.gigaflop)}
+        seconds = timing.timed(lambda: collector.score(indices, methods, is_shown))
+    return {item.unit: Timing(seconds / count, item.unit.gigaflop)}
 
 
-def _time_drawing(bench: Bench, part: Part, _known: Calibration, _slot_s: float) -> Found:
-    """One lot of scenes."""
-    card = load_card(part.cell.recipe.dataset, bench.plan.root)
+def _time_drawing(
+    timing: TimingContext, item: WorkItem, _known: Calibration, _budget_s: float
+) -> UnitTimings:
+    """Time drawing one chunk of scenes."""
+    card = load_card(item.cell.recipe.dataset, timing.plan.root)
     facts = card.standin
     if facts is None:
-        raise MissingDataError(f"{card.title}: its card declares no stand-in")
-    side = bench.plan.datasets[card.name].image_size[0]
+        raise MissingDataError(
+            f"{card.title}: its card declares no stand-in; add one to the card, or use --data real"
+        )
+    side = timing.plan.datasets[card.name].image_size[0]
     draw = partial(draw_scenes, card.name, facts, "test", image_size=side, count=CHUNK)
-    return {part.unit: Timing(bench.timed(draw), part.unit.gigaflop)}
+    return {item.unit: Timing(timing.timed(draw), item.unit.gigaflop)}
 
 
-TRIALS = {
+TIMERS = {
     units.TRAINING: _time_update,
     units.CLASSIFYING: _time_classifying,
     units.EXPLAINING: _time_explaining,
     units.DRAWING: _time_drawing,
 }
-# Images, or lots of them, that the shortest trial needs.
-LEAST = {
-    units.CLASSIFYING: 2 * LEAST_IMAGES, units.EXPLAINING: 1 + LEAST_IMAGES, units.DRAWING: 1,
+# Images (chunks for drawing) in the shortest timing run.
+MIN_COUNT = {
+    units.CLASSIFYING: 2 * MIN_IMAGES, units.EXPLAINING: 1 + MIN_IMAGES, units.DRAWING: 1,
 }  # fmt: skip
 
 
-def least_seconds(bench: Bench, part: Part, known: Calibration) -> float:
-    """That the shortest trial of a unit takes, going by `known`."""
-    unit, cell = part.unit, part.cell
+def min_seconds(timing: TimingContext, item: WorkItem, known: Calibration) -> float:
+    """Return the estimated seconds of the shortest timing run of a unit."""
+    unit, cell = item.unit, item.cell
     each = known.timing(unit).seconds
     if unit.kind != units.TRAINING:
-        return LEAST[unit.kind] * each
-    batch = training_batch(cell, bench.plan.datasets[cell.recipe.dataset])
-    least = _tried_updates(cell) * LEAST_BATCH * each / batch
+        return MIN_COUNT[unit.kind] * each
+    batch = training_batch(cell, timing.plan.datasets[cell.recipe.dataset])
+    least = _min_updates(cell) * MIN_BATCH * each / batch
     if cell.encoder is not None:
         least += known.timing(units.setup_unit(cell.encoder["name"])).seconds
     return least
 
 
-def _affordable(slot_s: float, each_s: float, most: int) -> int:
-    """Images that take `slot_s`, a few at least."""
-    return min(most, max(LEAST_IMAGES, int(slot_s / max(each_s, 1e-9))))
+def _affordable(budget_s: float, each_s: float, most: int) -> int:
+    """Return how many images fit into `budget_s`, at least `MIN_IMAGES` and at most `most`."""
+    return min(most, max(MIN_IMAGES, int(budget_s / max(each_s, 1e-9))))
 
 
-def _collector(bench: Bench, part: Part) -> tuple[Collector, int]:
-    """What asks an untrained model of `part`, and how many images it is asked at a time."""
-    cell, recipe = part.cell, part.cell.recipe
-    tested = bench.plan.datasets[recipe.dataset].num_images("test")
-    dataset = random_images(bench.plan, cell, "test", min(256, tested))
-    most = len(ranges_of(dataset, bench.plan.eval_config).classified[0])
-    model = fresh_classifier(recipe, dataset).eval().requires_grad_(False).to(bench.device)
+def _collector(timing: TimingContext, item: WorkItem) -> tuple[Collector, int]:
+    """Return a collector for an untrained model of `item`, and its batch size."""
+    cell, recipe = item.cell, item.cell.recipe
+    tested = timing.plan.datasets[recipe.dataset].num_images("test")
+    dataset = random_images(timing.plan, cell, "test", min(256, tested))
+    most = len(ranges_of(dataset, timing.plan.eval_config).classified[0])
+    model = fresh_classifier(recipe, dataset).eval().requires_grad_(False).to(timing.device)
     subject = Subject(
         model, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed, "full"
     )
-    defined, _ = bench.plan.eval_config.defined_for(dataset)
-    return Collector(subject, dataset, defined, bench.plan.protocol), most
+    defined, _ = timing.plan.eval_config.defined_for(dataset)
+    return Collector(subject, dataset, defined, timing.plan.protocol), most
 
 
 def random_images(plan: Plan, cell: PlannedCell, split: str, count: int) -> Dataset:
-    """Noise of the size, with the classes and their names, of the dataset of a cell."""
+    """Return random images with the image size and classes of a cell's dataset."""
     facts = plan.datasets[cell.recipe.dataset]
     card = load_card(facts.name, plan.root)
-    draws = make_generator(0, "images to time with")
+    generator = make_generator(0, "images to time with")
     size = (count, 3, *facts.image_size)
-    pixels = torch.randint(256, size, dtype=torch.uint8, generator=draws)
+    pixels = torch.randint(256, size, dtype=torch.uint8, generator=generator)
     regions = None
     if facts.has_regions:
-        high, wide = facts.image_size
-        regions = torch.zeros(count, high, wide, dtype=torch.bool)
-        regions[:, high // 4 : -(-3 * high // 4), wide // 4 : -(-3 * wide // 4)] = True
+        height, width = facts.image_size
+        regions = torch.zeros(count, height, width, dtype=torch.bool)
+        regions[:, height // 4 : -(-3 * height // 4), width // 4 : -(-3 * width // 4)] = True
     return Dataset(
         name=facts.name,
         title=facts.title,
@@ -217,7 +227,7 @@ def random_images(plan: Plan, cell: PlannedCell, split: str, count: int) -> Data
         source=facts.source,
         class_names=facts.class_names,
         prompt_names=facts.prompt_names,
-        labels=torch.randint(len(facts.class_names), (count,), generator=draws),
+        labels=torch.randint(len(facts.class_names), (count,), generator=generator),
         image_ids=tuple(f"{split}/{number}" for number in range(count)),
         found_count=count,
         official_count=count,
@@ -239,30 +249,33 @@ class _RandomSplits(SplitCache):
         self._plan = plan
 
     def train(self, cell: PlannedCell) -> Dataset:
-        """As many as the recipe takes at most."""
+        """Return random training images, as many as the recipe's limit."""
         return random_images(self._plan, cell, "train", cell.recipe.train_limit or 8)
 
     def test(self, cell: PlannedCell) -> Dataset:
-        """A few."""
+        """Return 8 random test images."""
         return random_images(self._plan, cell, "test", 8)
 
 
-def time_small_run(bench: Bench, write_report: WriteReport) -> Found:
-    """What models and a report take that have next to nothing to do.
+def time_small_run(timing: TimingContext, write_report: WriteReport) -> UnitTimings:
+    """Time a minimal run and its report, for the fixed costs of storing and reporting.
 
     Raises:
-        LicoBenchError: if a model fails.
+        LicoBenchError: if a cell fails.
     """
     plan = make_plan(SMALL_RUN)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
         run.open_for(plan.manifest())
-        place = RunContext(plan, run, _RandomSplits(plan), str(bench.device), NoOpReporter())
-        seconds = [bench.timed(partial(run_cell, cell, place)) for cell in plan.cells]
+        context = RunContext(plan, run, _RandomSplits(plan), str(timing.device), NoOpReporter())
+        seconds = [timing.timed(partial(run_cell, cell, context)) for cell in plan.cells]
         if run.failures():
-            raise LicoBenchError("the small run that is timed did not end well")
-        report = bench.timed(partial(write_report, run))
-    usual = {units.REPORT_TEXT: 1, units.REPORT_PLOT: units.num_plots(plan)}
-    slower = report / sum(count * (unit.usual_s or 0.0) for unit, count in usual.items())
-    message = {unit: Timing(slower * (unit.usual_s or 0.0)) for unit in usual}
-    return {units.STORE: Timing(min(seconds)), **message}
+            raise LicoBenchError(
+                "the small run for timing failed; run without --calibrate, or run "
+                "`lico-bench doctor` to check the installation"
+            )
+        report = timing.timed(partial(write_report, run))
+    counts = {units.REPORT_TEXT: 1, units.REPORT_PLOT: units.num_plots(plan)}
+    ratio = report / sum(count * (unit.usual_s or 0.0) for unit, count in counts.items())
+    report_timings = {unit: Timing(ratio * (unit.usual_s or 0.0)) for unit in counts}
+    return {units.STORE: Timing(min(seconds)), **report_timings}

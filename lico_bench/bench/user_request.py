@@ -1,4 +1,4 @@
-"""What a user asks of their own models, checked as far as it can be without torch."""
+"""Check the command line options for user models without importing torch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from lico_bench.models.normalisation import parse_normalisation
 from lico_bench.models.user_reference import check_reference
 
 SINGLE_ARM, PAIR_ARMS = ("model",), ("baseline", "mine")
-REFERENCE_ARM = "baseline"  # what reports take as the reference wherever it stands
+REFERENCE_ARM = "baseline"  # reports use this arm as the reference in any position
 
 
 def name_arms(names: Sequence[str], num_models: int) -> tuple[str, ...]:
-    """One name per model; `model`, or `baseline` and `mine`, where none are given.
+    """Return one arm name per model; the defaults are `model`, or `baseline` and `mine`.
 
     Raises:
-        InvalidInputError: for another number of names, one twice, or a reference that is not first.
+        InvalidInputError: for a wrong number of names, a duplicate, an invalid name, or a
+            `baseline` that is not first.
     """
     arms = tuple(names) or (SINGLE_ARM if num_models == 1 else PAIR_ARMS)
     if len(arms) != num_models:
         raise InvalidInputError(
             f"--arms: expected {num_models} names, one per model, got {len(arms)}; "
-            "a second model takes a second --weights"
+            "pass --weights once per model"
         )
     if len(set(arms)) < len(arms):
-        raise InvalidInputError(f"--arms: expected two names that differ, got {', '.join(arms)}")
+        raise InvalidInputError(f"--arms: expected two different names, got {', '.join(arms)}")
     if not all(arm.isidentifier() for arm in arms):
         raise InvalidInputError(
             f"--arms: expected names of letters, digits and underscores, got {', '.join(arms)}"
@@ -34,7 +35,7 @@ def name_arms(names: Sequence[str], num_models: int) -> tuple[str, ...]:
     if REFERENCE_ARM in arms[1:]:
         raise InvalidInputError(
             f"--arms: '{REFERENCE_ARM}' is the reference of every difference; "
-            "name it, and pass its weights, first"
+            "pass its name and its weights first"
         )
     return arms
 
@@ -46,10 +47,10 @@ def name_models(
     arms: Sequence[str] = (),
     normalise: str | None = None,
 ) -> dict[str, Path | None]:
-    """The weights file of each model by arm; None takes what the factory makes.
+    """Return the weights file of each model by arm; None keeps the factory's weights.
 
     Raises:
-        LicoBenchError: for a reference, file, number of files, or name that cannot be right.
+        LicoBenchError: for an invalid reference, arm name or number of files, or a missing file.
     """
     check_reference(reference)
     if normalise is not None:

@@ -1,4 +1,4 @@
-"""Score a user's own models on their own images into a run folder."""
+"""Score user models on user images and write a run folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from lico_bench.bench.failures import attempt
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.runner import opened
+from lico_bench.bench.runner import open_run
 from lico_bench.bench.score_store import store_scores
 from lico_bench.bench.user_suite import UserSuite
 from lico_bench.evaluation import Subject
@@ -22,7 +22,7 @@ HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
 
 
 class UserCell(NamedTuple):
-    """A model of the suite as a cell: the name of its folder, and one for people."""
+    """A user model as a cell, with the key of its folder and a display name."""
 
     key: str
     title: str
@@ -31,22 +31,22 @@ class UserCell(NamedTuple):
 def score_user_models(
     suite: UserSuite, out: Path, *, wait: bool = False, reporter: Reporter
 ) -> RunFolder:
-    """Score every model of `suite` into the folder `out`; one that is stored there is kept.
+    """Score every model of `suite` and write its results to `out`; stored results are kept.
 
-    A model that fails is recorded, see `RunFolder.failures`; another call tries it again.
+    A failed model is recorded in `RunFolder.failures`; the next call scores it again.
 
     Args:
-        wait: for another process that is at work on the folder, instead of raising.
+        wait: wait for a process that holds the folder's lock instead of raising.
 
     Raises:
-        RunMismatchError: if `out` holds another suite or something else.
-        RunBusyError: if another process is at work on it.
-        DiskFullError: if there is no room for what is to be written.
-        Preempted: at a notice (SIGTERM); the parts that are finished are stored.
+        RunMismatchError: if `out` holds another suite or other files.
+        RunBusyError: if another process holds the lock.
+        DiskFullError: if the disk is full.
+        Preempted: at a preemption signal (SIGTERM); finished parts are stored.
     """
     cells = {arm: UserCell(suite.cell(arm), _title(suite, arm)) for arm in suite.models}
     keys = [cell.key for cell in cells.values()]
-    with opened(out, suite.manifest(), keys, wait=wait, reporter=reporter) as run:
+    with open_run(out, suite.manifest(), keys, wait=wait, reporter=reporter) as run:
         missing = [arm for arm in suite.models if not run.cell(cells[arm].key).is_done]
         reporter.begin(cells=len(suite.models), work=len(missing))
         try:
@@ -81,7 +81,7 @@ def _score_cell(
         progress=reporter.advance,
         without=() if suite.user_images.is_labelled else NEEDS_LABELS,
     )
-    # Nothing was trained here; readers of a run expect the table.
+    # Empty, since nothing was trained; readers of a run expect the table.
     write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     elapsed = time.perf_counter() - started
     facts = {
@@ -90,9 +90,9 @@ def _score_cell(
         "elapsed_s": round(elapsed, 3),
     }
     seal_cell(run, cell.key, facts)
-    known = scores.accuracy is not None
-    message = f"accuracy {scores.accuracy:.1%}" if known else "accuracy not known"
-    reporter.finish(cell.title, f"{message}, {elapsed:.0f} s")
+    is_known = scores.accuracy is not None
+    accuracy = f"accuracy {scores.accuracy:.1%}" if is_known else "accuracy unknown"
+    reporter.finish(cell.title, f"{accuracy}, {elapsed:.0f} s")
 
 
 def _title(suite: UserSuite, arm: str) -> str:

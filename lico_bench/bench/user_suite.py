@@ -1,4 +1,4 @@
-"""A user's own models, their images and the questions put to them: checked, and as a manifest."""
+"""Load user models and images, check them and describe them as a manifest."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from lico_bench.records import content_key
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod
 
-USER_KIND = "own_models"  # of a suite: its run folder holds scores, and no models
-USER_CODE_VERSION = 1  # raised when scoring makes stored cells of the same models another thing
+USER_KIND = "own_models"  # `kind` of a suite whose run folder holds scores but no models
+USER_CODE_VERSION = 1  # increased when a change in scoring invalidates stored cells
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class UserSuite:
-    """One or two models and the images and questions put to them.
+    """One or two user models, their images and the evaluation settings.
 
     Attributes:
         models: by arm, the reference first.
-        user_images: with the model's classes; where they have no labels, with predicted ones.
+        user_images: images with the model's classes; predicted labels if they have none.
     """
 
     models: Mapping[str, UserModel]
@@ -43,7 +43,7 @@ class UserSuite:
 
     @property
     def dataset_facts(self) -> DatasetFacts:
-        """The images in the words of a manifest."""
+        """Manifest entry of the images."""
         data = self.user_images.dataset
         return DatasetFacts(
             name=data.name,
@@ -60,12 +60,12 @@ class UserSuite:
 
     @property
     def backbone(self) -> str:
-        """Name of what makes the models."""
+        """Name of the model factory."""
         return next(iter(self.models.values())).title
 
     @property
     def pair(self) -> str:
-        """Shared by the models: what they were asked and of which images."""
+        """Hash of images and evaluation settings, shared by the models."""
         return content_key(
             {
                 "data": self.user_images.dataset.fingerprint,
@@ -80,7 +80,7 @@ class UserSuite:
         )
 
     def cell(self, arm: str) -> str:
-        """Key of a model's folder: readable, and unique by its weights and what it is asked."""
+        """Return the key of a model's folder, with a hash of weights, images and settings."""
         model = self.models[arm]
         identity = content_key(
             {
@@ -99,7 +99,7 @@ class UserSuite:
         return f"{self.user_images.dataset.name}-{self.backbone}-{self._key()[:8]}"
 
     def manifest(self) -> dict[str, Any]:
-        """Everything that a reader of the rows needs to know."""
+        """Return the run's manifest as plain JSON values."""
         eval_config, data = self.eval_config, self.user_images.dataset
         return {
             "suite_key": self._key(),
@@ -111,7 +111,7 @@ class UserSuite:
                 "arms": list(self.models),
                 "seeds": 1,
                 "methods": list(eval_config.resolved_methods),
-                "metrics": list(eval_config.asked_metrics),
+                "metrics": list(eval_config.requested_metrics),
                 "protocol": eval_config.protocol.name,
                 "limit": eval_config.limit,
             },
@@ -124,14 +124,14 @@ class UserSuite:
         }
 
     def cell_facts(self, arm: str) -> dict[str, Any]:
-        """A model in the manifest."""
+        """Return a model's manifest entry."""
         return {"key": self.cell(arm), "pair": self.pair, "recipe": self._recipe(arm)}
 
     def _key(self) -> str:
         return content_key([self.cell(arm) for arm in self.models])
 
     def _recipe(self, arm: str) -> dict[str, Any]:
-        """What takes the place of a training's recipe: where the model comes from."""
+        """Return the model's origin, stored in place of a training recipe."""
         model = self.models[arm]
         return {
             "dataset": self.user_images.dataset.name,
@@ -157,10 +157,10 @@ def load_models(
     normalise: str | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, UserModel]:
-    """One model per weights file by arm, or the one that the factory makes.
+    """Load one model per weights file, by arm; without files, the factory's model.
 
     Raises:
-        LicoBenchError: for whatever is wrong with the model, its weights or their number.
+        LicoBenchError: for an invalid model, invalid weights or a wrong number of files.
     """
     files = name_models(reference, weights, arms=arms, normalise=normalise)
     models = {
@@ -171,8 +171,8 @@ def load_models(
     }
     if len({id(model.network) for model in models.values()}) < len(models):
         raise InvalidInputError(
-            f"model '{reference}': it gives the same network twice, so two weights cannot be "
-            "compared; make a new network in each call"
+            f"model '{reference}': the factory returns the same network twice, so two weights "
+            "cannot be compared; create a new network in each call"
         )
     return models
 
@@ -180,25 +180,25 @@ def load_models(
 def plan_user_suite(
     models: Mapping[str, UserModel], images: UserImages, eval_config: EvalConfig
 ) -> UserSuite:
-    """Models and images checked against each other with one forward each.
+    """Check models against images with one forward each and return the suite.
 
-    Images without labels get the class that the first model predicts.
+    Images without labels get the first model's predictions as labels.
 
     Raises:
-        InvalidInputError: if a model cannot be scored as it is, or does not know the classes.
+        InvalidInputError: if a model cannot be scored, or lacks classes of the images.
         BrokenFileError: for an unreadable image.
     """
     scorer = eval_config.protocol.scorer
     if scorer not in ("own", *models):
         raise InvalidInputError(
             f"protocol {eval_config.protocol.name}: the network of arm '{scorer}' scores all maps, "
-            f"and the arms are {', '.join(models)}; name one so with --arms, or take another "
-            "--protocol"
+            f"but the arms are {', '.join(models)}; name an arm '{scorer}' with --arms, or use "
+            "another --protocol"
         )
     first_arm, first = next(iter(models.items()))
     device = next(first.network.parameters()).device
     image = images.dataset.read([0]).to(device)
-    needs_layer = asks_for_layer(eval_config.resolved_methods)
+    needs_layer = any_needs_layer(eval_config.resolved_methods)
     counts = {arm: try_model(m, image, needs_layer=needs_layer) for arm, m in models.items()}
     num_classes = counts[first_arm]
     if not images.is_labelled:
@@ -207,33 +207,32 @@ def plan_user_suite(
     images = _with_mean_of(first, images.for_classes(num_classes))
     eval_config.defined_for(images.dataset)
     if not images.is_labelled:
-        message = f"'{first_arm}' predicts"
-        images = images.with_targets(_predictions(first, images, device), message)
+        images = images.with_targets(_predictions(first, images, device), f"'{first_arm}' predicts")
     return UserSuite(models, images, eval_config)
 
 
-def asks_for_layer(methods: Mapping[str, SaliencyMethod]) -> bool:
-    """Whether a method looks at the model's own layer; one named in a call is its own affair."""
+def any_needs_layer(methods: Mapping[str, SaliencyMethod]) -> bool:
+    """Whether a method needs the model's default layer; methods with `layer=` name their own."""
     return any(entry.needs_layer and "layer=" not in name for name, entry in methods.items())
 
 
 def _predictions(model: UserModel, data: UserImages, device: torch.device) -> Tensor:
-    """(N,) int64, the class that `model` puts first."""
-    found = []
+    """Return the class predicted by `model`, (N,) int64."""
+    predictions = []
     with scoring(model.network):
         for start in range(0, len(data.dataset), BATCH):
             indices = range(start, min(start + BATCH, len(data.dataset)))
             images = data.dataset.read(indices).to(device)
-            found.append(logits_of(model.network(images)).argmax(1).cpu())
-    return torch.cat(found)
+            predictions.append(logits_of(model.network(images)).argmax(1).cpu())
+    return torch.cat(predictions)
 
 
 def _with_mean_of(model: UserModel, images: UserImages) -> UserImages:
-    """The images with the colours that the model normalises with, where it was told any."""
-    rules = model.normalisation
-    if rules == NO_NORMALISATION:
+    """Return the images with the mean and std of the model's normalisation, if it has any."""
+    norm = model.normalisation
+    if norm == NO_NORMALISATION:
         return images
-    return replace(images, dataset=replace(images.dataset, mean=rules.mean, std=rules.std))
+    return replace(images, dataset=replace(images.dataset, mean=norm.mean, std=norm.std))
 
 
 def _arm_facts(arm: str, model: UserModel) -> dict[str, Any]:

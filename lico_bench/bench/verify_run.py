@@ -1,6 +1,6 @@
-"""What is damaged in a run folder: manifest, files, tables, weights, report. Nothing is changed.
+"""Verify the manifest, files, tables, weights and report of a run folder without changing it.
 
-`repair` sets aside what was found, so that the command that made the run makes it anew.
+`repair` quarantines damaged files, so that the command of the run computes them again.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.store import CellFolder, Damage, RunFolder, RunLock, check_cell, quarantined
-from lico_bench.store.integrity import MISSING, STRANGE
-from lico_bench.store.lock import is_held
+from lico_bench.store import CellFolder, Damage, RunFolder, RunLock, check_cell, quarantine_damage
+from lico_bench.store.integrity import FOREIGN_CELL, MISSING
+from lico_bench.store.lock import lock_holder
 from lico_bench.store.quarantine import quarantine
 from lico_bench.store.report_folder import check_report
 from lico_bench.store.schema import check_tables
@@ -25,14 +25,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Findings:
-    """What was looked at, and what is wrong with it.
+    """Result of a verification.
 
     Attributes:
-        cells: finished ones that were checked.
-        num_files, num_bytes: that were read.
-        unchecked: finished cells that were stored before checksums were.
-        unfinished: cells that are not finished, whose files were checked as far as they go.
-        busy: who is at work on the run; empty if nobody is.
+        cells: number of finished cells that were checked.
+        num_files, num_bytes: number and size of the files that were read.
+        damages: damaged, missing and unexpected files.
+        unchecked: finished cells stored by a version without checksums.
+        unfinished: unfinished cells; their existing files were checked.
+        busy: process that holds the run's lock; empty if none.
     """
 
     cells: int = 0
@@ -44,17 +45,17 @@ class Findings:
     busy: str = ""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing is wrong."""
+    def is_intact(self) -> bool:
+        """Whether no damage was found."""
         return not self.damages
 
 
 def verify_run(run: RunFolder, *, progress: Progress | None = None) -> Findings:
-    """Check every file of a run against its checksum, and what the tables and weights say."""
-    found = Findings(busy=is_held(run.path))
+    """Check every file of a run against its checksum, and the content of tables and weights."""
+    found = Findings(busy=lock_holder(run.path))
     cells = _cells(run, found)
     for number, (cell, entry) in enumerate(cells):
-        _look_at(cell, entry, found)
+        _check(cell, entry, found)
         if progress is not None:
             progress(number + 1, len(cells))
     found.damages += check_report(run)
@@ -62,38 +63,38 @@ def verify_run(run: RunFolder, *, progress: Progress | None = None) -> Findings:
 
 
 def repair(run: RunFolder, findings: Findings) -> dict[Path, Path]:
-    """Set aside what was found damaged: where each file was, and where it is now.
+    """Quarantine the damaged files; return the new path of each.
 
-    A damaged manifest stays: the command that made the run writes it anew.
+    A damaged manifest stays in place; the command of the run writes it again.
 
     Raises:
-        RunBusyError: if another process is at work on the run.
+        RunBusyError: if another process holds the run's lock.
     """
-    places: dict[Path, Path] = {}
+    moved: dict[Path, Path] = {}
     report = run.path / "report"
     with RunLock(run.path):
         for damage in findings.damages:
             if report in damage.file.parents:
-                places[damage.file] = quarantine(run.path, report)
+                moved[damage.file] = quarantine(run.path, report)
             elif damage.file != run.manifest_path:
-                places[damage.file] = quarantined(run, damage)
-    return places
+                moved[damage.file] = quarantine_damage(run, damage)
+    return moved
 
 
 def _cells(run: RunFolder, found: Findings) -> list[tuple[CellFolder, dict[str, Any]]]:
-    """The cells that the manifest names; without one, those that are there."""
+    """Return the cells in the manifest; without a readable manifest, the existing folders."""
     folder = run.path / "cells"
-    there = [path.name for path in sorted(folder.iterdir())] if folder.is_dir() else []
-    there = [name for name in there if not name.startswith(".")]
+    names = [path.name for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    names = [name for name in names if not name.startswith(".")]
     try:
         entries = {entry["key"]: entry for entry in run.manifest()["cells"]}
     except (BrokenFileError, MissingDataError) as error:
-        is_there = run.manifest_path.exists()
-        problem = _without_path(error, run.manifest_path) if is_there else MISSING
+        exists = run.manifest_path.exists()
+        problem = _without_path(error, run.manifest_path) if exists else MISSING
         found.damages.append(Damage(run.manifest_path, problem))
-        entries = {name: {} for name in there}
-    strange = [folder / name for name in there if name not in entries]
-    found.damages += [Damage(path, STRANGE) for path in strange]
+        entries = {name: {} for name in names}
+    unexpected = [folder / name for name in names if name not in entries]
+    found.damages += [Damage(path, FOREIGN_CELL) for path in unexpected]
     cells = []
     for key, entry in entries.items():
         try:
@@ -103,7 +104,7 @@ def _cells(run: RunFolder, found: Findings) -> list[tuple[CellFolder, dict[str, 
     return cells
 
 
-def _look_at(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
+def _check(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
     damages = check_cell(cell)
     if cell.is_done:
         found.cells += 1
@@ -120,7 +121,7 @@ def _look_at(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
 
 
 def _check_weights(cell: CellFolder) -> Iterator[Damage]:
-    """Whether the weights can be read; a cell of own models has none."""
+    """Yield the damage if the weights cannot be read; cells of user models have none."""
     if not cell.model.is_file():
         return
     try:

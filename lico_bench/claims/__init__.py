@@ -1,4 +1,4 @@
-"""What the papers claim, and what the rows of a run say of it."""
+"""Claims of the papers and verdicts on them from the rows of a run."""
 
 from lico_bench.claims.declared import read_claims
 from lico_bench.claims.judging import judge_claims

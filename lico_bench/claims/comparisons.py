@@ -1,8 +1,7 @@
-"""All paired differences that a set of claims asks for, each computed once.
+"""The paired differences that a set of claims needs, each computed once.
 
-Claims share arms, images and metrics, and one bootstrap serves every arm that is compared with
-the same one; so the arm that is claimed for is the reference of one large comparison, and each
-difference is turned round when it is read off.
+One bootstrap serves all arms that are compared with the same arm. The claimed arm is therefore the
+reference arm of one large comparison, and the sign of each difference is flipped on look-up.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ import pandas as pd
 from lico_bench.claims.records import INFERENCE_COST, Claim
 from lico_bench.stats import minus_control, paired_differences
 
-INTERVAL = 0.95  # what is shown
-BOUNDS = 0.90  # both its ends are one-sided 95 % bounds: what not_worse is judged by
+INTERVAL = 0.95  # coverage of reported intervals
+BOUNDS = 0.90  # its ends are one-sided 95 % bounds, which decide not_worse
 
 
 class Setting(NamedTuple):
-    """What the two models of a pair share, the seed aside."""
+    """Properties that the two models of a pair share, besides the seed."""
 
     dataset: str
     source: str
@@ -32,10 +31,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Gain:
-    """A paired difference turned so that larger is better; NaN where there is no such number.
+    """A paired difference with the sign such that larger is better; NaN for a missing number.
 
-    `lower` and `upper` are one-sided 95 % bounds, NaN where nothing asks for them. `p_value` and
-    `p_equivalent` are those of `stats.paired_differences`.
+    `lower` and `upper` are one-sided 95 % bounds, NaN for claims that do not use them. `p_value`
+    and `p_equivalent` come from `stats.paired_differences`.
     """
 
     gain: float
@@ -53,7 +52,7 @@ class Gain:
 
 @dataclass
 class _Batch:
-    """Differences that one call can compute."""
+    """Differences that one call of `paired_differences` computes."""
 
     arm: str
     control: str
@@ -62,20 +61,20 @@ class _Batch:
     methods: set[str] = field(default_factory=set)
     effects: dict[str, float] = field(default_factory=dict)
 
-    def takes(self, claim: Claim, control: str, interval: float) -> bool:
-        """Whether a difference of `claim` fits: one arm, one control, one effect per metric."""
+    def accepts(self, claim: Claim, control: str, interval: float) -> bool:
+        """Whether `claim` has the batch's arm, control and smallest effect of its metric."""
         same = (self.arm, self.control, self.interval) == (claim.arm, control, interval)
         effect = self.effects.get(claim.metric, claim.smallest_effect)
         return same and effect == claim.smallest_effect
 
 
 class Comparisons:
-    """Looks up what the claims ask for.
+    """The paired differences of all claims, computed on creation.
 
     Args:
-        rows: of a run, `records.ROW_COLUMNS`.
-        is_better: by metric, whether higher is.
-        resamples: draws behind each interval and p-value.
+        rows: rows of a run, `records.ROW_COLUMNS`.
+        is_better: whether a higher value is better, by metric.
+        resamples: draws per interval and p-value.
     """
 
     def __init__(
@@ -87,58 +86,58 @@ class Comparisons:
         resamples: int,
     ) -> None:
         self._is_better = is_better
-        self._found: dict[tuple[object, ...], Any] = {}
+        self._records: dict[tuple[object, ...], Any] = {}
         for batch in _batches(claims):
             for record in _differences(rows, batch, resamples):
                 setting = Setting(record.dataset, record.source, record.backbone, record.labels)
                 key = (setting, batch.arm, record.arm, record.method, record.metric)
                 effect = batch.effects[record.metric]
-                self._found[(*key, effect, batch.control, batch.interval)] = record
+                self._records[(*key, effect, batch.control, batch.interval)] = record
 
     def find(
         self, claim: Claim, setting: Setting, method: str, *, other: str = "", control: str = ""
     ) -> Gain | None:
-        """The gain of the claim's arm over `other`, its reference arm if none is named.
+        """Return the gain of the claim's arm over `other`, by default its reference arm.
 
         Args:
-            control: a method whose gain is subtracted, if any.
+            control: a control method whose gain is subtracted.
 
         Returns:
-            None if no pair has both arms, or nothing of the kind was measured.
+            None if no pair has both arms, or the metric was not measured.
         """
         key = (setting, claim.arm, other or claim.reference_arm, method, claim.metric)
-        found = self._found.get((*key, claim.smallest_effect, control, INTERVAL))
-        if found is None:
+        record = self._records.get((*key, claim.smallest_effect, control, INTERVAL))
+        if record is None:
             return None
-        bounds = self._found.get((*key, claim.smallest_effect, control, BOUNDS))
-        # The records say other minus arm.
+        bounds = self._records.get((*key, claim.smallest_effect, control, BOUNDS))
+        # The records hold other minus arm.
         sign = -1 if self._is_better[claim.metric] else 1
-        low, high = _turned(found, sign)
-        lower, upper = (math.nan, math.nan) if bounds is None else _turned(bounds, sign)
+        low, high = _signed_interval(record, sign)
+        lower, upper = (math.nan, math.nan) if bounds is None else _signed_interval(bounds, sign)
         return Gain(
-            gain=sign * found.difference,
+            gain=sign * record.difference,
             low=low,
             high=high,
-            p_value=found.p_value,
-            p_equivalent=found.p_equivalent,
-            num_images=int(found.num_images),
-            num_seeds=int(found.num_seeds),
-            protocol=str(found.protocol),
-            note=str(found.note),
+            p_value=record.p_value,
+            p_equivalent=record.p_equivalent,
+            num_images=int(record.num_images),
+            num_seeds=int(record.num_seeds),
+            protocol=str(record.protocol),
+            note=str(record.note),
             lower=lower,
             upper=upper,
         )
 
 
 def base_name(method: str) -> str:
-    """A method without its options: `rise` of `rise(num_masks=200)`."""
+    """Return a method without its options: `rise` for `rise(num_masks=200)`."""
     return method.partition("(")[0].strip()
 
 
 def complete_pairs(rows: pd.DataFrame, arm: str, other: str) -> frozenset[str]:
-    """Pairs that have both arms; an interrupted run has others."""
+    """Return the pairs that have both arms; an interrupted run has incomplete pairs."""
     arms = rows.groupby("pair", observed=True)["arm"].unique()
-    return frozenset(str(pair) for pair, found in arms.items() if {arm, other} <= set(found))
+    return frozenset(str(pair) for pair, present in arms.items() if {arm, other} <= set(present))
 
 
 def _batches(claims: Iterable[Claim]) -> list[_Batch]:
@@ -146,9 +145,9 @@ def _batches(claims: Iterable[Claim]) -> list[_Batch]:
     for claim in claims:
         if claim.metric == INFERENCE_COST:
             continue
-        for others, control, interval in _wishes(claim):
+        for others, control, interval in _needed_differences(claim):
             for batch in batches:
-                if batch.takes(claim, control, interval):
+                if batch.accepts(claim, control, interval):
                     break
             else:
                 batch = _Batch(claim.arm, control, interval)
@@ -159,8 +158,8 @@ def _batches(claims: Iterable[Claim]) -> list[_Batch]:
     return batches
 
 
-def _wishes(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
-    """Arms to compare with, a control method to subtract, and the coverage, of a claim."""
+def _needed_differences(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
+    """Yield other arms, control method ("" for none) and interval coverage for a claim."""
     yield {claim.reference_arm, *claim.control_arms}, "", INTERVAL
     if claim.direction == "not_worse":
         yield {claim.reference_arm}, "", BOUNDS
@@ -169,22 +168,23 @@ def _wishes(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
 
 
 def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[Any]:
-    """Records of `paired_differences`, each other arm minus the batch's."""
-    kept = [name for name in rows["method"].unique()
-            if base_name(name) in {*batch.methods, batch.control}]  # fmt: skip
-    wanted = rows["arm"].isin([batch.arm, *batch.others]) & rows["metric"].isin(batch.effects)
-    rows = rows[wanted & rows["method"].isin(kept)]
+    """Yield the records of `paired_differences`: each other arm minus the batch's arm."""
+    methods = [name for name in rows["method"].unique()
+               if base_name(name) in {*batch.methods, batch.control}]  # fmt: skip
+    is_used = rows["arm"].isin([batch.arm, *batch.others]) & rows["metric"].isin(batch.effects)
+    rows = rows[is_used & rows["method"].isin(methods)]
     if batch.control:
-        # Looked for in what is left: a run may have neither of these arms, or not this metric.
-        found = (name for name in rows["method"].unique() if base_name(name) == batch.control)
-        control = next(found, None)
+        # Searched in the filtered rows: the run may lack these arms or this metric.
+        controls = (name for name in rows["method"].unique() if base_name(name) == batch.control)
+        control = next(controls, None)
         if control is None:
             return
         rows = minus_control(rows, control)
-    for others, pairs in _alike(rows, batch):
-        is_part = rows["arm"].isin([batch.arm, *others]) & rows["pair"].isin(pairs)
+    for others, pairs in _arms_by_pairs(rows, batch):
+        is_compared = rows["arm"].isin([batch.arm, *others]) & rows["pair"].isin(pairs)
         yield from paired_differences(
-            rows if is_part.all() else rows[is_part],  # a copy of millions of rows takes seconds
+            # Copying millions of rows takes seconds.
+            rows if is_compared.all() else rows[is_compared],
             interval=batch.interval,
             reference_arm=batch.arm,
             smallest_effects=batch.effects,
@@ -192,8 +192,8 @@ def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[
         ).itertuples(index=False)
 
 
-def _alike(rows: pd.DataFrame, batch: _Batch) -> Iterator[tuple[list[str], frozenset[str]]]:
-    """Other arms that are complete in the same pairs, and those pairs."""
+def _arms_by_pairs(rows: pd.DataFrame, batch: _Batch) -> Iterator[tuple[list[str], frozenset[str]]]:
+    """Yield groups of other arms that have the same complete pairs, with these pairs."""
     groups: dict[frozenset[str], list[str]] = {}
     models = rows[["pair", "arm"]].drop_duplicates()
     for other in sorted(batch.others):
@@ -204,6 +204,6 @@ def _alike(rows: pd.DataFrame, batch: _Batch) -> Iterator[tuple[list[str], froze
         yield others, pairs
 
 
-def _turned(record: Any, sign: int) -> tuple[float, float]:
-    ends = sorted((sign * record.low, sign * record.high))
-    return ends[0], ends[1]
+def _signed_interval(record: Any, sign: int) -> tuple[float, float]:
+    low, high = sorted((sign * record.low, sign * record.high))
+    return low, high

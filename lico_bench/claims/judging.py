@@ -1,9 +1,9 @@
-"""A verdict for each claim: its comparisons found in the rows, judged, and put into one word.
+"""Verdicts on claims from the paired comparisons of a run.
 
-The primary method of a claim decides: supported if all its comparisons on real data are, equivalent
-if all are, contradicted if some are and none is supported, not tested if there is none, and
-inconclusive otherwise. Further methods stand beside it; one of them that contradicts the claim
-takes a `supported` away.
+The comparisons of the primary method on real data decide. The claim is supported or equivalent if
+all of them are, contradicted if some are and none is supported, not tested if there are none, and
+inconclusive otherwise. Further methods are reported too; if one of them contradicts the claim, a
+supported verdict becomes inconclusive.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import pandas as pd
 from lico_bench.claims.comparisons import Comparisons, Gain, Setting, base_name
 from lico_bench.claims.missing_evidence import (
     Scope,
-    hardly_learned,
-    missing_here,
     missing_in_run,
+    missing_in_setting,
+    near_chance,
     scope_of,
 )
 from lico_bench.claims.outcomes import STANDIN, gain_text, judge
@@ -50,18 +50,18 @@ def judge_claims(
     inference: pd.DataFrame | None = None,
     resamples: int = RESAMPLES,
 ) -> tuple[ClaimVerdict, ...]:
-    """The verdict on each of `claims`, in their order.
+    """Return the verdict on each of `claims`, in the same order.
 
     Args:
-        rows: of a run, `records.ROW_COLUMNS`, or anything with `to_frame()` or `rows()`.
-        manifest: of the run; `metrics` says which direction is better.
-        inference: `RunFolder.inference()`, for claims on the cost of a forward.
-        resamples: draws behind each interval and p-value; no p-value is below one in so many.
+        rows: rows of a run, `records.ROW_COLUMNS`, or an object with `to_frame()` or `rows()`.
+        manifest: manifest of the run; `metrics` gives the direction of each metric.
+        inference: `RunFolder.inference()`, for claims on the cost of a forward pass.
+        resamples: draws per interval and p-value.
 
     Raises:
-        InvalidInputError: for rows that cannot be scores, or a claim on a metric that has no
-            direction of merit.
-        NotComparableError: for arms that were not scored alike.
+        InvalidInputError: for invalid rows, or a claim on a metric without a direction of merit.
+        NotComparableError: for arms that were scored on different images or under different
+            protocols.
     """
     frame = as_frame(rows)
     units = {name: spec.unit for name, spec in MODEL_SCORES.items()}
@@ -70,10 +70,10 @@ def judge_claims(
     known = [claim for claim in claims if claim.metric in directions]
     comparisons = Comparisons(frame, known, directions, resamples=resamples)
     scope = scope_of(frame, manifest)
-    pieces = [_pieces(claim, scope, comparisons) for claim in claims]
-    corrected = _corrected([piece for found in pieces for piece in found])
+    by_claim = [_compare(claim, scope, comparisons) for claim in claims]
+    corrected = _corrected([item for compared in by_claim for item in compared])
     verdicts = []
-    for claim, found in zip(claims, pieces, strict=True):
+    for claim, compared in zip(claims, by_claim, strict=True):
         missing = missing_in_run(claim, scope)
         if missing:
             verdicts.append(ClaimVerdict(claim, "not_tested", f"not tested: {missing}"))
@@ -82,7 +82,8 @@ def judge_claims(
             overhead_evidence(claim, frame, scope, inference)
             if claim.metric == INFERENCE_COST
             else tuple(
-                _evidence(p, scope, corrected, comparisons, units[claim.metric]) for p in found
+                _evidence(item, scope, corrected, comparisons, units[claim.metric])
+                for item in compared
             )
         )
         verdicts.append(_verdict(claim, scope, evidence))
@@ -90,8 +91,8 @@ def judge_claims(
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
-    """One comparison of a claim: its numbers, or what stands in their way."""
+class _Comparison:
+    """One comparison of a claim: its gain, or the reason why there is none."""
 
     claim: Claim
     setting: Setting
@@ -101,95 +102,88 @@ class _Piece:
 
     @property
     def is_test_of_gain(self) -> bool:
-        """Whether its p-value belongs to the family that is corrected for."""
+        """Whether its p-value belongs to the family of Holm's correction."""
         is_real = self.setting.source != "standin"
         return self.gain is not None and is_real and self.claim.direction == "better"
 
 
 def _directions(manifest: Mapping[str, Any], claims: Sequence[Claim]) -> dict[str, bool]:
-    """By metric, whether higher is better; those that a claim asks for have a direction."""
-    found = {name: spec.higher_is_better for name, spec in MODEL_SCORES.items()}
+    """Return whether higher is better, by metric; raise for a claim on an undirected metric."""
+    directions = {name: spec.higher_is_better for name, spec in MODEL_SCORES.items()}
     described = manifest.get("metrics", {})
-    found |= {name: facts["higher_is_better"] for name, facts in described.items()}
+    directions |= {name: facts["higher_is_better"] for name, facts in described.items()}
     for claim in claims:
-        if claim.metric in found and found[claim.metric] is None:
+        if claim.metric in directions and directions[claim.metric] is None:
             raise InvalidInputError(
-                f"claim '{claim.id}': expected a metric that says what is better, got "
-                f"{claim.metric}, which only describes; choose another"
+                f"claim '{claim.id}': expected a metric with a direction of merit, got "
+                f"{claim.metric}, which is descriptive; choose another"
             )
-    return {name: is_better for name, is_better in found.items() if is_better is not None}
+    return {name: is_better for name, is_better in directions.items() if is_better is not None}
 
 
-def _pieces(claim: Claim, scope: Scope, comparisons: Comparisons) -> list[_Piece]:
-    """Every setting and method of a claim, the primary method's first."""
+def _compare(claim: Claim, scope: Scope, comparisons: Comparisons) -> list[_Comparison]:
+    """Return the comparisons of a claim over methods and settings, the primary method first."""
     if claim.metric == INFERENCE_COST or missing_in_run(claim, scope):
         return []
-    pieces = []
+    compared = []
     for name in claim.methods or ("",):
         methods = [m for m in scope.methods if base_name(m) == name] if name else [""]
-        pieces += [
-            _piece(claim, setting, method, scope, comparisons)
-            for method in methods
-            for setting in scope.settings_of(claim)
-        ]
-    return pieces
+        for method in methods:
+            for setting in scope.settings_of(claim):
+                gain = comparisons.find(claim, setting, method)
+                missing = missing_in_setting(claim, setting, method, scope) if gain is None else ""
+                compared.append(_Comparison(claim, setting, method, gain, missing))
+    return compared
 
 
-def _piece(
-    claim: Claim, setting: Setting, method: str, scope: Scope, comparisons: Comparisons
-) -> _Piece:
-    gain = comparisons.find(claim, setting, method)
-    missing = missing_here(claim, setting, method, scope) if gain is None else ""
-    return _Piece(claim, setting, method, gain, missing)
-
-
-def _corrected(pieces: Sequence[_Piece]) -> dict[_Piece, float]:
-    """p-values after Holm's correction over every real test of a gain."""
-    tested = [piece for piece in pieces if piece.is_test_of_gain]
-    p_values = [math.nan if piece.gain is None else piece.gain.p_value for piece in tested]
+def _corrected(compared: Sequence[_Comparison]) -> dict[_Comparison, float]:
+    """Return p-values after Holm's correction over all tests of a gain on real data."""
+    tested = [item for item in compared if item.is_test_of_gain]
+    p_values = [math.nan if item.gain is None else item.gain.p_value for item in tested]
     adjusted = holm(np.array(p_values)) if tested else ()
-    return {piece: float(p) for piece, p in zip(tested, adjusted, strict=True)}
+    return {item: float(p) for item, p in zip(tested, adjusted, strict=True)}
 
 
 def _evidence(
-    piece: _Piece,
+    compared: _Comparison,
     scope: Scope,
-    corrected: Mapping[_Piece, float],
+    corrected: Mapping[_Comparison, float],
     comparisons: Comparisons,
     unit: str,
 ) -> Evidence:
-    claim, setting, gain = piece.claim, piece.setting, piece.gain
-    where = {**setting._asdict(), "method": piece.method}
+    claim, setting, gain = compared.claim, compared.setting, compared.gain
+    where = {**setting._asdict(), "method": compared.method}
     if gain is None:
-        return Evidence(**where, outcome="not_tested", sentence=piece.missing)
-    p_holm = corrected.get(piece, math.nan)
+        return Evidence(**where, outcome="not_tested", sentence=compared.missing)
+    p_holm = corrected.get(compared, math.nan)
     outcome: Outcome = "not_tested"
     if setting.source == "standin":
         message = gain.note if math.isnan(gain.low) else f"gain {gain_text(gain, unit)}"
         sentence = f"{STANDIN} ({message})"
-    elif guessing := hardly_learned(claim, setting, scope):
-        outcome, sentence = "inconclusive", guessing
+    elif reason := near_chance(claim, setting, scope):
+        outcome, sentence = "inconclusive", reason
     else:
-        controls = _controls(piece, comparisons)
+        controls = _controls(compared, comparisons)
         outcome, sentence = judge(claim, gain, p_holm, unit=unit, controls=controls)
     return Evidence(
         **where,
         outcome=outcome,
         sentence=sentence,
-        gain=_known(gain.gain),
-        low=_known(gain.low),
-        high=_known(gain.high),
-        p_value=_known(gain.p_value),
-        p_holm=_known(p_holm),
-        p_equivalent=_known(gain.p_equivalent),
+        gain=_finite(gain.gain),
+        low=_finite(gain.low),
+        high=_finite(gain.high),
+        p_value=_finite(gain.p_value),
+        p_holm=_finite(p_holm),
+        p_equivalent=_finite(gain.p_equivalent),
         num_images=gain.num_images,
         num_seeds=gain.num_seeds,
         protocol=gain.protocol,
     )
 
 
-def _controls(piece: _Piece, comparisons: Comparisons) -> dict[str, Gain | None]:
-    claim, setting, method = piece.claim, piece.setting, piece.method
+def _controls(compared: _Comparison, comparisons: Comparisons) -> dict[str, Gain | None]:
+    """Return the gain over each control arm and above each control method, None if not run."""
+    claim, setting, method = compared.claim, compared.setting, compared.method
     arms = {arm: comparisons.find(claim, setting, method, other=arm) for arm in claim.control_arms}
     return arms | {
         control: comparisons.find(claim, setting, method, control=control)
@@ -199,11 +193,11 @@ def _controls(piece: _Piece, comparisons: Comparisons) -> dict[str, Gain | None]
 
 def _verdict(claim: Claim, scope: Scope, evidence: tuple[Evidence, ...]) -> ClaimVerdict:
     primary = claim.methods[0] if claim.methods else ""
-    real = [piece for piece in evidence if piece.source != "standin"]
-    first = [piece for piece in real if base_name(piece.method) == primary]
-    outcomes = [piece.outcome for piece in first]
-    further = [piece.outcome for piece in real if base_name(piece.method) != primary]
-    outcome = _together([one for one in outcomes if one != "not_tested"])
+    real = [item for item in evidence if item.source != "standin"]
+    first = [item for item in real if base_name(item.method) == primary]
+    outcomes = [item.outcome for item in first]
+    further = [item.outcome for item in real if base_name(item.method) != primary]
+    outcome = _combined([each for each in outcomes if each != "not_tested"])
     notes = []
     if further:
         notes.append(f"further methods: {_counts(further)}")
@@ -217,51 +211,55 @@ def _verdict(claim: Claim, scope: Scope, evidence: tuple[Evidence, ...]) -> Clai
     if scope.absent(claim):
         notes.append(f"not in this run: {', '.join(scope.absent(claim))}")
     if outcome == "not_tested":
-        message = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
+        sentence = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
     else:
-        message = first[0].sentence if len(first) == 1 else _counts(outcomes, first)
-        if not message.startswith(_word(outcome)):
-            message = f"{_word(outcome)}: {message}"
-    return ClaimVerdict(claim, outcome, "; ".join([message, *notes]), evidence)
+        sentence = first[0].sentence if len(first) == 1 else _counts(outcomes, first)
+        if not sentence.startswith(_word(outcome)):
+            sentence = f"{_word(outcome)}: {sentence}"
+    return ClaimVerdict(claim, outcome, "; ".join([sentence, *notes]), evidence)
 
 
-def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    """One outcome for all comparisons that were made."""
-    found = set(outcomes)
-    if not found:
+def _combined(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return one outcome for several comparisons."""
+    distinct = set(outcomes)
+    if not distinct:
         return "not_tested"
-    if len(found) == 1:
+    if len(distinct) == 1:
         return outcomes[0]
-    if "contradicted" in found and "supported" not in found:
+    if "contradicted" in distinct and "supported" not in distinct:
         return "contradicted"
     return "inconclusive"
 
 
 def _counts(outcomes: Sequence[Outcome], named: Sequence[Evidence] = ()) -> str:
-    """`supported on 2 of 5 comparisons (cifar10, svhn), inconclusive on 3`; `named` by data set."""
+    """Return text such as `supported on 2 of 5 comparisons (cifar10, svhn), inconclusive on 3`.
+
+    Args:
+        named: evidence whose datasets are listed.
+    """
     counts, total = Counter(outcomes), len(outcomes)
     noun = "comparison" if total == 1 else "comparisons"
     if len(counts) == 1:
         every = {1: "the only", 2: "both"}.get(total, f"all {total}")
         return f"{_word(outcomes[0])} on {every} {noun}"
-    message: list[str] = []
+    parts: list[str] = []
     for name in (name for name in ORDER if counts[name]):
-        of = "" if message else f" of {total} {noun}"
-        message.append(f"{_word(name)} on {counts[name]}{of}{_where(name, named)}")
-    return ", ".join(message)
+        of = "" if parts else f" of {total} {noun}"
+        parts.append(f"{_word(name)} on {counts[name]}{of}{_datasets(name, named)}")
+    return ", ".join(parts)
 
 
-def _where(outcome: Outcome, evidence: Sequence[Evidence]) -> str:
-    """The data sets of an outcome that says something, in brackets."""
+def _datasets(outcome: Outcome, evidence: Sequence[Evidence]) -> str:
+    """Return the datasets with a decisive outcome, in brackets."""
     if outcome in {"inconclusive", "not_tested"}:
         return ""
-    found = dict.fromkeys(piece.dataset for piece in evidence if piece.outcome == outcome)
-    return f" ({', '.join(found)})" if found else ""
+    names = dict.fromkeys(item.dataset for item in evidence if item.outcome == outcome)
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _word(outcome: Outcome) -> str:
     return outcome.replace("_", " ")
 
 
-def _known(number: float) -> float | None:
+def _finite(number: float) -> float | None:
     return float(number) if math.isfinite(number) else None

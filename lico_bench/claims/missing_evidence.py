@@ -1,4 +1,4 @@
-"""What a run lacks to test a claim, and the command that would add it."""
+"""Reasons why a run cannot test a claim, and the command that would."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from lico_bench.claims.comparisons import Setting, base_name
 from lico_bench.claims.records import INFERENCE_COST, Claim
 from lico_bench.stats import MODEL_SCORES
 
-# A network is taken to have learned nothing worth comparing below the smaller of three times what
-# guessing gives and a tenth of the way from there to perfect.
+# Below the smaller of these two accuracies a network counts as near chance: three times chance, and
+# a tenth of the way from chance to 1.
 LEAST_TIMES_CHANCE = 3.0
 LEAST_SHARE_LEARNED = 0.1
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a run holds.
+    """The settings, methods, metrics and arms that a run has scored.
 
     Attributes:
         settings: in order of first appearance.
+        methods: saliency methods, with their options.
         scored: setting, method and metric of every score.
-        arms: by setting.
-        suite: as the manifest has it.
-        described: metrics that the run asked for.
-        accuracies: of the arms, over all their trainings and images.
-        num_classes: that the networks of a setting name, all together: an incomplete copy may have
-            images of fewer classes than its data set. None where classes have no names.
+        arms: arms with rows, by setting.
+        suite: the suite entry of the manifest.
+        described: metrics in the manifest.
+        accuracies: mean accuracy by setting and arm, over all trainings and images.
+        num_classes: number of classes that the networks of a setting predict; an incomplete copy
+            of a dataset may have fewer classes. Only for datasets with class names.
     """
 
     settings: tuple[Setting, ...]
@@ -44,7 +45,7 @@ class Scope:
     num_classes: Mapping[Setting, int]
 
     def settings_of(self, claim: Claim) -> list[Setting]:
-        """The settings that a claim is made for."""
+        """Return the settings that a claim covers."""
         return [
             setting
             for setting in self.settings
@@ -53,23 +54,24 @@ class Scope:
         ]
 
     def absent(self, claim: Claim) -> list[str]:
-        """Datasets that a claim names and that the run lacks, with the labels it names."""
-        here = {setting.dataset for setting in self.settings_of(claim)}
-        return [name for name in claim.datasets if name not in here]
+        """Return the datasets of a claim that the run lacks at the claim's label budgets."""
+        present = {setting.dataset for setting in self.settings_of(claim)}
+        return [name for name in claim.datasets if name not in present]
 
     def controls_not_run(self, claim: Claim) -> list[str]:
-        """Controls that a claim names and that the run lacks."""
-        here = frozenset().union(*self.arms.values(), map(base_name, self.methods))
-        return [name for name in (*claim.control_arms, *claim.control_methods) if name not in here]
+        """Return the control arms and methods of a claim that the run lacks."""
+        present = frozenset().union(*self.arms.values(), map(base_name, self.methods))
+        controls = (*claim.control_arms, *claim.control_methods)
+        return [name for name in controls if name not in present]
 
     def has_metric(self, metric: str) -> bool:
-        """Whether anything was scored by it, and the manifest says what it is."""
+        """Return whether the run has scores of a metric that the manifest describes."""
         is_known = metric in self.described or metric in MODEL_SCORES
-        return is_known and any(found == metric for _, _, found in self.scored)
+        return is_known and any(scored == metric for _, _, scored in self.scored)
 
 
 def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
-    """What the rows of a run hold."""
+    """Return the scope of a run from its rows and manifest."""
     names = list(Setting._fields)
     scores = rows.drop_duplicates([*names, "method", "metric"])
     scored = [
@@ -80,14 +82,18 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
     cells = rows.loc[~rows["cell"].duplicated(), [*names, "arm"]]
     for row in cells.itertuples(index=False, name=None):
         arms.setdefault(Setting(*map(str, row[:4])), set()).add(str(row[4]))
-    own = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
+    accuracy_rows = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
     accuracies = (
-        own.groupby([*names, "arm"], sort=False, observed=True)["value"].mean().reset_index()
+        accuracy_rows.groupby([*names, "arm"], sort=False, observed=True)["value"]
+        .mean()
+        .reset_index()
     )
-    # The target of an accuracy is the class that the network said.
-    said = own.groupby(names, sort=False, observed=True)["target"].nunique().reset_index()
-    num_said = {
-        Setting(*map(str, row[:4])): int(row[4]) for row in said.itertuples(index=False, name=None)
+    # The target of an accuracy row is the predicted class.
+    by_setting = accuracy_rows.groupby(names, sort=False, observed=True)
+    predicted = by_setting["target"].nunique().reset_index()
+    num_predicted = {
+        Setting(*map(str, row[:4])): int(row[4])
+        for row in predicted.itertuples(index=False, name=None)
     }
     datasets = manifest.get("datasets", {})
     return Scope(
@@ -97,39 +103,39 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
         },
         num_classes={
             setting: count
-            for setting, count in num_said.items()
+            for setting, count in num_predicted.items()
             if datasets.get(setting.dataset, {}).get("class_names")
         },
         settings=tuple(arms),
         methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),
         scored=frozenset(scored),
-        arms={setting: frozenset(found) for setting, found in arms.items()},
+        arms={setting: frozenset(names) for setting, names in arms.items()},
         suite=manifest.get("suite", {}),
         described=frozenset(manifest.get("metrics", {})),
     )
 
 
 def missing_in_run(claim: Claim, scope: Scope) -> str:
-    """Why no comparison of the claim can be made in the whole run, or nothing."""
+    """Return why the run has no comparison for the claim, or ""."""
     arms = set().union(*scope.arms.values())
     lacking = [f"arm {arm}" for arm in (claim.reference_arm, claim.arm) if arm not in arms]
     if claim.metric != INFERENCE_COST and not scope.has_metric(claim.metric):
         if claim.metric in scope.described and not lacking:
-            here = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
-            return f"{_undefined(claim, here)}; add a data set that has it"
+            datasets = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
+            return f"{_undefined(claim, datasets)}; add a data set that has it"
         lacking.append(f"metric {claim.metric}")
     if claim.methods and claim.methods[0] not in map(base_name, scope.methods):
         lacking.append(f"method {claim.methods[0]}")
     if not scope.settings_of(claim):
-        lacking.append(_wanted_data(claim, scope))
+        lacking.append(_needed_data(claim, scope))
     return f"the run has no {', no '.join(lacking)}; {command(claim, scope)}" if lacking else ""
 
 
-def missing_here(claim: Claim, setting: Setting, method: str, scope: Scope) -> str:
-    """Why one comparison cannot be made although the run has others."""
-    own = scope.suite.get("of_dataset", {}).get(setting.dataset, {})
+def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope) -> str:
+    """Return why the run lacks one comparison although it has others."""
+    planned = scope.suite.get("of_dataset", {}).get(setting.dataset, {})
     for arm in (claim.reference_arm, claim.arm):
-        if arm not in own.get("arms", (arm,)):
+        if arm not in planned.get("arms", (arm,)):
             return f"the run has no arm {arm} on {setting.dataset}"
         if arm not in scope.arms[setting]:
             return f"no model of arm {arm} is finished here; repeat the same `lico-bench run`"
@@ -143,10 +149,10 @@ def missing_here(claim: Claim, setting: Setting, method: str, scope: Scope) -> s
     )
 
 
-def hardly_learned(claim: Claim, setting: Setting, scope: Scope) -> str:
-    """Why these networks are no test of anything: they guess. Nothing where they have learned.
+def near_chance(claim: Claim, setting: Setting, scope: Scope) -> str:
+    """Return why the networks of a setting are near chance accuracy, or "".
 
-    Scores of networks that guess are alike whatever the objective, and would read as equivalent.
+    Scores of such networks are similar under every objective and would be judged equivalent.
     """
     if setting not in scope.num_classes:
         return ""
@@ -163,8 +169,8 @@ def hardly_learned(claim: Claim, setting: Setting, scope: Scope) -> str:
 
 
 def command(claim: Claim, scope: Scope) -> str:
-    """The call that tests the claim and nothing else."""
-    # A run on a user's own models asked for nothing that could be trained again.
+    """Return the command that tests only this claim."""
+    # A run on user models has no settings that apply to a training.
     suite = {} if "kind" in scope.suite else scope.suite
     requested: dict[str, Sequence[str]] = {
         "datasets": claim.datasets or suite.get("datasets", ("all",)),
@@ -184,15 +190,15 @@ def _undefined(claim: Claim, where: str) -> str:
     return f"{claim.metric} is not defined on {where}: the ground truth is lacking"
 
 
-def _wanted_data(claim: Claim, scope: Scope) -> str:
-    wanted = f"data set {_either(claim.datasets)}" if claim.datasets else "data set"
+def _needed_data(claim: Claim, scope: Scope) -> str:
+    data = f"data set {_either(claim.datasets)}" if claim.datasets else "data set"
     has_any = any(setting.dataset in claim.datasets for setting in scope.settings)
     if claim.labels and (has_any or not claim.datasets):
         return f"training with {_either(claim.labels)} labels"
-    return wanted
+    return data
 
 
 def _either(names: Sequence[str]) -> str:
-    """`a, b or c`."""
+    """Return `a, b or c`."""
     *before, last = names
     return f"{', '.join(before)} or {last}" if before else last

@@ -1,4 +1,4 @@
-"""What a forward costs the two arms of a claim: counts, which are equal or are not."""
+"""Evidence on claims about inference cost, from exact counts of a forward pass."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COUNTS = ("parameters", "gigaflop")
 def overhead_evidence(
     claim: Claim, rows: pd.DataFrame, scope: Scope, inference: pd.DataFrame | None
 ) -> tuple[Evidence, ...]:
-    """One piece of evidence per setting that the claim is made for.
+    """Return the evidence on the claim in each of its settings.
 
     Args:
-        inference: cell, parameters and gigaflop; cells that were not counted are not in it.
+        inference: `RunFolder.inference()`; cells without counts are missing.
     """
     cells = rows.loc[~rows["cell"].duplicated(), [*Setting._fields, "pair", "arm", "cell"]]
     cells = cells[cells["arm"].isin([claim.arm, claim.reference_arm])]
@@ -29,51 +29,50 @@ def overhead_evidence(
     groups = cells.groupby(list(Setting._fields), observed=True)
     parts = {Setting(*map(str, key)): part for key, part in groups}
     return tuple(
-        _piece(claim, setting, parts.get(setting, cells.iloc[:0]))
+        _evidence(claim, setting, parts.get(setting, cells.iloc[:0]))
         for setting in scope.settings_of(claim)
     )
 
 
-def _piece(claim: Claim, setting: Setting, cells: pd.DataFrame) -> Evidence:
+def _evidence(claim: Claim, setting: Setting, cells: pd.DataFrame) -> Evidence:
     pairs = complete_pairs(cells, claim.arm, claim.reference_arm)
     cells = cells[cells["pair"].isin(pairs)]
 
-    def message(outcome: Outcome, sentence: str) -> Evidence:
-        facts = {**setting._asdict(), "method": "", "num_seeds": len(pairs)}
-        return Evidence(**facts, outcome=outcome, sentence=sentence)
+    def evidence(outcome: Outcome, sentence: str) -> Evidence:
+        fields = {**setting._asdict(), "method": "", "num_seeds": len(pairs)}
+        return Evidence(**fields, outcome=outcome, sentence=sentence)
 
     if not pairs:
-        return message("not_tested", "no pair is complete; repeat the same `lico-bench run`")
+        return evidence("not_tested", "no pair is complete; repeat the same `lico-bench run`")
     if "parameters" not in cells or cells[list(COUNTS)].isna().any(axis=None):
-        return message(
+        return evidence(
             "not_tested",
             "the run was made before the cost of a forward was counted; a new run counts it",
         )
     outcome, sentence = _compare(claim, cells)
     if setting.source == "standin":
-        return message("not_tested", f"{STANDIN} ({sentence})")
+        return evidence("not_tested", f"{STANDIN} ({sentence})")
     if len(pairs) < claim.min_seeds:
         seeds = "one training" if len(pairs) == 1 else f"{len(pairs)} trainings"
-        why = f"{seeds} per arm, the claim asks for {claim.min_seeds}"
-        return message("inconclusive", f"{why}; {sentence}")
-    return message(outcome, sentence)
+        reason = f"{seeds} per arm, the claim asks for {claim.min_seeds}"
+        return evidence("inconclusive", f"{reason}; {sentence}")
+    return evidence(outcome, sentence)
 
 
 def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
-    """Supported if no pair needs more of anything, contradicted if one does."""
-    ours = cells[cells["arm"] == claim.arm].set_index("pair").sort_index()
-    theirs = cells[cells["arm"] == claim.reference_arm].set_index("pair").sort_index()
-    more: Any = (ours[list(COUNTS)] > theirs[list(COUNTS)]).any(axis=1)
-    if more.any():
-        pair = more.idxmax()
-        message = f"{_counts(ours.loc[pair])} against {_counts(theirs.loc[pair])}"
-        return "contradicted", f"{claim.arm} needs more than {claim.reference_arm}: {message}"
-    if (ours[list(COUNTS)] == theirs[list(COUNTS)]).all(axis=None):
-        return "supported", f"equal in both arms: {_counts(ours.iloc[0])}"
-    message = f"{_counts(ours.iloc[0])} against {_counts(theirs.iloc[0])}"
-    return "supported", f"{claim.arm} needs less than {claim.reference_arm}: {message}"
+    """Return supported if no pair has a higher count than the reference, else contradicted."""
+    arm = cells[cells["arm"] == claim.arm].set_index("pair").sort_index()
+    reference = cells[cells["arm"] == claim.reference_arm].set_index("pair").sort_index()
+    needs_more: Any = (arm[list(COUNTS)] > reference[list(COUNTS)]).any(axis=1)
+    if needs_more.any():
+        pair = needs_more.idxmax()
+        counts = f"{_counts_text(arm.loc[pair])} against {_counts_text(reference.loc[pair])}"
+        return "contradicted", f"{claim.arm} needs more than {claim.reference_arm}: {counts}"
+    if (arm[list(COUNTS)] == reference[list(COUNTS)]).all(axis=None):
+        return "supported", f"equal in both arms: {_counts_text(arm.iloc[0])}"
+    counts = f"{_counts_text(arm.iloc[0])} against {_counts_text(reference.iloc[0])}"
+    return "supported", f"{claim.arm} needs less than {claim.reference_arm}: {counts}"
 
 
-def _counts(cell: Any) -> str:
-    each = f"{cell['gigaflop']:.6g} GFLOP per image"
-    return f"{int(cell['parameters']):,} parameters, {each}"
+def _counts_text(cell: Any) -> str:
+    return f"{int(cell['parameters']):,} parameters, {cell['gigaflop']:.6g} GFLOP per image"

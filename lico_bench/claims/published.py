@@ -1,6 +1,6 @@
-"""The numbers that others published, read from `baselines/published/*.csv` and checked.
+"""Reading and validation of published numbers in `baselines/published/*.csv`.
 
-What each column means and how a number is filled in stands in the README of that folder.
+The README of that folder describes the columns.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TABLES = (
     "insertion_deletion", "pointing_game", "accuracy", "limited_labels", "fine_grained",
     "ablation", "tokens", "other",
 )  # fmt: skip
-# Names of the registries, which this room may not open; tests hold the two together.
+# Names in the registries, which this package may not import; tests compare the two.
 ARMS = (
     "", "baseline", "cgc", "lico", "lico_authors_code", "lico_bartak", "lico_fletcher",
     "lico_fletcher_january", "lico_mm", "lico_ot", "lico_random_text", "lico_response",
@@ -70,26 +70,26 @@ NAME = re.compile(r"[a-z0-9_]+")
 
 
 def read_published(folder: str | Path | None = None) -> pd.DataFrame:
-    """Every published number, one row each, in the order of the files' names.
+    """Return the published numbers, one per row, in the order of the file names.
 
     Args:
-        folder: with the CSV files; None takes the ones that come with lico-bench.
+        folder: folder of CSV files; None reads the files shipped with the package.
 
     Returns:
-        Columns `PUBLISHED_COLUMNS`, `decimals` (of `value`, as printed; 0 where there is none) and
-        `file` (its stem). `value` is in the metric's own unit, probabilities and shares in [0, 1];
-        it is NaN where `confidence` is `unconfirmed` and nowhere else. All other columns are text,
-        empty where the source does not tell.
+        Columns `PUBLISHED_COLUMNS`, `decimals` (printed decimals of `value`; 0 without a value) and
+        `file` (file stem). `value` is in the unit of the metric, probabilities and shares in
+        [0, 1]; it is NaN exactly where `confidence` is `unconfirmed`. All other columns are text,
+        empty where the source does not state them.
 
     Raises:
         MissingDataError: if the folder is missing or holds no CSV file.
-        BrokenFileError: for a file that is no such table; the sentence names file and line.
+        BrokenFileError: for an invalid file; the message names file and line.
     """
-    place = shipped("baselines") / "published" if folder is None else Path(folder)
-    paths = sorted(place.glob("*.csv"))
+    source = shipped("baselines") / "published" if folder is None else Path(folder)
+    paths = sorted(source.glob("*.csv"))
     if not paths:
         raise MissingDataError(
-            f"no published numbers in {place}: expected a folder with CSV files; name another"
+            f"no published numbers in {source}: expected a folder with CSV files; name another"
         )
     rows = [row for path in paths for row in _rows(path)]
     return pd.DataFrame(rows, columns=[*PUBLISHED_COLUMNS, "decimals", "file"])
@@ -106,21 +106,21 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     missing = [name for name in PUBLISHED_COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise BrokenFileError(
-            f"{path}: columns missing: {', '.join(missing)}; its first line names the columns"
+            f"{path}: columns missing: {', '.join(missing)}; name all columns in the first line"
         )
     first_lines: dict[tuple[str, ...], int] = {}
     for cells in reader:
         where = f"{path}, line {reader.line_num}"
         if None in cells or None in cells.values():
             raise BrokenFileError(
-                f"{where}: expected {len(PUBLISHED_COLUMNS)} cells, got another number; put a text "
-                "that holds a comma into quotation marks"
+                f"{where}: expected {len(PUBLISHED_COLUMNS)} cells, got another number; quote "
+                "texts that contain a comma"
             )
         row = _checked({name: cells[name].strip() for name in PUBLISHED_COLUMNS}, where)
         key = tuple(row[name] for name in KEY_COLUMNS)
         if key in first_lines:
             raise BrokenFileError(
-                f"{where}: the same number as in line {first_lines[key]} "
+                f"{where}: same entry as in line {first_lines[key]} "
                 f"({', '.join(filter(None, key))}); remove one"
             )
         first_lines[key] = reader.line_num
@@ -136,11 +136,13 @@ def _checked(row: dict[str, str], where: str) -> dict[str, Any]:
             )
     for name in ("source", "locator"):
         if not row[name]:
-            raise BrokenFileError(f"{where}: {name}: expected where the number stands, got nothing")
+            raise BrokenFileError(
+                f"{where}: {name}: expected where the number is printed, got nothing"
+            )
     for name in ("dataset", "backbone"):
         if not NAME.fullmatch(row[name] or ("x" if name == "backbone" else "")):
             raise BrokenFileError(
-                f"{where}: {name}: expected a name of small letters, digits and underscores, "
+                f"{where}: {name}: expected a name of lower-case letters, digits and underscores, "
                 f"got '{row[name]}'"
             )
     if row["labels"] != "full" and not re.fullmatch(r"[1-9]\d*", row["labels"]):
@@ -151,22 +153,22 @@ def _checked(row: dict[str, str], where: str) -> dict[str, Any]:
 
 
 def _number(row: dict[str, str], where: str) -> dict[str, Any]:
-    """Value and printed decimals; there is none exactly where nobody confirmed the number."""
-    is_open = row["confidence"] == UNCONFIRMED
-    if is_open != (row["value"] == ""):
-        message = "a value that is 'unconfirmed'" if is_open else "no value"
+    """Return value and printed decimals; only an unconfirmed number has no value."""
+    is_unconfirmed = row["confidence"] == UNCONFIRMED
+    if is_unconfirmed != (row["value"] == ""):
+        got = "a value that is 'unconfirmed'" if is_unconfirmed else "no value"
         raise BrokenFileError(
             f"{where}: value: expected a number, or none and the confidence 'unconfirmed', "
-            f"got {message}; write a value together with how it is known: "
+            f"got {got}; give a value together with one of "
             f"{', '.join(name for name in CONFIDENCES if name != UNCONFIRMED)}"
         )
-    if is_open:
+    if is_unconfirmed:
         return {"value": math.nan, "decimals": 0}
     matched = re.fullmatch(r"-?\d+(?:\.(\d+))?", row["value"])
     low, high = BOUNDS[row["metric"]]
     if matched is None or not low <= float(row["value"]) <= high:
         raise BrokenFileError(
-            f"{where}: value: expected a number in [{low:g}, {high:g}], a share and not percent, "
+            f"{where}: value: expected a number in [{low:g}, {high:g}] (a fraction, not percent), "
             f"got '{row['value']}'"
         )
     return {"value": float(row["value"]), "decimals": len(matched[1] or "")}

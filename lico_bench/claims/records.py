@@ -1,4 +1,4 @@
-"""A declared claim, the evidence that a run holds on it, and the verdict."""
+"""Records of a claim, its evidence and its verdict."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Literal
 Outcome = Literal["supported", "contradicted", "equivalent", "inconclusive", "not_tested"]
 Direction = Literal["better", "not_worse"]
 
-INFERENCE_COST = "inference_cost"  # an endpoint that is no row: counts of one forward
+INFERENCE_COST = "inference_cost"  # endpoint without rows: counts of one forward pass
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of a paper as something that rows can decide.
+    """A claim of a paper in testable form.
 
     Attributes:
-        statement: the claim in one sentence of our own.
-        source: where it is made.
-        arm, reference_arm: what is compared.
-        metric: the endpoint, `better` follows its declared direction; `INFERENCE_COST` compares
-            the counts of one forward.
-        methods: saliency methods it is claimed for, by name without options; the first is the
-            primary one, whose evidence decides. Empty for a score of the model itself.
+        statement: the claim in one sentence.
+        source: where the claim is published.
+        arm, reference_arm: the compared arms.
+        metric: the endpoint, with its declared direction; `INFERENCE_COST` compares the counts of
+            one forward pass.
+        methods: saliency methods that the claim covers, without options; the first is the primary
+            method, which decides. Empty for a score of the model.
         direction: `better`, or `not_worse` by more than the smallest effect.
-        smallest_effect: of interest, in the metric's unit, > 0.
-        min_seeds: trainings per arm below which nothing is decided.
-        control_arms: arms that `arm` must clearly beat for the claim to stand.
-        control_methods: maps that know nothing of the model, whose score must gain less.
-        datasets: that it is claimed for; empty for any.
-        labels: budgets it is claimed for, `full` or a number; empty for any.
+        smallest_effect: smallest effect of interest, > 0, in the unit of the metric.
+        min_seeds: trainings per arm that a decision needs.
+        control_arms: arms that `arm` must beat significantly.
+        control_methods: methods that ignore the model and whose score must gain less.
+        datasets: datasets that the claim covers; empty for any.
+        labels: label budgets that the claim covers, `full` or a number; empty for any.
     """
 
     id: str
@@ -51,10 +51,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one dataset, backbone, label budget and method says of a claim.
+    """The evidence on a claim for one dataset, backbone, label budget and method.
 
-    `gain` is the difference turned so that larger is better, with its 95 % interval; None where
-    there is none. `sentence` says why the outcome is what it is.
+    `gain` is the difference with the sign such that larger is better, `low` and `high` its 95 %
+    interval; None where there is none. `sentence` explains the outcome.
     """
 
     dataset: str
@@ -77,7 +77,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict on a claim, in one word and one sentence, with all its evidence."""
+    """The verdict on a claim: outcome, sentence and evidence."""
 
     claim: Claim
     outcome: Outcome

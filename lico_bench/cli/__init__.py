@@ -1,4 +1,4 @@
-"""Words to calls, nothing else: every command is a parse, one call, one print."""
+"""Command-line interface; each command parses its options, makes one call and prints the result."""
 
 from lico_bench.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""`python -m lico_bench.cli`."""
+"""Entry point of `python -m lico_bench.cli`."""
 
 from lico_bench.cli import main
 

@@ -1,9 +1,8 @@
-"""The application: its commands, and what every error looks like from outside.
+"""The command-line application: commands, error messages and exit codes.
 
-Exit codes: 0 well, 1 a regression and nothing else, 2 usage or bad input, 3 an inconclusive gate,
-4 not comparable, 5 a run that is finished but for cells that failed, 6 a failed self-check, 7 a
-damaged run or dataset, 70 a fault of lico-bench, 75 preempted (SIGTERM: start the same command
-again), 130 interrupted.
+Exit codes: 0 success, 1 regression (nothing else), 2 usage error or bad input, 3 inconclusive gate,
+4 not comparable, 5 some cells of a run failed, 6 failed self-check, 7 damaged run or dataset,
+70 internal error of lico-bench, 75 preempted (SIGTERM; repeat the command), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from lico_bench.cli.report import report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
-from lico_bench.cli.system_errors import message
+from lico_bench.cli.system_errors import error_message
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted
 
-GO_ON = "What is finished is stored; repeat the same command to go on from there."
+RESUME_HINT = "Finished work is stored; repeat the same command to resume."
 
 app = typer.Typer(
-    help="Train baseline and LICO models as pairs and measure what it does to their saliency maps.",
+    help="Train pairs of baseline and LICO models and compare their saliency maps.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,11 +58,11 @@ app.add_typer(data, name="data")
 
 
 class _Interrupted(BaseException):
-    """Ctrl-C in a form that the command-line library does not turn into its own."""
+    """Ctrl-C as an exception that typer does not convert into its own."""
 
 
 def main() -> None:
-    """Run the command line and exit; every error becomes one sentence."""
+    """Run the command line and exit; print each error as one sentence."""
     make_streams_safe()
     ignore_plot_settings()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -71,16 +70,16 @@ def main() -> None:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _preempt)
     try:
-        # Left to itself the library would exit with 1 for a pipe that broke.
+        # In standalone mode typer exits with 1 for a broken pipe.
         code = app(standalone_mode=False) or 0
     except LicoBenchError as error:
-        code = _ended(str(error), BAD_INPUT)
+        code = _print_error(str(error), BAD_INPUT)
     except _Interrupted:
-        code = _ended(f"interrupted. {GO_ON}", INTERRUPTED, before="\n")
+        code = _print_error(f"interrupted. {RESUME_HINT}", INTERRUPTED, before="\n")
     except Preempted:
-        _leave(_ended(f"preempted. {GO_ON}", EXIT_PREEMPTED, before="\n"))
+        _exit_now(_print_error(f"preempted. {RESUME_HINT}", EXIT_PREEMPTED, before="\n"))
     except (Exception, SystemExit) as error:
-        code = BAD_INPUT if _is_shown(error) else _ended(*message(error))
+        code = BAD_INPUT if _show_usage_error(error) else _print_error(*error_message(error))
     finally:
         if signal.getsignal(signal.SIGTERM) is _preempt:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -89,14 +88,14 @@ def main() -> None:
     raise SystemExit(code)
 
 
-def _ended(sentence: str, code: int, *, before: str = "") -> int:
+def _print_error(sentence: str, code: int, *, before: str = "") -> int:
     print(f"{before}lico-bench: {sentence}", file=sys.stderr)
     return code
 
 
-def _is_shown(error: BaseException) -> bool:
-    """Whether it was about the words of the command, and the library said so."""
-    show = getattr(error, "show", None)  # the library has no public name for their class
+def _show_usage_error(error: BaseException) -> bool:
+    """Whether `error` is a usage error of typer; if so, typer prints it."""
+    show = getattr(error, "show", None)  # typer has no public name for the class of these errors
     if not (callable(show) and hasattr(error, "exit_code")):
         return False
     show()
@@ -107,12 +106,12 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> None:
     raise _Interrupted
 
 
-def _leave(code: int) -> None:
-    """End the process now: the interpreter's own ending takes seconds where torch is loaded."""
+def _exit_now(code: int) -> None:
+    """End the process at once; the interpreter's shutdown takes seconds when torch is loaded."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _preempt(_signum: int, _frame: FrameType | None) -> None:
-    raise Preempted  # nothing is under way that could be stored; a run has a handler of its own
+    raise Preempted  # there is nothing to store here; a run installs its own handler

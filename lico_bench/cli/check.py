@@ -1,4 +1,4 @@
-"""`lico-bench check`: the gate for continuous integration."""
+"""`lico-bench check`: compare a run with reference scores in continuous integration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from lico_bench.cli.gate_output import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.gate_output import (
+    Annotations,
+    Junit,
+    Markdown,
+    Methods,
+    Metrics,
+    report_verdict,
+)
 from lico_bench.cli.loading import loading
 from lico_bench.cli.options import split_names
 
@@ -15,14 +22,18 @@ from lico_bench.cli.options import split_names
 def check(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="A run folder; several are other trainings of it."),
+        typer.Argument(
+            metavar="RUN...", help="Run folder; several folders are trainings of the same models."
+        ),
     ],
-    against: Annotated[Path, typer.Option(help="Reference scores, baselines/ci/NAME.csv.")],
+    against: Annotated[Path, typer.Option(help="CSV file of reference scores.")],
     update: Annotated[
-        bool, typer.Option("--update", help="Write the scores as the reference; show what moved.")
+        bool,
+        typer.Option("--update", help="Write the scores as the reference and show the changes."),
     ] = False,
     margin: Annotated[
-        float | None, typer.Option(help="How much worse a mean may be, for every score alike.")
+        float | None,
+        typer.Option(help="Largest allowed loss of every mean. Default: the reference's margins."),
     ] = None,
     metrics: Metrics = None,
     methods: Methods = None,
@@ -30,8 +41,9 @@ def check(
     markdown: Markdown = None,
     annotations: Annotations = None,
 ) -> None:
-    """Fail when saliency scores got worse than the reference.
+    """Compare scores with a reference and fail if one is worse.
 
+    A score fails if it is worse than its reference by more than its margin.
     Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
     from lico_bench.store.run_location import check_is_run
@@ -47,9 +59,9 @@ def check(
     scores = join_trainings([read_run(run) for run in runs])
     only = Selection(split_names(metrics or ""), split_names(methods or ""))
     if update:
-        done = update_reference(scores, against, margin=margin, only=only)
-        new_console().print(update_table(done))
-        print(f"reference written: {against}")
+        change = update_reference(scores, against, margin=margin, only=only)
+        new_console().print(update_table(change))
+        print(f"Reference: {against}")
         return
     verdict = judge(scores, reference=against, margin=margin, only=only)
-    end_with(verdict, junit=junit, markdown=markdown, annotations=annotations)
+    report_verdict(verdict, junit=junit, markdown=markdown, annotations=annotations)

@@ -1,4 +1,4 @@
-"""`lico-bench compare`: two runs, or two arms, paired by image."""
+"""`lico-bench compare`: compare two runs, or two arms, paired by image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.gate_output import Annotations, Junit, Markdown, Methods, Metrics, end_with
+from lico_bench.cli.gate_output import (
+    Annotations,
+    Junit,
+    Markdown,
+    Methods,
+    Metrics,
+    report_verdict,
+)
 from lico_bench.cli.loading import loading
 from lico_bench.cli.options import split_names
 
@@ -16,19 +23,23 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="RUN or RUN:ARM, as it was.")],
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Baseline of the comparison: RUN or RUN:ARM.")
+    ],
     second: Annotated[
         str | None,
-        typer.Argument(metavar="[B]", help="RUN or RUN:ARM, as it is; the newest run by default."),
+        typer.Argument(
+            metavar="[B]", help="Compared with A: RUN or RUN:ARM. Default: the newest other run."
+        ),
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
-            help="How much worse a mean may be; by default the smallest effect that matters."
+            help="Largest allowed loss of every mean. Default: the metric's smallest effect."
         ),
     ] = None,
     shared: Annotated[
-        bool, typer.Option("--shared", help="Compare on the seeds and images that both have.")
+        bool, typer.Option("--shared", help="Use only the seeds and images that both have.")
     ] = False,
     metrics: Metrics = None,
     methods: Methods = None,
@@ -36,9 +47,9 @@ def compare(
     markdown: Markdown = None,
     annotations: Annotations = None,
 ) -> None:
-    """Say of each score whether B is better or worse than A, image by image.
+    """Compare the scores of B with those of A, paired by image.
 
-    Exit codes: 0 no worse, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
+    Exit codes: 0 not worse, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
     from lico_bench.store.run_location import check_is_run, split_side
 
@@ -48,24 +59,24 @@ def compare(
         from lico_bench.gate import Selection, read_side
         from lico_bench.gate import compare as judge
 
-    before = read_side(first)
+    baseline = read_side(first)
     verdict = judge(
-        before,
-        read_side(_newest_but(first) if second is None else second),
+        baseline,
+        read_side(_newest_run_except(first) if second is None else second),
         margin=margin,
         is_shared=shared,
         only=Selection(split_names(metrics or ""), split_names(methods or "")),
     )
-    end_with(verdict, junit=junit, markdown=markdown, annotations=annotations)
+    report_verdict(verdict, junit=junit, markdown=markdown, annotations=annotations)
 
 
-def _newest_but(first: str) -> str:
-    """The newest run that is not the one already named."""
+def _newest_run_except(first: str) -> str:
+    """Return the newest run other than the run of `first`."""
     from lico_bench.store import newest_run
 
     named = {Path(first).resolve(), Path(first.rpartition(":")[0]).resolve()}
 
-    def is_other(run: RunFolder) -> bool:
+    def is_not_named(run: RunFolder) -> bool:
         return run.path.resolve() not in named
 
-    return str(newest_run(accept=is_other).path)
+    return str(newest_run(accept=is_not_named).path)

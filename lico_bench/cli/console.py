@@ -1,4 +1,4 @@
-"""Where commands print: text as it is, whatever stands in the names of a user's things."""
+"""Consoles that print file and model names literally."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """A console that takes no name between colons (`net.py:one`) for an image."""
+    """Return a console that does not replace text between colons (`net.py:one`) by an emoji."""
     from rich.console import Console
 
     return Console(stderr=stderr, emoji=False)

@@ -1,4 +1,4 @@
-"""`lico-bench data`: bring a dataset here, check a copy, say where it is looked for."""
+"""`lico-bench data`: download, verify and locate datasets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from lico_bench.data.verification import SplitReport
 
-data = typer.Typer(help="Fetch, verify and locate datasets.", no_args_is_help=True)
+data = typer.Typer(help="Download, verify and locate datasets.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A dataset. See `ls datasets`.")]
+Name = Annotated[str, typer.Argument(help="Dataset; see `lico-bench ls datasets`.")]
 DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder with the datasets; else LICO_BENCH_DATA.")
+    Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
 ]
 
 
 @data.command()
 def fetch(name: Name, data_root: DataRoot = None) -> None:
-    """Download the official files with their checksums, or say how to get them by hand."""
+    """Download and check the official files, or print manual steps."""
     from lico_bench.data import load_card
 
     load_card(name, data_root)
@@ -43,21 +43,24 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
             if file not in tasks:
                 tasks[file] = bars.add_task(file, total=total)
                 if not console.is_terminal:
-                    console.print(f"  fetching {file}", highlight=False, markup=False)
+                    console.print(f"  downloading {file}", highlight=False, markup=False)
             bars.update(tasks[file], completed=done, total=total)
 
         fetched = fetch_dataset(name, data_root, show)
     for path in fetched.files:
         console.print(f"  checked: {path}", highlight=False, markup=False, soft_wrap=True)
     if fetched.steps:
-        console.print(f"{name} must be fetched by hand:", highlight=False, markup=False)
+        console.print(f"{name} must be downloaded by hand:", highlight=False, markup=False)
         for number, step in enumerate(fetched.steps, 1):
             console.print(f"  {number}. {step}", highlight=False, markup=False, soft_wrap=True)
 
 
 @data.command()
 def verify(name: Name, data_root: DataRoot = None) -> None:
-    """Count, and decode every image; exit 7 and name each file that is broken."""
+    """Count and decode all images; list unreadable files.
+
+    Exit codes: 0 intact, 7 unreadable files, 2 bad input.
+    """
     from rich.progress import Progress
 
     from lico_bench.cli.console import new_console
@@ -75,7 +78,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
             root=data_root,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
-    console.print(f"{name}: {report.found.folder}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{name}: {report.copy.folder}", highlight=False, markup=False, soft_wrap=True)
     for split in report.splits:
         _show(split, console)
     if not report.is_sound:
@@ -84,15 +87,16 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
 
 @data.command()
 def where(name: Name, data_root: DataRoot = None) -> None:
-    """Say where a dataset is looked for, what is expected there, and what was found."""
+    """Print where a dataset is searched and which copy is found."""
     from lico_bench.cli.console import new_console
-    from lico_bench.data import where as find
+    from lico_bench.data import locate_dataset
 
     console = new_console()
-    place = find(name, data_root)
-    looked = ", ".join(str(folder) for folder in place.looked_in) or "no data root"
-    found = "nothing" if place.found is None else f"{place.found.folder} ({place.found.layout})"
-    for label, text in (("looked in", looked), ("expected", place.expects), ("found", found)):
+    location = locate_dataset(name, data_root)
+    searched = ", ".join(str(folder) for folder in location.searched_folders) or "no data root"
+    copy = location.copy
+    found = "nothing" if copy is None else f"{copy.folder} ({copy.layout})"
+    for label, text in (("searched", searched), ("expected", location.expects), ("found", found)):
         console.print(f"{label:10} {text}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`lico-bench doctor`: what is here, what is missing, and what a run would be made of."""
+"""`lico-bench doctor`: report the machine, packages, text encoders and datasets."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import typer
 from lico_bench.cli.loading import loading
 
 EXTRAS = {"ray": "--executor ray"}
-CHECK, CROSS = "ok", "--"
+AVAILABLE, MISSING = "ok", "--"
 
 
 def doctor(
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder with the datasets; else LICO_BENCH_DATA.")
+        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
     ] = None,
 ) -> None:
-    """Tell versions, devices, text encoders and data found, and what `run` would use."""
+    """Print versions, devices, text encoders and datasets found."""
     from lico_bench.runtime import data_root as find_data_root
 
     find_data_root(data_root)
     with loading("doctor", "torch"):
-        import torch  # noqa: F401  # what follows needs it
+        import torch  # noqa: F401
 
     from rich.markup import escape
     from rich.table import Table
@@ -53,18 +53,18 @@ def _machine() -> Iterator[tuple[str, str, str]]:
 
     from lico_bench.runtime import native_precision, pick_device, versions
 
-    known = versions()
-    yield CHECK, "platform", f"{known['platform']}, Python {known['python']}"
-    yield CHECK, "processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    version = versions()
+    yield AVAILABLE, "platform", f"{version['platform']}, Python {version['python']}"
+    yield AVAILABLE, "processor", f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     for number in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(number).total_memory / 1e9
-        yield CHECK, f"cuda:{number}", f"{torch.cuda.get_device_name(number)}, {memory:.0f} GB"
+        yield AVAILABLE, f"cuda:{number}", f"{torch.cuda.get_device_name(number)}, {memory:.0f} GB"
     if not torch.cuda.device_count():
-        yield CROSS, "cuda", f"no GPU that torch {torch.__version__} can use"
+        yield MISSING, "cuda", f"torch {torch.__version__} finds no usable GPU"
     device = pick_device()
-    yield CHECK, "--device auto", f"takes {device}"
+    yield AVAILABLE, "--device auto", f"selects {device}"
     precision = native_precision(device)
-    yield CHECK, "--precision auto", f"takes {precision.name}: {precision.reason}"
+    yield AVAILABLE, "--precision auto", f"selects {precision.name}: {precision.reason}"
 
 
 def _packages() -> Iterator[tuple[str, str, str]]:
@@ -74,12 +74,12 @@ def _packages() -> Iterator[tuple[str, str, str]]:
 
     for name, version in versions().items():
         if name not in ("python", "platform"):
-            yield CROSS if version == "not installed" else CHECK, name, version
+            yield MISSING if version == "not installed" else AVAILABLE, name, version
     for name, use in EXTRAS.items():
         try:
-            yield CHECK, name, importlib.metadata.version(name)
+            yield AVAILABLE, name, importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            yield CROSS, name, f"not installed; only {use} needs it: lico-bench[{name}]"
+            yield MISSING, name, f"not installed; needed for {use}: install lico-bench[{name}]"
 
 
 def _encoders() -> Iterator[tuple[str, str, str]]:
@@ -90,9 +90,9 @@ def _encoders() -> Iterator[tuple[str, str, str]]:
         try:
             identity = ENCODERS[name].identify()
         except LicoBenchError as error:
-            yield CROSS, name, str(error)
+            yield MISSING, name, str(error)
         else:
-            yield CHECK, name, f"revision {identity.revision}, SHA-256 {identity.sha256[:12]}"
+            yield AVAILABLE, name, f"revision {identity.revision}, SHA-256 {identity.sha256[:12]}"
 
 
 def _data(root: Path | None) -> Iterator[tuple[str, str, str]]:
@@ -103,7 +103,7 @@ def _data(root: Path | None) -> Iterator[tuple[str, str, str]]:
         try:
             facts = describe_dataset(name, root=root)
         except LicoBenchError as error:
-            yield CROSS, name, str(error)
+            yield MISSING, name, str(error)
         else:
-            message = facts.summary().removeprefix(f"{name}: ")
-            yield CHECK if facts.source == "real" else CROSS, name, message
+            summary = facts.summary().removeprefix(f"{name}: ")
+            yield AVAILABLE if facts.source == "real" else MISSING, name, summary

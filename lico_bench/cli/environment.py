@@ -1,4 +1,4 @@
-"""What the user's surroundings may not change: output that nobody reads, and how figures look."""
+"""Protection from the user's environment: plot settings, closed pipes, limited encodings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
-PLAIN = "lico_bench_plain"  # name of the error handler
-ASCII = {
+ERROR_HANDLER = "lico_bench_plain"  # name of the codec error handler
+ASCII_SUBSTITUTES = {
     "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "↑": "^", "↓": "v", "×": "x",
     "±": "+-", "≤": "<=", "≥": ">=", "·": ".", "’": "'", "‘": "'", "“": '"', "”": '"',
     "α": "alpha", "β": "beta", "ε": "epsilon",
@@ -21,18 +21,18 @@ ASCII = {
 
 
 def ignore_plot_settings() -> None:
-    """Keep a matplotlibrc, which may be broken, and a backend with windows out of this process.
+    """Make matplotlib ignore the user's matplotlibrc, which may be broken, and use no GUI backend.
 
-    Figures are drawn with settings of their own; this is about what is read with the library.
+    Figures set their own style; these settings apply while matplotlib is imported.
     """
     os.environ["MATPLOTLIBRC"] = os.devnull
     os.environ["MPLBACKEND"] = "agg"
 
 
-def import_past_plot_settings() -> None:
-    """Import what draws from another folder where this one has a matplotlibrc.
+def import_figures_without_matplotlibrc() -> None:
+    """Import the figure modules from an empty folder if the current one has a matplotlibrc.
 
-    It is read as the library is imported, before the variable is looked at.
+    matplotlib reads ./matplotlibrc on import and prefers it to MATPLOTLIBRC.
     """
     if Path("matplotlibrc").exists():
         with TemporaryDirectory() as empty, contextlib.chdir(empty):
@@ -40,60 +40,59 @@ def import_past_plot_settings() -> None:
 
 
 def make_streams_safe() -> None:
-    """Make standard output and error of this process survive their reader and their encoding.
+    """Make stdout and stderr survive a closed pipe and characters outside their encoding.
 
-    Streams that something else put in their place are left as they are.
+    Streams that were replaced by something else are left unchanged.
     """
-    codecs.register_error(PLAIN, _in_plain_signs)
+    codecs.register_error(ERROR_HANDLER, _replace_unencodable)
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
-        if stream is None:  # closed before the start; the next file would get its number
+        if stream is None:  # closed before the start; the next file would get its descriptor
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
         elif stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, _made_safe(stream))
+            setattr(sys, name, _safe_stream(stream))
 
 
-def _made_safe(stream: io.TextIOWrapper) -> TextIO:
+def _safe_stream(stream: io.TextIOWrapper) -> TextIO:
     try:
         stream.flush()
-        raw = _CloseSafeFile(stream.fileno(), "w", closefd=False)
+        raw = _DisconnectSafeFile(stream.fileno(), "w", closefd=False)
     except (OSError, ValueError):  # io.UnsupportedOperation is both
         return stream
-    straight = stream.write_through
-    # As Python itself does with -u: nothing between the text and the file.
+    # With write_through (python -u) there is no buffer, as in Python itself.
     return io.TextIOWrapper(
-        raw if straight else io.BufferedWriter(raw),
+        raw if stream.write_through else io.BufferedWriter(raw),
         encoding=stream.encoding,
-        errors=PLAIN,
+        errors=ERROR_HANDLER,
         line_buffering=stream.line_buffering,
-        write_through=straight,
+        write_through=stream.write_through,
     )
 
 
-class _CloseSafeFile(io.FileIO):
-    """A file that turns into nothing when it cannot be written any more."""
+class _DisconnectSafeFile(io.FileIO):
+    """A file that redirects to os.devnull once it cannot be written."""
 
     def write(self, content: object, /) -> int:
-        """Bytes written; all of them where nobody reads."""
+        """Return the number of bytes written; after the reader closed, all of them."""
         try:
             return super().write(content)  # type: ignore[arg-type]
         except BlockingIOError:
             raise
         except OSError:
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, self.fileno())
-            os.close(nothing)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, self.fileno())
+            os.close(devnull)
             return super().write(content)  # type: ignore[arg-type]
 
 
-def _in_plain_signs(error: UnicodeError) -> tuple[str, int]:
-    """What stands for the signs that an encoding lacks."""
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Codec error handler: replace characters that the encoding lacks by ASCII substitutes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    signs = error.object[error.start : error.end]
-    return "".join(map(_plain_sign, signs)), error.end
+    characters = error.object[error.start : error.end]
+    return "".join(map(_ascii_substitute, characters)), error.end
 
 
-def _plain_sign(sign: str) -> str:
-    bare = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    return ASCII.get(sign) or bare or "?"
+def _ascii_substitute(character: str) -> str:
+    base = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return ASCII_SUBSTITUTES.get(character) or base or "?"

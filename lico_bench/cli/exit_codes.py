@@ -1,14 +1,14 @@
-"""What an exit code says; 0 well, and 1, 3 and 4 are those of `lico_bench.gate`.
+"""Exit codes of the command line; 0 is success, and `lico_bench.gate` defines 1, 3 and 4.
 
-1 is a regression and nothing else: whoever reads it in continuous integration need not ask whether
-the gate itself broke. 75 (preempted) stands in `lico_bench.errors`, where workers find it.
+1 always means a regression, so that a failure of the gate itself is never taken for one. 75
+(preempted) is defined in `lico_bench.errors`, because workers use it.
 """
 
 from __future__ import annotations
 
-BAD_INPUT = 2  # also wrong words, a file that cannot be read or written, too little memory
-FAILED_CELLS = 5  # the run is finished but for cells that failed
+BAD_INPUT = 2  # also usage errors, files that cannot be read or written, and lack of memory
+FAILED_CELLS = 5  # all other cells of the run are finished
 SELF_CHECK_FAILED = 6
-DAMAGED = 7  # a run or dataset that is not what it was, or that computes otherwise
+DAMAGED = 7  # damaged files, or recomputed values that differ from the stored ones
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h: a fault of lico-bench
 INTERRUPTED = 130

@@ -1,4 +1,4 @@
-"""`lico-bench explain`: one image, the maps of several models and methods over it."""
+"""`lico-bench explain`: draw the saliency maps of several models and methods over one image."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ SUFFIXES = (".png", ".pdf")
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(help="An image.")],
+    image: Annotated[Path, typer.Argument(help="Image file.")],
     run: Annotated[
-        Path | None, typer.Option(help="A run folder; the newest that trained models by default.")
+        Path | None,
+        typer.Option(help="Run folder. Default: the newest run with trained models."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of the run; its first by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the trainings of the run.")] = 0,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset of the run. Default: its first dataset.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run's models.")] = 0,
     model: Annotated[
         str | None,
-        typer.Option(help="In place of a run: package.module:name or path/to/file.py:name."),
+        typer.Option(
+            help="Your model instead of a run: package.module:name or path/to/file.py:name."
+        ),
     ] = None,
     weights: Weights = None,
     layer: Layer = None,
@@ -38,15 +43,22 @@ def explain(
     classes: Classes = None,
     image_size: ImageSize = None,
     arms: UserArms = "",
-    methods: Annotated[str, typer.Option(help="See `ls methods`.")] = "grad_cam",
+    methods: Annotated[
+        str, typer.Option(help="Saliency methods, comma-separated; see `lico-bench ls methods`.")
+    ] = "grad_cam",
     class_: Annotated[
         str | None,
-        typer.Option("--class", help="Name or number to explain; else the first prediction."),
+        typer.Option(
+            "--class", help="Target class: name or index. Default: the first model's prediction."
+        ),
     ] = None,
     device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="PNG or PDF, by its suffix.")] = Path("explain.png"),
+    out: Annotated[Path, typer.Option(help="Output file, .png or .pdf.")] = Path("explain.png"),
 ) -> None:
-    """Draw the maps of an image: a row per model, a column per method."""
+    """Draw the saliency maps of an image.
+
+    The figure has one row per model and one column per method.
+    """
     from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
     from lico_bench.data.user_images import read_class_names
@@ -54,14 +66,16 @@ def explain(
     from lico_bench.store.run_location import check_is_run, check_out_folder
 
     if out.suffix.lower() not in SUFFIXES:
-        raise InvalidInputError(f"--out {out}: expected a name ending in .png or .pdf")
+        raise InvalidInputError(
+            f"--out {out}: expected a name ending in .png or .pdf, got '{out.suffix}'; rename it"
+        )
     check_out_folder(out.parent)
-    of_run = {"--run": run, "--dataset": dataset}
-    of_own = {
+    run_options = {"--run": run, "--dataset": dataset}
+    user_model_options = {
         "--weights": weights, "--layer": layer, "--normalise": normalise, "--classes": classes,
         "--image-size": image_size, "--arms": arms,
     }  # fmt: skip
-    _refuse_mixture(of_own if model is None else of_run, is_run=model is None)
+    _check_not_mixed(user_model_options if model is None else run_options, is_run=model is None)
     check_count("--seed", seed, at_least=0)
     if image_size is not None:
         check_count("--image-size", image_size)
@@ -82,35 +96,36 @@ def explain(
         from lico_bench.runtime import pick_device
         from lico_bench.store import write_bytes
 
-    console, place = new_console(), pick_device(device)
+    console, torch_device = new_console(), pick_device(device)
     with working(console, "Explaining"):
         if model is None:
-            subjects = _run_subjects(run, dataset, seed, place)
+            subjects = _run_subjects(run, dataset, seed, torch_device)
         else:
             subjects = _user_subjects(
                 image, model, weights or [], arms=split_names(arms), layer=layer,
                 normalise=normalise, image_size=image_size, classes=class_names, methods=names,
-                device=place,
+                device=torch_device,
             )  # fmt: skip
-        made = explain_image(
-            read_image(image, subjects.fit).to(place), subjects.models, methods=names,
+        explanation = explain_image(
+            read_image(image, subjects.fit).to(torch_device), subjects.models, methods=names,
             class_names=subjects.class_names, chosen=class_,
         )  # fmt: skip
-        plot = draw_overlay(made)
+        plot = draw_overlay(explanation)
         write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
     notes = [f"  {note}" for note in subjects.notes]
-    for line in (*notes, *_lines(made), f"Image: {out}"):
+    for line in (*notes, *_prediction_lines(explanation), f"Image: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _refuse_mixture(options: Mapping[str, object], *, is_run: bool) -> None:
+def _check_not_mixed(options: Mapping[str, object], *, is_run: bool) -> None:
+    """Raise if any of `options`, which belong to the other kind of models, has a value."""
     from lico_bench.errors import InvalidInputError
 
-    given = [name for name, value in options.items() if value]
+    given = ", ".join(name for name, value in options.items() if value)
     if given and is_run:
-        raise InvalidInputError(f"{', '.join(given)}: belongs to --model; name the model, too")
+        raise InvalidInputError(f"{given}: expected only with --model; add --model, too")
     if given:
-        raise InvalidInputError(f"{', '.join(given)}: belongs to a run; leave it or --model out")
+        raise InvalidInputError(f"{given}: expected only without --model; omit it or --model")
 
 
 def _run_subjects(
@@ -135,11 +150,11 @@ def _user_subjects(
     return user_subjects(models, image, methods=methods, image_size=image_size, classes=classes)
 
 
-def _lines(made: Explanation) -> list[str]:
-    """What each model predicts, for those who do not open the image."""
-    lines = [f"  class explained: {made.target} ({made.chosen_by})"]
-    for row in made.rows:
-        flat = [one.title for one in row.maps if one.is_flat]
+def _prediction_lines(explanation: Explanation) -> list[str]:
+    """Return the target class and each model's prediction as text."""
+    lines = [f"  class explained: {explanation.target} ({explanation.chosen_by})"]
+    for row in explanation.rows:
+        flat = [saliency_map.title for saliency_map in row.maps if saliency_map.is_flat]
         note = f"; flat map: {', '.join(flat)}" if flat else ""
         lines.append(f"  {row.title}: predicts {row.predicted} {row.probability:.1%}{note}")
     return lines

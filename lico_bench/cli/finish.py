@@ -1,4 +1,4 @@
-"""How a command that scores something ends: the summary, the report, and what failed."""
+"""Final output of commands that score models: summary, report and failed cells."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from lico_bench.store import RunFolder
 
 
-def end_run(run: RunFolder, console: Console, *, comparing: str) -> None:
-    """Show what a run found; the last lines and the exit code say which cells failed.
+def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
+    """Print the results of a run; list failed cells last and exit with FAILED_CELLS.
 
     Args:
-        comparing: what is compared, `the arms`.
+        compared: noun for the progress line, such as `the arms`.
     """
     if run.finished():
-        show_results(run, console, comparing=comparing)
+        show_results(run, console, compared=compared)
     failures = run.failures()
     if not failures:
         return
     count = f"{len(failures)} of {len(run.manifest()['cells'])} cells failed"
     lines = [
-        f"  {key} in {message['stage']}: {message['sentence']}" for key, message in failures.items()
+        f"  {key} in {failure['stage']}: {failure['sentence']}" for key, failure in failures.items()
     ]
-    lines.append("Repeat the same command to try them again; the finished ones are kept.")
+    lines.append("Repeat the same command to try them again; finished cells are kept.")
     for line in (f"{count}:", *lines):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(FAILED_CELLS)
 
 
-def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:
-    """Print the summary of a finished run, and where its report is; a current one is kept.
+def show_results(run: RunFolder, console: Console, *, compared: str) -> None:
+    """Print the summary of a run and the path of its report; write the report if it is outdated.
 
     Args:
-        comparing: what is compared, `the arms`.
+        compared: noun for the progress line, such as `the arms`.
     """
     from lico_bench.cli.progress import working
     from lico_bench.report import build_report, current_report, gather, show_summary
 
-    with working(console, f"Comparing {comparing}"):
+    with working(console, f"Comparing {compared}"):
         content = gather(run)
     console.print(show_summary(content))
     paths = current_report(run)
@@ -55,8 +55,10 @@ def show_results(run: RunFolder, console: Console, *, comparing: str) -> None:
     console.print(f"Report: {paths.html}", highlight=False, markup=False, soft_wrap=True)
 
 
-def reporter_for(console: Console, *, doing: str = "train and score") -> Reporter:
-    """Moving bars on a terminal, lines elsewhere."""
+def reporter_for(console: Console, *, action: str = "train and score") -> Reporter:
+    """Return progress bars for a terminal, lines otherwise."""
     from lico_bench.cli.progress import LineReporter, TerminalReporter
 
-    return TerminalReporter(console) if console.is_terminal else LineReporter(console, doing=doing)
+    if console.is_terminal:
+        return TerminalReporter(console)
+    return LineReporter(console, action=action)

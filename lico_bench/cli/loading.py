@@ -1,4 +1,4 @@
-"""The first word of a command: that it is at work, before what takes seconds to import."""
+"""Message that is shown while a command imports libraries, which takes seconds."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from lico_bench.cli.console import new_console
-from lico_bench.cli.environment import import_past_plot_settings
+from lico_bench.cli.environment import import_figures_without_matplotlibrc
 
 
 @contextmanager
 def loading(command: str, *libraries: str) -> Iterator[None]:
-    """Say that `command` imports `libraries` inside the block: a spinner, or a line in a log.
+    """Show on stderr that `command` imports `libraries` in the block: a spinner, or a log line.
 
-    Nothing is said where they are imported already. It goes to stderr: what a command prints may
-    be read by a program.
+    Nothing is shown if they are already imported. Stdout is left to the command's output, which
+    programs may read.
     """
     missing = [library for library in libraries if library not in sys.modules]
     if not missing:
         yield
         return
-    with _telling(f"lico-bench {command}: loading {' and '.join(missing)}"):
-        import_past_plot_settings()
+    with _status(f"lico-bench {command}: loading {' and '.join(missing)}"):
+        import_figures_without_matplotlibrc()
         yield
 
 
-def _telling(what: str) -> AbstractContextManager[object]:
+def _status(message: str) -> AbstractContextManager[object]:
     if sys.stderr.isatty():
-        return new_console(stderr=True).status(what)
-    print(what, file=sys.stderr, flush=True)
+        return new_console(stderr=True).status(message)
+    print(message, file=sys.stderr, flush=True)
     return nullcontext()

@@ -1,4 +1,4 @@
-"""`lico-bench ls`: what there is, with direction, needs and source."""
+"""`lico-bench ls`: list datasets, arms, methods, metrics, protocols, backbones and encoders."""
 
 from __future__ import annotations
 
@@ -11,37 +11,40 @@ from lico_bench.cli.loading import loading
 
 
 def ls(
-    what: Annotated[
+    kind: Annotated[
         str,
-        typer.Argument(help="datasets, arms, methods, metrics, protocols, backbones, encoders."),
+        typer.Argument(
+            metavar="WHAT",
+            help="datasets, arms, methods, metrics, protocols, backbones or encoders.",
+        ),
     ],
 ) -> None:
-    """List what can be named in other commands."""
+    """List the names that other commands accept, with their sources."""
     from rich.markup import escape
     from rich.table import Table
 
     from lico_bench.cli.console import new_console
     from lico_bench.errors import UnknownNameError
 
-    if what not in LISTS:
-        raise UnknownNameError.of("list", what, LISTS)
-    headings, rows = LISTS[what]
+    if kind not in TABLES:
+        raise UnknownNameError.of("list", kind, TABLES)
+    headings, rows = TABLES[kind]
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows():
-        table.add_row(*map(escape, row))  # a card of the user's may say anything
+        table.add_row(*map(escape, row))  # a user's dataset card may contain markup
     new_console().print(table)
 
 
 def _datasets() -> Iterator[tuple[str, ...]]:
-    from lico_bench.data import card_names, load_card, where
+    from lico_bench.data import card_names, load_card, locate_dataset
 
     for name in card_names():
-        card, found = load_card(name), where(name).found
-        place = "stand-in only" if found is None else str(found.folder)
+        card, found = load_card(name), locate_dataset(name).copy
+        location = "stand-in only" if found is None else str(found.folder)
         regions = ", ".join(card.ground_truth) or "none"
-        yield name, card.title, str(len(card.class_names)), regions, place
+        yield name, card.title, str(len(card.class_names)), regions, location
 
 
 def _arms() -> Iterator[tuple[str, ...]]:
@@ -60,9 +63,9 @@ def _methods() -> Iterator[tuple[str, ...]]:
 
     for name in SALIENCY:
         entry = SALIENCY[name]
-        options = keyword_defaults(entry.compute)
-        message = ", ".join(f"{option}={value}" for option, value in options.items())
-        yield name, entry.title, entry.family, message, entry.source
+        defaults = keyword_defaults(entry.compute)
+        options = ", ".join(f"{option}={value}" for option, value in defaults.items())
+        yield name, entry.title, entry.family, options, entry.source
 
 
 def _metrics() -> Iterator[tuple[str, ...]]:
@@ -87,7 +90,7 @@ def _protocols() -> Iterator[tuple[str, ...]]:
     from lico_bench.metrics import PROTOCOLS
 
     for protocol in PROTOCOLS.values():
-        steps = f"{protocol.steps} steps" if protocol.steps else f"{protocol.step_px} px a step"
+        steps = f"{protocol.steps} steps" if protocol.steps else f"{protocol.step_px} px per step"
         classes = f"{protocol.explained_class}, scored: {protocol.scored_class}"
         yield protocol.id, steps, classes, protocol.scorer, protocol.area, protocol.source
 
@@ -109,7 +112,7 @@ def _encoders() -> Iterator[tuple[str, ...]]:
         yield name, ENCODERS[name].title, ENCODERS[name].source
 
 
-LISTS: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]] = {
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Iterator[tuple[str, ...]]]]] = {
     "datasets": (("name", "title", "classes", "regions", "found"), _datasets),
     "arms": (("name", "summary", "source"), _arms),
     "methods": (("name", "title", "family", "options", "source"), _methods),

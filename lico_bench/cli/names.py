@@ -1,6 +1,6 @@
-"""Names that were typed, looked up in the source of their rooms: wrong ones are told at once.
+"""Check typed names against the source files of the registries, without importing them.
 
-The registries say the same, after imports that take seconds; a test holds the two together.
+The registries contain the same names, but importing them takes seconds; a test compares both.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lico_bench.errors import UnknownNameError
-from lico_bench.registry import parse_call, written_names
+from lico_bench.registry import parse_call, registered_names
 
 if TYPE_CHECKING:
     from lico_bench.bench import Suite
 
-# What an entry is called in messages, and the rooms below `lico_bench` that register such.
-ROOMS = {
+# Kind of entry, as in messages -> packages below `lico_bench` that register such entries.
+PACKAGES = {
     "saliency method": ("saliency",),
     "metric": ("metrics",),
     "metric or method": ("metrics", "saliency"),
@@ -29,21 +29,21 @@ ROOMS = {
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:
-    """Raise for the first of `names`, or of calls such as `rise(num_masks=200)`, that is unknown.
+    """Raise for the first unknown name in `names`, which may be calls (`rise(num_masks=200)`).
 
     Args:
-        kind: one of `ROOMS`.
+        kind: one of `PACKAGES`.
 
     Raises:
-        UnknownNameError: with the nearest known name and all of them.
-        InvalidInputError: for a text that is neither name nor call.
+        UnknownNameError: with the nearest known name and all known names.
+        InvalidInputError: for a text that is neither a name nor a call.
     """
     bare = [parse_call(text)[0] for text in names]
     if "torch" in sys.modules:
-        return  # the registries answer as fast, and know what was added by hand
+        return  # the registries are as fast now, and include entries added at run time
     known: list[str] = []
-    for room in ROOMS[kind]:
-        written = written_names(room)
+    for package in PACKAGES[kind]:
+        written = registered_names(package)
         if written is None:
             return
         known += written
@@ -53,7 +53,7 @@ def check_names(kind: str, names: Sequence[str]) -> None:
 
 
 def check_suite(suite: Suite, executor: str, root: Path | None) -> None:
-    """Raise for whatever of `suite` is wrong, as far as it can be told without torch.
+    """Raise if `suite` is invalid, as far as this can be checked without importing torch.
 
     Raises:
         LicoBenchError: for an unknown name, an unreadable card, or a value outside its range.

@@ -1,4 +1,4 @@
-"""Texts of the command line as values: lists of names, `--set` assignments."""
+"""Parsers of command-line values: lists of names, `--set` assignments, label budgets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ SET_GROUPS = ("recipe", "objective")
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """`a,b, rise(num_masks=9, grid=8)` as three names: commas within brackets do not part."""
+    """Split at commas outside parentheses: `a,b, rise(num_masks=9, grid=8)` has three names."""
     names = re.split(r",(?![^(]*\))", text)
     return tuple(name.strip() for name in names if name.strip())
 
 
 def parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, Option]]:
-    """`recipe.epochs=5` and `objective.alpha=2` as the changes to recipe and objective.
+    """Return changes of the recipe and of the objective from `recipe.epochs=5` and the like.
 
     Raises:
-        InvalidInputError: for anything that is not GROUP.NAME=VALUE.
+        InvalidInputError: if a setting is not GROUP.NAME=VALUE with a known group.
     """
     recipe: dict[str, str] = {}
     objective: dict[str, Option] = {}
@@ -41,13 +41,13 @@ def parse_settings(settings: list[str]) -> tuple[dict[str, str], dict[str, Optio
 
 
 def parse_labels(text: str) -> str | int:
-    """`full` or a number of labelled images.
+    """Return a label budget: `full` or a number of labelled images, >= 1.
 
     Raises:
-        InvalidInputError: for anything else.
+        InvalidInputError: for any other text.
     """
     if text == "full":
         return text
     if not text.isdigit() or int(text) == 0:
-        raise InvalidInputError(f"--labels: expected full or a number above 0, got {text}")
+        raise InvalidInputError(f"--labels: expected full or a number above 0, got '{text}'")
     return int(text)

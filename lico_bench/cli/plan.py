@@ -1,4 +1,4 @@
-"""`lico-bench run --plan`: what would run, how long it takes here, what it leaves on disk."""
+"""`lico-bench run --plan`: cells of a run with their estimated time and disk space."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from lico_bench.bench.time_estimate import TimeEstimate
     from lico_bench.store import RunFolder
 
-MOST_LINES = 24  # with more models, those of one dataset and arm share a line
-LONG_S = 1800.0  # from here on shorter runs are named
-SCALED_SHARE = 0.25  # not timed here: from there on it is said
-ROUGH_SHARE = 0.1  # timed here: below, next to nothing was
-SHORTER_LIMIT = 32  # images explained per model, where explaining takes most of the time
+MAX_ROWS = 24  # with more models, those of one dataset and arm share a row
+LONG_RUN_S = 1800.0  # above it, options for a shorter run are printed
+UNTIMED_SHARE = 0.25  # share of the estimate that was not timed; above it, it is printed
+ROUGH_TIMED_SHARE = 0.1  # timed share of the estimate; below it, the estimate is called rough
+SHORTER_LIMIT = 32  # suggested images per model if scoring takes most of the time
 
 
 def show_plan(
     plan: Plan, folder: Path, options: ExecutorOptions, console: Console, *, calibrating: bool
 ) -> None:
-    """Print the models of a plan with their cost, and what a run into `folder` would take.
+    """Print the cells of a plan with their cost, and the time of a run into `folder`.
 
     Args:
-        calibrating: whether to time this machine first, for as long as it takes to tell well.
+        calibrating: whether to calibrate the time estimate on this machine first.
     """
     from lico_bench.cli.progress import format_seconds
     from lico_bench.store import RunFolder
@@ -39,74 +39,75 @@ def show_plan(
     console.print(_table(plan, estimate))
     console.print(_totals(plan), highlight=False)
     if estimate is not None:
-        inside = ", ".join(
+        stages = ", ".join(
             f"{stage} {format_seconds(seconds)}" for stage, seconds in estimate.by_stage.items()
         )
-        console.print(f"Of the time: {inside}.", highlight=False)
+        console.print(f"Time by stage: {stages}.", highlight=False)
     console.print("Nothing was run.", highlight=False)
 
 
 def print_time(
     plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console
 ) -> TimeEstimate | None:
-    """Print what is left of a run takes, in one line; None, and why, where that cannot be told."""
-    from lico_bench.bench.time_units import look
+    """Print the estimated remaining time in one line; return None if it cannot be estimated."""
+    from lico_bench.bench.time_units import estimate_remaining
 
     estimate: TimeEstimate | None = None
     try:
-        estimate = look(plan, run, device=options.device)
-    except Exception as error:  # whatever it is, the run itself may do without
+        estimate = estimate_remaining(plan, run, device=options.device)
+    except Exception as error:  # the run does not need the estimate
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        line = f"How long it takes cannot be told: {reason}"
+        line = f"The time cannot be estimated: {reason}"
     else:
         if not estimate.by_cell:
-            return estimate  # nothing is left to wait for
+            return estimate  # all cells are finished
         line = time_sentence(plan, estimate, options)
     console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return estimate
 
 
 def time_sentence(plan: Plan, estimate: TimeEstimate, options: ExecutorOptions) -> str:
-    """One line: `About 9 min for 32 models on the CPU (2 threads, float32), measured in 3 s.`."""
+    """Return `About 9 min for 32 models on the CPU (2 threads, float32), measured in 3 s.`."""
     from lico_bench.cli.progress import format_seconds
 
-    left = [cell for cell in plan.cells if cell.key in estimate.by_cell]
-    some = "" if len(left) == len(plan.cells) else f"the {len(left)} unfinished of "
-    models = f"{some}{len(plan.cells)} model{'' if len(plan.cells) == 1 else 's'}"
-    is_shared = options.workers * options.devices * options.num_nodes > 1 or options.address
-    in_turn = " one after the other" if is_shared else ""
-    precisions = " and ".join(sorted({cell.recipe.precision for cell in left}))
+    remaining = [cell for cell in plan.cells if cell.key in estimate.by_cell]
+    unfinished = "" if len(remaining) == len(plan.cells) else f"{len(remaining)} unfinished of "
+    models = f"{unfinished}{len(plan.cells)} model{'' if len(plan.cells) == 1 else 's'}"
+    is_parallel = options.workers * options.devices * options.num_nodes > 1 or options.address
+    order = " one after the other" if is_parallel else ""
+    precisions = " and ".join(sorted({cell.recipe.precision for cell in remaining}))
     about = "About"
-    if estimate.timed_share < ROUGH_SHARE:
-        about, source = "Roughly", "by its operations alone"
+    if estimate.timed_share < ROUGH_TIMED_SHARE:
+        about, source = "Roughly", "from operation counts only"
     elif estimate.took_s:
         source = f"measured in {format_seconds(estimate.took_s)}"
-        if estimate.timed_share < 1 - SCALED_SHARE:
+        if estimate.timed_share < 1 - UNTIMED_SHARE:
             source += f" ({1 - estimate.timed_share:.0%} of it not timed)"
     else:
-        source = "from the calibration kept here"
-    said = (
-        f"{about} {format_seconds(estimate.seconds)} for {models}{in_turn} on "
-        f"{_device(options.device, precisions)}, {source}."
+        source = "from the stored calibration"
+    sentence = (
+        f"{about} {format_seconds(estimate.seconds)} for {models}{order} on "
+        f"{_device_label(options.device, precisions)}, {source}."
     )
-    shorter = _shorter(plan, estimate) if estimate.seconds > LONG_S else ""
-    return f"{said} {shorter}".rstrip()
+    shorter = _shorter_options(plan, estimate) if estimate.seconds > LONG_RUN_S else ""
+    return f"{sentence} {shorter}".rstrip()
 
 
 def _calibrate(plan: Plan, device: str, console: Console) -> None:
-    """Time this machine and keep what was found."""
+    """Time units of work on this machine and store the calibration."""
     from lico_bench.bench.calibration import write_calibration
     from lico_bench.bench.time_units import calibrate
     from lico_bench.report import build_report
 
-    found = calibrate(
+    calibration = calibrate(
         plan, device=device, write_report=build_report,
-        message=lambda what: console.print(f"  timing {what}", highlight=False, markup=False),
+        on_unit=lambda unit: console.print(f"  timing {unit}", highlight=False, markup=False),
     )  # fmt: skip
-    console.print(f"  kept in {write_calibration(found)}", highlight=False, soft_wrap=True)
+    path = write_calibration(calibration)
+    console.print(f"  calibration: {path}", highlight=False, soft_wrap=True)
 
 
-def _device(name: str, precisions: str) -> str:
+def _device_label(name: str, precisions: str) -> str:
     import torch
 
     from lico_bench.runtime import pick_device
@@ -115,46 +116,47 @@ def _device(name: str, precisions: str) -> str:
     if device.type == "cpu":
         count = torch.get_num_threads()
         return f"the CPU ({count} thread{'' if count == 1 else 's'}, {precisions})"
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{named} ({precisions})"
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{label} ({precisions})"
 
 
-def _shorter(plan: Plan, estimate: TimeEstimate) -> str:
-    """What makes the run shorter, and how long it then takes, as far as that is known."""
+def _shorter_options(plan: Plan, estimate: TimeEstimate) -> str:
+    """Return options that shorten the run, with the resulting times if known."""
     from lico_bench.cli.progress import format_seconds
 
     suite, cells = plan.suite, [cell for cell in plan.cells if cell.key in estimate.by_cell]
-    share = estimate.seconds / max(1e-9, sum(estimate.by_cell.values()))  # loading and report too
-    ways = []
+    # Scales the times of cells to the total, which includes loading and the report.
+    scale = estimate.seconds / max(1e-9, sum(estimate.by_cell.values()))
+    suggestions = []
     if suite.profile != "smoke":
-        ways.append("--profile smoke (to see that all works)")
+        suggestions.append("--profile smoke (tests the setup)")
     by_dataset = dict.fromkeys(suite.datasets, 0.0)
     for cell in cells:
-        by_dataset[cell.recipe.dataset] += estimate.by_cell[cell.key] * share
+        by_dataset[cell.recipe.dataset] += estimate.by_cell[cell.key] * scale
     by_dataset = {name: seconds for name, seconds in by_dataset.items() if seconds}
     if len(by_dataset) > 1:
         name = min(by_dataset, key=lambda dataset: by_dataset[dataset])
-        ways.append(f"--datasets {name} ({format_seconds(by_dataset[name])})")
-    first = sum(estimate.by_cell[cell.key] for cell in cells if cell.recipe.seed == 0) * share
-    if 0 < first < 0.9 * estimate.seconds:
-        ways.append(f"--seeds 1 ({format_seconds(first)})")
+        suggestions.append(f"--datasets {name} ({format_seconds(by_dataset[name])})")
+    one_seed = sum(estimate.by_cell[cell.key] for cell in cells if cell.recipe.seed == 0) * scale
+    if 0 < one_seed < 0.9 * estimate.seconds:
+        suggestions.append(f"--seeds 1 ({format_seconds(one_seed)})")
     if estimate.by_stage["scoring"] > estimate.seconds / 2 and (
         suite.limit is None or suite.limit > SHORTER_LIMIT
     ):
-        ways.append(f"--limit {SHORTER_LIMIT}")
-    return f"Shorter: {'; '.join(ways)}." if ways else ""
+        suggestions.append(f"--limit {SHORTER_LIMIT}")
+    return f"Shorter: {'; '.join(suggestions)}." if suggestions else ""
 
 
 def _totals(plan: Plan) -> str:
     work = [cell.work for cell in plan.cells]
-    forwards = sum(each.forwards for each in work)
-    trained = sum(each.train_forwards for each in work)
+    forwards = sum(cell.forwards for cell in work)
+    train_forwards = sum(cell.train_forwards for cell in work)
     return (
-        f"{trained:,} forwards and backwards of training, {forwards:,} forwards for scoring, "
-        f"{_bytes(sum(each.read_bytes for each in work))} of pixels; "
-        f"{sum(each.rows for each in work):,} rows, "
-        f"{_bytes(sum(each.disk_bytes for each in work))} on disk, checkpoints of at most "
-        f"{_bytes(max(each.checkpoint_bytes for each in work))} beside."
+        f"Training: {train_forwards:,} forward and backward passes. Scoring: {forwards:,} forward "
+        f"passes. Images: {_bytes(sum(cell.read_bytes for cell in work))} of pixels. "
+        f"Results: {sum(cell.rows for cell in work):,} rows, "
+        f"{_bytes(sum(cell.disk_bytes for cell in work))} on disk. Checkpoints during training: "
+        f"at most {_bytes(max(cell.checkpoint_bytes for cell in work))}."
     )
 
 
@@ -165,7 +167,7 @@ def _table(plan: Plan, estimate: TimeEstimate | None) -> Table:
     table = Table(title=f"{len(plan.cells)} models, {plan.protocol.id}")
     for heading in ("cell", "backbone", "updates", "forwards", "disk", "about"):
         table.add_column(heading, justify="left" if heading in ("cell", "backbone") else "right")
-    for title, cells in _lines(plan).items():
+    for title, cells in _table_rows(plan).items():
         table.add_row(
             title,
             cells[0].recipe.backbone,
@@ -178,26 +180,26 @@ def _table(plan: Plan, estimate: TimeEstimate | None) -> Table:
 
 
 def _about(seconds: list[float | None]) -> str:
-    """Seconds of models together; a dash where nothing is left of them, or nothing is known."""
+    """Return the total time of cells; a dash if they are finished or have no estimate."""
     from lico_bench.cli.progress import format_seconds
 
-    known = [each for each in seconds if each is not None]
+    known = [value for value in seconds if value is not None]
     return format_seconds(sum(known)) if known else "-"
 
 
-def _lines(plan: Plan) -> dict[str, list[PlannedCell]]:
-    """The cells of each line of the table."""
-    lines: dict[str, list[PlannedCell]] = {}
+def _table_rows(plan: Plan) -> dict[str, list[PlannedCell]]:
+    """Return the cells of each table row by title."""
+    rows: dict[str, list[PlannedCell]] = {}
     for cell in plan.cells:
         seeds = plan.suite.seeds_of(cell.recipe.dataset)
-        together = f"{cell.recipe.dataset} {cell.recipe.arm}, {seeds} seeds"
-        title = cell.title if len(plan.cells) <= MOST_LINES else together
-        lines.setdefault(title, []).append(cell)
-    return lines
+        group = f"{cell.recipe.dataset} {cell.recipe.arm}, {seeds} seeds"
+        title = cell.title if len(plan.cells) <= MAX_ROWS else group
+        rows.setdefault(title, []).append(cell)
+    return rows
 
 
 def _bytes(count: int) -> str:
-    """`1.2 MB`, `340 GB`."""
+    """Format a size: `1.2 MB`, `340 GB`."""
     size, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB", "PB"):
         if size < 1000:

@@ -1,4 +1,4 @@
-"""The course of a run on a terminal (bars) and anywhere else (plain lines), with the time left."""
+"""Progress of a run with the remaining time: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-LINE_EVERY_S = 10.0
-SETTLED_AFTER_S = 3.0  # before that, the time left is a guess
+LINE_INTERVAL_S = 10.0
+MIN_ELAPSED_S = 3.0  # earlier estimates of the remaining time are too noisy
 
 
 @dataclass
@@ -21,11 +21,11 @@ class _Stage:
 
 @dataclass
 class _Clock:
-    """Work done and left, in units, and the seconds left that follow from them.
+    """Finished and total work, in arbitrary units, and the remaining time estimated from them.
 
     Attributes:
-        closed: work of the stages that are over.
-        stages: those under way, by cell; several where cells run beside each other.
+        closed: work of finished stages.
+        stages: running stages by cell; several if cells run in parallel.
     """
 
     total: float = 0.0
@@ -35,7 +35,7 @@ class _Clock:
 
     @property
     def done(self) -> float:
-        """Work done, of stages that are over and of those under way."""
+        """Work done in finished and running stages."""
         return self.closed + sum(stage.work * stage.share for stage in self.stages.values())
 
     def enter(self, cell: str, work: float) -> None:
@@ -44,7 +44,7 @@ class _Clock:
 
     def reach(self, cell: str, share: float) -> None:
         if self.done == 0:
-            self.started = time.monotonic()  # imports and reading say nothing of what is left
+            self.started = time.monotonic()  # excludes imports and reading
             share = max(share, 1e-9)
         if cell in self.stages:
             self.stages[cell].share = share
@@ -54,23 +54,23 @@ class _Clock:
             self.closed += self.stages.pop(cell).work
 
     def seconds_left(self) -> float | None:
-        """None until something was measured."""
-        spent, done = time.monotonic() - self.started, self.done
-        if spent < SETTLED_AFTER_S or done == 0:
+        """Return the estimated remaining time, or None while it is too early to estimate."""
+        elapsed, done = time.monotonic() - self.started, self.done
+        if elapsed < MIN_ELAPSED_S or done == 0:
             return None
-        return spent / done * max(0.0, self.total - done)
+        return elapsed / done * max(0.0, self.total - done)
 
 
-def working(console: Console, what: str) -> AbstractContextManager[object]:
-    """Say that something without a known end is being done: a spinner, or one line in a log."""
+def working(console: Console, message: str) -> AbstractContextManager[object]:
+    """Show a task of unknown duration: a spinner on a terminal, one line elsewhere."""
     if console.is_terminal:
-        return console.status(what)
-    console.print(what, highlight=False, markup=False)
+        return console.status(message)
+    console.print(message, highlight=False, markup=False)
     return nullcontext()
 
 
 class TerminalReporter:
-    """A bar for the run with its time left, and one for each stage under way."""
+    """Progress bars: one for the run with its remaining time, one per running stage."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -86,7 +86,7 @@ class TerminalReporter:
         )
         self._run = TaskID(0)
         self._stages: dict[str, TaskID] = {}
-        self._newest = ""
+        self._current_cell = ""
 
     def begin(self, *, cells: int, work: float) -> None:
         """Show the bars."""
@@ -95,44 +95,44 @@ class TerminalReporter:
         self._bars.start()
 
     def skip(self, cell: str) -> None:
-        """Count a finished cell."""
-        self._console.print(f"  {cell}: already done", highlight=False, markup=False)
+        """Print that a cell was finished before."""
+        self._print(f"  {cell}: already done")
         self._show()
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """Name the new stage."""
-        self._remove_whole()
+        """Show the bar of a new stage."""
+        self._remove_completed()
         self._clock.enter(cell, work)
-        self._newest = cell
+        self._current_cell = cell
         if cell not in self._stages:
             self._stages[cell] = self._bars.add_task("", total=1, left="")
         self._bars.reset(self._stages[cell], description=f"{cell}: {stage}")
         self._show()
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """Move both bars."""
-        named = cell or self._newest
-        self._clock.reach(named, done / total)
-        if named in self._stages:
-            self._bars.update(self._stages[named], completed=done, total=total)
+        """Move the bars of the stage and of the run."""
+        key = cell or self._current_cell
+        self._clock.reach(key, done / total)
+        if key in self._stages:
+            self._bars.update(self._stages[key], completed=done, total=total)
         self._show()
 
     def finish(self, cell: str, message: str) -> None:
-        """Leave a line that stays."""
+        """Replace the bar of a cell by a permanent line."""
         self._clock.close(cell)
         self._remove(cell)
         self._print(f"  {cell}: {message}")
 
     def note(self, sentence: str) -> None:
-        """Leave a line that stays."""
+        """Print a permanent line."""
         self._print(f"  {sentence}")
 
     def end(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._bars.stop()
 
-    def _remove_whole(self) -> None:
-        """Take away the bars of trainings that were only needed for their network."""
+    def _remove_completed(self) -> None:
+        """Remove the bars of completed stages, such as trainings needed only for their network."""
         for cell in [c for c, stage in self._clock.stages.items() if stage.share >= 1]:
             self._clock.close(cell)
             self._remove(cell)
@@ -154,67 +154,70 @@ class TerminalReporter:
 
 
 class LineReporter:
-    """A line per stage and every ten seconds, for logs; `doing` is what is done to the models."""
+    """Log lines: one per finished cell, and one every ten seconds during a stage.
 
-    def __init__(self, console: Console, *, doing: str = "train and score") -> None:
+    `action` is the verb of the first line: `3 models to train and score`.
+    """
+
+    def __init__(self, console: Console, *, action: str = "train and score") -> None:
         self._console = console
-        self._doing = doing
+        self._action = action
         self._clock = _Clock()
-        self._cells = self._cell = 0
+        self._num_cells = self._num_finished = 0
         self._titles: dict[str, str] = {}
-        self._newest = ""
-        self._last = 0.0
+        self._current_cell = ""
+        self._last_line_s = 0.0
 
     def begin(self, *, cells: int, work: float) -> None:
-        """Say how much there is."""
-        self._cells = cells
+        """Print the number of models."""
+        self._num_cells = cells
         self._clock = _Clock(total=work)
-        self._print(f"{cells} {'model' if cells == 1 else 'models'} to {self._doing}")
+        self._print(f"{cells} {'model' if cells == 1 else 'models'} to {self._action}")
 
     def skip(self, cell: str) -> None:
-        """Count a finished cell."""
-        self._cell += 1
-        self._print(f"[{self._cell}/{self._cells}] {cell}: already done")
+        """Print that a cell was finished before."""
+        self._num_finished += 1
+        self._print(f"[{self._num_finished}/{self._num_cells}] {cell}: already done")
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """Name the new stage."""
+        """Start a stage."""
         self._clock.enter(cell, work)
-        self._newest = cell
-        self._titles[cell] = f"[{self._cell + 1}/{self._cells}] {cell}: {stage}"
-        self._last = time.monotonic()
+        self._current_cell = cell
+        self._titles[cell] = f"[{self._num_finished + 1}/{self._num_cells}] {cell}: {stage}"
+        self._last_line_s = time.monotonic()
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """Say how far it is, not too often."""
-        named = cell or self._newest
-        self._clock.reach(named, done / total)
-        if time.monotonic() - self._last < LINE_EVERY_S:
+        """Print the progress of a stage, at most every `LINE_INTERVAL_S`."""
+        key = cell or self._current_cell
+        self._clock.reach(key, done / total)
+        if time.monotonic() - self._last_line_s < LINE_INTERVAL_S:
             return
-        self._last = time.monotonic()
+        self._last_line_s = time.monotonic()
         left = self._clock.seconds_left()
-        when = "" if left is None else f", {format_seconds(left)} left in all"
-        self._print(f"{self._titles.get(named, named)} {done / total:.0%}{when}")
+        remaining = "" if left is None else f", {format_seconds(left)} left in total"
+        self._print(f"{self._titles.get(key, key)} {done / total:.0%}{remaining}")
 
     def finish(self, cell: str, message: str) -> None:
-        """Say that a cell is stored."""
+        """Print that a cell is stored."""
         self._clock.close(cell)
-        self._cell += 1
+        self._num_finished += 1
         left = self._clock.seconds_left()
-        when = "" if not left else f"; {format_seconds(left)} left in all"
-        self._print(f"[{self._cell}/{self._cells}] {cell}: {message}{when}")
+        remaining = "" if not left else f"; {format_seconds(left)} left in total"
+        self._print(f"[{self._num_finished}/{self._num_cells}] {cell}: {message}{remaining}")
 
     def note(self, sentence: str) -> None:
-        """Say it."""
+        """Print a line."""
         self._print(sentence)
 
     def end(self) -> None:
-        """Nothing to take away."""
+        """Do nothing; there are no bars to remove."""
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def format_seconds(seconds: float) -> str:
-    """`45 s`, `3 min`, `2 h 10 min`."""
+    """Format a duration: `45 s`, `3 min`, `2 h 10 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""`lico-bench publish`: a run without weights and images, small enough for a repository."""
+"""`lico-bench publish`: copy a run without weights and images, small enough for a repository."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from lico_bench.cli.loading import loading
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    folder: Annotated[Path, typer.Argument(help="Where the copy goes; a place without a run.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the copy; it must not hold a run.")],
 ) -> None:
-    """Copy what the numbers of a run rest on: no weights, curves and images. Report it as any."""
+    """Copy a run without weights, curves and images.
+
+    `lico-bench report` accepts the copy.
+    """
     from lico_bench.store.run_location import check_is_run
 
     check_is_run(run)

@@ -1,4 +1,4 @@
-"""`lico-bench report`: tables, plots and the page of a run; the history of several."""
+"""`lico-bench report`: write tables, plots and the HTML page of a run, or the history of runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ HISTORY = Path("results/history")
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="A run folder, the newest by default; several for their history."),
+        typer.Argument(help="Run folder; several for their history. Default: the newest run."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help=f"Folder for what is written; RUN/report, of several runs {HISTORY}, by default."
-        ),
+        typer.Option(help=f"Output folder. Default: RUN/report, or {HISTORY} for several runs."),
     ] = None,
 ) -> None:
-    """Write LaTeX tables, plots (PDF, PNG), CSV and one HTML page for a run, or for several."""
+    """Write tables, plots and an HTML page for one run or several.
+
+    Tables are LaTeX and CSV, plots are PDF and PNG.
+    """
     from lico_bench.store.run_location import check_is_run, check_out_folder
 
     check_out_folder(out)

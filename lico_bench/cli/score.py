@@ -1,4 +1,4 @@
-"""`lico-bench score`: the same scoring for a user's own model and images."""
+"""`lico-bench score`: explain and score user models on user images."""
 
 from __future__ import annotations
 
@@ -20,50 +20,70 @@ if TYPE_CHECKING:
 # Shared with `explain`.
 Weights = Annotated[
     list[Path] | None,
-    typer.Option(help="safetensors or state dict; a second one makes a pair, the first its base."),
+    typer.Option(
+        help="Weights file, safetensors or state dict; give two for a pair, the baseline first."
+    ),
 ]
 Layer = Annotated[
-    str | None, typer.Option(help="What CAM methods look at: the last convolutional layer.")
+    str | None,
+    typer.Option(help="Dotted name of the layer for CAM methods: the last convolutional layer."),
 ]
 Normalise = Annotated[
     str | None,
     typer.Option(
-        help="imagenet, none or m1,m2,m3/s1,s2,s3; imagenet for torchvision's networks, else none."
+        help="Normalisation: imagenet, none or m1,m2,m3/s1,s2,s3. "
+        "Default: imagenet for torchvision networks, else none."
     ),
 ]
 Classes = Annotated[
-    Path | None, typer.Option(help="File with a class name per line, in index order.")
+    Path | None, typer.Option(help="File of class names, one per line, in index order.")
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(help="px; 224, or the side of smaller square images.")
+    int | None,
+    typer.Option(help="Side of the images in px. Default: 224, or the side of smaller squares."),
 ]
-UserArms = Annotated[str, typer.Option(help="What to call the models, first the base of the pair.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+UserArms = Annotated[
+    str, typer.Option(help="Names of the models, comma-separated, the baseline first.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
 def score(
-    model: Annotated[str, typer.Option(help="package.module:name or path/to/file.py:name.")],
-    images: Annotated[Path, typer.Option(help="DIR/<class>/* with labels, or DIR/* without.")],
+    model: Annotated[
+        str, typer.Option(help="Your model: package.module:name or path/to/file.py:name.")
+    ],
+    images: Annotated[
+        Path, typer.Option(help="Image folder: DIR/<class>/* with labels, or DIR/* without.")
+    ],
     weights: Weights = None,
     layer: Layer = None,
-    methods: Annotated[str, typer.Option(help="See `ls methods`.")] = "grad_cam,random_map",
-    metrics: Annotated[str, typer.Option(help="See `ls metrics`.")] = "insertion,deletion,overall",
-    protocol: Annotated[str, typer.Option(help="Rules of the curves.")] = "lico_bench_1",
+    methods: Annotated[
+        str, typer.Option(help="Saliency methods, comma-separated; see `lico-bench ls methods`.")
+    ] = "grad_cam,random_map",
+    metrics: Annotated[
+        str, typer.Option(help="Metrics, comma-separated; see `lico-bench ls metrics`.")
+    ] = "insertion,deletion,overall",
+    protocol: Annotated[
+        str,
+        typer.Option(help="Rules of the perturbation curves; see `lico-bench ls protocols`."),
+    ] = "lico_bench_1",
     normalise: Normalise = None,
     classes: Classes = None,
     image_size: ImageSize = None,
     arms: UserArms = "",
-    limit: Annotated[int | None, typer.Option(help="Images to explain per model.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Number of images to explain per model. Default: all.")
+    ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave unreadable images out and record them.")
+        bool, typer.Option("--skip-broken", help="Skip unreadable images and record them.")
     ] = False,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Run folder; results/<name> by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: results/<name>.")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="For another process at work on the run folder.")
+        bool, typer.Option("--wait", help="Wait for another process that uses the run folder.")
     ] = False,
 ) -> None:
-    """Explain and score your own model, or two as a pair, on a folder of images."""
+    """Explain and score your model, or a pair, on your images."""
     from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
     from lico_bench.data.user_images import find_images, read_class_names
@@ -97,14 +117,14 @@ def score(
     loaded = load_folder(images, image_size=image_size, classes=names, skip_broken=skip_broken)
     suite = plan_user_suite(models, loaded, eval_config)
     folder = out or Path("results") / suite.name
-    _announce(suite, folder, console)
-    message = reporter_for(console, doing="score")
-    finished = score_user_models(suite, folder, wait=wait, reporter=message)
-    end_run(finished, console, comparing="the models")
+    _print_setup(suite, folder, console)
+    reporter = reporter_for(console, action="score")
+    finished = score_user_models(suite, folder, wait=wait, reporter=reporter)
+    end_run(finished, console, compared="the models")
 
 
-def _announce(suite: UserSuite, folder: Path, console: Console) -> None:
-    """What will be scored, and every sentence that says how it was read."""
+def _print_setup(suite: UserSuite, folder: Path, console: Console) -> None:
+    """Print the models, the images, the notes on how they were read, and the run folder."""
     data = suite.user_images.dataset
     lines = [
         f"{arm}: {model.reference}, {data.num_classes:,} classes, layer "

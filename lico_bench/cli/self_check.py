@@ -1,4 +1,4 @@
-"""`lico-bench self-check`: can a metric or a method be believed?"""
+"""`lico-bench self-check`: test metrics and saliency methods on scenes with known answers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ if TYPE_CHECKING:
     from lico_bench.evaluation.known_answers import Finding, SelfCheck
 
 SCENES = ("planted_cue", "plain")
-LOG_WIDTH = 140  # of a pipe or file, which knows none
+LOG_WIDTH = 140  # characters per line in a pipe or file
 
 
 def self_check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Metrics and methods, such as deletion or rise(num_masks=200)."),
+        typer.Argument(
+            help="Metrics and saliency methods, such as deletion or rise(num_masks=200). "
+            "Default: all."
+        ),
     ] = None,
     load: Annotated[
         Path | None,
-        typer.Option(help="A Python file of yours that registers some, imported first."),
+        typer.Option(help="Python file to import first; it registers metrics or methods."),
     ] = None,
     scenes: Annotated[
         str,
-        typer.Option(help="planted_cue (a mark tells the class) or plain (the object does)."),
+        typer.Option(help="planted_cue (a mark determines the class) or plain (the object does)."),
     ] = "planted_cue",
-    quick: Annotated[bool, typer.Option("--quick", help="A third of the scenes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use a third of the scenes.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Every check, also when everything is asked.")
+        bool, typer.Option("--verbose", help="List every check, not only failures.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the scenes' network and of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes' network and random draws.")] = 0,
 ) -> None:
-    """Ask metrics and methods questions whose answers are known; all of them if none is named.
+    """Test metrics and methods on scenes with known answers.
 
-    With --load and no name, what the file registers is asked. Exit codes: 0 all answers are as
-    they must be, 6 a check failed, 2 bad input.
+    With --load and no name, only the entries that the file registers are tested. Exit codes:
+    0 all checks passed, 6 a check failed, 2 bad input.
     """
     from lico_bench.checks import check_choice, check_count
     from lico_bench.errors import MissingDataError
@@ -57,20 +60,19 @@ def self_check(
         from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
         from lico_bench.evaluation.known_answers import load_entries
-        from lico_bench.evaluation.known_answers import self_check as ask
+        from lico_bench.evaluation.known_answers import self_check as run_checks
 
     requested = tuple(names or ())
     if load is not None:
         added = load_entries(load)
         requested = requested or added
-    errors = new_console(stderr=True)
-    with working(errors, "training a network on scenes whose reason is known") as status:
+    with working(new_console(stderr=True), "training a network on scenes") as status:
 
-        def progress(what: str, done: int, total: int) -> None:
+        def progress(message: str, done: int, total: int) -> None:
             if hasattr(status, "update"):
-                status.update(f"{what} ({done} of {total})")
+                status.update(f"{message} ({done} of {total})")
 
-        result = ask(requested, variant=scenes, quick=quick, seed=seed, progress=progress)
+        result = run_checks(requested, variant=scenes, quick=quick, seed=seed, progress=progress)
     console = new_console()
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
@@ -86,7 +88,7 @@ def self_check(
 
 
 def _table(findings: tuple[Finding, ...]) -> Table:
-    """One line per check."""
+    """Return a table with one row per check."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -109,16 +111,16 @@ def _table(findings: tuple[Finding, ...]) -> Table:
 
 
 def _reasons(result: SelfCheck) -> list[str]:
-    """One sentence per declared reason, with whom it excuses."""
-    excused: dict[str, list[str]] = {}
+    """Return one line per declared reason of known failures, with the entries it applies to."""
+    entries: dict[str, list[str]] = {}
     for finding in result.findings:
-        if finding.verdict == "known" and finding.subject not in excused.get(finding.reason, []):
-            excused.setdefault(finding.reason, []).append(finding.subject)
-    return [f"known, {', '.join(who)}: {reason}" for reason, who in excused.items()]
+        if finding.verdict == "known" and finding.subject not in entries.get(finding.reason, []):
+            entries.setdefault(finding.reason, []).append(finding.subject)
+    return [f"known, {', '.join(names)}: {reason}" for reason, names in entries.items()]
 
 
 def _summary(result: SelfCheck) -> Table:
-    """One line per entry."""
+    """Return a table with one row per metric or method."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -134,10 +136,10 @@ def _summary(result: SelfCheck) -> Table:
 
 def _closing(result: SelfCheck) -> str:
     verdicts = [finding.verdict for finding in result.findings]
-    known = verdicts.count("known")
-    message = f", {known} failed for a declared reason" if known else ""
+    num_known = verdicts.count("known")
+    known = f", {num_known} failed for a declared reason" if num_known else ""
     return (
-        f"{verdicts.count('pass')} of {len(verdicts)} checks passed{message}, "
-        f"{verdicts.count('FAIL')} failed. {result.num_images} {result.variant} scenes, "
-        f"explained by a network that gets {100 * result.accuracy:.1f} % of unseen ones right."
+        f"{verdicts.count('pass')} of {len(verdicts)} checks passed{known}, "
+        f"{verdicts.count('FAIL')} failed. {result.num_images} {result.variant} scenes; "
+        f"the network's accuracy on new scenes is {100 * result.accuracy:.1f} %."
     )

@@ -1,4 +1,4 @@
-"""What `run` was asked to do, from its options, a suite file, or both."""
+"""Suite of `run` from its options, a suite file, or both."""
 
 from __future__ import annotations
 
@@ -12,65 +12,68 @@ from lico_bench.cli.options import parse_labels, parse_settings, split_names
 if TYPE_CHECKING:
     from lico_bench.bench import Suite
 
-AS_THEY_ARE = ("seeds", "protocol", "data", "limit", "scorer", "profile", "as_published")
-LISTS = ("arms", "methods", "metrics")
-OF_RECIPE = ("backbone", "text_encoder", "precision")
+COPIED_FIELDS = ("seeds", "protocol", "data", "limit", "scorer", "profile", "as_published")
+LIST_FIELDS = ("arms", "methods", "metrics")
+RECIPE_FIELDS = ("backbone", "text_encoder", "precision")
 
 
-def suite_of(
-    options: Mapping[str, Any], *, file: Path | None, given: Collection[str], root: Path | None
+def build_suite(
+    options: Mapping[str, Any], *, file: Path | None, typed: Collection[str], root: Path | None
 ) -> Suite:
-    """The suite that the options declare, or that `file` does, with what was typed beside it.
+    """Return the suite of the options, or the suite of `file` with the typed options on top.
 
     Args:
-        options: values by the names that `run` has for them; None where nothing was said.
-        given: names of those that were typed.
-        root: where cards of the user's own may lie.
+        options: values by parameter name of `run`; None if not set.
+        typed: names of the options that were typed.
+        root: data root, which may hold dataset cards.
 
     Raises:
-        LicoBenchError: for a name or value that means nothing, or a file that cannot be read.
+        LicoBenchError: for an unknown name, an invalid value or an unreadable file.
     """
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.bench.suite_file import read_suite
     from lico_bench.errors import UnknownNameError
 
-    said = {name: options[name] for name in options if file is None or name in given}
-    message = _fields(said, root)
+    used = {name: options[name] for name in options if file is None or name in typed}
+    fields = _suite_fields(used, root)
     if file is None:
-        if message["profile"] not in PROFILES:
-            raise UnknownNameError.of("profile", message["profile"], PROFILES)
-        size = PROFILES[message["profile"]]
-        usual = {name: getattr(size, name) for name in ("seeds", "limit", "methods", "metrics")}
-        return Suite(**{**usual, **message})
-    declared = read_suite(file)
-    if "datasets" in message:
-        declared = declared.only(*message.pop("datasets"))
-    own = {
-        name: {
-            key: value for key, value in settings.items() if key not in message or key == "changes"
+        if fields["profile"] not in PROFILES:
+            raise UnknownNameError.of("profile", fields["profile"], PROFILES)
+        profile = PROFILES[fields["profile"]]
+        defaults = {
+            name: getattr(profile, name) for name in ("seeds", "limit", "methods", "metrics")
         }
-        for name, settings in declared.of_dataset.items()
-    }  # what is said here holds for every dataset
-    declared = replace(declared, of_dataset=own)
+        return Suite(**{**defaults, **fields})
+    suite = read_suite(file)
+    if "datasets" in fields:
+        suite = suite.only(*fields.pop("datasets"))
+    of_dataset = {
+        name: {
+            key: value for key, value in settings.items() if key not in fields or key == "changes"
+        }
+        for name, settings in suite.of_dataset.items()
+    }  # a typed option overrides the file for every dataset
+    suite = replace(suite, of_dataset=of_dataset)
     for name in ("changes", "objective"):
-        message[name] = {**getattr(declared, name), **message.get(name, {})}
-    return replace(declared, **message)
+        fields[name] = {**getattr(suite, name), **fields.get(name, {})}
+    return replace(suite, **fields)
 
 
-def _fields(said: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
-    """Fields of a suite, of those options that say something."""
+def _suite_fields(options: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
+    """Return the fields of a suite that `options` set."""
     from lico_bench.data import card_names
 
-    found = {name: said[name] for name in AS_THEY_ARE if said.get(name) is not None}
-    found |= {name: split_names(said[name]) for name in LISTS if said.get(name) is not None}
-    if "datasets" in said:
-        everything = said["datasets"] == "all"
-        found["datasets"] = card_names(root) if everything else split_names(said["datasets"])
-    recipe, objective = parse_settings(said.get("set_") or [])
+    given = {name: value for name, value in options.items() if value is not None}
+    fields = {name: given[name] for name in COPIED_FIELDS if name in given}
+    fields |= {name: split_names(given[name]) for name in LIST_FIELDS if name in given}
+    if "datasets" in options:
+        is_all = options["datasets"] == "all"
+        fields["datasets"] = card_names(root) if is_all else split_names(options["datasets"])
+    recipe, objective = parse_settings(options.get("set_") or [])
     changes: dict[str, Any] = dict(recipe)
-    if said.get("labels", "full") != "full":
-        changes["labels"] = parse_labels(said["labels"])
-    if said.get("skip_broken"):
+    if options.get("labels", "full") != "full":
+        changes["labels"] = parse_labels(options["labels"])
+    if options.get("skip_broken"):
         changes["skip_broken"] = True
-    changes |= {name: said[name] for name in OF_RECIPE if said.get(name) is not None}
-    return {**found, "changes": changes, "objective": objective}
+    changes |= {name: given[name] for name in RECIPE_FIELDS if name in given}
+    return {**fields, "changes": changes, "objective": objective}

@@ -1,4 +1,4 @@
-"""Errors that are not ours, as one sentence: the system's refusals, and faults of lico-bench."""
+"""One-sentence messages for errors of the operating system and internal errors of lico-bench."""
 
 from __future__ import annotations
 
@@ -10,69 +10,70 @@ import traceback
 from pathlib import Path
 
 from lico_bench.cli.exit_codes import BAD_INPUT, INTERNAL
-from lico_bench.errors import plain
+from lico_bench.errors import escape_controls
 
-SHOW = "LICO_BENCH_TRACEBACK"  # 1 prints the traceback in place of filing it
-LONGEST = 300  # signs of an error's own words
+TRACEBACK_VARIABLE = "LICO_BENCH_TRACEBACK"  # 1: print the traceback instead of writing a log
+MAX_LENGTH = 300  # characters of the original message that are kept
 REMEDIES = {
-    errno.EACCES: "allow this user to use it, or name another",
-    errno.EPERM: "allow this user to use it, or name another",
-    errno.EROFS: "name a place that can be written",
-    errno.EISDIR: "expected a file, got a folder; name a file",
-    errno.ENOTDIR: "expected a folder, got a file; name another",
-    errno.EEXIST: "expected a folder, got a file; name another",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+    errno.EROFS: "choose a path on a writable file system",
+    errno.EISDIR: "expected a file, got a folder; choose a file",
+    errno.ENOTDIR: "expected a folder, got a file; choose another path",
+    errno.EEXIST: "expected a folder, got a file; choose another path",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ELOOP: "name what the links should lead to",
+    errno.ELOOP: "remove the loop of symbolic links, or choose another path",
     errno.EMFILE: "allow more open files, such as with ulimit -n 4096",
     errno.ENOSPC: "free some space and repeat the command",
     errno.EDQUOT: "free some space and repeat the command",
 }
-NO_MEMORY = (
+OUT_OF_MEMORY = (
     "out of memory; lower --limit, --image-size or --set recipe.batch_size=..., run fewer "
     "--workers, or free memory"
 )
 
 
-def message(error: BaseException) -> tuple[str, int]:
-    """One sentence on an error that nothing expected, and the exit code."""
-    if _is_of_memory(error):
-        return NO_MEMORY, BAD_INPUT
-    if isinstance(error, OSError) and _is_of_system(error):
-        return _refused(error), BAD_INPUT
+def error_message(error: BaseException) -> tuple[str, int]:
+    """Return one sentence for an unexpected error, and the exit code."""
+    if _is_out_of_memory(error):
+        return OUT_OF_MEMORY, BAD_INPUT
+    if isinstance(error, OSError) and _is_system_error(error):
+        return _system_error_message(error), BAD_INPUT
     kind = type(error).__name__
-    words = f"{kind}: {first}" if (first := _first_line(error)) else kind
-    return f"internal error: {words}; this is a fault of lico-bench, {_report(error)}", INTERNAL
+    summary = f"{kind}: {first}" if (first := _first_line(error)) else kind
+    request = _report_request(error)
+    return f"internal error: {summary}; this is a fault of lico-bench, {request}", INTERNAL
 
 
-def _is_of_memory(error: BaseException) -> bool:
-    """Whether Python, the system or torch, which may not be loaded, ran out of memory."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the system or torch ran out of memory; torch may not be imported."""
     is_torch = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
     is_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or is_system or is_torch
 
 
-def _is_of_system(error: OSError) -> bool:
-    """Whether it is about a file, or about what no file is to blame for."""
+def _is_system_error(error: OSError) -> bool:
+    """Whether the error names a file, or has a remedy that needs none."""
     return error.errno is not None and (error.filename is not None or error.errno in REMEDIES)
 
 
-def _refused(error: OSError) -> str:
+def _system_error_message(error: OSError) -> str:
     number = error.errno or 0
-    named = error.filename2 or error.filename  # of a renaming, where it was to go
-    place = "" if named is None else f"{os.fsdecode(named)}: "
-    why = (error.strerror or os.strerror(number)).lower()
-    return plain(f"{place}{why}; {REMEDIES.get(number, 'correct the path, or name another')}")
+    path = error.filename2 or error.filename  # filename2 is the target of a rename
+    prefix = "" if path is None else f"{os.fsdecode(path)}: "
+    reason = (error.strerror or os.strerror(number)).lower()
+    return escape_controls(f"{prefix}{reason}; {REMEDIES.get(number, 'correct the path')}")
 
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return plain(lines[0][:LONGEST]) if lines else ""
+    return escape_controls(lines[0][:MAX_LENGTH]) if lines else ""
 
 
-def _report(error: BaseException) -> str:
-    """What to do; the traceback is shown or filed."""
+def _report_request(error: BaseException) -> str:
+    """Print the traceback or write it to a log; return the request to report it."""
     text = "".join(traceback.format_exception(error))
-    if os.environ.get(SHOW) == "1":
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
         print(text, file=sys.stderr)
         return "please report it with the lines above"
     try:
@@ -81,5 +82,5 @@ def _report(error: BaseException) -> str:
         log = Path(name)
         log.write_text(f"{sys.argv}\n{text}", encoding="utf-8", errors="backslashreplace")
     except OSError:
-        return f"please report it with what {SHOW}=1 shows"
+        return f"please report it with the output of {TRACEBACK_VARIABLE}=1"
     return f"please report it with the log {log}"

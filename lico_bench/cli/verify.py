@@ -1,4 +1,4 @@
-"""`lico-bench verify`: is a run folder what was written, and does it compute again?"""
+"""`lico-bench verify`: check the files of a run and recompute a sample of its rows."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from lico_bench.cli.loading import loading
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench.recompute import Sampled
+    from lico_bench.bench.recompute import SampleResult
     from lico_bench.bench.verify_run import Findings
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     sample: Annotated[
-        int, typer.Option(min=0, help="Rows to compute again from stored weights and data.")
+        int, typer.Option(min=0, help="Number of rows to recompute from stored weights and data.")
     ] = 0,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Set damaged files aside in RUN/damaged, to be made anew."),
+        typer.Option(
+            "--repair", help="Move damaged files to RUN/damaged; repeat `run` to write them again."
+        ),
     ] = False,
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder with the datasets; else LICO_BENCH_DATA.")
+        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
     ] = None,
-    device: Annotated[str, typer.Option(help="For --sample: auto, cpu, cuda, mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="With --sample: auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
 ) -> None:
-    """Check every file of a run against its checksum; exit 7 and name each that is damaged.
+    """Check every file of a run against its checksum.
 
-    Exit codes: 0 whole, 7 damaged or computed otherwise, 2 bad input.
+    Exit codes: 0 intact, 7 damaged or recomputed values differ, 2 bad input.
     """
     from lico_bench.store.run_location import check_is_run
 
@@ -42,7 +46,7 @@ def verify(
     with loading("verify", "pandas"):
         from rich.progress import Progress
 
-        from lico_bench.bench.verify_run import repair as set_damaged_aside
+        from lico_bench.bench.verify_run import repair as quarantine_damaged
         from lico_bench.bench.verify_run import verify_run
         from lico_bench.cli.console import new_console
         from lico_bench.store import RunFolder
@@ -50,87 +54,94 @@ def verify(
     console, folder = new_console(), RunFolder(run)
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task("checking", total=None)
-        found = verify_run(folder, progress=lambda n, of: bars.update(task, completed=n, total=of))
-    _show(found, console)
-    if repair and found.damages:
-        _show_places(set_damaged_aside(folder, found), console)
-    if not found.is_whole:
+        findings = verify_run(
+            folder, progress=lambda n, of: bars.update(task, completed=n, total=of)
+        )
+    _print_findings(findings, console)
+    if repair and findings.damages:
+        _print_quarantined(quarantine_damaged(folder, findings), console)
+    if not findings.is_intact:
         raise typer.Exit(DAMAGED)
     if sample:
-        _sample(folder.path, sample, data_root, device, console)
+        _recompute(folder.path, sample, data_root, device, console)
 
 
-def _sample(
+def _recompute(
     run: Path, num_rows: int, data_root: Path | None, device: str, console: Console
 ) -> None:
     from lico_bench.cli.progress import working
 
-    with working(console, f"Computing {num_rows:,} rows again"):
+    with working(console, f"Recomputing {num_rows:,} rows"):
         from lico_bench.bench.recompute import recompute_sample
         from lico_bench.store import read_run
 
         sampled = recompute_sample(read_run(run), num_rows, root=data_root, device=device)
-    _show_sample(sampled, console)
+    _print_sample(sampled, console)
     if not sampled.is_within:
         raise typer.Exit(DAMAGED)
 
 
-def _show(found: Findings, console: Console) -> None:
+def _print_findings(findings: Findings, console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    if found.busy:
-        _say(console, f"{found.busy}: at work here; what it is writing now may be named below")
-    _say(
-        console,
-        f"{found.cells} finished cells, {found.num_files:,} files, "
-        f"{found.num_bytes / 1e6:,.1f} MB checked; {len(found.damages)} damaged",
-    )
-    if found.unchecked:
-        _say(
+    if findings.busy:
+        _print(
             console,
-            f"{len(found.unchecked)} cells were stored without checksums, by a version before "
-            f"these were; only their tables and weights were read: {', '.join(found.unchecked)}",
+            f"{findings.busy} is using this run; files that it is writing may be listed below",
         )
-    if found.unfinished:
-        _say(console, f"{len(found.unfinished)} not finished: {', '.join(found.unfinished)}")
-    if found.damages:
+    _print(
+        console,
+        f"{findings.cells} finished cells, {findings.num_files:,} files, "
+        f"{findings.num_bytes / 1e6:,.1f} MB checked; {len(findings.damages)} damaged",
+    )
+    if findings.unchecked:
+        _print(
+            console,
+            f"{len(findings.unchecked)} cells have no checksums (written by an older version); "
+            f"only their tables and weights were read: {', '.join(findings.unchecked)}",
+        )
+    if findings.unfinished:
+        cells = ", ".join(findings.unfinished)
+        _print(console, f"{len(findings.unfinished)} unfinished cells: {cells}")
+    if findings.damages:
         table = Table()
         table.add_column("damaged file", overflow="fold")
-        table.add_column("what is wrong", overflow="fold")
-        for damage in found.damages:
-            table.add_row(_plain(str(damage.file)), _plain(damage.problem))
+        table.add_column("problem", overflow="fold")
+        for damage in findings.damages:
+            table.add_row(escape(str(damage.file)), escape(damage.problem))
         console.print(table)
-        _say(
+        _print(
             console,
-            "repeat the command that made this run: it sets these files aside and makes them anew",
+            "Repeat the command that made this run: it moves these files to RUN/damaged and "
+            "writes them again.",
         )
 
 
-def _show_places(places: dict[Path, Path], console: Console) -> None:
-    for place in dict.fromkeys(places.values()):
-        _say(console, f"  set aside: {place}")
+def _print_quarantined(moved: dict[Path, Path], console: Console) -> None:
+    for path in dict.fromkeys(moved.values()):
+        _print(console, f"  moved to {path}")
 
 
-def _show_sample(sampled: Sampled, console: Console) -> None:
+def _print_sample(sampled: SampleResult, console: Console) -> None:
     from rich.table import Table
 
     from lico_bench.bench.recompute import TOLERANCE
 
-    table = Table(title="computed again")
+    table = Table(title="recomputed rows")
     for heading in ("metric", "rows", "largest deviation", f"beyond {TOLERANCE:g}"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for one in sampled.deviations:
-        table.add_row(one.metric, str(one.num_rows), f"{one.largest:.3g}", str(one.num_beyond))
+    for deviation in sampled.deviations:
+        table.add_row(
+            deviation.metric,
+            str(deviation.num_rows),
+            f"{deviation.largest:.3g}",
+            str(deviation.num_beyond),
+        )
     console.print(table)
     for note in sampled.notes:
-        _say(console, f"not computed again: {note}")
+        _print(console, f"not recomputed: {note}")
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _say(console: Console, sentence: str) -> None:
+def _print(console: Console, sentence: str) -> None:
     console.print(sentence, highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,6 @@
-"""Images with labels and object regions: cards, readers of official layouts, drawn stand-ins.
+"""Datasets: cards, readers of official layouts and synthetic stand-ins.
 
-Names load what they need when first used, so that listing the cards imports no torch.
+Names are imported on first use, so that listing the cards does not import torch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from lico_bench.data.dataset import Dataset
     from lico_bench.data.describe import DatasetFacts, describe_dataset, describe_official
     from lico_bench.data.download import fetch
-    from lico_bench.data.find_dataset import resolve_source, where
+    from lico_bench.data.find_dataset import locate_dataset, resolve_source
     from lico_bench.data.folder import load_images
     from lico_bench.data.loading import load_dataset
     from lico_bench.data.readers import READERS
     from lico_bench.data.verification import verify_dataset
 
-_HOMES = {
+_MODULES = {
     "Dataset": "dataset",
     "DatasetCard": "cards",
     "DatasetFacts": "describe",
@@ -33,7 +33,7 @@ _HOMES = {
     "load_images": "folder",
     "resolve_source": "find_dataset",
     "verify_dataset": "verification",
-    "where": "find_dataset",
+    "locate_dataset": "find_dataset",
 }
 
 __all__ = [
@@ -48,15 +48,15 @@ __all__ = [
     "load_card",
     "load_dataset",
     "load_images",
+    "locate_dataset",
     "resolve_source",
     "verify_dataset",
-    "where",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"lico_bench.data.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"lico_bench.data.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'lico_bench.data' has no attribute '{name}'")
 
 

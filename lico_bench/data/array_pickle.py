@@ -1,8 +1,8 @@
-"""A pickle of arrays and plain values, read without running or building anything else.
+"""A safe reader of pickles of arrays and plain values.
 
-A list of allowed names is not enough: NumPy's own parts, called with chosen arguments, read memory
-that is not theirs. The names that an array's pickle uses therefore mean recorders of ours here, and
-the arrays are made afterwards from what was recorded and checked.
+An allow-list of names is not sufficient: NumPy's functions read foreign memory when called with
+crafted arguments. The names used by array pickles therefore map to recorders, and the arrays are
+built afterwards from the recorded and checked arguments.
 """
 
 from __future__ import annotations
@@ -15,169 +15,161 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# Kinds that hold numbers alone: truth values, whole numbers, floats.
-PLAIN_KINDS = "b?uif"
-ORDERS: dict[Any, Literal["<", ">", "=", "|"]] = {"<": "<", ">": ">", "=": "=", "|": "|"}
-# A tuple in a tuple and so on is hashed without a guard against its depth; arrays need a few each.
-MOST_TUPLES = 10_000
-_TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
-_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+NUMERIC_KINDS = "b?uif"  # NumPy kinds of booleans, integers and floats
+BYTE_ORDERS: dict[Any, Literal["<", ">", "=", "|"]] = {"<": "<", ">": ">", "=": "=", "|": "|"}
+# Hashing nested tuples recurses without a depth limit; an array needs only a few tuples.
+MAX_TUPLES = 10_000
+_TUPLE_OPCODES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
+_PUT_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def load_arrays(content: bytes) -> Any:
-    """What `content` pickles: plain values, lists, dictionaries, and arrays of numbers in them.
+    """Unpickle plain values, lists, dictionaries, and numeric arrays in them.
 
     Raises:
-        pickle.UnpicklingError: if it names anything else, or would take memory out of proportion.
-        Exception: of nearly any kind if it is damaged.
+        pickle.UnpicklingError: if the pickle names anything else or needs excessive memory.
+        Exception: of almost any type if the pickle is damaged.
     """
     _check_opcodes(content)
-    return _made(_Recording(io.BytesIO(content), encoding="latin1").load(), {})
+    return _build_arrays(_RecordingUnpickler(io.BytesIO(content), encoding="latin1").load(), {})
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Raise unless every length is one that `content` has room for; nothing is built meanwhile."""
-    num_puts = num_tuples = 0
+    """Check memo indices and the number of tuples without building any object."""
+    num_tuples = 0
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in _PUTS:
-            num_puts += 1
-            # The reader makes room for all numbers up to this one.
-            if isinstance(argument, int) and argument > len(content):
-                raise pickle.UnpicklingError(f"it numbers a value {argument:,}")
-        num_tuples += opcode.name in _TUPLES
-        if num_tuples > MOST_TUPLES:
-            raise pickle.UnpicklingError(f"it holds more than {MOST_TUPLES:,} tuples")
+        # The unpickler allocates a memo of this length.
+        is_put = opcode.name in _PUT_OPCODES
+        if is_put and isinstance(argument, int) and argument > len(content):
+            raise pickle.UnpicklingError(f"its memo index {argument:,} exceeds its size")
+        num_tuples += opcode.name in _TUPLE_OPCODES
+        if num_tuples > MAX_TUPLES:
+            raise pickle.UnpicklingError(f"it holds more than {MAX_TUPLES:,} tuples")
 
 
-class _Kind:
-    """A NumPy dtype as a pickle tells it: a name, and the order of its bytes."""
+class _DtypeRecorder:
+    """Recorded arguments of a NumPy dtype: its name and byte order."""
 
-    __slots__ = ("name", "order")
+    __slots__ = ("byte_order", "name")
 
-    def __init__(self, name: Any) -> None:
-        self.name, self.order = name, "|"
+    def __init__(self, name: Any, *_ignored: Any) -> None:
+        self.name, self.byte_order = name, "|"
 
     def __setstate__(self, state: Any) -> None:
-        _version, order, subarray, names, fields, *_ = state
+        _version, byte_order, subarray, names, fields, *_ = state
         if subarray is not None or names is not None or fields is not None:
             raise pickle.UnpicklingError("it holds an array of records")
-        self.order = order
+        self.byte_order = byte_order
 
-    def made(self) -> np.dtype[Any]:
-        if not isinstance(self.name, str) or self.order not in ORDERS:
-            raise pickle.UnpicklingError("it holds an array of an unknown kind")
-        kind = np.dtype(self.name)
-        if kind.kind not in PLAIN_KINDS or kind.names is not None or kind.subdtype is not None:
-            raise pickle.UnpicklingError(f"it holds an array of '{kind}', not of numbers")
-        return kind.newbyteorder(ORDERS[self.order])
+    def build(self) -> np.dtype[Any]:
+        if not isinstance(self.name, str) or self.byte_order not in BYTE_ORDERS:
+            raise pickle.UnpicklingError("it holds an array of an unknown type")
+        dtype = np.dtype(self.name)
+        if dtype.kind not in NUMERIC_KINDS or dtype.names is not None or dtype.subdtype is not None:
+            raise pickle.UnpicklingError(f"it holds an array of '{dtype}', expected numbers")
+        return dtype.newbyteorder(BYTE_ORDERS[self.byte_order])
 
 
-class _Array:
-    """An array as a pickle tells it: shape, kind and bytes."""
+class _ArrayRecorder:
+    """Recorded arguments of an array: shape, dtype and bytes."""
 
-    __slots__ = ("content", "is_fortran", "kind", "shape")
+    __slots__ = ("content", "dtype", "is_fortran", "shape")
 
-    def __init__(self) -> None:
+    def __init__(self, *_ignored: Any) -> None:
         self.shape: Any = None
-        self.kind: Any = None
+        self.dtype: Any = None
         self.is_fortran: Any = False
         self.content: Any = b""
 
     def __setstate__(self, state: Any) -> None:
-        _version, self.shape, self.kind, self.is_fortran, self.content = state
+        _version, self.shape, self.dtype, self.is_fortran, self.content = state
 
-    def made(self) -> NDArray[Any]:
+    def build(self) -> NDArray[Any]:
         content = self.content
         if isinstance(content, str):
-            content = content.encode("latin1")  # as Python 2 wrote bytes
-        if not isinstance(content, bytes | bytearray) or not isinstance(self.kind, _Kind):
-            raise pickle.UnpicklingError("it holds an array without bytes or kind")
-        values = np.frombuffer(bytes(content), dtype=self.kind.made())
+            content = content.encode("latin1")  # Python 2 stored bytes as str
+        if not isinstance(content, bytes | bytearray) or not isinstance(self.dtype, _DtypeRecorder):
+            raise pickle.UnpicklingError("it holds an array without bytes or dtype")
+        values = np.frombuffer(bytes(content), dtype=self.dtype.build())
         return values.reshape(self.shape, order="F" if self.is_fortran else "C")
 
 
-def _array(*_message: Any) -> _Array:
-    return _Array()
+def _record_from_buffer(
+    content: Any, dtype: Any, shape: Any, order: Any, *_ignored: Any
+) -> _ArrayRecorder:
+    recorder = _ArrayRecorder()
+    recorder.__setstate__((1, shape, dtype, order == "F", content))
+    return recorder
 
 
-def _kind(name: Any, *_message: Any) -> _Kind:
-    return _Kind(name)
-
-
-def _from_bytes(content: Any, kind: Any, shape: Any, order: Any, *_message: Any) -> _Array:
-    found = _Array()
-    found.__setstate__((1, shape, kind, order == "F", content))
-    return found
-
-
-def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode_latin1(text: Any, encoding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it asks for a text in another encoding than latin1")
+        raise pickle.UnpicklingError("it requests an encoding other than latin1")
     return text.encode("latin1")
 
 
-class _Part:
-    """A name that an array's pickle may use. Nothing can be set on it, unlike on a function."""
+class _AllowedCallable:
+    """A callable that a pickle may use; unlike a function, it has no settable attributes."""
 
-    __slots__ = ("_made",)
-    _made: Any
+    __slots__ = ("_function",)
+    _function: Any
 
-    def __init__(self, made: Any) -> None:
-        object.__setattr__(self, "_made", made)
+    def __init__(self, function: Any) -> None:
+        object.__setattr__(self, "_function", function)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise pickle.UnpicklingError(f"it changes '{name}' of what it loads")
+        raise pickle.UnpicklingError(f"it sets the attribute '{name}' of a loaded name")
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._made(*arguments)
+        return self._function(*arguments)
 
 
-# Old and new NumPy name the same function differently.
-_PARTS = {
-    ("numpy", "ndarray"): _Part(_array),
-    ("numpy", "dtype"): _Part(_kind),
-    ("_codecs", "encode"): _Part(_encoded),
+# The module names differ between NumPy 1 and 2.
+_ALLOWED = {
+    ("numpy", "ndarray"): _AllowedCallable(_ArrayRecorder),
+    ("numpy", "dtype"): _AllowedCallable(_DtypeRecorder),
+    ("_codecs", "encode"): _AllowedCallable(_encode_latin1),
 } | {
-    (f"{core}.{module}", name): _Part(made)
+    (f"{core}.{module}", name): _AllowedCallable(function)
     for core in ("numpy.core", "numpy._core")
-    for module, name, made in (
-        ("multiarray", "_reconstruct", _array),
-        ("numeric", "_frombuffer", _from_bytes),
+    for module, name, function in (
+        ("multiarray", "_reconstruct", _ArrayRecorder),
+        ("numeric", "_frombuffer", _record_from_buffer),
     )
 }
 
 
-class _Recording(pickle.Unpickler):
-    """Builds plain values and recorders of arrays; anything else that a pickle names is refused."""
+class _RecordingUnpickler(pickle.Unpickler):
+    """Unpickles plain values and array recorders; rejects all other names."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _PARTS[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(
                 f"it asks to load {module}.{name}, which no image archive needs"
             ) from None
 
 
-def _made(value: Any, known: dict[int, Any]) -> Any:
-    """`value` with arrays in the place of what was recorded of them.
+def _build_arrays(value: Any, memo: dict[int, Any]) -> Any:
+    """Replace the array recorders in `value` by arrays.
 
     Args:
-        known: what was made already, by identity: a pickle may refer to one list many times.
+        memo: results by object id, because a pickle may refer to one list many times.
     """
-    if isinstance(value, _Array):
-        return value.made()
+    if isinstance(value, _ArrayRecorder):
+        return value.build()
     if not isinstance(value, dict | list | tuple):
         return value
-    if id(value) in known:
-        if known[id(value)] is None:
-            raise pickle.UnpicklingError("it holds itself")
-        return known[id(value)]
-    known[id(value)] = None
-    made: Any
+    if id(value) in memo:
+        if memo[id(value)] is None:
+            raise pickle.UnpicklingError("it contains itself")
+        return memo[id(value)]
+    memo[id(value)] = None
+    result: Any
     if isinstance(value, dict):
-        made = {key: _made(one, known) for key, one in value.items()}
+        result = {key: _build_arrays(item, memo) for key, item in value.items()}
     else:
-        made = type(value)(_made(one, known) for one in value)
-    known[id(value)] = made
-    return made
+        result = type(value)(_build_arrays(item, memo) for item in value)
+    memo[id(value)] = result
+    return result

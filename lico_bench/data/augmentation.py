@@ -1,7 +1,7 @@
-"""Random flips and crops of a whole batch at once, from numbers drawn beforehand.
+"""Random flips and crops of a batch, computed from random numbers drawn in advance.
 
-Every batch draws the same quantity of numbers whatever the augmentation, so that a generator is
-in the same state after it: two arms, or two worker counts, see identical images.
+Every augmentation draws the same number of random numbers per batch, so the generator state does
+not depend on it. Two arms, or two worker counts, therefore see identical images.
 """
 
 from __future__ import annotations
@@ -11,56 +11,56 @@ import math
 import torch
 from torch import Tensor
 
-DRAWS = 5  # flip, vertical place, horizontal place, area, aspect
-AREA = (0.08, 1.0)  # share of the image that a resized crop keeps
+DRAWS = 5  # flip, vertical position, horizontal position, area, aspect ratio
+AREA = (0.08, 1.0)  # share of the image area that a resized crop keeps
 ASPECT = (3 / 4, 4 / 3)  # width over height of a resized crop
 
 
 def draw(num_images: int, generator: torch.Generator) -> Tensor:
-    """(N, 5) uniform numbers in [0, 1), all that one batch's augmentation may use."""
+    """Draw the random numbers of one batch, (N, 5) uniform in [0, 1)."""
     return torch.rand(num_images, DRAWS, generator=generator)
 
 
 def flip(images: Tensor, draws: Tensor) -> Tensor:
-    """`images` (N, 3, H, W), mirrored left to right where the first draw is below one half."""
+    """Flip each image of (N, 3, H, W) horizontally if its first draw is below one half."""
     mirrored = (draws[:, 0] < 0.5).to(images.device)
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 def crop(images: Tensor, draws: Tensor, padding_px: int) -> Tensor:
-    """`images` (N, 3, H, W) moved by up to `padding_px` each way over a black border."""
+    """Shift `images` (N, 3, H, W) by up to `padding_px` in each direction, padding with zeros."""
     if padding_px == 0:
         return images
-    num, _, height, width = images.shape
+    num_images, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding_px,) * 4)
     corner = (draws[:, 1:3] * (2 * padding_px + 1)).long().to(images.device)
     rows = corner[:, :1] + torch.arange(height, device=images.device)
     columns = corner[:, 1:] + torch.arange(width, device=images.device)
-    which = torch.arange(num, device=images.device)[:, None, None]
-    # Pixels last while indexing: one gather moves the three channels together.
-    moved = padded.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    index = torch.arange(num_images, device=images.device)[:, None, None]
+    # Channels are last while indexing, so one gather moves all three.
+    shifted = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]
+    return shifted.permute(0, 3, 1, 2).contiguous()
 
 
 def crop_box(draws: Tensor, height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width in px of a random resized crop, from one row of draws.
+    """Return top, left, height and width in px of a random resized crop, from one row of draws.
 
     Source: the crop of the Inception networks (Szegedy et al., CVPR 2015, section 6).
-    Differs: a crop that would leave the image is cut at its border instead of drawn again, so
-    that the number of draws is fixed.
+    Differs: a crop larger than the image is clipped at the border instead of drawn again, so
+    the number of draws is fixed.
     """
-    place_y, place_x, area, aspect = (float(v) for v in draws[1:])
-    wanted = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)
+    y, x, area, aspect = (float(v) for v in draws[1:])
+    area_px = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)
     ratio = math.exp(math.log(ASPECT[0]) + math.log(ASPECT[1] / ASPECT[0]) * aspect)
-    box_width = min(width, max(1, round(math.sqrt(wanted * ratio))))
-    box_height = min(height, max(1, round(math.sqrt(wanted / ratio))))
-    top = int(place_y * (height - box_height + 1))
-    left = int(place_x * (width - box_width + 1))
+    box_width = min(width, max(1, round(math.sqrt(area_px * ratio))))
+    box_height = min(height, max(1, round(math.sqrt(area_px / ratio))))
+    top = int(y * (height - box_height + 1))
+    left = int(x * (width - box_width + 1))
     return top, left, box_height, box_width
 
 
 def resized_crop(images: Tensor, draws: Tensor) -> Tensor:
-    """Random resized crops of images that are in memory, (N, 3, H, W) uint8 to the same shape."""
+    """Apply random resized crops to images in memory, (N, 3, H, W) uint8 to the same shape."""
     height, width = images.shape[-2:]
     boxes = torch.tensor([crop_box(row, height, width) for row in draws], dtype=torch.float32)
     top, left, box_height, box_width = boxes.unbind(1)
@@ -71,7 +71,7 @@ def resized_crop(images: Tensor, draws: Tensor) -> Tensor:
     grid = torch.nn.functional.affine_grid(
         theta.to(images.device), list(images.shape), align_corners=False
     )
-    # A crop is enlarged, never reduced, so that plain bilinear sampling does not alias.
+    # Crops are only enlarged, so bilinear sampling does not alias.
     sampled = torch.nn.functional.grid_sample(
         images.float(), grid, padding_mode="border", align_corners=False
     )

@@ -1,6 +1,6 @@
-"""Dataset cards: every fact about a dataset that is no image, read from `datasets/<name>.toml`.
+"""Dataset cards: metadata and recipes of a dataset, read from `datasets/<name>.toml`.
 
-A user adds a dataset by dropping a card of their own into the data root.
+A user adds a dataset by placing a card in the data root.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ PROFILES = ("smoke", "quick", "paper")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that the publisher offers, or the steps a person must take to get it."""
+    """One file of the publisher, or the steps to get it by hand."""
 
     url: str
     md5: str | None = None
-    folder: str = ""  # where it belongs, inside the dataset's folder
-    manual: tuple[str, ...] = ()  # not empty: no program may fetch it
+    folder: str = ""  # target folder, relative to the dataset's folder
+    manual: tuple[str, ...] = ()  # if not empty, the file must be fetched by hand
 
 
 @dataclass(frozen=True)
 class StandinFacts:
-    """What the drawn scenes that stand in for a dataset show."""
+    """Settings of the synthetic scenes that replace a missing dataset."""
 
     glyphs: Mapping[str, str]  # class name -> character
     image_size: int
@@ -40,30 +40,31 @@ class StandinFacts:
     test: int
     rotation_deg: float = 15.0
     fonts: tuple[str, ...] = ("DejaVuSans",)
-    filled: bool = True  # what a glyph's strokes enclose is part of the object
-    neighbours: bool = False  # parts of other classes' glyphs stand beside the object
+    filled: bool = True  # the area enclosed by a glyph's strokes belongs to the object
+    neighbours: bool = False  # glyphs of other classes appear beside the object
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the glyphs, in index order."""
+        """Glyph names in index order."""
         return tuple(self.glyphs)
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """The facts about one dataset.
+    """Metadata and recipes of one dataset.
 
     Attributes:
-        layout: name of the reader of the official layout.
-        markers: glob patterns, any of which shows that a copy in that layout is present.
-        expects: the official layout in words, for messages.
+        layout: registry name of the reader of the official layout.
+        markers: glob patterns; a match of any pattern means that a copy is present.
+        expects: description of the official layout, for messages.
         class_names: official names in index order.
-        prompt_names: what a text encoder is told, in index order.
-        class_ids: names of class folders where they differ from the names, or empty.
-        fit: `crop` (shorter side to `resize_frac` times the size, then the centre) or `squash`.
-        cut_bottom_px: rows at the lower edge that are no image.
-        ground_truth: kinds of regions that the publisher offers.
-        standin: None if nothing can stand in for the dataset.
+        prompt_names: class names for the text encoder's prompts, in index order.
+        class_ids: names of the class folders if they differ from the class names, or empty.
+        fit: `crop` (resize the shorter side to `resize_frac` times the size, then centre crop)
+            or `squash` (resize both sides, ignoring the aspect ratio).
+        cut_bottom_px: rows removed from the lower edge, such as a credit strip.
+        ground_truth: kinds of object regions that the publisher provides.
+        standin: settings of the stand-in, or None if there is none.
     """
 
     name: str
@@ -90,7 +91,7 @@ class DatasetCard:
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     def recipe(self, profile: str, source: Source) -> dict[str, Any]:
-        """Recipe fields of `profile`; a stand-in's own values lie over those of the real images.
+        """Return the recipe fields of `profile`; for a stand-in, its overrides are applied.
 
         Raises:
             UnknownNameError: if the card has no such profile.
@@ -100,28 +101,28 @@ class DatasetCard:
         return values
 
     def objective(self, profile: str, source: Source) -> dict[str, Option]:
-        """Options of `profile` for the arms that take a card's (`Arm.uses_card`), by name."""
+        """Return the objective options of `profile`, for arms with `Arm.uses_card`."""
         return dict(self._settings(profile, source).get("objective", {}))
 
     def _settings(self, profile: str, source: Source) -> dict[str, Any]:
         if profile not in self.recipes:
             raise UnknownNameError.of(f"profile of {self.name}", profile, self.recipes)
         values = dict(self.recipes[profile])
-        overlay = values.pop("standin", {})
-        return values | overlay if source == "standin" else values
+        overrides = values.pop("standin", {})
+        return values | overrides if source == "standin" else values
 
 
 def card_names(root: str | os.PathLike[str] | None = None) -> tuple[str, ...]:
-    """Names of all datasets: those shipped with the package and those in the data root."""
+    """Return the names of all datasets: shipped with the package or in the data root."""
     return tuple(sorted(_card_files(root)))
 
 
 def load_card(name: str, root: str | os.PathLike[str] | None = None) -> DatasetCard:
-    """The card of the dataset called `name`.
+    """Load the card of the dataset `name`.
 
     Raises:
         UnknownNameError: if there is no such card.
-        BrokenFileError: if the card is unreadable, incomplete, or contradicts itself.
+        BrokenFileError: if the card is unreadable, incomplete or inconsistent.
     """
     files = _card_files(root)
     if name not in files:
@@ -130,17 +131,21 @@ def load_card(name: str, root: str | os.PathLike[str] | None = None) -> DatasetC
 
 
 def read_card(path: Path) -> DatasetCard:
-    """The card in the file `path`; its stem is the dataset's name."""
+    """Read the card in the file `path`; the file's stem is the dataset name.
+
+    Raises:
+        BrokenFileError: if the card is unreadable, incomplete or inconsistent.
+    """
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BrokenFileError(f"{path}: not readable as TOML ({error}); mend the card") from error
+        raise BrokenFileError(f"{path}: not readable as TOML ({error}); fix the card") from error
     try:
         card = _build_card(path.stem, facts)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFileError(
-            f"{path}: a value is missing or of the wrong kind ({type(error).__name__}: {error}); "
-            "mend the card, cifar10.toml is an example"
+            f"{path}: a value is missing or has the wrong type ({type(error).__name__}: {error}); "
+            "fix the card, cifar10.toml is an example"
         ) from error
     _check_card(path, card)
     return card
@@ -148,20 +153,20 @@ def read_card(path: Path) -> DatasetCard:
 
 def _card_files(root: str | os.PathLike[str] | None) -> dict[str, Path]:
     files = {path.stem: path for path in shipped("datasets").glob("*.toml")}
-    own = data_root(root)
-    if own is not None:
-        # A shipped card is never replaced: rows of two machines must mean the same dataset.
-        files = {path.stem: path for path in own.glob("*.toml")} | files
+    user_root = data_root(root)
+    if user_root is not None:
+        # Shipped cards take precedence, so a name means the same dataset on every machine.
+        files = {path.stem: path for path in user_root.glob("*.toml")} | files
     return files
 
 
 def _build_card(name: str, facts: dict[str, Any]) -> DatasetCard:
     layout = dict(facts.pop("layout"))
     standin = facts.pop("standin", None)
-    sources = tuple(_frozen(SourceFile, entry) for entry in facts.pop("sources", []))
+    sources = tuple(_build_dataclass(SourceFile, entry) for entry in facts.pop("sources", []))
     names = tuple(str(entry) for entry in facts["class_names"])
-    spoken = facts.pop("prompt_names", None) or [entry.replace("_", " ") for entry in names]
-    card: DatasetCard = _frozen(
+    prompt_names = facts.pop("prompt_names", None) or [entry.replace("_", " ") for entry in names]
+    card: DatasetCard = _build_dataclass(
         DatasetCard,
         facts
         | {
@@ -170,53 +175,53 @@ def _build_card(name: str, facts: dict[str, Any]) -> DatasetCard:
             "markers": tuple(layout["markers"]),
             "expects": layout["expects"],
             "layout_files": layout.get("files", {}),
-            "prompt_names": tuple(str(entry) for entry in spoken),
+            "prompt_names": tuple(str(entry) for entry in prompt_names),
             "sources": sources,
-            "standin": None if standin is None else _frozen(StandinFacts, standin),
+            "standin": None if standin is None else _build_dataclass(StandinFacts, standin),
             "recipes": facts.pop("recipe", {}),
         },
     )
     return card
 
 
-def _frozen(kind: Any, values: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass `kind` with lists made tuples."""
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+def _build_dataclass(cls: Any, values: Mapping[str, Any]) -> Any:
+    """Build an instance of the dataclass `cls`; lists become tuples."""
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def _check_card(path: Path, card: DatasetCard) -> None:
-    def refuse(problem: str) -> None:
-        raise BrokenFileError(f"{path}: {problem}; mend the card")
+    def fail(problem: str) -> None:
+        raise BrokenFileError(f"{path}: {problem}; fix the card")
 
     check_choice(f"{path}: fit", card.fit, ("crop", "squash"))
     for label, names in (("class name", card.class_names), ("class id", card.class_ids)):
-        twice = _repeated(names)
-        if twice:
-            refuse(f"{label} '{twice}' occurs twice")
-    twice = _repeated(card.prompt_names)
-    if twice:
-        refuse(f"prompt name '{twice}' occurs twice")
+        duplicate = _find_duplicate(names)
+        if duplicate:
+            fail(f"{label} '{duplicate}' occurs twice")
+    duplicate = _find_duplicate(card.prompt_names)
+    if duplicate:
+        fail(f"prompt name '{duplicate}' occurs twice")
     if not is_name(card.name):
-        refuse("expected a file name of letters, digits and underscores")
+        fail("expected a file name of letters, digits and underscores")
     for text in (card.title, *card.class_names, *card.prompt_names, *card.class_ids):
         if not is_title(text):
-            refuse(f"expected names of one line without control signs, got {text!r:.60}")
+            fail(f"expected names of one line without control characters, got {text!r:.60}")
     num_classes = len(card.class_names)
     if num_classes < 2:
-        refuse(f"expected at least two class names, got {num_classes}")
+        fail(f"expected at least two class names, got {num_classes}")
     for label, names in (("prompt_names", card.prompt_names), ("class_ids", card.class_ids)):
         if names and len(names) != num_classes:
-            refuse(f"{label}: expected {num_classes} entries, one per class, got {len(names)}")
+            fail(f"{label}: expected {num_classes} entries, one per class, got {len(names)}")
     if len(card.mean) != 3 or len(card.std) != 3 or min(card.std) <= 0:
-        refuse("mean and std: expected three numbers each, std above 0")
+        fail("mean and std: expected three numbers each, std above 0")
     if not {"train", "test"} <= set(card.official_counts):
-        refuse("official_counts: expected the numbers of train and test images")
+        fail("official_counts: expected the numbers of train and test images")
     unknown = set(card.recipes) - set(PROFILES)
     if unknown:
-        refuse(f"unknown profile {sorted(unknown)}; known: {', '.join(PROFILES)}")
+        fail(f"unknown profile {sorted(unknown)}; known: {', '.join(PROFILES)}")
 
 
-def _repeated(names: tuple[str, ...]) -> str | None:
+def _find_duplicate(names: tuple[str, ...]) -> str | None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:

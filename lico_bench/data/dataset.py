@@ -1,4 +1,4 @@
-"""One split of one dataset, ready to be trained on or explained."""
+"""One split of a dataset: images, labels and object regions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lico_bench.data.regions import (
     Region,
     fit_instances,
     fit_region,
-    tells_objects_apart,
+    separates_objects,
 )
 from lico_bench.data.split_index import digest_of
 from lico_bench.errors import InvalidInputError
@@ -34,18 +34,19 @@ class Dataset:
     """Images, labels and regions of one split.
 
     Attributes:
-        source: `real` images or the drawn `standin`.
-        class_names: in index order; those of the glyphs for a stand-in.
-        prompt_names: what a text encoder is told of each class.
+        source: `real` images or the synthetic `standin`.
+        class_names: in index order; the glyph names for a stand-in.
+        prompt_names: class names for the text encoder's prompts, in index order.
         labels: (N,) int64.
         image_ids: unique and stable across machines.
-        found_count: images of this split that were found, before budgets and limits.
-        official_count: images the publisher counts.
-        mean: of the training images, per channel.
-        std: of the training images, per channel.
-        test_from_train: the official test is absent; a fixed fifth of train serves as test.
+        found_count: number of images found for this split, before label budgets and limits.
+        official_count: number of images according to the publisher.
+        mean: channel means of the training images.
+        std: channel standard deviations of the training images.
+        test_from_train: True if the official test split is absent and a fixed fifth of the
+            training images serves as test.
         notes: sentences that a report must print.
-        fingerprint: hex digits that change when the files or the choice of images change.
+        fingerprint: hex digest that changes with the files or the selection of images.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, those without an image here included."""
+        """Number of classes, including classes without images in this split."""
         return len(self.class_names)
 
     @property
@@ -81,28 +82,30 @@ class Dataset:
 
     @property
     def has_regions(self) -> bool:
-        """Whether it is known where the objects are."""
+        """Whether object regions are available."""
         return self.region_source is not None
 
     @property
     def has_instances(self) -> bool:
-        """Whether several objects in one image would be told apart."""
+        """Whether the regions separate several objects in one image."""
         if self.region_source is None or isinstance(self.region_source, Tensor):
-            return self.region_source is not None  # a drawn scene has one object
-        return any(tells_objects_apart(region) for region in self.region_source)
+            return self.region_source is not None  # a stand-in scene has one object
+        return any(separates_objects(region) for region in self.region_source)
 
     @property
     def images(self) -> Tensor:
-        """(N, 3, H, W) float32 in [0, 1]: the whole split, 12 bytes a pixel in memory."""
+        """All images, (N, 3, H, W) float32 in [0, 1]; takes 12 bytes of memory per pixel."""
         return self.read(range(len(self)))
 
     @property
     def regions(self) -> Tensor | None:
-        """(N, H, W) bool of the whole split, 1 byte a pixel in memory; None if unknown."""
+        """All regions, (N, H, W) bool, 1 byte of memory per pixel; None if unavailable."""
         return self.read_regions(range(len(self))) if self.has_regions else None
 
     def read(self, indices: Indices) -> Tensor:
-        """(n, 3, H, W) float32 in [0, 1], after the evaluation transform.
+        """Return the images at `indices`, (n, 3, H, W) float32 in [0, 1].
+
+        The images have passed through the evaluation transform.
 
         Raises:
             BrokenFileError: if an image cannot be decoded.
@@ -110,7 +113,9 @@ class Dataset:
         return self.image_source.take(self._positions(indices)).float().div_(255)
 
     def read_regions(self, indices: Indices) -> Tensor:
-        """(n, H, W) bool, True on the object; all False where the crop left nothing of it.
+        """Return the object regions at `indices`, (n, H, W) bool, True on the object.
+
+        A region is all False if the crop removed the object.
 
         Raises:
             InvalidInputError: if this dataset has no regions.
@@ -118,20 +123,20 @@ class Dataset:
         positions = self._positions(indices)
         if self.region_source is None:
             raise InvalidInputError(
-                f"{self.title}: no object regions are known; leave out the localisation metrics"
+                f"{self.title}: no object regions are available; leave out the localisation metrics"
             )
         if isinstance(self.region_source, Tensor):
             return self.region_source[positions]
         if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files need images in files")
-        out = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
-        for place, index in enumerate(positions.tolist()):
-            stored = self.image_source.stored(index)
-            out[place] = fit_region(self.region_source[index], self.image_source.fit, *stored)
-        return out
+            raise InvalidInputError(f"{self.title}: regions in files require images in files")
+        regions = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
+        for row, index in enumerate(positions.tolist()):
+            header = self.image_source.header(index)
+            regions[row] = fit_region(self.region_source[index], self.image_source.fit, *header)
+        return regions
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
-        """Per image (I, H, W) bool, one mask for each marked object that the crop left.
+        """Return per image (I, H, W) bool, one mask per annotated object within the crop.
 
         Raises:
             InvalidInputError: if this dataset has no regions.
@@ -141,12 +146,12 @@ class Dataset:
             regions = self.read_regions(positions)
             return [region[None][region.any()[None]] for region in regions]
         if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files need images in files")
-        found = []
-        for index in positions.tolist():
-            stored = self.image_source.stored(index)
-            found.append(fit_instances(self.region_source[index], self.image_source.fit, *stored))
-        return found
+            raise InvalidInputError(f"{self.title}: regions in files require images in files")
+        fit = self.image_source.fit
+        return [
+            fit_instances(self.region_source[index], fit, *self.image_source.header(index))
+            for index in positions.tolist()
+        ]
 
     def batches(
         self,
@@ -159,29 +164,29 @@ class Dataset:
         skip: int = 0,
         part: tuple[int, int] = (0, 1),
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of each batch in `order`, on `device`.
+        """Iterate over the images and labels of each batch in `order`, on `device`.
 
         Args:
-            order: one 1-D int64 tensor of positions per batch; read a few batches ahead.
+            order: one 1-D int64 tensor of positions per batch; consumed a few batches ahead.
             augmentation: one of `records.AUGMENTATIONS`.
-            crop_padding_px: how far a padded crop may move an image each way.
+            crop_padding_px: maximum shift of a padded crop in each direction.
             generator: a CPU generator; each batch draws (n, 5) numbers from it, in order and in
-                the calling thread, whatever the augmentation.
-            device: where the batches go.
-            skip: so many batches at the front are drawn like the others, and not read.
-            part: number and count of equal parts of each batch, of which that one is read; the
-                draws are those of the whole batch.
+                the calling thread, for every augmentation.
+            device: device of the returned batches.
+            skip: number of leading batches that draw their random numbers but are not read.
+            part: (index, count); each batch is split into `count` equal parts and only the part
+                `index` is read. Random numbers are drawn for the whole batch.
 
         Yields:
-            (n, 3, H, W) float32 in [0, 1], of the part, and the labels (n,) int64 of the batch.
+            Images of the part, (n, 3, H, W) float32 in [0, 1], and labels of the batch, (n,) int64.
 
         Raises:
-            InvalidInputError: for an unknown augmentation, or a random one without generator.
+            InvalidInputError: for an unknown augmentation, or a random one without a generator.
         """
         check_choice("augmentation", augmentation, AUGMENTATIONS)
         if augmentation != "none" and generator is None:
             raise InvalidInputError(
-                f"augmentation '{augmentation}' draws at random; pass generator=, "
+                f"augmentation '{augmentation}' is random; pass generator=, "
                 "a torch.Generator on the CPU"
             )
         return self._batches(
@@ -189,11 +194,17 @@ class Dataset:
         )
 
     def subset(self, indices: Indices) -> Dataset:
-        """The images at `indices`, in that order, as a dataset of its own."""
+        """Return a dataset of the images at `indices`, in that order.
+
+        Raises:
+            InvalidInputError: if an index occurs twice or is out of range.
+        """
         positions = self._positions(indices)
         ids = tuple(self.image_ids[i] for i in positions.tolist())
         if len(set(ids)) != len(ids):
-            raise InvalidInputError("subset: expected each index once, got one twice")
+            raise InvalidInputError(
+                "subset: expected each index once, got one twice; remove the duplicates"
+            )
         regions = self.region_source
         if isinstance(regions, Tensor):
             regions = regions[positions]
@@ -218,30 +229,30 @@ class Dataset:
         skip: int,
         part: tuple[int, int],
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        ahead: list[tuple[Tensor, Tensor]] = []
+        pending: list[tuple[Tensor, Tensor]] = []
         is_resized = augmentation == "resized_crop_flip"
         index, count = part
 
         def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
             for number, indices in enumerate(order):
-                # Without a generator nothing below looks at the draws.
-                drawn = (
+                # Without a generator the augmentation is "none" and the draws are unused.
+                draws = (
                     torch.ones(len(indices), augment.DRAWS)
                     if generator is None
                     else augment.draw(len(indices), generator)
                 )
                 if number < skip:
                     continue
-                drawn = drawn.chunk(count)[index]
-                ahead.append((indices, drawn))
-                yield indices.chunk(count)[index], drawn if is_resized else None
+                draws = draws.chunk(count)[index]
+                pending.append((indices, draws))
+                yield indices.chunk(count)[index], draws if is_resized else None
 
         for images in self.image_source.stream(steps(), device):
-            indices, drawn = ahead.pop(0)
+            indices, draws = pending.pop(0)
             if "crop" in augmentation and not is_resized:
-                images = augment.crop(images, drawn, padding_px)
+                images = augment.crop(images, draws, padding_px)
             if "flip" in augmentation:
-                images = augment.flip(images, drawn)
+                images = augment.flip(images, draws)
             yield images.float().div_(255), self.labels[indices].to(device)
 
     def _positions(self, indices: Indices) -> Tensor:
@@ -257,7 +268,8 @@ class Dataset:
         positions = positions.to(torch.int64)
         if positions.ndim != 1:
             raise InvalidInputError(
-                f"indices: expected one axis, got shape {tuple(positions.shape)}"
+                f"indices: expected one axis, got shape {tuple(positions.shape)}; "
+                "pass a flat list of positions"
             )
         if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < len(self):
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""What a dataset is on this machine, without decoding or drawing an image."""
+"""Dataset metadata for plans and reports, without decoding or drawing images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lico_bench.records import Source, content_key
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """The facts of a dataset that a plan and a report need.
+    """Metadata of a dataset for plans, manifests and reports.
 
     Attributes:
-        found: per split, images in use and the publisher's count.
-        class_names: in index order; the name-to-index table of the manifest.
-        prompt_names: what a text encoder is told of each class.
+        found: per split, number of images in use and number according to the publisher.
+        class_names: in index order.
+        prompt_names: class names for the text encoder's prompts, in index order.
         notes: sentences that a report must print.
-        fingerprint: hex digits that change when the images change.
+        fingerprint: hex digest that changes with the images.
     """
 
     name: str
@@ -40,11 +40,11 @@ class DatasetFacts:
     fingerprint: str
 
     def num_images(self, split: str) -> int:
-        """Images in use of a split."""
+        """Return the number of images in use of a split."""
         return self.found[split][0]
 
     def summary(self) -> str:
-        """One line that says which images will be used."""
+        """Return one line that names the images in use."""
         train, test = self.found["train"], self.found["test"]
         if self.source == "standin":
             return (
@@ -57,7 +57,7 @@ class DatasetFacts:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the entry for the manifest."""
         return asdict(self) | {"found": {k: list(v) for k, v in self.found.items()}}
 
 
@@ -69,11 +69,11 @@ def describe_dataset(
     image_size: int | None = None,
     skip_broken: bool = False,
 ) -> DatasetFacts:
-    """The facts of the dataset called `name`.
+    """Describe the dataset `name` as available on this machine.
 
     Raises:
         UnknownNameError: for a dataset without a card.
-        MissingDataError: if real images are asked for and there are none.
+        MissingDataError: if real images are requested and missing.
         BrokenFileError: if index files are damaged or contradict the card.
     """
     card = load_card(name, root)
@@ -104,7 +104,7 @@ def describe_dataset(
 def describe_official(
     name: str, *, root: str | os.PathLike[str] | None = None, image_size: int | None = None
 ) -> DatasetFacts:
-    """The facts of the publisher's complete dataset, which need not be here: for plans alone.
+    """Describe the publisher's complete dataset without reading any images, for plans.
 
     Raises:
         UnknownNameError: for a dataset without a card.
@@ -131,7 +131,7 @@ def _describe_standin(card: DatasetCard, image_size: int | None) -> DatasetFacts
     if facts is None:
         raise MissingDataError(f"{card.title}: its card declares no stand-in; use --data real")
     size = image_size or facts.image_size
-    drawn = asdict(facts) | {"glyphs": dict(facts.glyphs), "version": VERSION, "size": size}
+    settings = asdict(facts) | {"glyphs": dict(facts.glyphs), "version": VERSION, "size": size}
     return DatasetFacts(
         name=card.name,
         title=f"{card.title} stand-in",
@@ -142,5 +142,5 @@ def _describe_standin(card: DatasetCard, image_size: int | None) -> DatasetFacts
         image_size=(size, size),
         has_regions=True,
         notes=(f"{card.title}: drawn stand-in scenes, not the dataset's images",),
-        fingerprint=content_key(drawn),
+        fingerprint=content_key(settings),
     )

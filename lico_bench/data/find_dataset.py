@@ -1,4 +1,4 @@
-"""Where a dataset's files are, and whether real images or stand-ins are used. Imports no torch."""
+"""Location of dataset files and choice between real images and stand-ins; imports no torch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HUB_PARQUET = "hub_parquet"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A copy of a dataset: the name of the reader that understands it and the folder to give it."""
+class DatasetCopy:
+    """A copy of a dataset: the registry name of its reader and its folder."""
 
     layout: str
     folder: Path
@@ -28,105 +28,112 @@ class Found:
 
 @dataclass(frozen=True)
 class DatasetLocation:
-    """What is known about one dataset's place on this machine."""
+    """Search result for one dataset on this machine.
+
+    Attributes:
+        expects: description of the official layout.
+    """
 
     name: str
-    looked_in: tuple[Path, ...]
-    found: Found | None
+    searched_folders: tuple[Path, ...]
+    copy: DatasetCopy | None
     expects: str
 
 
 def resolve_source(
     name: str, *, root: str | os.PathLike[str] | None = None, data: str = "auto"
 ) -> Source:
-    """`real` or `standin`: which images `data` means for the dataset `name` on this machine.
+    """Resolve `data` (`auto`, `real` or `standin`) to `real` or `standin` for the dataset `name`.
+
+    `auto` means real images if a copy is found, else the stand-in.
 
     Raises:
-        MissingDataError: if real images are asked for and there are none, or neither exists.
-        BrokenFileError: if the folder that should hold them cannot be read.
+        MissingDataError: if real images are requested and missing, or there is no stand-in.
+        BrokenFileError: if the dataset's folder cannot be read.
     """
     check_choice("data", data, ("auto", "real", "standin"))
     card = load_card(name, root)
     if data == "standin":
-        return _standin(card)
+        if card.standin is None:
+            raise MissingDataError(
+                f"{card.title}: its card declares no stand-in; "
+                "add a [standin] table or use --data real"
+            )
+        return "standin"
     if find_copy(card, root) is not None:
         return "real"
     if data == "real" or card.standin is None:
-        raise missing_copy(card, root)
+        raise missing_copy_error(card, root)
     return "standin"
 
 
-def where(name: str, root: str | os.PathLike[str] | None = None) -> DatasetLocation:
-    """Where the dataset `name` was looked for and what was found there."""
+def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetLocation:
+    """Search for a copy of the dataset `name`."""
     card = load_card(name, root)
     return DatasetLocation(name, folders(card, root), find_copy(card, root), card.expects)
 
 
 def folders(card: DatasetCard, root: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """The folders in which a copy may lie: the dataset's own one, then the data root itself."""
+    """Return the folders searched for a copy: the dataset's folder, then the data root."""
     base = data_root(root)
     return () if base is None else (base / card.name, base)
 
 
-def find_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> Found | None:
-    """The copy of the dataset under the data root, in its official or in a general layout."""
+def find_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> DatasetCopy | None:
+    """Find the copy of the dataset under the data root, in its official or a generic layout.
+
+    Raises:
+        BrokenFileError: if a folder cannot be read.
+    """
     for folder in folders(card, root):
         try:
-            found = _copy_in(card, folder)
+            copy = _find_copy_in(card, folder)
         except OSError as error:
             raise BrokenFileError(
                 f"{error.filename or folder}: cannot be read ({error.strerror}); "
                 "change its permissions, or name another folder with --data-root"
             ) from error
-        if found is not None:
-            return found
+        if copy is not None:
+            return copy
     return None
 
 
-def missing_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> MissingDataError:
-    """The error for a dataset that is nowhere: where it was looked for and what belongs there."""
-    looked = " and ".join(str(folder) for folder in folders(card, root)) or "no data root"
+def missing_copy_error(card: DatasetCard, root: str | os.PathLike[str] | None) -> MissingDataError:
+    """Build the error for a missing dataset, with the searched folders and expected layouts."""
+    searched = " and ".join(str(folder) for folder in folders(card, root)) or "no data root"
     return MissingDataError(
-        f"{card.title}: no images found in {looked}; expected {card.expects}, "
+        f"{card.title}: no images found in {searched}; expected {card.expects}, "
         "or train/<class>/* and test/<class>/*, or train-*.parquet and test-*.parquet; "
         f"see `lico-bench data fetch {card.name}`, or use stand-ins with --data standin"
     )
 
 
-def _standin(card: DatasetCard) -> Source:
-    if card.standin is None:
-        raise MissingDataError(
-            f"{card.title}: its card declares no stand-in; add a [standin] table or use --data real"
-        )
-    return "standin"
-
-
-def _copy_in(card: DatasetCard, folder: Path) -> Found | None:
+def _find_copy_in(card: DatasetCard, folder: Path) -> DatasetCopy | None:
     if not folder.is_dir():
         return None
-    # Raises where the folder may not be read; glob would make it look empty.
+    # Raises if the folder is not readable; glob would return nothing.
     next(folder.iterdir(), None)
     if any(next(folder.glob(pattern), None) is not None for pattern in card.markers):
-        return Found(card.layout, folder)
-    # train/<class>/ directly in the data root could be anybody's, unless the root bears the name.
+        return DatasetCopy(card.layout, folder)
+    # Generic layouts do not identify the dataset, so the folder name must.
     if re.fullmatch(rf"{re.escape(card.name)}([_-].*)?", folder.resolve().name) is None:
         return None
     if next(_parquet_files(folder), None) is not None:
-        return Found(HUB_PARQUET, folder)
+        return DatasetCopy(HUB_PARQUET, folder)
     if _has_class_folders(folder):
-        return Found(CLASS_FOLDERS, folder)
+        return DatasetCopy(CLASS_FOLDERS, folder)
     return None
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
-    for place in (folder, folder / "data"):
+    for parent in (folder, folder / "data"):
         for split in ("train", "test", "validation"):
-            yield from place.glob(f"{split}-*.parquet")
+            yield from parent.glob(f"{split}-*.parquet")
 
 
 def _has_class_folders(folder: Path) -> bool:
     for split in ("train", "test", "val"):
-        place = folder / split
-        if place.is_dir() and any(entry.is_dir() for entry in place.iterdir()):
+        split_folder = folder / split
+        if split_folder.is_dir() and any(entry.is_dir() for entry in split_folder.iterdir()):
             return True
     return False

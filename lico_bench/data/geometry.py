@@ -1,4 +1,4 @@
-"""How an image, and its region with it, comes to the size that models see."""
+"""The evaluation transform: resize and crop an image, and its region, to the model's size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from lico_bench.data.cards import DatasetCard
 
 @dataclass(frozen=True)
 class Fit:
-    """The evaluation transform: the same call serves an image, a mask and boxes."""
+    """The evaluation transform; it applies to images, masks and boxes alike.
+
+    `repr(Fit)` is part of dataset fingerprints: do not rename the class or its fields.
+    """
 
     size: int
     mode: str
@@ -19,12 +22,12 @@ class Fit:
 
     @classmethod
     def of(cls, card: DatasetCard, image_size: int | None = None) -> Fit:
-        """The card's transform at `image_size`, or at the card's own size."""
+        """Return the card's transform at `image_size`, or at the card's size if None."""
         size = image_size or card.image_size
         return cls(size, card.fit, card.resize_frac, card.cut_bottom_px)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing an image of `height` x `width`, before the crop."""
+        """Return height and width after resizing an image, before the centre crop."""
         if self.mode == "squash":
             return self.size, self.size
         shorter = round(self.size * self.resize_frac)
@@ -33,16 +36,16 @@ class Fit:
             return shorter, max(shorter, round(width * shorter / height))
         return max(shorter, round(height * shorter / width)), shorter
 
-    def apply(self, thing: Any, height: int, width: int) -> Any:
-        """`thing` (PIL image, tv_tensor or image tensor) at the final size.
+    def apply(self, image: Any, height: int, width: int) -> Any:
+        """Transform a PIL image, tv_tensor or image tensor to the final size.
 
-        `height` and `width` are those of the stored image. `thing` may have been decoded at a
-        reduced scale when nothing is cut from its bottom: the target size is the same.
+        Args:
+            height, width: of the upright image at full scale. If `cut_bottom_px` is 0, `image`
+                may have been decoded at a reduced scale: the target size is the same.
         """
         from torchvision.transforms.v2 import functional as transforms  # seconds to import
 
         if self.cut_bottom_px:
-            thing = transforms.crop(thing, 0, 0, height - self.cut_bottom_px, width)
-        target = list(self.resized(height, width))
-        thing = transforms.resize(thing, target, antialias=True)
-        return transforms.center_crop(thing, [self.size, self.size])
+            image = transforms.crop(image, 0, 0, height - self.cut_bottom_px, width)
+        image = transforms.resize(image, list(self.resized(height, width)), antialias=True)
+        return transforms.center_crop(image, [self.size, self.size])

@@ -1,4 +1,4 @@
-"""Shapes of characters, drawn large with a font that comes with a package we need anyway."""
+"""Glyph masks of characters, rendered with the fonts shipped by matplotlib."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 RASTER_PX = 64
-MARGIN_PX = 2  # keeps bilinear sampling at the border from smearing the shape outwards
+MARGIN_PX = 2  # keeps the glyph away from the border, where bilinear sampling would smear it
 
 
 def glyph_masks(characters: tuple[str, ...], font: str) -> Tensor:
-    """(G, 2, 64, 64) float32 coverage in [0, 1], each shape centred and as large as fits.
+    """Render glyphs, (G, 2, 64, 64) float32 coverage in [0, 1], centred and scaled to fit.
 
-    Channel 0 holds the strokes, channel 1 the same with everything they enclose filled.
+    Channel 0 holds the strokes, channel 1 the strokes with enclosed areas filled.
 
     Raises:
         MissingDataError: if the font is not installed.
@@ -38,37 +38,38 @@ def _glyph_mask(character: str, font: str) -> Tensor:
     box = canvas.getbbox()
     if box is None or _is_missing(character, face):
         raise BrokenFileError(
-            f"font {font} has no shape for {character!r}; choose another character in the card"
+            f"font {font} has no glyph for {character!r}; choose another character in the card"
         )
     from scipy import ndimage  # a second to import
 
-    shape = canvas.crop(box)
-    room = RASTER_PX - 2 * MARGIN_PX
-    scale = room / max(shape.size)
-    size = (max(1, round(shape.width * scale)), max(1, round(shape.height * scale)))
-    shape = shape.resize(size, Image.Resampling.LANCZOS)
-    out = Image.new("L", (RASTER_PX, RASTER_PX))
-    out.paste(shape, ((RASTER_PX - shape.width) // 2, (RASTER_PX - shape.height) // 2))
-    strokes = np.array(out)
-    # Faint strokes still enclose: a hole must not leak through an anti-aliased line.
+    glyph = canvas.crop(box)
+    scale = (RASTER_PX - 2 * MARGIN_PX) / max(glyph.size)
+    size = (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale)))
+    glyph = glyph.resize(size, Image.Resampling.LANCZOS)
+    raster = Image.new("L", (RASTER_PX, RASTER_PX))
+    raster.paste(glyph, ((RASTER_PX - glyph.width) // 2, (RASTER_PX - glyph.height) // 2))
+    strokes = np.array(raster)
+    # The low threshold closes holes behind thin anti-aliased lines.
     filled = np.where(ndimage.binary_fill_holes(strokes > 64) & (strokes <= 64), 255, strokes)
     return torch.from_numpy(np.stack([strokes, filled])).float() / 255
 
 
 def _is_missing(character: str, face: ImageFont.FreeTypeFont) -> bool:
-    """Whether the font draws its box for unknown characters (U+FFFF is never assigned)."""
+    """Whether the font renders its placeholder glyph (U+FFFF is never assigned)."""
     return bytes(face.getmask(character)) == bytes(face.getmask("\uffff"))
 
 
 def _font_file(font: str) -> Path:
-    # Looked up without importing matplotlib, which takes longer than drawing a thousand scenes.
+    # Importing matplotlib takes longer than rendering a thousand scenes.
     spec = importlib.util.find_spec("matplotlib")
     if spec is None or spec.origin is None:
         raise MissingDataError(
-            "stand-ins are drawn with the DejaVu fonts of matplotlib, which is not installed; "
+            "stand-ins need the DejaVu fonts of matplotlib, which is not installed; "
             "install lico-bench with its dependencies"
         )
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{font}.ttf"
     if not path.is_file():
-        raise MissingDataError(f"{path}: font missing; choose one of those beside it in the card")
+        raise MissingDataError(
+            f"{path}: font missing; choose one of the fonts in {path.parent} in the card"
+        )
     return path

@@ -1,12 +1,12 @@
-"""Opening image files that strangers made: which kinds, how large, which way up.
+"""Reading untrusted image files: accepted formats, size limit, orientation and colour mode.
 
-- Kinds are told by content, not by name, and only those below are tried: Pillow hands others to
-  programs outside (Ghostscript for PostScript).
-- An image that declares more than `LARGEST_PX` pixels is refused before anything is decoded.
-- Images are turned upright as their EXIF orientation says, as viewers show them, and regions,
-  which count the pixels as stored, are turned with them.
-- Alpha is dropped and colour profiles are not applied, as torchvision's readers do; of an image
-  that moves, the first frame is taken; of 16 bits per channel the upper 8 are kept.
+- The format is detected from the content, not the file name, and restricted to `IMAGE_FORMATS`:
+  Pillow passes some other formats to external programs (PostScript to Ghostscript).
+- An image that declares more than `MAX_PIXELS` pixels is rejected before decoding.
+- Images are rotated to their EXIF orientation. Regions are given in stored pixels and rotated
+  in the same way.
+- As in torchvision, alpha is dropped and colour profiles are not applied. The first frame of an
+  animation is read. Of 16 bits per channel the upper 8 are kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor
 
 from lico_bench.errors import BrokenFileError
 
-KINDS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "PPM", "TIFF", "GIF")
-LARGEST_PX = 2**26  # 67 megapixels: 200 MB once decoded, more than any camera's usual image
-# What Pillow's decoders raise on damaged files, and on files that would fill the memory.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "PPM", "TIFF", "GIF")
+MAX_PIXELS = 2**26  # 67 megapixels, 200 MB decoded; more than usual camera images
+# Raised by Pillow's decoders on damaged files and on decompression bombs.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError,
     ArithmeticError, MemoryError, RuntimeError, NotImplementedError, Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )  # fmt: skip
-_TURNS = {
+_TRANSPOSITIONS = {  # by EXIF orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,134 +40,137 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 UPRIGHT = 1
-_SIDEWAYS = (5, 6, 7, 8)  # stored with width and height exchanged
-_FLIPPED_ACROSS, _FLIPPED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after the exchange, if there is one
+# EXIF orientations with exchanged axes, and those flipped after the exchange.
+_TRANSPOSED = (5, 6, 7, 8)
+_FLIPPED_HORIZONTALLY, _FLIPPED_VERTICALLY = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 class ImageHeader(NamedTuple):
-    """An image as its file holds it: height and width in px, and how it lies (EXIF, 1 to 8)."""
+    """Height and width of the stored image in px, and its EXIF orientation (1 to 8)."""
 
     height: int
     width: int
     orientation: int = UPRIGHT
 
     @property
-    def upright(self) -> tuple[int, int]:
-        """Height and width once it lies upright."""
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width after rotation to the EXIF orientation."""
         size = (self.height, self.width)
-        return size[::-1] if self.orientation in _SIDEWAYS else size
+        return size[::-1] if self.orientation in _TRANSPOSED else size
 
 
 def open_image(source: Path | bytes, name: str, remedy: str) -> Image.Image:
-    """The image in a file or in its bytes, not decoded yet.
+    """Open an image from a file or encoded bytes, without decoding it.
 
     Args:
-        name, remedy: for messages: which image, and what to do about it.
+        name, remedy: name of the image and advice for the user, for messages.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        BrokenFileError: if it is no image of a kind in `KINDS`, empty, or too large.
+        FileNotFoundError: if the file does not exist.
+        BrokenFileError: if it is empty, too large, or not an image in `IMAGE_FORMATS`.
     """
     try:
-        opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source,
-                            formats=KINDS)  # fmt: skip
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        image = Image.open(file, formats=IMAGE_FORMATS)
     except FileNotFoundError:
         raise
     except DECODING_ERRORS as error:
-        raise broken_image(source, name, error, remedy) from error
-    width, height = opened.size
-    if min(width, height) < 1 or width * height > LARGEST_PX:
-        opened.close()
+        raise broken_image_error(source, name, error, remedy) from error
+    width, height = image.size
+    if min(width, height) < 1 or width * height > MAX_PIXELS:
+        image.close()
         raise BrokenFileError(
-            f"{name}: expected an image of 1 to {LARGEST_PX:,} pixels, got {width} x {height}; "
-            f"make it smaller, or {remedy}"
+            f"{name}: expected an image of 1 to {MAX_PIXELS:,} pixels, got {width} x {height}; "
+            f"reduce its size, or {remedy}"
         )
-    return opened
+    return image
 
 
-def broken_image(source: Path | bytes, name: str, error: Exception, remedy: str) -> BrokenFileError:
-    """The error for an image that a decoder gives up on."""
+def broken_image_error(
+    source: Path | bytes, name: str, error: Exception, remedy: str
+) -> BrokenFileError:
+    """Build the error for an image that cannot be decoded."""
     return BrokenFileError(
         f"{name}: cannot be decoded as an image ({_reason(source, error)}); {remedy}"
     )
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """8 bits in each of three channels, whatever the file has.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to three channels of 8 bits.
 
     Raises:
-        ValueError: for numbers of 32 bits, of which nobody says what is white.
+        ValueError: for 32-bit values, whose white level is not defined.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() >= 0 and values.max() < 2**16:
-            # Pillow would cut everything above 255 off.
+            # Pillow would clip values above 255.
             image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"its values have 32 bits (mode {image.mode}), save it with 8 or 16")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the way that Pillow asks for
+        image = image.convert("RGBA")  # Pillow warns about a direct conversion to RGB
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def orientation_of(image: Image.Image) -> int:
-    """How the stored image lies, 1 to 8 as EXIF counts; 1, upright, where nothing valid is told.
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if it is absent or invalid.
 
-    Asked before anything is decoded.
+    Call it before the image is decoded.
     """
     try:
-        message = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        value = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except DECODING_ERRORS:
-        return UPRIGHT  # damaged notes beside an image do not spoil it
-    return message if isinstance(message, int) and message in _TURNS else UPRIGHT
+        return UPRIGHT  # damaged metadata does not affect the pixels
+    return value if isinstance(value, int) and value in _TRANSPOSITIONS else UPRIGHT
 
 
-def stored_image(image: Image.Image) -> ImageHeader:
-    """Size and orientation of the pixels as stored, before decoding."""
-    orientation = orientation_of(image)
-    # Pillow tells a TIFF's size as it will be once it lies upright.
-    if image.format == "TIFF" and orientation in _SIDEWAYS:
+def read_header(image: Image.Image) -> ImageHeader:
+    """Read size and orientation of the stored pixels without decoding them."""
+    orientation = read_orientation(image)
+    # Pillow reports the size of a TIFF image after rotation.
+    if image.format == "TIFF" and orientation in _TRANSPOSED:
         return ImageHeader(image.width, image.height, orientation)
     return ImageHeader(image.height, image.width, orientation)
 
 
-def turn_image(image: Image.Image, orientation: int) -> Image.Image:
-    """The decoded image upright."""
-    # Pillow turns TIFF files itself while it decodes them.
+def orient_image(image: Image.Image, orientation: int) -> Image.Image:
+    """Rotate a decoded image to its EXIF orientation."""
+    # Pillow rotates TIFF images while decoding.
     if image.format == "TIFF" or orientation == UPRIGHT:
         return image
-    return image.transpose(_TURNS[orientation])
+    return image.transpose(_TRANSPOSITIONS[orientation])
 
 
-def turn_mask(mask: Tensor, orientation: int) -> Tensor:
-    """(..., H, W) as the image that it marks is turned."""
-    if orientation in _SIDEWAYS:
+def orient_mask(mask: Tensor, orientation: int) -> Tensor:
+    """Rotate a mask (..., H, W) like its image."""
+    if orientation in _TRANSPOSED:
         mask = mask.transpose(-1, -2)
-    if orientation in _FLIPPED_ACROSS:
+    if orientation in _FLIPPED_HORIZONTALLY:
         mask = mask.flip(-1)
-    return mask.flip(-2) if orientation in _FLIPPED_DOWN else mask
+    return mask.flip(-2) if orientation in _FLIPPED_VERTICALLY else mask
 
 
-def turn_boxes(boxes: Tensor, stored: ImageHeader) -> Tensor:
-    """(B, 4) left, top, right, bottom on a stored image, as the image is turned."""
-    height, width = stored.upright
-    orientation = stored.orientation
+def orient_boxes(boxes: Tensor, header: ImageHeader) -> Tensor:
+    """Rotate boxes (B, 4), left, top, right, bottom in stored pixels, like their image."""
+    height, width = header.upright_size
+    orientation = header.orientation
     left, top, right, bottom = boxes.unbind(1)
-    if orientation in _SIDEWAYS:
+    if orientation in _TRANSPOSED:
         left, top, right, bottom = top, left, bottom, right
-    if orientation in _FLIPPED_ACROSS:
+    if orientation in _FLIPPED_HORIZONTALLY:
         left, right = width - right, width - left
-    if orientation in _FLIPPED_DOWN:
+    if orientation in _FLIPPED_VERTICALLY:
         top, bottom = height - bottom, height - top
     return torch.stack([left, top, right, bottom], dim=1)
 
 
 def _reason(source: Path | bytes, error: Exception) -> str:
-    """What the decoder says, without the path or memory address it likes to add."""
+    """Return the decoder's message without paths or memory addresses."""
     if not (source if isinstance(source, bytes) else source.stat().st_size):
         return "it is empty"
     if isinstance(error, UnidentifiedImageError):
-        return "it is no image of a known kind"
+        return "unknown image format"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"it declares more than {LARGEST_PX:,} pixels"
+        return f"it declares more than {MAX_PIXELS:,} pixels"
     return str(error) or type(error).__name__

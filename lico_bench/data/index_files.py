@@ -1,4 +1,4 @@
-"""Reading index files that strangers packed: nothing in them is executed or trusted."""
+"""Readers of untrusted index files: contents are validated and never executed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lico_bench.errors import BrokenFileError, MissingDataError
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary pickled in `path`, read without running anything that is in it.
+    """Read a pickled dictionary without executing any code in it.
 
     Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is damaged, holds something else, or asks to import anything.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is damaged, holds something else, or imports anything.
     """
     try:
-        value = load_arrays(need_file(path).read_bytes())
+        value = load_arrays(require_file(path).read_bytes())
     except MissingDataError:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
@@ -32,39 +32,39 @@ def read_pickle(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict) or not all(isinstance(key, str | bytes) for key in value):
         raise BrokenFileError(
-            f"{path}: expected a pickled dictionary of names, got {type(value).__name__}; "
+            f"{path}: expected a pickled dictionary with string keys, got {type(value).__name__}; "
             "unpack the official archive again"
         )
     return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in value.items()}
 
 
 def read_mat(path: Path, name: str) -> NDArray[Any]:
-    """The variable `name` of the MATLAB file `path`.
+    """Read the variable `name` of the MATLAB file `path`.
 
     Raises:
-        MissingDataError: if there is no such file.
+        MissingDataError: if the file does not exist.
         BrokenFileError: if it is damaged or has no such variable.
     """
     try:
-        found = read_variable(need_file(path), name)
+        value = read_variable(require_file(path), name)
     except (MatlabError, UnicodeDecodeError, OverflowError, MemoryError) as error:
         raise BrokenFileError(
             f"{path}: not readable as a MATLAB file ({error}); unpack it again"
         ) from error
-    if found is None:
-        raise BrokenFileError(f"{path}: has no variable '{name}'; unpack the official file again")
-    return found
+    if value is None:
+        raise BrokenFileError(f"{path}: variable '{name}' missing; unpack the official file again")
+    return value
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers, from 1, and lines of `path` that are not blank.
+    """Yield the line number, from 1, and text of each non-blank line of `path`.
 
     Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is no text.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is not UTF-8 text.
     """
     try:
-        text = need_file(path).read_text(encoding="utf-8-sig")
+        text = require_file(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BrokenFileError(f"{path}: not a text file ({error}); unpack it again") from error
     for number, line in enumerate(text.splitlines(), start=1):
@@ -73,7 +73,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_pairs(path: Path) -> Iterator[tuple[str, str, str]]:
-    """`<key> <value>` lines of `path` as (place for messages, key, value)."""
+    """Yield the `<key> <value>` lines of `path` as (location for messages, key, value)."""
     for number, line in read_lines(path):
         key, _, value = line.partition(" ")
         if not value:
@@ -83,14 +83,15 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str, str]]:
         yield f"{path}, line {number}", key, value.strip()
 
 
-def read_json_table(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`.
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read the JSON object in `path`.
 
     Raises:
-        BrokenFileError: if it is no JSON object.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it does not hold a JSON object.
     """
     try:
-        value = json.loads(need_file(path).read_text(encoding="utf-8"))
+        value = json.loads(require_file(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise BrokenFileError(f"{path}: not readable as JSON ({error}); unpack it again") from error
     if not isinstance(value, dict):
@@ -98,99 +99,110 @@ def read_json_table(path: Path) -> dict[str, Any]:
     return value
 
 
-def need_file(path: Path) -> Path:
-    """`path`, if it is a file that holds something.
+def require_file(path: Path) -> Path:
+    """Return `path` if it is a non-empty file.
 
     Raises:
-        MissingDataError: if it is not there.
+        MissingDataError: if the file does not exist.
         BrokenFileError: if it is empty.
     """
     if not path.is_file():
         raise MissingDataError(
-            f"{path}: file missing; unpack the official archive again or mend --data-root"
+            f"{path}: file missing; unpack the official archive again or correct --data-root"
         )
     if path.stat().st_size == 0:
         raise BrokenFileError(f"{path}: the file is empty; unpack the official archive again")
     return path
 
 
-def need_folder(path: Path) -> Path:
-    """`path`, if it is a folder.
+def require_folder(path: Path) -> Path:
+    """Return `path` if it is a folder.
 
     Raises:
-        MissingDataError: if it is not there.
+        MissingDataError: if the folder does not exist.
     """
     if not path.is_dir():
         raise MissingDataError(
-            f"{path}: folder missing; unpack the official archive again or mend --data-root"
+            f"{path}: folder missing; unpack the official archive again or correct --data-root"
         )
     return path
 
 
-def inside(folder: Path, name: str, place: str) -> Path:
-    """`folder / name`, where `name` was read at `place` and must not lead out of the folder.
+def safe_join(folder: Path, name: str, location: str) -> Path:
+    """Return `folder / name` for an untrusted relative path `name`.
+
+    Args:
+        location: where `name` was read, for messages.
 
     Raises:
-        BrokenFileError: for an absolute path or one with `..`.
+        BrokenFileError: for an absolute path, a path with `..`, or control characters.
     """
     pure = PurePosixPath(name.replace("\\", "/"))
-    is_odd = any(ord(sign) < ord(" ") for sign in name)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or ":" in pure.parts[0] or is_odd:
+    has_control = any(ord(character) < ord(" ") for character in name)
+    is_outside = pure.is_absolute() or ".." in pure.parts
+    if is_outside or not pure.parts or ":" in pure.parts[0] or has_control:
         raise BrokenFileError(
-            f"{place}: '{name}' leads out of {folder}; take the list from the official archive"
+            f"{location}: path '{name}' leads out of {folder}; "
+            "take the list from the official archive"
         )
     return folder.joinpath(*pure.parts)
 
 
-def label_of(value: Any, card: DatasetCard, place: str, *, first: int) -> int:
-    """`value` as a class number from 0, where the dataset counts from `first`.
+def parse_label(value: Any, card: DatasetCard, location: str, *, first: int) -> int:
+    """Convert a stored class number to a label from 0; the dataset counts from `first`.
 
     Raises:
-        BrokenFileError: if it is no whole number or outside the card's classes.
+        BrokenFileError: if it is not an integer or outside the card's classes.
     """
     try:
         label = int(value) - first
     except (TypeError, ValueError) as error:
-        raise BrokenFileError(f"{place}: expected a class number, got {value!r}") from error
+        raise BrokenFileError(
+            f"{location}: expected a class number, got {value!r}; "
+            "take the list from the official archive"
+        ) from error
     if not 0 <= label < len(card.class_names):
         raise BrokenFileError(
-            f"{place}: class {value} is outside the {len(card.class_names)} classes of "
+            f"{location}: class {value} is outside the {len(card.class_names)} classes of "
             f"{card.title} ({first} to {first + len(card.class_names) - 1}); "
             "take the list from the official archive"
         )
     return label
 
 
-def check_names(
-    path: Path, found: list[str], card: DatasetCard, as_compared: Callable[[str], str] = str
+def check_class_names(
+    path: Path, names: list[str], card: DatasetCard, convert: Callable[[str], str] = str
 ) -> None:
-    """Raise unless the dataset's own list of class names is the card's, in the same order.
+    """Check that the class names read from `path` equal the card's, in the same order.
+
+    Args:
+        convert: applied to each name in `names` before the comparison.
 
     Raises:
-        BrokenFileError: naming the first class that differs.
+        BrokenFileError: names the first class that differs.
     """
-    if len(found) != len(card.class_names):
+    if len(names) != len(card.class_names):
         raise BrokenFileError(
             f"{path}: expected {len(card.class_names)} class names as in the card of "
-            f"{card.title}, got {len(found)}; take the file from the official archive"
+            f"{card.title}, got {len(names)}; take the file from the official archive"
         )
-    for number, (theirs, ours) in enumerate(zip(found, card.class_names, strict=True)):
-        if comparable(as_compared(theirs)) != comparable(ours):
+    for number, (name, expected) in enumerate(zip(names, card.class_names, strict=True)):
+        if normalise_name(convert(name)) != normalise_name(expected):
             raise BrokenFileError(
-                f"{path}: class {number} is called '{theirs}' there and '{ours}' in the card of "
-                f"{card.title}; take the file from the official archive or mend the card"
+                f"{path}: class {number}: expected '{expected}' as in the card of {card.title}, "
+                f"got '{name}'; take the file from the official archive or correct the card"
             )
 
 
-def comparable(name: str) -> str:
-    """`name` in the form in which two spellings of a class are compared."""
+def normalise_name(name: str) -> str:
+    """Return a class name with lower case and single blanks, for comparisons."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 
-def folder_index(card: DatasetCard) -> dict[str, int]:
-    """Class number of every name that a class folder may have: id, name or prompt name."""
-    index: dict[str, int] = {}
+def class_folder_numbers(card: DatasetCard) -> dict[str, int]:
+    """Return the class number by normalised folder name: class id, name or prompt name."""
+    numbers: dict[str, int] = {}
     for names in (card.class_ids, card.class_names, card.prompt_names):
         for number, name in enumerate(names):
-            index.setdefault(comparable(name), number)
-    return index
+            numbers.setdefault(normalise_name(name), number)
+    return numbers

@@ -1,4 +1,4 @@
-"""Where the object is in a stored image: boxes or a mask, read only when asked for."""
+"""Object regions of stored images: bounding boxes or masks, read on demand."""
 
 from __future__ import annotations
 
@@ -17,29 +17,27 @@ from lico_bench.data.image_files import (
     DECODING_ERRORS,
     UPRIGHT,
     ImageHeader,
-    as_rgb,
-    broken_image,
+    broken_image_error,
     open_image,
-    turn_boxes,
-    turn_mask,
+    orient_boxes,
+    orient_mask,
+    to_rgb,
 )
 from lico_bench.errors import BrokenFileError, MissingDataError
 
-Corners = tuple[float, float, float, float]  # left, top, right, bottom in px, right and bottom open
-SEGMENTED_AT = 128  # CUB masks hold the share of annotators who marked the pixel, times 255
-BLUE_BACKGROUND = (0, 0, 254)  # what the flower masks put where no flower is
+Corners = tuple[float, float, float, float]  # left, top, right, bottom in px, half-open
+MASK_THRESHOLD = 128  # CUB mask values are the share of annotators who marked the pixel, times 255
+BLUE_BACKGROUND = (0, 0, 254)  # background colour of the flower masks
+BLUE_TOLERANCE = 60  # JPEG compression shifts the background colour
 REMEDY = "unpack the masks again"
-BLUE_TOLERANCE = 60  # the masks are JPEG files: the blue is not exact
-
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
+BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_corners(left: Any, top: Any, right: Any, bottom: Any) -> Corners:
-    """Four numbers as corners.
+    """Convert four values to corners.
 
     Raises:
-        ValueError, TypeError: if one is no finite number.
+        ValueError, TypeError: if a value is not a finite number.
     """
     corners = (float(left), float(top), float(right), float(bottom))
     if not all(map(math.isfinite, corners)):
@@ -48,112 +46,123 @@ def read_corners(left: Any, top: Any, right: Any, bottom: Any) -> Corners:
 
 
 class Region(Protocol):
-    """Something that can be laid over a stored image of a given size."""
+    """An object region that can be rendered for a stored image."""
 
-    def on(self, height: int, width: int) -> Tensor:
-        """A tv_tensor (boxes or mask) in the image's own pixels."""
+    def to_tensor(self, height: int, width: int) -> Tensor:
+        """Return boxes or a mask as a tv_tensor in the pixel coordinates of the stored image."""
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Rectangles around the object; none means that nobody marked it."""
+    """Bounding boxes of the object; empty if the image is not annotated."""
 
     corners: tuple[Corners, ...]
 
-    def on(self, height: int, width: int) -> Tensor:
-        """The boxes on a canvas of the image's size."""
+    def to_tensor(self, height: int, width: int) -> Tensor:
+        """Return the boxes on a canvas of the image's size."""
         boxes = torch.tensor(self.corners, dtype=torch.float32).reshape(-1, 4)
         return _bounding_boxes(boxes, height, width)
 
 
 @dataclass(frozen=True)
 class XmlBoxes:
-    """Boxes of one class in an annotation file of the PASCAL form."""
+    """Bounding boxes of one class in a PASCAL VOC annotation file."""
 
     path: Path
     class_id: str
 
-    def on(self, height: int, width: int) -> Tensor:
-        """The boxes on a canvas of the image's size; none if the file does not exist."""
-        # ImageNet annotates every validation image but only part of the training ones.
+    def to_tensor(self, height: int, width: int) -> Tensor:
+        """Return the boxes on a canvas of the image's size; empty if the file does not exist."""
+        # ImageNet annotates all validation images but only some training images.
         corners = read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ()
-        return Boxes(corners).on(height, width)
+        return Boxes(corners).to_tensor(height, width)
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """An image in which the object is marked: `grey` (bright is object) or `blue` background."""
+    """A mask image; `kind` is `grey` (bright pixels are the object) or `blue` (background)."""
 
     path: Path
     kind: str
 
-    def on(self, height: int, width: int) -> Tensor:
-        """The mask, checked to have the image's size."""
+    def to_tensor(self, height: int, width: int) -> Tensor:
+        """Return the mask.
+
+        Raises:
+            MissingDataError: if the file does not exist.
+            BrokenFileError: if it cannot be decoded or its size differs from the image's.
+        """
         pixels = _mask_pixels(self.path)
         if pixels.shape[:2] != (height, width):
             raise BrokenFileError(
-                f"{self.path}: expected a mask of {width} x {height} px like its image, got "
-                f"{pixels.shape[1]} x {pixels.shape[0]}; unpack both from the official archives"
+                f"{self.path}: expected a mask of {width} x {height} px, the size of its image, "
+                f"got {pixels.shape[1]} x {pixels.shape[0]}; "
+                "unpack both from the official archives"
             )
         if self.kind == "grey":
-            inside = pixels.mean(-1) >= SEGMENTED_AT
+            is_object = pixels.mean(-1) >= MASK_THRESHOLD
         else:
             distance = np.abs(pixels.astype(np.int16) - np.array(BLUE_BACKGROUND, np.int16))
-            inside = distance.max(-1) > BLUE_TOLERANCE
+            is_object = distance.max(-1) > BLUE_TOLERANCE
         from torchvision import tv_tensors  # seconds to import
 
-        mask: Tensor = tv_tensors.Mask(torch.from_numpy(inside))
+        mask: Tensor = tv_tensors.Mask(torch.from_numpy(is_object))
         return mask
 
 
 def fit_region(
     region: Region, fit: Fit, height: int, width: int, orientation: int = UPRIGHT
 ) -> Tensor:
-    """(S, S) bool: `region` of a stored image after the transform that the image goes through.
+    """Apply the image's transform to `region`; returns (S, S) bool.
 
-    All False where the crop left nothing of the region.
+    The result is all False if the crop removed the region.
 
     Args:
-        height, width, orientation: of the image as stored, see `image_files.Stored`.
+        height, width, orientation: of the stored image, see `image_files.ImageHeader`.
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = _laid(region, fit, ImageHeader(height, width, orientation))
-    if isinstance(laid, tv_tensors.BoundingBoxes):
-        return _filled(laid.as_subclass(Tensor), fit.size)
-    mask: Tensor = laid.as_subclass(Tensor).bool()
+    fitted = _transform(region, fit, ImageHeader(height, width, orientation))
+    if isinstance(fitted, tv_tensors.BoundingBoxes):
+        return _fill_boxes(fitted.as_subclass(Tensor), fit.size).any(0)
+    mask: Tensor = fitted.as_subclass(Tensor).bool()
     return mask
 
 
 def fit_instances(
     region: Region, fit: Fit, height: int, width: int, orientation: int = UPRIGHT
 ) -> Tensor:
-    """(I, S, S) bool: each object of `region` alone, after the same transform as `fit_region`.
+    """Like `fit_region`, with one mask per object; returns (I, S, S) bool.
 
-    Objects that the crop left nothing of are left out. A mask does not tell objects apart and
-    counts as one.
+    Objects that the crop removed are omitted. A mask file counts as one object.
     """
     from torchvision import tv_tensors  # seconds to import
 
-    laid = _laid(region, fit, ImageHeader(height, width, orientation))
-    if isinstance(laid, tv_tensors.BoundingBoxes):
-        objects = _each_filled(laid.as_subclass(Tensor), fit.size)
+    fitted = _transform(region, fit, ImageHeader(height, width, orientation))
+    if isinstance(fitted, tv_tensors.BoundingBoxes):
+        objects = _fill_boxes(fitted.as_subclass(Tensor), fit.size)
     else:
-        objects = laid.as_subclass(Tensor).bool()[None]
+        objects = fitted.as_subclass(Tensor).bool()[None]
     return objects[objects.flatten(1).any(1)]
 
 
-def tells_objects_apart(region: Region) -> bool:
-    """Whether several objects in one image would be several instances: boxes do, masks do not."""
+def separates_objects(region: Region) -> bool:
+    """Whether `region` separates several objects in one image: boxes do, masks do not."""
     return not isinstance(region, MaskFile)
 
 
 def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
-    """Boxes of the objects named `class_id` in the annotation file `path`."""
+    """Return the boxes of all objects named `class_id` in the annotation file `path`.
+
+    Raises:
+        BrokenFileError: if the file is not a PASCAL VOC annotation.
+    """
     try:
         root = ElementTree.fromstring(path.read_bytes())
         return tuple(
-            _corners(item) for item in root.iter("object") if item.findtext("name") == class_id
+            read_corners(*(item.findtext(f"bndbox/{tag}", "missing") for tag in BOX_TAGS))
+            for item in root.iter("object")
+            if item.findtext("name") == class_id
         )
     except (ElementTree.ParseError, ValueError) as error:
         raise BrokenFileError(
@@ -161,24 +170,19 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
         ) from error
 
 
-def _laid(region: Region, fit: Fit, stored: ImageHeader) -> Any:
-    """The region, turned as its image is and then through the transform."""
+def _transform(region: Region, fit: Fit, header: ImageHeader) -> Any:
+    """Orient the region like its image, then apply the image transform."""
     from torchvision import tv_tensors  # seconds to import
 
-    found = region.on(stored.height, stored.width)
-    height, width = stored.upright
-    if stored.orientation != UPRIGHT:
-        plain = found.as_subclass(Tensor)
-        if isinstance(found, tv_tensors.BoundingBoxes):
-            found = _bounding_boxes(turn_boxes(plain, stored), height, width)
+    stored = region.to_tensor(header.height, header.width)
+    height, width = header.upright_size
+    if header.orientation != UPRIGHT:
+        plain = stored.as_subclass(Tensor)
+        if isinstance(stored, tv_tensors.BoundingBoxes):
+            stored = _bounding_boxes(orient_boxes(plain, header), height, width)
         else:
-            found = tv_tensors.Mask(turn_mask(plain, stored.orientation))
-    return fit.apply(found, height, width)
-
-
-def _corners(item: ElementTree.Element) -> Corners:
-    corners = [item.findtext(f"bndbox/{side}", "missing") for side in SIDES]
-    return read_corners(*corners)
+            stored = tv_tensors.Mask(orient_mask(plain, header.orientation))
+    return fit.apply(stored, height, width)
 
 
 def _mask_pixels(path: Path) -> np.ndarray:
@@ -188,25 +192,20 @@ def _mask_pixels(path: Path) -> np.ndarray:
         raise MissingDataError(f"{path}: mask missing; unpack the masks again") from error
     with image:
         try:
-            return np.asarray(as_rgb(image))
+            return np.asarray(to_rgb(image))
         except DECODING_ERRORS as error:
-            raise broken_image(path, f"mask {path}", error, REMEDY) from error
+            raise broken_image_error(path, f"mask {path}", error, REMEDY) from error
 
 
 def _bounding_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     from torchvision import tv_tensors  # seconds to import
 
-    laid: Tensor = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
-    return laid
+    result: Tensor = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width))
+    return result
 
 
-def _filled(boxes: Tensor, size: int) -> Tensor:
-    """(S, S) bool, True at every pixel whose centre lies in one of `boxes` (B, 4)."""
-    return _each_filled(boxes, size).any(0)
-
-
-def _each_filled(boxes: Tensor, size: int) -> Tensor:
-    """(B, S, S) bool, True at every pixel whose centre lies in the box."""
+def _fill_boxes(boxes: Tensor, size: int) -> Tensor:
+    """Convert boxes (B, 4) to (B, S, S) bool, True where the pixel centre lies in the box."""
     centre = torch.arange(size) + 0.5
     in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
     in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])

@@ -1,4 +1,4 @@
-"""What a reader gives back: one split as its files say, before anything is decoded or drawn."""
+"""The index of one split, as returned by a layout reader before any image is decoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lico_bench.checks import is_plain
+from lico_bench.checks import is_single_line
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.regions import Region
 from lico_bench.errors import BrokenFileError, LicoBenchError
@@ -19,15 +19,15 @@ from lico_bench.errors import BrokenFileError, LicoBenchError
 
 @dataclass(frozen=True)
 class SplitIndex:
-    """One split: either `pixels` (small images) or one of `files` per image.
+    """Labels and images of one split, with either raw `pixels` or one entry of `files` per image.
 
     Attributes:
         labels: (N,) int64 in the card's class order.
         image_ids: stable and unique within the dataset.
         pixels: (N, 3, H, W) uint8, or None.
-        files: a path, or the encoded bytes themselves, per image; empty with `pixels`.
-        regions: where the object is, per image, or None without ground truth.
-        digest: hash of the index files, so that a changed list changes the data's fingerprint.
+        files: path or encoded bytes per image; empty if `pixels` is set.
+        regions: object region per image, or None without ground truth.
+        digest: hash of the index files; part of the dataset's fingerprint.
         notes: sentences for the report.
     """
 
@@ -43,7 +43,7 @@ class SplitIndex:
         return len(self.image_ids)
 
     def take(self, indices: NDArray[np.int64]) -> SplitIndex:
-        """The images at `indices`, in that order."""
+        """Return the index of the images at `indices`, in that order."""
         return replace(
             self,
             labels=self.labels[indices],
@@ -55,46 +55,46 @@ class SplitIndex:
 
 
 class Faults:
-    """What to do with one broken entry of many: raise at once, or skip it and keep the sentence."""
+    """Policy for broken entries: raise the first error, or skip them and collect the messages."""
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
-        self.sentences: list[str] = []
+        self.messages: list[str] = []
 
     def report(self, error: LicoBenchError) -> None:
-        """Raise `error`, or record it if broken entries are to be skipped."""
+        """Raise `error`, or record its message if broken entries are skipped."""
         if not self.skip:
             raise error
-        self.sentences.append(str(error))
+        self.messages.append(str(error))
 
 
 class Reader(NamedTuple):
-    """How one layout is read.
+    """Functions that read one layout.
 
-    `splits(folder, card)` names the splits whose files are there; `read(folder, split, card,
-    faults)` lists one of them.
+    `splits(folder, card)` returns the names of the available splits; `read(folder, split, card,
+    faults)` returns the index of one split.
     """
 
     splits: Callable[[Path, DatasetCard], tuple[str, ...]]
     read: Callable[[Path, str, DatasetCard, Faults], SplitIndex]
 
 
-def check_ids(folder: Path, image_ids: Iterable[str]) -> None:
-    """Raise unless every image's name can be shown, stored and compared.
+def check_image_ids(folder: Path, image_ids: Iterable[str]) -> None:
+    """Check that all image names are printable.
 
     Raises:
-        BrokenFileError: for control signs, or a name that is no UTF-8.
+        BrokenFileError: if a name has control characters or is not valid UTF-8.
     """
-    odd = next((name for name in image_ids if not is_plain(name)), None)
-    if odd is not None:
+    invalid = next((name for name in image_ids if not is_single_line(name)), None)
+    if invalid is not None:
         raise BrokenFileError(
-            f"{folder}: an image is called '{odd}', with control signs or letters that are no "
-            "UTF-8; rename it"
+            f"{folder}: image name '{invalid}' has control characters or is not valid UTF-8; "
+            "rename the image"
         )
 
 
 def digest_of(parts: Iterable[bytes | str]) -> str:
-    """Hex SHA-256 over `parts`, each with its length, so that no two lists collide."""
+    """Return the hex SHA-256 of `parts`; each part is prefixed by its length."""
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part

@@ -1,4 +1,4 @@
-"""Whether a copy of a dataset is whole: counts, class names, every image decoded."""
+"""Verification of a dataset copy: counts, class names, and decoding of every image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lico_bench.data.cards import DatasetCard, load_card
-from lico_bench.data.find_dataset import Found, find_copy, missing_copy
+from lico_bench.data.find_dataset import DatasetCopy, find_copy, missing_copy_error
 from lico_bench.data.geometry import Fit
 from lico_bench.data.image_source import FileImages, num_workers
 from lico_bench.data.read_split import count_notes, read_split
@@ -18,15 +18,15 @@ from lico_bench.data.regions import fit_region
 from lico_bench.data.split_index import Faults, SplitIndex
 from lico_bench.errors import LicoBenchError
 
-CHUNK = 64  # images per job
+IMAGES_PER_JOB = 64
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What was found of one split.
+    """Verification result of one split.
 
     Attributes:
-        broken: one sentence for every image or region that cannot be read.
+        broken: one message per image or region that cannot be read.
     """
 
     split: str
@@ -39,20 +39,20 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What was found of one dataset."""
+    """Verification result of one dataset."""
 
     name: str
-    found: Found
+    copy: DatasetCopy
     splits: tuple[SplitReport, ...]
 
     @property
     def is_complete(self) -> bool:
-        """Whether every official image is there."""
+        """Whether all official images are present."""
         return all(part.found_count == part.official_count for part in self.splits)
 
     @property
     def is_sound(self) -> bool:
-        """Whether everything that is there can be read."""
+        """Whether all present images and regions can be read."""
         return not any(part.broken for part in self.splits)
 
 
@@ -62,37 +62,37 @@ def verify_dataset(
     root: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
-    """Read every image and region of the dataset `name` and report what is broken or missing.
+    """Read every image and region of the dataset `name` and list broken and missing ones.
 
     Args:
-        root: the data root; None takes LICO_BENCH_DATA or `./datasets`.
-        progress: called with the number of images done and in all.
+        root: the data root; None means LICO_BENCH_DATA or `./datasets`.
+        progress: called with the number of images checked and the total.
 
     Raises:
-        MissingDataError: if there is no copy at all.
-        BrokenFileError: if an index file cannot be read, so that there is no list to check.
+        MissingDataError: if there is no copy.
+        BrokenFileError: if an index file cannot be read.
     """
     card = load_card(name, root)
-    found = find_copy(card, root)
-    if found is None:
-        raise missing_copy(card, root)
+    copy = find_copy(card, root)
+    if copy is None:
+        raise missing_copy_error(card, root)
     fit = Fit.of(card)
     parts = []
-    for split in READERS[found.layout].splits(found.folder, card):
-        # Listed files that are missing belong into the report and must not end the check.
+    for split in READERS[copy.layout].splits(copy.folder, card):
+        # Missing files are reported and must not stop the verification.
         faults = Faults(skip=True)
-        parts.append((split, read_split(card, found, split, faults), tuple(faults.sentences)))
+        parts.append((split, read_split(card, copy, split, faults), tuple(faults.messages)))
     total = sum(len(listing) for _, listing, _ in parts)
     reports, done = [], 0
     for split, listing, missing in parts:
-        tell = partial(_tell, progress, done, total)
-        broken = (*missing, *_broken(listing, fit, tell))
-        reports.append(_report(card, split, listing, broken))
+        report_progress = partial(_report_progress, progress, done, total)
+        broken = (*missing, *_find_broken(listing, fit, report_progress))
+        reports.append(_build_report(card, split, listing, broken))
         done += len(listing)
-    return DatasetReport(name, found, tuple(reports))
+    return DatasetReport(name, copy, tuple(reports))
 
 
-def _report(
+def _build_report(
     card: DatasetCard, split: str, listing: SplitIndex, broken: tuple[str, ...]
 ) -> SplitReport:
     return SplitReport(
@@ -105,34 +105,38 @@ def _report(
     )
 
 
-def _broken(listing: SplitIndex, fit: Fit, tell: Callable[[int], None]) -> list[str]:
-    """A sentence for each image whose pixels or region cannot be read."""
+def _find_broken(
+    listing: SplitIndex, fit: Fit, report_progress: Callable[[int], None]
+) -> list[str]:
+    """Return a message for each image whose pixels or region cannot be read."""
     if not listing.files:
-        tell(len(listing))  # raw pixels were checked when they were listed
+        report_progress(len(listing))  # the reader has already checked raw pixels
         return []
     images = FileImages(listing.files, listing.image_ids, fit)
-    found: list[str] = []
-    starts = range(0, len(listing), CHUNK)
+    broken: list[str] = []
+    starts = range(0, len(listing), IMAGES_PER_JOB)
     with ThreadPoolExecutor(num_workers()) as workers:
-        jobs = workers.map(lambda start: _broken_in(listing, images, start), starts)
-        for start, sentences in zip(starts, jobs, strict=True):
-            found += sentences
-            tell(min(start + CHUNK, len(listing)))
-    return found
+        jobs = workers.map(lambda start: _check_images(listing, images, start), starts)
+        for start, messages in zip(starts, jobs, strict=True):
+            broken += messages
+            report_progress(min(start + IMAGES_PER_JOB, len(listing)))
+    return broken
 
 
-def _broken_in(listing: SplitIndex, images: FileImages, start: int) -> list[str]:
-    found = []
-    for index in range(start, min(start + CHUNK, len(listing))):
+def _check_images(listing: SplitIndex, images: FileImages, start: int) -> list[str]:
+    messages = []
+    for index in range(start, min(start + IMAGES_PER_JOB, len(listing))):
         try:
             images.decode(index)
             if listing.regions is not None:
-                fit_region(listing.regions[index], images.fit, *images.stored(index))
+                fit_region(listing.regions[index], images.fit, *images.header(index))
         except LicoBenchError as error:
-            found.append(str(error))
-    return found
+            messages.append(str(error))
+    return messages
 
 
-def _tell(progress: Callable[[int, int], None] | None, before: int, total: int, count: int) -> None:
+def _report_progress(
+    progress: Callable[[int, int], None] | None, offset: int, total: int, count: int
+) -> None:
     if progress is not None:
-        progress(before + count, total)
+        progress(offset + count, total)

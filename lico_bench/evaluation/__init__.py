@@ -1,24 +1,24 @@
-"""The one place where model, map and metric meet: per-image scores of trained models.
+"""Explain and score trained models, one score per image.
 
-The room is called `evaluation` and not `evaluate`, because a module of that name would hide the
-public function `lico_bench.evaluate`.
+The package is not named `evaluate`: a module of that name would hide the public function
+`lico_bench.evaluate`.
 """
 
 from lico_bench.evaluation.collector import Scores
 from lico_bench.evaluation.eval_config import EvalConfig
 from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts
-from lico_bench.evaluation.shards import WHOLE, Shard, ranges_of, spread
+from lico_bench.evaluation.shards import SINGLE_SHARD, Shard, evenly_spaced, ranges_of
 from lico_bench.evaluation.subject import Subject
 
 __all__ = [
-    "WHOLE",
+    "SINGLE_SHARD",
     "EvalConfig",
     "Part",
     "Scores",
     "Shard",
     "Subject",
     "evaluate",
+    "evenly_spaced",
     "ranges_of",
     "score_in_parts",
-    "spread",
 ]

@@ -1,4 +1,4 @@
-"""Asks one model about a batch of images and writes the answers as rows, curves and images."""
+"""Classify, explain and score batches with one model; collect rows, curves and images."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Scores:
     Attributes:
         rows: one score of one image each, columns `records.ROW_COLUMNS`.
         curves: one curve of one image each, columns `records.CURVE_COLUMNS`.
-        gallery: a few images with their maps, made small; an image lies with its first map.
-        undefined: metrics asked for that this dataset has no ground truth for.
+        gallery: some images with their maps, both downscaled; only the row of an image's first
+            map holds the image.
+        undefined: requested metrics that need ground truth this dataset does not have.
     """
 
     rows: pd.DataFrame
@@ -42,18 +43,19 @@ class Scores:
     undefined: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """The rows."""
+        """Return `rows`."""
         return self.rows
 
 
 @dataclass
 class Collector:
-    """Collects what one subject answers, until it is taken.
+    """Collects the scores of one subject until `take` returns them.
 
     Attributes:
-        metrics: those defined for the dataset.
-        scorer: the network whose probabilities are followed; the subject's own if None.
-        predicted: (N,) the subject's class of every image; -1 where it was not asked yet.
+        metrics: metrics by name; each is defined for the dataset.
+        scorer: the network that scores the maps; the subject's model if None.
+        predicted: (N,) int64, the class that the subject predicts; -1 for images not yet
+            classified.
     """
 
     subject: Subject
@@ -71,18 +73,22 @@ class Collector:
         self._device = next(self.subject.model.parameters()).device
 
     def classify(self, indices: Tensor) -> None:
-        """Accuracy, confidence and squared error of a batch."""
+        """Add accuracy, confidence and Brier score of a batch."""
         with torch.inference_mode():
             logits = logits_of(self.subject.model(self._read(indices)))
             probs = logits.float().softmax(1).cpu()
         confidence, predicted = probs.max(dim=1)
         self.predicted[indices] = predicted
         labels = self.dataset.labels[indices]
-        right = (predicted == labels).float()
-        # Every other class's share of the squares, and the label's.
-        truth = probs.gather(1, labels[:, None])[:, 0]
-        brier = probs.square().sum(1) - 2 * truth + 1
-        for metric, value in (("accuracy", right), ("confidence", confidence), ("brier", brier)):
+        is_correct = (predicted == labels).float()
+        # Brier score: sum over classes of (p - y)^2 with a one-hot label y.
+        of_label = probs.gather(1, labels[:, None])[:, 0]
+        brier = probs.square().sum(1) - 2 * of_label + 1
+        for metric, value in (
+            ("accuracy", is_correct),
+            ("confidence", confidence),
+            ("brier", brier),
+        ):
             self._add(
                 indices, targets=predicted, method="", metric=metric, protocol="", value=value
             )
@@ -90,42 +96,42 @@ class Collector:
     def score(
         self, indices: Tensor, methods: dict[str, SaliencyMethod], is_shown: Sequence[bool]
     ) -> None:
-        """Maps of a batch by each method, every metric of them, and the curves' ends."""
+        """Explain a batch with each method; add all metrics and the endpoints of the curves."""
         images = self._read(indices)
         targets = self._targets(indices)
         regions = self.dataset.read_regions(indices) if self.dataset.has_regions else None
         instances = self.dataset.read_instances(indices) if self.dataset.has_instances else None
         scored = self._scored_class(images, indices)
-        ends: Curves | None = None
+        endpoints: Curves | None = None
         first = next(iter(methods))
         for method, entry in methods.items():
             inputs = MetricInputs(
                 model=self._logits,
                 images=images,
                 targets=targets.to(self._device),
-                maps=self._explain(method, entry)(
+                maps=self._explainer(method, entry)(
                     self.subject.model, images, targets.to(self._device)
                 ),
                 regions=None if regions is None else regions.to(self._device),
                 protocol=self.protocol,
                 network=self.subject.model,
-                explainer=self._explain(method, entry),
+                explainer=self._explainer(method, entry),
                 instances=instances,
                 predicted=scored,
                 image_ids=tuple(self.dataset.image_ids[i] for i in indices.tolist()),
                 mean_rgb=self.dataset.mean,
             )
             self._score(indices, targets, method, inputs)
-            ends = ends or inputs.__dict__.get("curves")
+            endpoints = endpoints or inputs.__dict__.get("curves")
             self._add_to_gallery(
                 indices, method, images, inputs.maps, regions, is_shown,
                 with_image=method == first,
             )  # fmt: skip
-        if ends is not None:
-            self._add_ends(indices, targets, ends)
+        if endpoints is not None:
+            self._add_endpoints(indices, targets, endpoints)
 
     def take(self, undefined: tuple[str, ...] = ()) -> Scores:
-        """What was collected since the last time, which is forgotten here."""
+        """Return the scores collected since the last call and clear them."""
         curves = self._curves or [pd.DataFrame(columns=list(CURVE_COLUMNS))]
         scores = Scores(
             rows=pd.concat(self._rows, ignore_index=True),
@@ -136,14 +142,14 @@ class Collector:
         self._rows, self._curves, self._gallery = [], [], []
         return scores
 
-    def _explain(self, method: str, entry: SaliencyMethod) -> Any:
+    def _explainer(self, method: str, entry: SaliencyMethod) -> Any:
         layer = self.subject.layer
         options = {"layer": layer} if layer is not None and entry.needs_layer else {}
 
-        def made(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        def compute(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
             return explain(network, images, targets, method=method, **options)
 
-        return made
+        return compute
 
     def _score(self, indices: Tensor, targets: Tensor, method: str, inputs: MetricInputs) -> None:
         flat = is_flat(inputs.maps).cpu()
@@ -174,7 +180,7 @@ class Collector:
         return self.dataset.labels[indices]
 
     def _scored_class(self, images: Tensor, indices: Tensor) -> Tensor:
-        """What the scoring network predicts for the whole images."""
+        """The class that the scoring network predicts for each unchanged image."""
         if self.scorer is None or self.protocol.scored_class != "predicted":
             return self.predicted[indices].to(self._device)
         with torch.inference_mode():
@@ -184,7 +190,7 @@ class Collector:
         return logits_of((self.scorer or self.subject.model)(images))
 
     def _identity(self, indices: Tensor, targets: Tensor) -> dict[str, Any]:
-        right = self.predicted[indices] == self.dataset.labels[indices]
+        is_correct = self.predicted[indices] == self.dataset.labels[indices]
         return {
             "pair": self.subject.pair,
             "cell": self.subject.cell,
@@ -196,7 +202,7 @@ class Collector:
             "labels": self.subject.labels,
             "image_id": [self.dataset.image_ids[i] for i in indices.tolist()],
             "target": targets.numpy().astype(np.int32),
-            "correct": right.numpy(),
+            "correct": is_correct.numpy(),
         }
 
     def _add(
@@ -215,12 +221,15 @@ class Collector:
         )
         self._rows.append(frame[list(ROW_COLUMNS)])
 
-    def _add_ends(self, indices: Tensor, targets: Tensor, curves: Curves) -> None:
-        """Probability of the whole, the blurred and the emptied image: no method's doing."""
-        ends = {"score_whole": curves.deletion[:, 0], "score_blurred": curves.insertion[:, 0]}
+    def _add_endpoints(self, indices: Tensor, targets: Tensor, curves: Curves) -> None:
+        """Add the scores of the unchanged, blurred and deleted image, equal for all methods."""
+        scores = {
+            "score_whole": curves.deletion[:, 0],
+            "score_blurred": curves.insertion[:, 0],
+        }
         if float(curves.fractions[-1]) == 1:
-            ends["score_emptied"] = curves.deletion[:, -1]
-        for metric, value in ends.items():
+            scores["score_emptied"] = curves.deletion[:, -1]
+        for metric, value in scores.items():
             self._add(
                 indices,
                 targets=targets,
@@ -264,7 +273,7 @@ class Collector:
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
         regions: Tensor | None, is_shown: Sequence[bool], *, with_image: bool,
     ) -> None:  # fmt: skip
-        """An image lies with the first of its maps; the others carry none."""
+        """Add the maps of the gallery's images; only the first method's row holds the image."""
         names = self.dataset.class_names
         for row, index in enumerate(indices.tolist()):
             if not is_shown[row]:
@@ -291,12 +300,14 @@ class Collector:
 
 
 def _flags(value: Tensor, flat: Tensor, regions: Tensor | None, metric: Metric) -> list[str]:
-    """Why each value is missing or to be taken with care; empty where there is nothing to say."""
+    """Why each value is missing or unreliable; an empty string for a normal value."""
     is_empty = torch.zeros_like(flat)
     if regions is not None and "regions" in metric.spec.needs:
         is_empty = ~regions.flatten(1).any(1).cpu()
     missing = value.isnan().tolist()
     return [
-        (SKIPPED if empty else UNDEFINED) if gone else DEGENERATE if same else ""
-        for gone, empty, same in zip(missing, is_empty.tolist(), flat.tolist(), strict=True)
+        (SKIPPED if no_region else UNDEFINED) if no_value else DEGENERATE if flat_map else ""
+        for no_value, no_region, flat_map in zip(
+            missing, is_empty.tolist(), flat.tolist(), strict=True
+        )
     ]

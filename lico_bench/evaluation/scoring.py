@@ -1,4 +1,4 @@
-"""Walk the images of a dataset: classify all, explain and score some; hand on part by part."""
+"""Classify all images of a dataset, explain and score a selection; yield scores in parts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
 from lico_bench.evaluation.eval_config import EvalConfig
-from lico_bench.evaluation.shards import WHOLE, Shard, part_name, ranges_of, spread
+from lico_bench.evaluation.shards import SINGLE_SHARD, Shard, evenly_spaced, part_name, ranges_of
 from lico_bench.evaluation.subject import Subject, subjects_of
 from lico_bench.models import evaluating
 from lico_bench.training import TrainedModel
 
-GALLERY_IMAGES = 64  # kept with their maps, of each model
+GALLERY_IMAGES = 64  # images stored with their maps, per model
 
 Progress = Callable[[int, int], None]
-ImageHeader = Callable[[str], pd.DataFrame | None]
+StoredRows = Callable[[str], pd.DataFrame | None]
 
 
 class Part(NamedTuple):
-    """The scores of one range of images, under a name that a second run gives them too."""
+    """Scores of one range of images; the name is the same in every run."""
 
     name: str
     scores: Scores
@@ -46,19 +46,19 @@ def evaluate(
     """Explain and score models on the same images.
 
     Args:
-        models: trained models, or modules by arm name; the latter are taken as one pair.
+        models: trained models, or modules by arm name; the latter form one pair.
         dataset: the images; accuracy is measured on all of them.
         methods: saliency methods, see `lico-bench ls methods`; `rise(num_masks=200)` sets options.
         metrics: see `lico-bench ls metrics`.
         protocol: rules of the perturbation curves, see `lico-bench ls protocols`.
-        limit: images to explain, spread evenly over the dataset; all if None.
-        layer: what methods of the CAM family look at; the models' own if None.
-        scorer: one network that scores the maps of all models; each its own if None. A protocol
-            that names an arm as the scorer takes the model of that arm.
-        progress: called with (forwards done, forwards in all), both estimates.
+        limit: images to explain, evenly_spaced evenly over the dataset; all if None.
+        layer: the layer that CAM methods explain; each model's explanation layer if None.
+        scorer: one network that scores the maps of all models; each model scores its own maps
+            if None, unless the protocol names an arm as the scorer.
+        progress: called with (forwards done, total forwards), both estimates.
 
     Returns:
-        `Scores`; metrics without ground truth in this dataset are left out and named.
+        `Scores`; `undefined` names the metrics that need ground truth this dataset does not have.
 
     Raises:
         UnknownNameError: for an unknown method, metric, option or protocol.
@@ -72,7 +72,7 @@ def evaluate(
         for index, subject in enumerate(subjects)
         for part in score_in_parts(
             subject, dataset, eval_config, scorer=scorers[index],
-            progress=_offset(progress, index, len(subjects)),
+            progress=_offset_progress(progress, index, len(subjects)),
         )
     ]  # fmt: skip
     return Scores(
@@ -89,53 +89,53 @@ def score_in_parts(
     eval_config: EvalConfig,
     *,
     scorer: nn.Module | None = None,
-    stored: ImageHeader = lambda _name: None,
+    stored: StoredRows = lambda _name: None,
     progress: Progress | None = None,
-    shard: Shard = WHOLE,
+    shard: Shard = SINGLE_SHARD,
 ) -> Iterator[Part]:
-    """The scores of one model, a range of images at a time, so that memory stays flat.
+    """Yield the scores of one model in ranges of images, which bounds the memory.
 
     Args:
-        scorer: the network that scores; the subject's own if None.
-        stored: from a part's name to the rows of it that are stored; such a part is not made
-            again and not handed on.
-        shard: the share of the parts that is made here.
+        scorer: the network that scores the maps; the subject's model if None.
+        stored: returns the stored rows of a part by its name, or None; stored parts are neither
+            computed again nor yielded.
+        shard: the parts that this process computes.
 
     Yields:
-        Parts whose names depend on the dataset and the question alone: first those that classify
-        every image, then those that explain and score.
+        First the parts that classify all images, then the parts that explain and score. Their
+        names depend only on the dataset and the config.
     """
     defined, undefined = eval_config.defined_for(dataset)
     ranges = ranges_of(dataset, eval_config)
     classified, scored = shard.of(ranges.classified), shard.of(ranges.scored)
-    shown = set(spread(len(ranges.explained), GALLERY_IMAGES).tolist())
+    shown = set(evenly_spaced(len(ranges.explained), GALLERY_IMAGES).tolist())
     collector = Collector(subject, dataset, defined, eval_config.protocol, scorer)
     per_map = max(
-        1, round(eval_config.forwards_per_map(subject.setting(dataset), metrics=[*defined]))
+        1, round(eval_config.forwards_per_map(subject.cost_inputs(dataset), metrics=[*defined]))
     )
     total = sum(map(len, classified)) + sum(map(len, scored)) * per_map
     done = 0
     with evaluating(subject.model), evaluating(scorer or subject.model):
         for indices in classified:
-            if _learn(collector, indices, stored):
+            if _load_or_classify(collector, indices, stored):
                 yield Part(part_name("classified", indices), collector.take(undefined))
-            done = _report(progress, done + len(indices), total)
-        for places in scored:
-            name = part_name("scored", places)
+            done = _report_progress(progress, done + len(indices), total)
+        for positions in scored:
+            name = part_name("scored", positions)
             if stored(name) is None:
-                indices = ranges.explained[places]
-                for unknown in ranges.around(indices[collector.predicted[indices] < 0]):
-                    # Another shard's part: read, or made once more with the same bits.
-                    if _learn(collector, unknown, stored):
+                indices = ranges.explained[positions]
+                for missing in ranges.covering(indices[collector.predicted[indices] < 0]):
+                    # A part of another shard: read it or classify again; the bits are the same.
+                    if _load_or_classify(collector, missing, stored):
                         collector.take()
-                is_shown = [p in shown for p in places.tolist()]
+                is_shown = [p in shown for p in positions.tolist()]
                 collector.score(indices, eval_config.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
-            done = _report(progress, done + len(places) * per_map, total)
+            done = _report_progress(progress, done + len(positions) * per_map, total)
 
 
-def _learn(collector: Collector, indices: Tensor, stored: ImageHeader) -> bool:
-    """Learn the classes of a range, stored or not; whether they were made here just now."""
+def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows) -> bool:
+    """Read the stored classes of a range or classify it; return whether it was classified."""
     rows = stored(part_name("classified", indices))
     if rows is None:
         collector.classify(indices)
@@ -147,16 +147,16 @@ def _learn(collector: Collector, indices: Tensor, stored: ImageHeader) -> bool:
 def _scorer_of(
     subject: Subject, subjects: Sequence[Subject], eval_config: EvalConfig
 ) -> nn.Module | None:
-    """The network that the protocol names; None where it is the subject's own."""
+    """The model of the arm that the protocol names as scorer; None if each model scores itself."""
     arm = eval_config.protocol.scorer
     if arm == "own":
         return None
-    for other in subjects:
-        if (other.pair, other.arm) == (subject.pair, arm):
-            return other.model
+    for candidate in subjects:
+        if (candidate.pair, candidate.arm) == (subject.pair, arm):
+            return candidate.model
     raise InvalidInputError(
-        f"protocol {eval_config.protocol.name}: the network of arm '{arm}' scores all maps, and it is "
-        "not among the models; add it, or pass scorer="
+        f"protocol {eval_config.protocol.name}: the model of arm '{arm}' scores all maps, but is "
+        "not among the models; add it or pass scorer="
     )
 
 
@@ -165,13 +165,13 @@ def _predicted(rows: pd.DataFrame) -> Tensor:
     return torch.tensor(classes.tolist(), dtype=torch.int64)
 
 
-def _offset(progress: Progress | None, index: int, count: int) -> Progress | None:
+def _offset_progress(progress: Progress | None, index: int, count: int) -> Progress | None:
     if progress is None:
         return None
     return lambda done, total: progress(index * total + done, count * total)
 
 
-def _report(progress: Progress | None, done: int, total: int) -> int:
+def _report_progress(progress: Progress | None, done: int, total: int) -> int:
     if progress is not None:
         progress(done, total)
     return done

@@ -1,7 +1,7 @@
-"""Which ranges of images a scoring is cut into, and which of them one process takes.
+"""Split an evaluation into ranges of images and assign the ranges to processes.
 
-The ranges, and so the names of the parts, depend on the dataset and the question alone. A scoring
-that one number of processes began is gone on with by any other, and no bit of a row depends on it.
+The ranges and the part names depend only on the dataset and the config. Any number of processes
+can therefore continue an evaluation that another number started; the rows are bit-identical.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.eval_config import EvalConfig
 
-BATCH_SMALL = 256  # images read and explained at a time
-BATCH_LARGE = 32
+BATCH_SMALL = 256  # images read and explained at a time, up to SMALL_PIXELS
+BATCH_LARGE = 32  # for larger images
 SMALL_PIXELS = 64 * 64
 
 T = TypeVar("T")
@@ -40,22 +40,22 @@ class Shard:
             )
 
     def of(self, ranges: Sequence[T]) -> Sequence[T]:
-        """Neighbouring ranges, so that a share explains mostly what it classified itself."""
-        first, last = (place * len(ranges) // self.count for place in (self.index, self.index + 1))
+        """This shard's consecutive ranges; it then explains mostly images that it classified."""
+        first, last = (i * len(ranges) // self.count for i in (self.index, self.index + 1))
         return ranges[first:last]
 
 
-WHOLE = Shard()
+SINGLE_SHARD = Shard()
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """What is asked of a dataset, cut into ranges.
+    """The ranges of one evaluation of a dataset.
 
     Attributes:
-        classified: positions in the dataset of each range that is classified.
-        explained: positions in the dataset of all images that are explained.
-        scored: positions in `explained` of each range that is explained and scored.
+        classified: for each range to classify, positions in the dataset.
+        explained: positions in the dataset of all images to explain.
+        scored: for each range to explain and score, positions in `explained`.
     """
 
     classified: tuple[Tensor, ...]
@@ -63,37 +63,39 @@ class Ranges:
     scored: tuple[Tensor, ...]
 
     def names(self) -> list[str]:
-        """Of all parts, in the order in which they are joined."""
+        """Names of all parts, in the order in which they are joined."""
         return [
             *(part_name("classified", indices) for indices in self.classified),
-            *(part_name("scored", places) for places in self.scored),
+            *(part_name("scored", positions) for positions in self.scored),
         ]
 
-    def around(self, indices: Tensor) -> list[Tensor]:
+    def covering(self, indices: Tensor) -> list[Tensor]:
         """The ranges of `classified` that hold the images at `indices`."""
         size = len(self.classified[0])
         return [self.classified[number] for number in sorted({*(indices // size).tolist()})]
 
 
 def ranges_of(dataset: Dataset, eval_config: EvalConfig) -> Ranges:
-    """The ranges that `question` of `dataset` is cut into."""
+    """Return the ranges of an evaluation of `dataset`."""
     pixels = dataset.image_size[0] * dataset.image_size[1]
     size = BATCH_SMALL if pixels <= SMALL_PIXELS else BATCH_LARGE
-    explained = spread(len(dataset), eval_config.limit)
-    return Ranges(tuple(_cut(len(dataset), size)), explained, tuple(_cut(len(explained), size)))
+    explained = evenly_spaced(len(dataset), eval_config.limit)
+    return Ranges(
+        tuple(_batches(len(dataset), size)), explained, tuple(_batches(len(explained), size))
+    )
 
 
-def part_name(what: str, places: Tensor) -> str:
-    """Name of the part of neighbouring `places`; names sort as the places do."""
-    return f"{what}-{int(places[0]):08d}-{int(places[-1]) + 1:08d}"
+def part_name(kind: str, positions: Tensor) -> str:
+    """Name of the part with consecutive `positions`; names sort like the positions."""
+    return f"{kind}-{int(positions[0]):08d}-{int(positions[-1]) + 1:08d}"
 
 
-def spread(num_images: int, limit: int | None) -> Tensor:
-    """Indices of `limit` images at even distances, so that sorted classes are all met."""
+def evenly_spaced(num_images: int, limit: int | None) -> Tensor:
+    """Indices of `limit` evenly spaced images, which covers all classes of a sorted dataset."""
     if limit is None or limit >= num_images:
         return torch.arange(num_images)
     return (torch.arange(limit) * num_images) // limit
 
 
-def _cut(count: int, size: int) -> Iterator[Tensor]:
+def _batches(count: int, size: int) -> Iterator[Tensor]:
     return (torch.arange(start, min(start + size, count)) for start in range(0, count, size))

@@ -1,4 +1,4 @@
-"""A model under test, with the columns that say which one it is."""
+"""A model under test and its identity columns."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import BACKBONES
 from lico_bench.records import content_key
-from lico_bench.saliency import Setting
+from lico_bench.saliency import MapCostInputs
 from lico_bench.training import TrainedModel
 
-UNKNOWN_CHANNELS = 512  # of a model that no registry knows; only a cost is made of it
+UNKNOWN_CHANNELS = 512  # assumed for user models; only the cost estimate uses it
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under test and the columns that say which one it is.
+    """A model under test and its identity columns.
 
     Attributes:
-        layer: what methods of the CAM family look at; the model's own if None.
+        layer: the layer that CAM methods explain; the model's explanation layer if None.
     """
 
     model: nn.Module
@@ -34,15 +34,15 @@ class Subject:
     labels: str
     layer: str | None = None
 
-    def setting(self, dataset: Dataset) -> Setting:
-        """What the cost of its maps depends on."""
+    def cost_inputs(self, dataset: Dataset) -> MapCostInputs:
+        """Quantities that the cost of a saliency map depends on."""
         known = self.backbone in BACKBONES
         channels = BACKBONES[self.backbone].channels if known else UNKNOWN_CHANNELS
-        return Setting(channels=channels, image_size=dataset.image_size)
+        return MapCostInputs(channels=channels, image_size=dataset.image_size)
 
     @classmethod
     def of(cls, trained: TrainedModel, cell: str | None = None) -> Subject:
-        """The subject that a training made."""
+        """Return the subject of a trained model."""
         recipe = trained.recipe
         return cls(
             model=trained.classifier,
@@ -60,7 +60,7 @@ def subjects_of(
     *,
     layer: str | None = None,
 ) -> list[Subject]:
-    """One subject per model; modules by name are taken as one pair."""
+    """Return one subject per model; modules by name form one pair."""
     if isinstance(models, TrainedModel):
         models = [models]
     if isinstance(models, Mapping):

@@ -1,4 +1,4 @@
-"""Judge rows against reference scores or another run's: non-inferiority, with exit codes for CI."""
+"""Non-inferiority tests of scores against a reference or another run, with exit codes for CI."""
 
 from lico_bench.gate.against_reference import check
 from lico_bench.gate.annotations import github_annotations

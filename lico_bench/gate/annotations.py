@@ -1,4 +1,4 @@
-"""A verdict as workflow commands, which GitHub shows beside a pull request's checks.
+"""GitHub annotations of a verdict, shown with the checks of a pull request.
 
 Source: GitHub Docs, "Workflow commands for GitHub Actions" (escapes; ten per kind and step).
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Outcome, Verdict
 
-MOST_PER_KIND = 10  # GitHub drops the rest
+MAX_PER_KIND = 10  # GitHub drops the rest
 _KINDS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
     ("error", ("regression", "not_comparable")),
     ("warning", ("inconclusive",)),
@@ -18,24 +18,24 @@ _KINDS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
 
 
 def github_annotations(verdict: Verdict) -> Iterator[str]:
-    """One line per annotation, gravest first, and the verdict's sentence as the last."""
+    """Yield one line per annotation, the worst outcome first and the verdict's sentence last."""
     for kind, outcomes in _KINDS:
-        found = verdict.those(*outcomes)
-        shown = found if len(found) <= MOST_PER_KIND else found[: MOST_PER_KIND - 1]
+        selected = verdict.with_outcome(*outcomes)
+        shown = selected if len(selected) <= MAX_PER_KIND else selected[: MAX_PER_KIND - 1]
         for judgement in shown:
-            title = f"{formatting.where(judgement)}, {formatting.what(judgement)}"
-            yield _command(kind, f"{formatting.outcome_word(judgement.outcome)}: {title}",
+            title = f"{formatting.models_text(judgement)}, {formatting.score_text(judgement)}"
+            yield _command(kind, f"{formatting.outcome_text(judgement.outcome)}: {title}",
                            judgement.sentence)  # fmt: skip
-        if len(found) > len(shown):
-            title = f"{len(found) - len(shown)} more scores"
+        if len(selected) > len(shown):
+            title = f"{len(selected) - len(shown)} more scores"
             yield _command(kind, title, "see the table in the log, or the JUnit file")
     yield _command("notice", f"lico-bench {verdict.title}", verdict.sentence)
 
 
 def _command(kind: str, title: str, message: str) -> str:
-    name = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::{kind} title={name}::{_data(message)}"
+    property_value = _escape(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={property_value}::{_escape(message)}"
 
 
-def _data(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,10 +1,10 @@
-"""Is B worse than A, image by image? Two runs, or two arms of one run or of two.
+"""Test whether B is worse than A, paired by image; A and B are runs or arms of runs.
 
-Scores are paired by image at each (dataset, backbone, labels, seed), so what makes an image hard
-for both cancels. Bounds are those of the two-level bootstrap (`stats.bootstrap`), p-values those of
-`stats.paired_differences`; how a loss is judged stands in `gate.judgement`. Bounds of hits hold two
-images more, one won and one lost. With one seed nothing is known of other trainings, and a note
-says so.
+Scores are paired by image within each (dataset, backbone, labels, seed), so the difficulty of an
+image cancels. Bounds come from the two-level bootstrap (`stats.bootstrap`), p-values from
+`stats.paired_differences`; `gate.judgement` decides. Bounds of binary scores (hits) are widened by
+one won and one lost image. With one seed, the verdict has a note that the variation between
+trainings is not covered.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from lico_bench.checks import check_positive
 from lico_bench.claims import read_claims
 from lico_bench.errors import InvalidInputError
 from lico_bench.gate.against_reference import check_confidence
-from lico_bench.gate.judgement import Judgement, Loss, Verdict, settle, worst
+from lico_bench.gate.judgement import Judgement, Loss, Verdict, decide, worst
 from lico_bench.gate.pairing import FIRST, SCORE, Score, pair_rows
-from lico_bench.gate.reference import FEW, facts_of, with_parts
+from lico_bench.gate.reference import NUM_RESAMPLES, mean_facts, with_error_parts
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.side import Side, pair_arms
 from lico_bench.gate.uncertainty import SMALLEST_MARGIN, default_margin
 from lico_bench.stats import arm_means, paired_differences
 
-Found = tuple[Judgement, Loss | None]
+Undecided = tuple[Judgement, Loss | None]
 
 SEEDS_NOT_COVERED = (
-    "one seed: this is about these two trainings; what other trainings would give is not covered"
+    "one seed: the verdict is about these two trainings; the variation between trainings is not "
+    "covered"
 )
 
 
@@ -43,133 +44,138 @@ def compare(
     is_shared: bool = False,
     only: Selection = ALL,
 ) -> Verdict:
-    """Judge each score that `first` has: is it worse in `second` by more than the margin?
+    """Judge each score of `first`: is it worse in `second` by more than the margin?
 
     Args:
-        first, second: what was before and what is now.
-        margin: how much worse a mean may be. None: the smallest effect that `baselines/claims.toml`
-            declares for the metric; else 0.02 for one that is bounded, and for any other what a
-            reference of `first` would allow.
+        first, second: the baseline and the side compared with it.
+        margin: largest allowed loss of a mean. None: the smallest effect that
+            `baselines/claims.toml` declares for the metric; without one, 0.02 for a bounded metric
+            and the default margin of a reference of `first` for any other.
         confidence: of each one-sided bound, in (0.5, 1).
-        is_shared: compare on the seeds and images that both have, where they differ.
-        only: metrics and methods that are judged.
+        is_shared: use only the seeds and images that both sides have.
+        only: metrics and methods to judge.
 
     Returns:
         The verdict. A score that `second` lacks, or that has another protocol, data source, seeds
-        or images there, is `not_comparable` and says why. Descriptive metrics and control methods
-        are left out.
+        or images there, is `not_comparable`; its sentence gives the reason. Descriptive metrics
+        and control methods are omitted.
 
     Raises:
-        InvalidInputError: for arms that nothing puts together, or nothing to judge.
+        InvalidInputError: if the arms cannot be matched or there is no score to judge.
         UnknownNameError: for a metric or method in `only` that `first` lacks.
     """
     check_confidence(confidence)
     if margin is not None:
         check_positive("margin", margin)
     only.check_known(first.rows, first.name)
-    found: list[Found] = []
-    num_more = 0
-    for ours, theirs in pair_arms(first, second):
-        rows, other = _judged(first, ours, only), _judged(second, theirs, only)
-        if not rows.empty:
-            paired = pair_rows(first, second, rows, other, is_shared=is_shared)
-            num_more += paired.num_more
+    undecided: list[Undecided] = []
+    num_unmatched = 0
+    for first_arm, second_arm in pair_arms(first, second):
+        first_rows = _judged_rows(first, first_arm, only)
+        second_rows = _judged_rows(second, second_arm, only)
+        if not first_rows.empty:
+            paired = pair_rows(first, second, first_rows, second_rows, is_shared=is_shared)
+            num_unmatched += paired.num_unmatched
             differences = _differences(paired.rows, confidence)
-            for score, known in _known(rows, first, margin).items():
-                known["arm"] = ours if ours == theirs else f"{ours} to {theirs}"
-                found.append(
-                    _open(known, differences.get(score), paired.missing_parts.get(score, ""))
-                )
-    if not found:
+            for score, fields in _score_fields(first_rows, first, margin).items():
+                is_same = first_arm == second_arm
+                fields["arm"] = first_arm if is_same else f"{first_arm} to {second_arm}"
+                reason = paired.incomparable.get(score, "")
+                undecided.append(_undecided_judgement(fields, differences.get(score), reason))
+    if not undecided:
         raise InvalidInputError(
-            f"compare: expected a score with a better and a worse in {first.name}, got none; "
+            f"compare: expected a score with a direction in {first.name}, got none; "
             "name other metrics or methods"
         )
-    judgements = settle(found, other=first.name, names_better=True)
-    notes = (SEEDS_NOT_COVERED,) if any(one.num_seeds == 1 for one in judgements) else ()
+    judgements = decide(undecided, other=first.name, names_better=True)
+    has_one_seed = any(judgement.num_seeds == 1 for judgement in judgements)
+    notes = (SEEDS_NOT_COVERED,) if has_one_seed else ()
     title = f"compare {first.name} {second.name}"
-    return Verdict(worst(judgements), judgements, num_more, notes, title)
+    return Verdict(worst(judgements), judgements, num_unmatched, notes, title)
 
 
-def _judged(side: Side, arm: str, only: Selection) -> pd.DataFrame:
-    """Rows of an arm that have a better and a worse and were asked for."""
+def _judged_rows(side: Side, arm: str, only: Selection) -> pd.DataFrame:
+    """Return the selected rows of an arm, without descriptive metrics and control methods."""
     rows = side.of_arm(arm)
-    kinds = rows[["metric", "method"]].drop_duplicates()
+    pairs = rows[["metric", "method"]].drop_duplicates()
     kept = [
         (metric, method)
-        for metric, method in zip(kinds["metric"], kinds["method"], strict=True)
-        if only.takes(metric, method) and side.facts.may_judge(metric, method)
+        for metric, method in zip(pairs["metric"], pairs["method"], strict=True)
+        if only.includes(metric, method) and side.facts.may_be_judged(metric, method)
     ]
     return rows.merge(pd.DataFrame(kept, columns=["metric", "method"], dtype=object))
 
 
-def _known(rows: pd.DataFrame, side: Side, margin: float | None) -> dict[Score, dict[str, Any]]:
-    """What the first side says of each score, and how much worse it may be."""
+def _score_fields(
+    rows: pd.DataFrame, side: Side, margin: float | None
+) -> dict[Score, dict[str, Any]]:
+    """Return the fields of each score's judgement that the first side determines."""
     smallest: dict[str, float] = {}
     for claim in read_claims() if margin is None else ():
-        least = smallest.get(claim.metric, math.inf)
-        smallest[claim.metric] = min(least, claim.smallest_effect)
-    found = {}
-    for _, row in with_parts(arm_means(rows, resamples=FEW)).iterrows():
+        effect = smallest.get(claim.metric, math.inf)
+        smallest[claim.metric] = min(effect, claim.smallest_effect)
+    fields = {}
+    for _, row in with_error_parts(arm_means(rows, resamples=NUM_RESAMPLES)).iterrows():
         score = tuple(str(row[name]) for name in SCORE)
         metric = str(row["metric"])
-        allowed = margin or smallest.get(metric) or _usual_margin(row, side, metric)
-        found[score] = {
+        fields[score] = {
             **dict(zip(SCORE, score, strict=True)),
-            **side.facts.words(metric),
+            **side.facts.display_fields(metric),
             "higher_is_better": side.facts.direction(metric),
             "source": str(row["source"]),
             "reference": float(row["mean"]) if row["num_images"] else None,
-            "margin": allowed,
+            "margin": margin or smallest.get(metric) or _fallback_margin(row, side, metric),
             "num_images": int(row["num_images"]),
             "num_reference_seeds": int(row["num_seeds"]),
         }
-    return found
+    return fields
 
 
-def _usual_margin(row: pd.Series[Any], side: Side, metric: str) -> float:
-    """0.02 of a metric whose range is known; of any other, what a reference would allow."""
+def _fallback_margin(row: pd.Series[Any], side: Side, metric: str) -> float:
+    """Return 0.02 for a bounded metric, and a reference's default margin for any other."""
     bounds = side.facts.metrics[metric].get("bounds") or (None, None)
     if None in bounds and row["num_images"] > 1:
-        return default_margin(facts_of(row))
+        return default_margin(mean_facts(row))
     return SMALLEST_MARGIN
 
 
 def _differences(rows: pd.DataFrame, confidence: float) -> dict[Score, pd.Series[Any]]:
-    """The paired differences, second minus first, with bounds of `confidence` on each side."""
+    """Return the paired differences, second minus first, with one-sided bounds of `confidence`."""
     if rows.empty:
         return {}
     table = paired_differences(rows, interval=2 * confidence - 1, reference_arm=FIRST)
     return {tuple(str(row[name]) for name in SCORE): row for _, row in table.iterrows()}
 
 
-def _open(known: dict[str, Any], row: pd.Series[Any] | None, missing: str) -> Found:
-    """What is known of a score before the family is settled."""
+def _undecided_judgement(
+    fields: dict[str, Any], row: pd.Series[Any] | None, reason: str
+) -> Undecided:
+    """Return a judgement before the correction for multiple tests, and its loss."""
     if row is None or not row["num_images"]:
-        sentence = missing or "no image has a value on both sides; score other images"
-        return Judgement(**known, outcome="not_comparable", sentence=sentence), None
+        sentence = reason or "no image has a value on both sides; score other images"
+        return Judgement(**fields, outcome="not_comparable", sentence=sentence), None
     # Means over the images that have a value on both sides.
-    known |= {"reference": float(row["mean_reference"]), "mean": float(row["mean"])}
-    known |= {"num_images": int(row["num_images"]), "num_seeds": int(row["num_seeds"])}
-    known["num_reference_seeds"] = known["num_seeds"]
+    fields |= {"reference": float(row["mean_reference"]), "mean": float(row["mean"])}
+    fields |= {"num_images": int(row["num_images"]), "num_seeds": int(row["num_seeds"])}
+    fields["num_reference_seeds"] = fields["num_seeds"]
     if row["num_images"] == 1:
         sentence = f"{row['note']}; score more images"
-        return Judgement(**known, outcome="inconclusive", sentence=sentence), None
-    sign = -1 if known["higher_is_better"] else 1
+        return Judgement(**fields, outcome="inconclusive", sentence=sentence), None
+    sign = -1 if fields["higher_is_better"] else 1
     size = sign * float(row["difference"])
-    ends = sorted(sign * float(row[end]) - size for end in ("low", "high"))
-    least = _least_reach(row)
-    low, high = size - math.hypot(ends[0], least), size + math.hypot(ends[1], least)
+    offsets = sorted(sign * float(row[end]) - size for end in ("low", "high"))
+    extra = _min_half_width(row)
+    low, high = size - math.hypot(offsets[0], extra), size + math.hypot(offsets[1], extra)
     p_value = float(row["p_value"]) / 2
     loss = Loss(size, low, high, p_value if size > 0 else 1 - p_value)
-    return Judgement(**known, outcome="inconclusive", sentence=""), loss
+    return Judgement(**fields, outcome="inconclusive", sentence=""), loss
 
 
-def _least_reach(row: pd.Series[Any]) -> float:
-    """What one more image won and one more lost would add to a bound of hits; 0 for the rest.
+def _min_half_width(row: pd.Series[Any]) -> float:
+    """Return the half-width that one won and one lost image add to a bound of hits; else 0.
 
-    Where few images differ their spread is a poor guess, and where none does there is none: yet
-    100 images without a lost one do not show that less than 2 % are lost.
+    If few images differ, their standard deviation is a poor estimate; if none differs, it is 0,
+    although 100 images without a loss do not show that less than 2 % are lost.
 
     Source: Agresti and Min, Statistics in Medicine 2005.
     """

@@ -1,16 +1,15 @@
-"""A score and what became of it; all of them as a verdict with an exit code.
+"""Judgements of single scores, and the verdict on all of them with its exit code.
 
-Non-inferiority: with the loss as how much worse a mean is, and one-sided 95 % bounds around it,
+Non-inferiority test: the loss is how much worse a mean is; with its one-sided 95 % bounds,
 
     upper bound < margin                         pass
     lower bound > margin, and Holm's p < 0.05    regression
     otherwise                                    inconclusive
 
-Holm's p belongs to the hypothesis that there is no loss at all, over all scores that were judged.
-So of a score that lost just its margin at most 5 in 100 checks call it a regression, and of models
-without any loss at most 5 in 100 checks call any of their scores one, however many there are and
-however narrow the margins. `pass` needs no such correction: each score must earn it, and a verdict
-passes only if all do.
+Holm's p is the p-value of the hypothesis that there is no loss, corrected over all judged scores.
+A score whose loss equals its margin is called a regression in at most 5 of 100 checks; models
+without any loss have a regression in at most 5 of 100 checks, for any number of scores and any
+margins. `pass` needs no correction, because a verdict passes only if every score passes.
 
 Source: Piaggio et al., JAMA 2012 (non-inferiority margins); Holm, Scandinavian Journal of
 Statistics 1979.
@@ -35,25 +34,25 @@ EXIT_CODES: dict[Outcome, int] = {
     "inconclusive": 3,
     "not_comparable": 4,
 }
-# What the whole run is called when its rows disagree: a proven regression stays one whatever else
-# could not be compared, and nothing passes while something could not be judged.
+# The worst outcome of any score is the outcome of the verdict: a proven regression outweighs scores
+# that could not be compared, and a verdict passes only if every score could be judged.
 WORST_FIRST: tuple[Outcome, ...] = (
     "regression", "not_comparable", "inconclusive", "pass", "better",
 )  # fmt: skip
-FALSE_FINDS = 0.05  # chance of any regression among models without a loss
-FINE_BELOW = 0.01  # margins below it, and what is compared with them, get two digits more
+FAMILYWISE_ERROR = 0.05  # largest probability of any regression among models without a loss
+FINE_MARGIN = 0.01  # smaller margins and their losses are printed with two more digits
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One score and what became of it; numbers are None where nothing was compared.
+    """Outcome of one score; numbers are None if nothing was compared.
 
     Attributes:
-        arm: that was judged; `a to b` where two arms were compared.
-        reference, mean: of the reference and of what was judged.
-        margin: how much worse it may be, in the metric's unit.
-        loss: how much worse it is, with one-sided 95 % bounds; below zero it is better.
-        p_holm: of the hypothesis that there is no loss, after Holm's correction over all scores.
+        arm: the judged arm; `a to b` if two arms were compared.
+        reference, mean: means of the reference and of the judged run.
+        margin: largest allowed loss, in the metric's unit.
+        loss: how much worse the mean is, with one-sided 95 % bounds; negative if it is better.
+        p_holm: p-value of no loss, after Holm's correction over all scores.
         source: `real` or `standin`.
     """
 
@@ -82,7 +81,7 @@ class Judgement:
 
 
 class Loss(NamedTuple):
-    """How much worse a mean is, its one-sided bounds, and the p-value of there being no loss."""
+    """Loss of a mean, its one-sided bounds, and the p-value of the hypothesis of no loss."""
 
     size: float
     low: float
@@ -92,15 +91,14 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a run.
+    """Result of the gate for a run.
 
     Attributes:
-        outcome: the gravest of the judgements: regression, not_comparable, inconclusive, pass,
-            better.
+        outcome: the worst outcome of the judgements, in the order of `WORST_FIRST`.
         judgements: one per score, in the order of the reference.
-        num_unjudged: means of the run with a better and a worse that the reference does not know.
-        notes: sentences on what the verdict does not cover.
-        title: what was done, `check`.
+        num_unjudged: number of scores of the run that could be judged but have no reference.
+        notes: sentences on the limits of the verdict.
+        title: the command, such as `check`.
     """
 
     outcome: Outcome
@@ -111,56 +109,59 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """0 pass or better, 1 regression, 3 inconclusive, 4 not comparable."""
+        """Exit code: 0 pass or better, 1 regression, 3 inconclusive, 4 not comparable."""
         return EXIT_CODES[self.outcome]
 
     @property
     def sentence(self) -> str:
-        """The outcome and the counts in one line."""
-        counts = [(name, len(self.those(name))) for name in WORST_FIRST]
-        message = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+        """The outcome and the number of scores per outcome in one line."""
+        counts = [(name, len(self.with_outcome(name))) for name in WORST_FIRST]
+        parts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
         extra = f"; {self.num_unjudged} more without a reference" if self.num_unjudged else ""
-        return (
-            f"{self.outcome.replace('_', ' ')}: {message} of {len(self.judgements)} scores{extra}"
+        return f"{self.outcome.replace('_', ' ')}: {parts} of {len(self.judgements)} scores{extra}"
+
+    def with_outcome(self, *outcomes: Outcome) -> tuple[Judgement, ...]:
+        """Return the judgements with these outcomes, the worst first."""
+        ordered = [name for name in WORST_FIRST if name in outcomes]
+        return tuple(
+            judgement
+            for name in ordered
+            for judgement in self.judgements
+            if judgement.outcome == name
         )
 
-    def those(self, *outcomes: Outcome) -> tuple[Judgement, ...]:
-        """The judgements with these outcomes, gravest first."""
-        wanted = [name for name in WORST_FIRST if name in outcomes]
-        return tuple(one for name in wanted for one in self.judgements if one.outcome == name)
-
     def to_frame(self) -> pd.DataFrame:
-        """The judgements as a table."""
+        """Return the judgements as a table, one row per score."""
         return pd.DataFrame([asdict(judgement) for judgement in self.judgements])
 
 
 def worst(judgements: Iterable[Judgement]) -> Outcome:
-    """The outcome that speaks for all of them."""
+    """Return the worst outcome."""
     outcomes = {judgement.outcome for judgement in judgements}
     return next(outcome for outcome in WORST_FIRST if outcome in outcomes)
 
 
-def settle(
-    found: Sequence[tuple[Judgement, Loss | None]], *, other: str, names_better: bool = False
+def decide(
+    undecided: Sequence[tuple[Judgement, Loss | None]], *, other: str, names_better: bool = False
 ) -> tuple[Judgement, ...]:
-    """The judgements that have a loss, decided as one family; the rest as they are.
+    """Decide all judgements with a loss as one family of tests; keep the others unchanged.
 
     Args:
-        other: what the loss is measured against, `the reference`.
-        names_better: whether a gain beyond doubt is called `better`, and not just `pass`.
+        other: name of the side that the loss is measured against, such as `the reference`.
+        names_better: whether a significant gain is called `better` instead of `pass`.
     """
-    p_values = np.array([np.nan if loss is None else loss.p_value for _, loss in found])
+    p_values = np.array([np.nan if loss is None else loss.p_value for _, loss in undecided])
     adjusted = holm(p_values)
-    gains = holm(1 - p_values) if names_better else np.ones(len(found))
-    family = int(np.isfinite(p_values).sum())
+    adjusted_gains = holm(1 - p_values) if names_better else np.ones(len(undecided))
+    num_tests = int(np.isfinite(p_values).sum())
     decided = []
-    for number, (judgement, loss) in enumerate(found):
+    for number, (judgement, loss) in enumerate(undecided):
         if loss is not None:
-            outcome = _outcome(loss, judgement.margin, adjusted[number], gains[number])
+            outcome = _outcome(loss, judgement.margin, adjusted[number], adjusted_gains[number])
             judgement = replace(
                 judgement,
                 outcome=outcome,
-                sentence=_sentence(outcome, loss, judgement.margin, other, family),
+                sentence=_sentence(outcome, loss, judgement.margin, other, num_tests),
                 loss=loss.size,
                 loss_low=loss.low,
                 loss_high=loss.high,
@@ -170,38 +171,38 @@ def settle(
     return tuple(decided)
 
 
-def digits_beside(margin: float) -> int:
-    """Decimals that tell a loss from its margin."""
-    return 5 if 0 < margin < FINE_BELOW else 3
+def decimals_for(margin: float) -> int:
+    """Return the number of decimals for a loss with this margin."""
+    return 5 if 0 < margin < FINE_MARGIN else 3
 
 
 def signed(number: float, digits: int) -> str:
-    """A number with its sign; a rounded zero has none."""
-    message = f"{number:+.{digits}f}"
-    return message.replace("-", "−") if message.strip("+-0.") else message[1:]
+    """Format a number with its sign; a number that rounds to zero has none."""
+    text = f"{number:+.{digits}f}"
+    return text.replace("-", "−") if text.strip("+-0.") else text[1:]
 
 
 def _outcome(loss: Loss, margin: float, p_holm: float, p_gain: float) -> Outcome:
     if loss.high < margin:
-        return "better" if loss.high < 0 and p_gain < FALSE_FINDS else "pass"
-    return "regression" if loss.low > margin and p_holm < FALSE_FINDS else "inconclusive"
+        return "better" if loss.high < 0 and p_gain < FAMILYWISE_ERROR else "pass"
+    return "regression" if loss.low > margin and p_holm < FAMILYWISE_ERROR else "inconclusive"
 
 
-def _sentence(outcome: Outcome, loss: Loss, margin: float, other: str, family: int) -> str:
-    digits = digits_beside(margin)
+def _sentence(outcome: Outcome, loss: Loss, margin: float, other: str, num_tests: int) -> str:
+    digits = decimals_for(margin)
     size = f"{abs(loss.size):.{digits}f}"
-    how = f"{size} {'worse' if loss.size > 0 else 'better'} than" if float(size) else "as good as"
-    bounds = f"the loss lies between {signed(loss.low, digits)} and {signed(loss.high, digits)}"
+    verb = f"{size} {'worse' if loss.size > 0 else 'better'} than" if float(size) else "as good as"
+    bounds = f"the loss is between {signed(loss.low, digits)} and {signed(loss.high, digits)}"
     limit = f"the margin of {margin:.{digits}f}"
     ending = {
         "better": "below zero",
         "pass": f"below {limit}",
-        "regression": f"beyond {limit}",
-        "inconclusive": f"which holds {limit}; score more images or trainings",
+        "regression": f"above {limit}",
+        "inconclusive": f"which includes {limit}; score more images or trainings",
     }[outcome]
     if outcome == "inconclusive" and loss.low > margin:
         ending = (
-            f"beyond {limit}, but chance may do that to one of {family} scores; "
+            f"above {limit}, but not significant among {num_tests} scores; "
             "score more images or trainings"
         )
-    return f"{how} {other}; {bounds}, {ending}"
+    return f"{verb} {other}; {bounds}, {ending}"

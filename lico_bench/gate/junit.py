@@ -1,10 +1,10 @@
-"""A verdict as JUnit XML, which build servers read.
+"""JUnit XML of a verdict, for build servers.
 
-A score is a test case: a regression is a failure; what could not be compared is an error, because
-the question could not be put; what is undecided is skipped, because it was put and not answered.
-A reader of the XML alone thus sees an undecided verdict as green: the exit code says 3.
+Each score is a test case: a regression is a failure, a score that is not comparable an error, and
+an inconclusive score is skipped. A build server that reads only the XML shows an inconclusive
+verdict as passed; the exit code is 3.
 
-Valid against the schema of Ant's JUnit reports (Windy Road) and of Jenkins' xUnit plugin.
+Valid against the schemas of Ant's JUnit reports (Windy Road) and of Jenkins' xUnit plugin.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _TAGS: dict[Outcome, str] = {
     "not_comparable": "error",
     "inconclusive": "skipped",
 }
-# What XML 1.0 cannot hold, not even escaped.
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Characters that XML 1.0 does not allow, not even escaped.
+_INVALID_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(verdict: Verdict, *, timestamp: str) -> bytes:
-    """The report as UTF-8; `timestamp` is `2026-01-31T12:00:00`, without a time zone."""
+    """Return the XML as UTF-8; `timestamp` is `2026-01-31T12:00:00`, without a time zone."""
     root = Element("testsuites")
     suite = SubElement(
         root,
@@ -37,9 +37,9 @@ def junit_xml(verdict: Verdict, *, timestamp: str) -> bytes:
         timestamp=timestamp,
         hostname="localhost",
         tests=str(len(verdict.judgements)),
-        failures=str(len(verdict.those("regression"))),
-        errors=str(len(verdict.those("not_comparable"))),
-        skipped=str(len(verdict.those("inconclusive"))),
+        failures=str(len(verdict.with_outcome("regression"))),
+        errors=str(len(verdict.with_outcome("not_comparable"))),
+        skipped=str(len(verdict.with_outcome("inconclusive"))),
         time="0",
     )
     properties = SubElement(suite, "properties")
@@ -60,24 +60,25 @@ def _add_case(suite: Element, judgement: Judgement) -> None:
         suite,
         "testcase",
         name=_token(f"{judgement.metric} of {judgement.method or 'the model'}"),
-        # A dot parts packages.
+        # Build servers split the class name at dots.
         classname=".".join(_token(part).replace(".", "_") for part in models),
         time="0",
     )
     tag = _TAGS.get(judgement.outcome)
     if tag is not None:
-        message = SubElement(case, tag, type=judgement.outcome, message=_text(judgement.sentence))
-        message.text = _text(
-            f"{formatting.where(judgement)}: {formatting.what(judgement)}\n"
-            f"{formatting.means(judgement)}; worse by {formatting.loss(judgement)} "
-            f"(95 % on each side), margin {formatting.margin(judgement)}; {formatting.basis(judgement)}"
+        element = SubElement(case, tag, type=judgement.outcome, message=_text(judgement.sentence))
+        element.text = _text(
+            f"{formatting.models_text(judgement)}: {formatting.score_text(judgement)}\n"
+            f"{formatting.means_text(judgement)}; loss {formatting.loss_text(judgement)} "
+            f"(one-sided 95 % bounds), margin {formatting.margin_text(judgement)}; "
+            f"{formatting.basis_text(judgement)}"
         )
 
 
 def _text(value: str) -> str:
-    return _NO_XML.sub("�", value)
+    return _INVALID_XML.sub("�", value)
 
 
 def _token(value: str) -> str:
-    """Text without line breaks or spaces in a row, as the schema wants of names."""
+    """Collapse whitespace, as the schema requires of names."""
     return " ".join(_text(value).split())

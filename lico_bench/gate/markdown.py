@@ -1,4 +1,4 @@
-"""A verdict as Markdown for a pull request: the verdict first, what is worse, the rest folded."""
+"""Markdown of a verdict for a pull request; sections without failures are collapsed."""
 
 from __future__ import annotations
 
@@ -7,77 +7,84 @@ import re
 from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Judgement, Outcome, Verdict
 
-LARGEST = 60_000  # characters; GitHub takes 65,536 in a comment
-_SIGNS: dict[Outcome, str] = {
+MAX_LENGTH = 60_000  # characters; GitHub allows 65,536 in a comment
+_EMOJI: dict[Outcome, str] = {
     "regression": "❌",
     "not_comparable": "🚫",
     "inconclusive": "❓",
     "pass": "✅",
     "better": "✅",
 }
-_OPEN: tuple[tuple[Outcome, str], ...] = (
+_EXPANDED: tuple[tuple[Outcome, str], ...] = (
     ("regression", "Worse by more than the margin"),
     ("not_comparable", "Not comparable"),
 )
-_FOLDED: tuple[tuple[Outcome, str], ...] = (
-    ("inconclusive", "Undecided"),
+_COLLAPSED: tuple[tuple[Outcome, str], ...] = (
+    ("inconclusive", "Inconclusive"),
     ("better", "Better"),
     ("pass", "Not worse by more than the margin"),
 )
 _HEADINGS = (
-    "| Score | Was → is | Worse by [95 % each side] | Margin | Rests on |\n|---|---|---|---|---|"
+    "| Score | Before → after | Loss [one-sided 95 % bounds] | Margin | Sample |\n"
+    "|---|---|---|---|---|"
 )
-# Whatever GitHub reads as a mark, a tag, a mention, a reference, an address or a sign's name.
-_MARKS = re.compile(r"[\\`*_\[\]<>#|~@&$]|:(?=\S)")
+# Characters of GitHub's markup, tags, mentions, references, addresses and emoji.
+_SPECIAL = re.compile(r"[\\`*_\[\]<>#|~@&$]|:(?=\S)")
 
 
 def markdown(verdict: Verdict) -> str:
-    """The comment; sections that would make it too long say how much they leave out."""
+    """Return the comment; sections that would make it too long are cut with a count."""
     lines = [
         f"<!-- lico-bench {escape(verdict.title)} -->",
-        f"### {_SIGNS[verdict.outcome]} lico-bench {escape(verdict.title)}: "
-        f"{formatting.outcome_word(verdict.outcome)}",
+        f"### {_EMOJI[verdict.outcome]} lico-bench {escape(verdict.title)}: "
+        f"{formatting.outcome_text(verdict.outcome)}",
         "",
         escape(verdict.sentence),
     ]
     lines += [f"\n> {escape(note)}" for note in verdict.notes]
-    room = LARGEST - sum(len(line) + 1 for line in lines)
-    for outcome, title in (*_OPEN, *_FOLDED):
-        found = verdict.those(outcome)
-        if found:
-            is_open = outcome in dict(_OPEN)
-            section = _section(f"{title}: {len(found)}", found, room, is_open=is_open)
+    available = MAX_LENGTH - sum(len(line) + 1 for line in lines)
+    for outcome, title in (*_EXPANDED, *_COLLAPSED):
+        judgements = verdict.with_outcome(outcome)
+        if judgements:
+            is_expanded = outcome in dict(_EXPANDED)
+            section = _section(
+                f"{title}: {len(judgements)}", judgements, available, is_expanded=is_expanded
+            )
             lines.append(section)
-            room -= len(section) + 1
+            available -= len(section) + 1
     return "\n".join(lines) + "\n"
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, in a table too."""
-    return _MARKS.sub(lambda mark: f"&#{ord(mark[0])};", " ".join(text.split()))
+    """Escape text so that Markdown shows it literally, on one line, also in a table."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
 
 
-def _section(title: str, found: tuple[Judgement, ...], room: int, *, is_open: bool) -> str:
+def _section(
+    title: str, judgements: tuple[Judgement, ...], available: int, *, is_expanded: bool
+) -> str:
     before, after = f"\n**{title}**\n", ""
-    if not is_open:
+    if not is_expanded:
         before, after = f"\n<details><summary>{title}</summary>\n", "\n</details>"
     rows, used = [], len(before) + len(_HEADINGS) + len(after) + 200
-    for number, judgement in enumerate(found):
+    for number, judgement in enumerate(judgements):
         row = _row(judgement)
         used += len(row) + 1
-        if used > room:
-            rows.append(f"\n… and {len(found) - number} more, which the JUnit file lists")
+        if used > available:
+            rows.append(f"\n… and {len(judgements) - number} more; see the JUnit file")
             break
         rows.append(row)
     return "\n".join([before, _HEADINGS, *rows, after])
 
 
 def _row(judgement: Judgement) -> str:
-    score = f"{formatting.where(judgement)}: {formatting.what(judgement)}"
-    cells = [escape(score), formatting.means(judgement)]
-    if judgement.loss_low is None:
-        cells += [escape(judgement.sentence)]
-    else:
-        cells += [formatting.loss(judgement)]
-    cells += [formatting.margin(judgement), escape(formatting.basis(judgement))]
+    score = f"{formatting.models_text(judgement)}: {formatting.score_text(judgement)}"
+    is_compared = judgement.loss_low is not None
+    cells = [
+        escape(score),
+        formatting.means_text(judgement),
+        formatting.loss_text(judgement) if is_compared else escape(judgement.sentence),
+        formatting.margin_text(judgement),
+        escape(formatting.basis_text(judgement)),
+    ]
     return f"| {' | '.join(cells)} |"

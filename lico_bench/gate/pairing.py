@@ -1,4 +1,4 @@
-"""Rows of two sides put together image by image, and why some cannot be."""
+"""Pairing of two sides' rows by image, with the reasons why scores cannot be paired."""
 
 from __future__ import annotations
 
@@ -12,156 +12,185 @@ from lico_bench.gate.side import Side
 from lico_bench.stats import Grid, build_grids
 
 SCORE = ("dataset", "backbone", "labels", "method", "metric")
-_PLACE = (*SCORE, "seed", "image_id")
-FIRST, SECOND = "first", "second"  # the arms, whatever their names, while they are compared
+_PAIR_KEY = (*SCORE, "seed", "image_id")
+FIRST, SECOND = "first", "second"  # arm names of the two sides while they are compared
 
 Score = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """What can be compared, and what cannot.
+    """Rows of both sides that can be compared, and the scores that cannot.
 
     Attributes:
-        rows: of the arms `FIRST` and `SECOND`, on the same seeds and images.
-        obstacles: why a score of the first side has no rows here.
-        num_more: scores of the second side that the first lacks.
+        rows: rows of the arms `FIRST` and `SECOND`, on the same seeds and images.
+        incomparable: reason for each score of the first side without rows here.
+        num_unmatched: number of scores of the second side that the first side lacks.
     """
 
     rows: pd.DataFrame
-    missing_parts: dict[Score, str]
-    num_more: int
+    incomparable: dict[Score, str]
+    num_unmatched: int
 
 
 def pair_rows(
-    first: Side, second: Side, ours: pd.DataFrame, theirs: pd.DataFrame, *, is_shared: bool
+    first: Side,
+    second: Side,
+    first_rows: pd.DataFrame,
+    second_rows: pd.DataFrame,
+    *,
+    is_shared: bool,
 ) -> Paired:
-    """Put rows of one arm of each side together.
+    """Pair the rows of one arm of each side.
 
     Args:
-        first, second: where they come from.
-        ours, theirs: the rows.
-        is_shared: keep the seeds and images that both have, in place of an obstacle.
+        first, second: the sides that the rows belong to.
+        first_rows, second_rows: rows of one arm each.
+        is_shared: use only the seeds and images that both sides have.
 
     Raises:
-        InvalidInputError: for two rows of the same score.
+        InvalidInputError: for duplicate rows.
     """
-    rules = [_rules(rows) for rows in (ours, theirs)]
-    missing_parts = {
-        score: sentence
-        for score, found in rules[0].items()
-        if (sentence := _differing(score, found, rules[1].get(score), first, second, is_shared))
+    first_facts = _protocols_and_sources(first_rows)
+    second_facts = _protocols_and_sources(second_rows)
+    incomparable = {
+        score: reason
+        for score, facts in first_facts.items()
+        if (
+            reason := _metadata_difference(
+                score, facts, second_facts.get(score), first, second, is_shared
+            )
+        )
     }
-    wanted = set(rules[0]) - set(missing_parts)
-    ours, theirs = (_with(rows, wanted) for rows in (ours, theirs))
+    comparable = set(first_facts) - set(incomparable)
+    first_rows = _select_scores(first_rows, comparable)
+    second_rows = _select_scores(second_rows, comparable)
     if is_shared:
-        places = ours[list(_PLACE)].merge(theirs[list(_PLACE)])
-        lost = wanted - set(_scores(places.drop_duplicates(list(SCORE))))
-        missing_parts |= {score: f"{_what(score)}: no seed and image in common" for score in lost}
-        ours, theirs = ours.merge(places), theirs.merge(places)
-    both = pd.concat([ours.assign(arm=FIRST), theirs.assign(arm=SECOND)], ignore_index=True)
-    # The pairs of two runs have two names; what makes a pair here is the seed.
+        keys = first_rows[list(_PAIR_KEY)].merge(second_rows[list(_PAIR_KEY)])
+        without_rows = comparable - set(_scores(keys.drop_duplicates(list(SCORE))))
+        incomparable |= {
+            score: f"{_score_text(score)}: no seed and image in common; score both on the same "
+            "images and seeds"
+            for score in without_rows
+        }
+        first_rows, second_rows = first_rows.merge(keys), second_rows.merge(keys)
+    both = pd.concat(
+        [first_rows.assign(arm=FIRST), second_rows.assign(arm=SECOND)], ignore_index=True
+    )
+    # Pair names differ between runs, so the seed identifies a pair here.
     both["pair"] = both["seed"].astype(str)
     if not both.empty:
-        missing_parts |= _unpaired(both, first, second)
+        incomparable |= _row_differences(both, first, second)
     return Paired(
-        _with(both, wanted - set(missing_parts)), missing_parts, len(set(rules[1]) - set(rules[0]))
+        rows=_select_scores(both, comparable - set(incomparable)),
+        incomparable=incomparable,
+        num_unmatched=len(set(second_facts) - set(first_facts)),
     )
 
 
-def _rules(rows: pd.DataFrame) -> dict[Score, tuple[str, str]]:
-    """Protocol and data source of each score, in order of first appearance."""
-    kinds = rows.drop_duplicates([*SCORE, "protocol", "source"])
+def _protocols_and_sources(rows: pd.DataFrame) -> dict[Score, tuple[str, str]]:
+    """Return protocol and data source of each score, in order of first appearance."""
+    distinct = rows.drop_duplicates([*SCORE, "protocol", "source"])
     return {
         score: (str(protocol), str(source))
         for score, protocol, source in zip(
-            _scores(kinds), kinds["protocol"], kinds["source"], strict=True
+            _scores(distinct), distinct["protocol"], distinct["source"], strict=True
         )
     }
 
 
-def _differing(
+def _metadata_difference(
     score: Score,
-    ours: tuple[str, str],
-    theirs: tuple[str, str] | None,
+    first_facts: tuple[str, str],
+    second_facts: tuple[str, str] | None,
     first: Side,
     second: Side,
     is_shared: bool,
 ) -> str:
-    """Why the two cannot be compared whatever their images are, or nothing."""
+    """Return why a score cannot be compared for any choice of images, or an empty text.
+
+    Args:
+        first_facts, second_facts: protocol and data source; None if the score is missing.
+    """
     dataset, backbone, labels, _, metric = score
-    if theirs is None:
+    if second_facts is None:
         return (
-            f"{second.name} has no {_what(score)} for {dataset} ({backbone}, labels {labels}); "
-            "score both alike, or leave it out with --metrics and --methods"
+            f"{second.name} has no {_score_text(score)} for {dataset} ({backbone}, labels "
+            f"{labels}); score both alike, or exclude it with --metrics and --methods"
         )
-    for name, one, other in zip(("protocol", "source"), ours, theirs, strict=True):
-        if one != other:
+    for name, first_value, second_value in zip(
+        ("protocol", "source"), first_facts, second_facts, strict=True
+    ):
+        if first_value != second_value:
             return (
-                f"{_what(score)}: {name} '{one}' in {first.name}, '{other}' in {second.name}; "
-                f"two {name}s never compare, score both alike"
+                f"{_score_text(score)}: {name} '{first_value}' in {first.name}, '{second_value}' "
+                f"in {second.name}; {name}s cannot be mixed, score both alike"
             )
     if first.facts.direction(metric) != second.facts.metrics.get(metric, {}).get(
         "higher_is_better", first.facts.direction(metric)
     ):
-        return f"{_what(score)}: the two runs do not agree on whether higher is better"
-    prints = first.image_fingerprints.get(dataset), second.image_fingerprints.get(dataset)
-    if not is_shared and None not in prints and prints[0] != prints[1]:
         return (
-            f"{dataset}: {first.name} and {second.name} saw different data ({prints[0]}, "
-            f"{prints[1]}); score both on the same, or compare what both have with --shared"
+            f"{_score_text(score)}: the direction of the metric differs between {first.name} and "
+            f"{second.name}; score both with the same version of the metric"
+        )
+    fingerprints = [side.image_fingerprints.get(dataset) for side in (first, second)]
+    if not is_shared and None not in fingerprints and fingerprints[0] != fingerprints[1]:
+        return (
+            f"{dataset}: {first.name} and {second.name} used different data ({fingerprints[0]}, "
+            f"{fingerprints[1]}); score both on the same data, or use --shared"
         )
     return ""
 
 
-def _unpaired(both: pd.DataFrame, first: Side, second: Side) -> dict[Score, str]:
-    """Scores whose seeds or images are not the same on both sides."""
-    found: dict[Score, str] = {}
+def _row_differences(both: pd.DataFrame, first: Side, second: Side) -> dict[Score, str]:
+    """Return the scores whose seeds or images differ between the sides, with the differences."""
+    differences: dict[Score, str] = {}
     for grid in build_grids(both):
         setting = tuple(grid.setting[name] for name in ("dataset", "backbone", "labels"))
         for number, column in enumerate(grid.columns):
-            ours, theirs = (_present(grid, arm, number) for arm in (FIRST, SECOND))
-            if (ours != theirs).any():
+            in_first, in_second = (_present(grid, arm, number) for arm in (FIRST, SECOND))
+            if (in_first != in_second).any():
                 score = (*setting, column.method, column.metric)
-                found[score] = f"{_what(score)}: {_counts(grid, ours, theirs, first, second)}"
-    return found
+                text = _describe_difference(grid, in_first, in_second, first, second)
+                differences[score] = f"{_score_text(score)}: {text}"
+    return differences
 
 
 def _present(grid: Grid, arm: str, column: int) -> NDArray[np.bool_]:
-    """(S, I), where the arm has a row."""
+    """Return whether the arm has a row for each seed and image, (S, I)."""
     return grid.present[grid.arms.index(arm), :, :, column]
 
 
-def _counts(
-    grid: Grid, ours: NDArray[np.bool_], theirs: NDArray[np.bool_], first: Side, second: Side
+def _describe_difference(
+    grid: Grid, in_first: NDArray[np.bool_], in_second: NDArray[np.bool_], first: Side, second: Side
 ) -> str:
-    message = []
-    for what, axis, names in (("seeds", 1, grid.seeds), ("images", 0, grid.image_ids)):
-        has = [side.any(axis) for side in (ours, theirs)]
+    """Return the numbers of seeds and images that one side lacks; masks have shape (S, I)."""
+    parts = []
+    for kind, axis, names in (("seeds", 1, grid.seeds), ("images", 0, grid.image_ids)):
+        has = [mask.any(axis) for mask in (in_first, in_second)]
         if (has[0] != has[1]).any():
-            lone = [int((has[k] & ~has[1 - k]).sum()) for k in (0, 1)]
-            place = int((has[0] != has[1]).argmax())
-            message.append(
-                f"{int((has[0] & has[1]).sum())} {what} in both, {lone[0]} in {first.name} alone, "
-                f"{lone[1]} in {second.name} alone (first: '{names[place]}')"
+            num_only = [int((has[k] & ~has[1 - k]).sum()) for k in (0, 1)]
+            index = int((has[0] != has[1]).argmax())
+            parts.append(
+                f"{int((has[0] & has[1]).sum())} {kind} in both, {num_only[0]} only in "
+                f"{first.name}, {num_only[1]} only in {second.name} (first: '{names[index]}')"
             )
-    if not message:
-        message = [
-            f"{int((ours != theirs).sum())} images have a score at some seeds on one side only"
-        ]
-    return f"{'; '.join(message)}; score both alike, or compare what both have with --shared"
+    if not parts:
+        count = int((in_first != in_second).sum())
+        parts = [f"{count} images have a score at some seeds on one side only"]
+    return f"{'; '.join(parts)}; score both alike, or use --shared"
 
 
-def _with(rows: pd.DataFrame, wanted: set[Score]) -> pd.DataFrame:
-    """The rows of these scores; rows may be millions, scores are hundreds."""
+def _select_scores(rows: pd.DataFrame, selected: set[Score]) -> pd.DataFrame:
+    """Return the rows of these scores; fast for millions of rows of a few hundred scores."""
     numbers = rows.groupby(list(SCORE), sort=False, observed=True).ngroup().to_numpy()
-    kinds = _scores(rows.drop_duplicates(list(SCORE)))
-    return rows[np.array([score in wanted for score in kinds], dtype=bool)[numbers]]
+    scores = _scores(rows.drop_duplicates(list(SCORE)))
+    return rows[np.array([score in selected for score in scores], dtype=bool)[numbers]]
 
 
 def _scores(rows: pd.DataFrame) -> list[Score]:
     return list(zip(*(rows[name].astype(str) for name in SCORE), strict=True))
 
 
-def _what(score: Score) -> str:
+def _score_text(score: Score) -> str:
     return f"{score[4]} of {score[3] or 'the model'}"

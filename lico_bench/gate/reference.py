@@ -1,4 +1,4 @@
-"""Reference scores as a small CSV that a person can read, review and edit."""
+"""Reference scores in a small CSV file that can be reviewed and edited by hand."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lico_bench.store import write_bytes
 
 KEY_COLUMNS = ("dataset", "backbone", "labels", "arm", "method", "metric")
 NUMBER_COLUMNS = ("mean", "image_error", "seed_spread", "margin", "num_images", "num_seeds")
-IMAGES = "pictures"  # references of before have no such column, and are not asked for it
+IMAGES_COLUMN = "pictures"  # digest of the image names; older references lack this column
 REFERENCE_COLUMNS = (
-    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, IMAGES,
+    *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, IMAGES_COLUMN,
 )  # fmt: skip
 
-WRITTEN_DIGITS = 6
-FEW = 100  # draws of a bootstrap whose intervals nobody reads here
+NUM_DECIMALS = 6
+NUM_RESAMPLES = 100  # small, because the bootstrap intervals are not used here
 
 
 def write_reference(
@@ -39,14 +39,14 @@ def write_reference(
     """Write the means of `scores` as the reference that later runs are checked against.
 
     Args:
-        scores, metrics, margin: as `make_reference` takes them.
-        path: of the CSV; replaced in one step.
+        scores, metrics, margin: see `make_reference`.
+        path: path of the CSV; replaced atomically.
 
     Returns:
-        What was written, columns `REFERENCE_COLUMNS`.
+        The written table, columns `REFERENCE_COLUMNS`.
 
     Raises:
-        InvalidInputError: as `make_reference` does; nothing is written then.
+        InvalidInputError: see `make_reference`; nothing is written then.
     """
     frame = make_reference(scores, metrics=metrics, margin=margin)
     store_reference(frame, Path(path))
@@ -59,66 +59,71 @@ def make_reference(
     metrics: Mapping[str, Mapping[str, Any]] | None = None,
     margin: float | None = None,
 ) -> pd.DataFrame:
-    """The means of `scores` with what is known of their uncertainty, and a margin for each.
+    """Return the means of `scores` with their uncertainty and a margin for each.
 
     Args:
         scores: a run folder, several as `gate.Trainings`, rows, or anything with `to_frame()`.
-        metrics: facts of each metric by name, as in a run's manifest; read from there if `scores`
-            has one.
-        margin: how much worse a mean may be. None: `uncertainty.default_margin`, at least 0.02,
-            so that an equal model passes in 95 of 100 checks.
+        metrics: facts of each metric by name, as in a run's manifest. None: those of the manifest
+            of `scores`.
+        margin: largest allowed loss of a mean. None: `uncertainty.default_margin`, at least 0.02,
+            with which an equal model passes in 95 of 100 checks.
 
     Returns:
-        Columns `REFERENCE_COLUMNS`. Left out, because nothing could be judged by them: descriptive
-        metrics, control methods, and means of a single image. `seed_spread` is NaN with one seed.
+        Columns `REFERENCE_COLUMNS`, without scores that cannot be judged: descriptive metrics,
+        control methods and means of a single image. `seed_spread` is NaN with one seed.
 
     Raises:
-        InvalidInputError: for a metric without declared direction, or nothing left.
+        InvalidInputError: for a metric without a declared direction, or if no score is left.
     """
     if margin is not None:
         check_positive("margin", margin)
     facts = RunFacts.of(scores, metrics)
-    means = means_of(scores)
+    means = run_means(scores)
     means["higher_is_better"] = [facts.direction(metric) for metric in means["metric"]]
-    is_judged = [facts.judged(*pair) for pair in zip(means["metric"], means["method"], strict=True)]
+    is_judged = [
+        facts.is_judged(*pair) for pair in zip(means["metric"], means["method"], strict=True)
+    ]
     frame: pd.DataFrame = means[np.array(is_judged) & np.isfinite(means["image_error"])].copy()
     if frame.empty:
         raise InvalidInputError(
             "scores: expected a metric with a direction over two or more images, got none; "
-            "score more images before freezing a reference"
+            "score more images before writing a reference"
         )
-    # As the file will hold them, so that the rule gives the same margin when it is read again.
-    written = ["mean", "image_error", "seed_spread"]
-    frame[written] = frame[written].round(WRITTEN_DIGITS)
-    frame["margin"] = [margin or default_margin(facts_of(row)) for _, row in frame.iterrows()]
+    # Rounded as in the file, so that the stored values give the same default margin.
+    rounded = ["mean", "image_error", "seed_spread"]
+    frame[rounded] = frame[rounded].round(NUM_DECIMALS)
+    frame["margin"] = [margin or default_margin(mean_facts(row)) for _, row in frame.iterrows()]
     return frame[list(REFERENCE_COLUMNS)].reset_index(drop=True)
 
 
 def store_reference(frame: pd.DataFrame, path: Path) -> None:
-    """Write a reference by atomic rename."""
-    write_bytes(path, frame.to_csv(index=False, float_format=f"%.{WRITTEN_DIGITS}f").encode())
+    """Write a reference, atomically."""
+    write_bytes(path, frame.to_csv(index=False, float_format=f"%.{NUM_DECIMALS}f").encode())
 
 
-def means_of(scores: Any) -> pd.DataFrame:
-    """Means of arms as a reference holds them, with what tells the images from others."""
+def run_means(scores: Any) -> pd.DataFrame:
+    """Return the means per arm with their errors and a digest of the image names."""
     rows = as_frame(scores)
-    means = with_parts(arm_means(rows, resamples=FEW))
+    means = with_error_parts(arm_means(rows, resamples=NUM_RESAMPLES))
     ids = rows[["dataset", "image_id"]].drop_duplicates()
     digests = {
-        str(dataset): content_key(sorted(part["image_id"].astype(str)))
-        for dataset, part in ids.groupby("dataset", observed=True)
+        str(dataset): content_key(sorted(group["image_id"].astype(str)))
+        for dataset, group in ids.groupby("dataset", observed=True)
     }
-    return means.assign(**{IMAGES: [digests[str(name)] for name in means["dataset"]]})
+    return means.assign(**{IMAGES_COLUMN: [digests[str(name)] for name in means["dataset"]]})
 
 
-def with_parts(means: pd.DataFrame) -> pd.DataFrame:
-    """Means of arms with the two parts of their uncertainty, as a reference holds them."""
-    spreads = [np.std(one, ddof=1) if len(one) > 1 else np.nan for one in means["per_seed"]]
+def with_error_parts(means: pd.DataFrame) -> pd.DataFrame:
+    """Add the two parts of the uncertainty of each mean: `image_error` and `seed_spread`."""
+    spreads = [
+        np.std(seed_means, ddof=1) if len(seed_means) > 1 else np.nan
+        for seed_means in means["per_seed"]
+    ]
     return means.assign(image_error=means["image_part"], seed_spread=np.array(spreads, dtype=float))
 
 
-def facts_of(row: pd.Series[Any]) -> MeanFacts:
-    """What a row of a reference, or of means `with_parts`, knows of its mean."""
+def mean_facts(row: pd.Series[Any]) -> MeanFacts:
+    """Return the uncertainty of a row of a reference or of `with_error_parts`."""
     return MeanFacts(
         image_error=float(row["image_error"]),
         seed_spread=float(row["seed_spread"]),
@@ -128,28 +133,28 @@ def facts_of(row: pd.Series[Any]) -> MeanFacts:
 
 
 def read_reference(reference: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The reference scores, checked.
+    """Read and validate reference scores.
 
     Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is no table, or its columns, numbers or keys are not as written.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is not a CSV table, or its columns, numbers or keys are invalid.
     """
     if isinstance(reference, pd.DataFrame):
-        return _checked(reference, "reference")
+        return _validate(reference, "reference")
     path = Path(reference)
-    return _checked(read_table(path), str(path))
+    return _validate(read_table(path), str(path))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A CSV as text, whatever its columns.
+    """Read a CSV with any columns; all values are text.
 
     Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is no table.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is not a CSV table.
     """
     if not path.is_file():
         raise MissingDataError(
-            f"no such reference file: {path}; write one from a run with --update, or name another"
+            f"no such reference file: {path}; write it with --update, or correct the path"
         )
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -159,33 +164,35 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    if IMAGES not in frame.columns:
-        frame = frame.assign(**{IMAGES: ""})
+def _validate(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    if IMAGES_COLUMN not in frame.columns:
+        frame = frame.assign(**{IMAGES_COLUMN: ""})
     missing = [column for column in REFERENCE_COLUMNS if column not in frame.columns]
     if missing:
         raise BrokenFileError(
-            f"{name}: columns missing: {', '.join(missing)}; expected a reference that this "
-            "version of lico-bench wrote, write a new one with --update"
+            f"{name}: columns missing: {', '.join(missing)}; expected a reference of this version "
+            "of lico-bench, write a new one with --update"
         )
     if frame.empty:
-        raise BrokenFileError(f"{name}: expected at least one reference score, got none")
+        raise BrokenFileError(
+            f"{name}: expected at least one reference score, got none; write it with --update"
+        )
     frame = frame[list(REFERENCE_COLUMNS)].copy()
     for column in NUMBER_COLUMNS:
-        numbers = _numbers(frame, column, name)
+        numbers = _parse_numbers(frame, column, name)
         frame[column] = numbers.astype(int) if column.startswith("num_") else numbers
-    frame["higher_is_better"] = [_truth(value, name) for value in frame["higher_is_better"]]
-    for column in (*KEY_COLUMNS, "source", "protocol", IMAGES):
+    frame["higher_is_better"] = [_parse_bool(value, name) for value in frame["higher_is_better"]]
+    for column in (*KEY_COLUMNS, "source", "protocol", IMAGES_COLUMN):
         frame[column] = frame[column].astype(str)
-        odd = [text for text in frame[column].unique() if not (is_name(text) or text == "")]
-        if odd:
+        invalid = [text for text in frame[column].unique() if not (is_name(text) or text == "")]
+        if invalid:
             raise BrokenFileError(
                 f"{name}: {column}: expected names of letters, digits and underscores, got "
-                f"'{odd[0][:60]}'; correct the file"
+                f"'{invalid[0][:60]}'; correct the file"
             )
-    twice = frame.duplicated(list(KEY_COLUMNS))
-    if twice.any():
-        row = frame[twice].iloc[0]
+    duplicates = frame.duplicated(list(KEY_COLUMNS))
+    if duplicates.any():
+        row = frame[duplicates].iloc[0]
         raise BrokenFileError(
             f"{name}: expected one row per score, got two for {row['metric']} of "
             f"{row['method'] or 'the model'} ({row['dataset']}, {row['arm']}); remove one"
@@ -193,25 +200,27 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame
 
 
-def _numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
+def _parse_numbers(frame: pd.DataFrame, column: str, name: str) -> pd.Series[float]:
     numbers = pd.to_numeric(frame[column], errors="coerce").astype(float)
-    lowest = -math.inf if column == "mean" else 1.0 if column.startswith("num_") else 0.0
-    wrong = ~np.isfinite(numbers.to_numpy()) | (numbers.to_numpy() < lowest)
-    if column == "seed_spread":  # one training has none
-        written = frame[column].fillna("").astype(str).to_numpy()
+    minimum = -math.inf if column == "mean" else 1.0 if column.startswith("num_") else 0.0
+    invalid = ~np.isfinite(numbers.to_numpy()) | (numbers.to_numpy() < minimum)
+    if column == "seed_spread":  # empty for a single training
+        texts = frame[column].fillna("").astype(str).to_numpy()
         is_single = pd.to_numeric(frame["num_seeds"], errors="coerce").to_numpy() == 1
-        wrong &= ~((written == "") & is_single)
-    if wrong.any():
-        line = int(wrong.argmax())
+        invalid &= ~((texts == "") & is_single)
+    if invalid.any():
+        row = int(invalid.argmax())
         raise BrokenFileError(
-            f"{name}: row {line + 1}: {column}: expected a number, "
-            f"got '{frame[column].iloc[line]}'; correct the file"
+            f"{name}: row {row + 1}: {column}: expected a number, "
+            f"got '{frame[column].iloc[row]}'; correct the file"
         )
     return numbers
 
 
-def _truth(value: object, name: str) -> bool:
+def _parse_bool(value: object, name: str) -> bool:
     text = str(value).lower()
     if text not in ("true", "false"):
-        raise BrokenFileError(f"{name}: higher_is_better: expected True or False, got '{value}'")
+        raise BrokenFileError(
+            f"{name}: higher_is_better: expected True or False, got '{value}'; correct the file"
+        )
     return text == "true"

@@ -1,4 +1,4 @@
-"""Which metrics and methods are judged, where not all are."""
+"""Selection of the metrics and methods to judge."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from lico_bench.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Selection:
-    """Names of metrics and of methods; empty takes all."""
+    """Names of metrics and methods to judge; an empty sequence selects all."""
 
     metrics: Sequence[str] = ()
     methods: Sequence[str] = ()
 
-    def takes(self, metric: str, method: str) -> bool:
-        """Whether a score is meant."""
+    def includes(self, metric: str, method: str) -> bool:
+        """Whether a score is selected."""
         return (not self.metrics or metric in self.metrics) and (
             not self.methods or method in self.methods
         )
 
-    def of(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which rows are meant, by their columns `metric` and `method`."""
+    def mask(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Return which rows are selected, by the columns `metric` and `method`."""
         pairs = zip(frame["metric"], frame["method"], strict=True)
-        return np.array([self.takes(*pair) for pair in pairs], dtype=bool)
+        return np.array([self.includes(*pair) for pair in pairs], dtype=bool)
 
     def check_known(self, frame: pd.DataFrame, where: str) -> None:
-        """Raise unless `frame` has every metric and method that was asked for.
+        """Raise unless `frame` has every selected metric and method.
 
         Raises:
-            UnknownNameError: for the first that it lacks.
+            UnknownNameError: for the first name that `frame` lacks.
         """
-        for kind, wanted in (("metric", self.metrics), ("method", self.methods)):
+        for kind, selected in (("metric", self.metrics), ("method", self.methods)):
             known = [str(name) for name in frame[kind].unique() if name]
-            for name in wanted:
+            for name in selected:
                 if name not in known:
                     raise UnknownNameError.of(f"{kind} in {where}", name, known)
 

@@ -17,14 +17,14 @@ from lico_bench.store.run_location import split_side
 
 @dataclass(frozen=True)
 class Side:
-    """Rows to compare.
+    """One side of a comparison.
 
     Attributes:
-        name: for sentences, the folder.
-        rows: `records.ROW_COLUMNS`.
-        facts: of its metrics and methods.
-        image_fingerprints: fingerprint of each dataset; empty where there is no manifest.
-        arm: the one that is meant; None for all.
+        name: name in messages, such as the folder.
+        rows: columns `records.ROW_COLUMNS`.
+        facts: facts of its metrics and methods.
+        image_fingerprints: fingerprint of each dataset; empty without a manifest.
+        arm: the arm to compare; None for all arms.
     """
 
     name: str
@@ -35,18 +35,18 @@ class Side:
 
     @classmethod
     def of(cls, scores: Any, *, name: str, arm: str | None = None) -> Side:
-        """The side that `scores` (a run folder, rows, anything with `to_frame()`) make.
+        """Return the side of `scores`: a run folder, rows, or anything with `to_frame()`.
 
         Raises:
-            UnknownNameError: for an arm that is not there.
-            InvalidInputError: for rows that cannot be scores.
+            UnknownNameError: for an arm that the rows lack.
+            InvalidInputError: if `scores` has invalid rows.
         """
         manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-        images = {
+        fingerprints = {
             dataset: str(facts.get("fingerprint", ""))
             for dataset, facts in manifest.get("datasets", {}).items()
         }
-        side = cls(name, as_frame(scores), RunFacts.of(scores), images, arm)
+        side = cls(name, as_frame(scores), RunFacts.of(scores), fingerprints, arm)
         if arm is not None and arm not in side.arms:
             raise UnknownNameError.of(f"arm in {name}", arm, side.arms)
         return side
@@ -57,15 +57,15 @@ class Side:
         return tuple(str(arm) for arm in self.rows["arm"].unique())
 
     def of_arm(self, arm: str) -> pd.DataFrame:
-        """The rows of one arm."""
+        """Return the rows of one arm."""
         return self.rows[self.rows["arm"] == arm]
 
 
 def read_side(text: str) -> Side:
-    """The side that `RUN` or `RUN:ARM` names.
+    """Read the side that `RUN` or `RUN:ARM` names.
 
     Raises:
-        MissingDataError: if there is no such run.
+        MissingDataError: if the run does not exist.
         UnknownNameError: for an arm that the run lacks.
     """
     folder, arm = split_side(text)
@@ -73,15 +73,15 @@ def read_side(text: str) -> Side:
 
 
 def pair_arms(first: Side, second: Side) -> list[tuple[str, str]]:
-    """Which arm is compared with which: those named, else those of the same name.
+    """Return the pairs of arms to compare: the named arms, else the arms of the same name.
 
     Raises:
-        InvalidInputError: if nothing tells which belong together.
+        InvalidInputError: if no arm is named and no names match.
     """
     if first.arm or second.arm:
-        ours = first.arm or _counterpart(first, str(second.arm))
-        theirs = second.arm or _counterpart(second, str(first.arm))
-        return [(ours, theirs)]
+        first_arm = first.arm or _counterpart(first, str(second.arm))
+        second_arm = second.arm or _counterpart(second, str(first.arm))
+        return [(first_arm, second_arm)]
     shared = [(arm, arm) for arm in first.arms if arm in second.arms]
     if shared:
         return shared
@@ -89,7 +89,7 @@ def pair_arms(first: Side, second: Side) -> list[tuple[str, str]]:
         return [(first.arms[0], second.arms[0])]
     raise InvalidInputError(
         f"compare: expected arms of the same name, got {', '.join(first.arms)} in {first.name} and "
-        f"{', '.join(second.arms)} in {second.name}; say which with RUN:ARM"
+        f"{', '.join(second.arms)} in {second.name}; choose them with RUN:ARM"
     )
 
 

@@ -1,4 +1,4 @@
-"""Several runs of one suite as one: each holds other trainings of the same models."""
+"""Several runs of the same models, joined as further trainings (seeds) of one run."""
 
 from __future__ import annotations
 
@@ -14,58 +14,64 @@ from lico_bench.store import RunFolder
 
 @dataclass(frozen=True)
 class Trainings:
-    """Runs whose seeds are counted on, one run after the other.
+    """Runs whose seeds are renumbered consecutively.
 
-    `lico-bench score` knows of no seed: it calls each model's training 0. Runs of five trainings
-    are five seeds here, and the spread between them is known.
+    `lico-bench score` stores seed 0 for every model. Five runs of five trainings are five seeds
+    here, so the spread between trainings is known.
     """
 
     runs: tuple[RunFolder, ...]
 
     def manifest(self) -> dict[str, Any]:
-        """That of the first run, with the metrics and methods of all."""
+        """Return the manifest of the first run, with the metrics and methods of all runs."""
         manifests = [run.manifest() for run in self.runs]
         joined = dict(manifests[0])
-        for name in ("metrics", "methods"):
-            joined[name] = {k: v for one in manifests for k, v in one.get(name, {}).items()}
+        for section in ("metrics", "methods"):
+            joined[section] = {
+                name: facts
+                for manifest in manifests
+                for name, facts in manifest.get(section, {}).items()
+            }
         return joined
 
     def rows(self) -> pd.DataFrame:
-        """Rows of all runs, each with seeds of its own."""
-        return self._counted_on([run.rows() for run in self.runs])
+        """Return the rows of all runs with renumbered seeds."""
+        return _renumber_seeds([run.rows() for run in self.runs])
 
     def curves(self) -> pd.DataFrame:
-        """Curves of all runs, likewise."""
-        return self._counted_on([run.curves() for run in self.runs])
+        """Return the curves of all runs with renumbered seeds."""
+        return _renumber_seeds([run.curves() for run in self.runs])
 
-    def _counted_on(self, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        start, shifted = 0, []
-        for frame in frames:
-            seeds = frame["seed"].rank(method="dense").astype(int) - 1
-            shifted.append(frame.assign(seed=start + seeds))
-            start += int(seeds.max()) + 1
-        return pd.concat(shifted, ignore_index=True)
+
+def _renumber_seeds(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate tables; the seeds of each follow those of the previous one."""
+    start, renumbered = 0, []
+    for frame in frames:
+        seeds = frame["seed"].rank(method="dense").astype(int) - 1
+        renumbered.append(frame.assign(seed=start + seeds))
+        start += int(seeds.max()) + 1
+    return pd.concat(renumbered, ignore_index=True)
 
 
 def join_trainings(runs: Sequence[RunFolder]) -> RunFolder | Trainings:
-    """The run, or several as one.
+    """Return a single run unchanged, or several runs joined.
 
     Raises:
-        InvalidInputError: if a run is named twice.
-        NotComparableError: if two runs saw different images of a dataset.
+        InvalidInputError: if a run is given twice.
+        NotComparableError: if two runs used different images of a dataset.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise InvalidInputError(
-            "runs: expected each run once, got one twice; a copy is no other training"
+            "runs: expected each run once, got one twice; pass each training once"
         )
-    seen: dict[str, tuple[str, RunFolder]] = {}
+    first_seen: dict[str, tuple[str, RunFolder]] = {}
     for run in runs:
         for dataset, facts in run.manifest().get("datasets", {}).items():
-            found = str(facts.get("fingerprint", ""))
-            other, first = seen.setdefault(dataset, (found, run))
-            if other != found:
+            fingerprint = str(facts.get("fingerprint", ""))
+            expected, first = first_seen.setdefault(dataset, (fingerprint, run))
+            if expected != fingerprint:
                 raise NotComparableError(
-                    f"{dataset}: {first.path} and {run.path} saw different images "
-                    f"({other[:8]}, {found[:8]}); score every training on the same ones"
+                    f"{dataset}: {first.path} and {run.path} used different images "
+                    f"({expected[:8]}, {fingerprint[:8]}); score every training on the same images"
                 )
     return runs[0] if len(runs) == 1 else Trainings(tuple(runs))

@@ -1,4 +1,4 @@
-"""What is minimised beside the cross-entropy: manifold matching and optimal transport."""
+"""LICO's auxiliary losses: manifold matching and optimal transport."""
 
 from lico_bench.losses.manifold import affinity, manifold_matching
 from lico_bench.losses.transport import (

@@ -1,7 +1,12 @@
-"""Manifold matching: the geometry of a batch of images is drawn towards that of its prompts.
+"""LICO's manifold matching loss: match the pairwise distances of images to those of their prompts.
 
-Source: Lei et al., NeurIPS 2023, eqs. 1-2, as both reproductions read them. Each option is named
-with the code that computes it; revisions are in BENCHMARK.md.
+For a batch of B images with features F and prompt features G:
+
+    A_ij = softmax_j(-‖f_i - f_j‖ / τ)     `affinity`, of F and of G
+    L_MM = mean_i KL(A^G_i ‖ A^F_i)        `manifold_matching`
+
+Source: Lei et al., NeurIPS 2023, eqs. 1-2, as in both reproductions. Each option names the
+published code that computes it; BENCHMARK.md lists the revisions.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.losses.rows import in_single, unit_rows
+from lico_bench.losses.rows import as_single_precision, unit_rows
 
 Scale = Literal["divide", "exp"]
 Direction = Literal["text_image", "image_text"]
@@ -37,15 +42,15 @@ def affinity(
 
     Args:
         features: (B, ...) at least two samples.
-        temperature: τ, above zero when it divides; a tensor is taken as it is.
-        normalise: as Bartak et al. do; Fletcher et al. do not.
-        sign: -1 gives near samples more weight (the paper), +1 far ones (the released code).
-        scale: "divide" as in the released code and by Fletcher et al., "exp" by Bartak et al.
-        least_distance: δ, at least 0; the released code has 0.01.
+        temperature: τ, above 0 if `scale` is "divide"; the value of a tensor is not checked.
+        normalise: True in Bartak et al., False in Fletcher et al.
+        sign: -1 weights near samples more (the paper), +1 far samples (the released code).
+        scale: "divide" in the released code and in Fletcher et al., "exp" in Bartak et al.
+        least_distance: δ, at least 0; 0.01 in the released code.
 
     Returns:
-        (B, B) float32, rows sum to 1; the diagonal, at distance δ, is part of the softmax. The
-        gradient of a distance at or below δ is 0, that of equal samples too.
+        (B, B) float32, rows sum to 1. The softmax includes the diagonal, at distance δ. A distance
+        at or below δ has zero gradient, as has the distance of two equal samples.
 
     Raises:
         InvalidInputError: for fewer than two samples, NaN, or an option out of range.
@@ -80,20 +85,22 @@ def manifold_matching(
     Args:
         image: (B, ...) image features F; each sample is flattened.
         text: (B, ...) text features G of the same samples.
-        temperature: τ of both affinities, or of the images' alone.
+        temperature: τ of the image affinities, and of the text affinities without
+            `text_temperature`.
         normalise, scale, sign, least_distance: see `affinity`, for both sides.
-        direction: "text_image" in the released code and both reproductions, "image_text" in the
+        direction: "text_image" in the released code and in both reproductions, "image_text" in the
             course project CoenvdE/FACT-AI.
-        floor: φ, at least 0; Fletcher et al. have 1e-4.
-        text_temperature: τ of the texts' affinities; None for the images', as in the released code.
+        floor: φ, at least 0; 1e-4 in Fletcher et al.
+        text_temperature: τ of the text affinities; None for that of the images, as in the released
+            code.
 
     Returns:
-        () float32; gradients reach both sides and the temperatures. At least 0 if φ is 0: with a
-        floor it is no divergence any more and may fall below.
+        () float32; gradients reach both sides and the temperatures. At least 0 if φ is 0; with a
+        floor it is not a divergence and can be negative.
 
     Raises:
-        InvalidInputError: for two batch sizes, fewer than two samples, NaN, or an option out of
-            range.
+        InvalidInputError: for different batch sizes, fewer than two samples, NaN, or an option out
+            of range.
 
     Source: Lei et al., NeurIPS 2023, eq. 2, text as the target.
     """
@@ -108,7 +115,7 @@ def manifold_matching(
             f"manifold_matching: expected as many texts as images, got {len(text)} and "
             f"{len(image)}; give each image its own text, text[labels]"
         )
-    of_image, of_text = (
+    log_image, log_text = (
         _log_affinity(
             side, temperature=tau, normalise=normalise, sign=sign, scale=scale,
             least_distance=least_distance,
@@ -119,16 +126,16 @@ def manifold_matching(
         )
     )  # fmt: skip
     if direction == "text_image":
-        return _divergence(of_text, of_image, floor)
-    return _divergence(of_image, of_text, floor)
+        return _divergence(log_text, log_image, floor)
+    return _divergence(log_image, log_text, floor)
 
 
-def _divergence(log_target: Tensor, log_other: Tensor, floor: float) -> Tensor:
-    """Mean over rows of KL(target ‖ other) of log probabilities (B, B)."""
+def _divergence(log_p: Tensor, log_q: Tensor, floor: float) -> Tensor:
+    """Mean over rows of KL(P ‖ Q) from log probabilities (B, B)."""
     if floor == 0:
-        return F.kl_div(log_other, log_target, reduction="batchmean", log_target=True)
-    target, other = log_target.exp(), log_other.exp()
-    return (target * ((target + floor).log() - (other + floor).log())).sum(1).mean()
+        return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    p, q = log_p.exp(), log_q.exp()
+    return (p * ((p + floor).log() - (q + floor).log())).sum(1).mean()
 
 
 def _log_affinity(
@@ -147,7 +154,7 @@ def _log_affinity(
     _check_temperature("temperature", temperature, scale)
     _check_samples("features", features)
     with torch.autocast(features.device.type, enabled=False):
-        rows = in_single(features).flatten(1)
+        rows = as_single_precision(features).flatten(1)
         if normalise:
             rows = unit_rows(rows)
         distances = pairwise_distances(rows)
@@ -168,10 +175,10 @@ def pairwise_distances(rows: Tensor) -> Tensor:
     if not squares.detach().sum().isfinite():
         raise InvalidInputError(
             "features: expected finite values with finite squares, got NaN or infinity; "
-            "mend what made them, or divide them by their size"
+            "check the model, or normalise the rows"
         )
     squared = squares[:, None] + squares[None, :] - 2 * rows @ rows.T
-    # The diagonal is 0 by definition; rounding would leave it near 0 with a huge slope of the root.
+    # Rounding would leave the diagonal near 0, where the square root has a huge gradient.
     is_apart = squared > torch.finfo(rows.dtype).eps * (squares[:, None] + squares[None, :])
     is_apart &= ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     return torch.where(is_apart, squared, 1).sqrt() * is_apart
@@ -185,13 +192,12 @@ def _check_samples(name: str, features: Tensor) -> None:
         )
     if len(features) < 2:
         raise InvalidInputError(
-            f"{name}: expected at least 2 samples, got {len(features)}; "
-            "the geometry of a batch needs a batch, raise batch_size"
+            f"{name}: expected at least 2 samples, got {len(features)}; raise batch_size"
         )
 
 
 def _check_temperature(name: str, value: float | Tensor, scale: Scale) -> None:
-    """A number is checked; to look into a tensor would be to wait for the device."""
+    """Check a number; reading a tensor would synchronise with the device."""
     if isinstance(value, Tensor):
         return
     if scale == "divide":

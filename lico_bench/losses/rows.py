@@ -1,4 +1,4 @@
-"""Rows as the losses take them: in single precision, of length 1."""
+"""Convert feature rows to single precision and to unit length."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-SHORTEST = 1e-12  # what a shorter row is divided by
+MIN_NORM = 1e-12  # divisor of rows with a smaller norm
 
 
-def in_single(values: Tensor) -> Tensor:
-    """Half precision as float32; float64 stays, for checks by finite differences."""
+def as_single_precision(values: Tensor) -> Tensor:
+    """Convert to float32; float64 stays, for checks by finite differences."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Rows (..., D) divided by their Euclidean norms; a row of zeros stays, its gradient is 0.
+    """Divide rows (..., D) by their Euclidean norms; a zero row stays and has zero gradient.
 
-    Differs: `torch.nn.functional.normalize` has a slope of 1e12 at a row of zeros, which is what a
-    dead channel is.
+    Differs: `torch.nn.functional.normalize` has a gradient of 1e12 at a zero row, which a dead
+    channel produces.
     """
     norms = rows.norm(dim=-1, keepdim=True)
-    return rows / torch.where(norms > 0, norms.clamp_min(SHORTEST), math.inf)
+    return rows / torch.where(norms > 0, norms.clamp_min(MIN_NORM), math.inf)

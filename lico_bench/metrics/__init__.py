@@ -1,13 +1,13 @@
-"""Score an explanation: metrics by name, each with its direction, range, unit and source.
+"""Metrics of saliency maps by name, each with direction, range, unit and source.
 
-Names load what they need when first used, so that the protocols are known without torch.
+Submodules are imported when a name is first used, so that the protocols do not import torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lico_bench.registry import at_first_use
+from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
     from lico_bench.metrics.metric import (
@@ -57,4 +57,4 @@ __all__ = [
     "resolve_metric",
 ]
 
-__getattr__ = at_first_use(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

@@ -1,13 +1,13 @@
-"""Removed pixels filled in from what is left: one linear system per image, all solved at once.
+"""Impute removed pixels from kept ones: one linear system per image, solved in batches.
 
 Each removed pixel equals the weighted mean of its eight neighbours, removed ones included. Weights
-are 1/6 along an edge and 1/12 across a corner; those of neighbours outside the image are dropped
-and the rest is scaled up to one. Multiplied by the weights that are there, the system becomes the
-Laplacian of a graph: symmetric and positive definite as long as one pixel is left, so that
-conjugate gradients solve it. A pyramid of interpolated grids is the preconditioner, which holds the
-number of iterations near 20 from 32 to 224 px; without it a hole of 60 px takes 200.
+are 1/6 for edge and 1/12 for corner neighbours; the weights of neighbours outside the image are
+dropped and the others scaled to a sum of one. Multiplied by the sum of the present weights, the
+system becomes a graph Laplacian: symmetric, and positive definite if at least one pixel is kept, so
+that conjugate gradients apply. A multilevel preconditioner keeps the number of iterations near 20
+from 32 to 224 px; without it a hole of 60 px needs 200.
 
-Source: Rong et al., ICML 2022 (ROAD), noisy linear imputation; the noise is left to the caller.
+Source: Rong et al., ICML 2022 (ROAD), noisy linear imputation; the caller adds the noise.
 Preconditioner: Bramble, Pasciak and Xu, Mathematics of Computation 55, 1990.
 """
 
@@ -25,28 +25,28 @@ from torch.nn import functional
 from lico_bench.checks import check_count, check_positive
 from lico_bench.errors import InvalidInputError
 
-# Bounds the estimated energy of the error, a sum over pixels. Against a direct solver, from 2 to
-# 224 px, the largest error of a pixel was about as large.
+# Bound on the square root of the estimated energy of the error, a sum over pixels. Compared with a
+# direct solver from 2 to 224 px, the maximum error of a pixel was about as large.
 TOLERANCE = 5e-5
 MAX_ITERATIONS = 200
-CHUNK_VALUES = 16 * 3 * 64 * 64  # unknowns at a time on a CPU, so that they stay in its caches
+CHUNK_VALUES = 16 * 3 * 64 * 64  # unknowns per batch on a CPU, so that they fit into its caches
 HOLE_PX = 4  # a block of this side without a kept pixel is a wide hole
 SMALLEST_GRID = 5
 PADDING = 3
-SCALE = 12  # makes the weights whole numbers: 2 along an edge, 1 across a corner
-OWN_WEIGHT = 4  # of a pixel in the sum that `neighbours` takes
-# Energy of one interpolated bump without a known pixel under it, times SCALE: about
-# that of a smooth one; it steers the speed, not the result.
+SCALE = 12  # makes the weights integers: 2 for edge, 1 for corner neighbours
+CENTRE_WEIGHT = 4  # weight of the pixel itself in the sum of `neighbours`
+# Energy of one interpolation bump without a kept pixel, times SCALE, about that of a smooth bump.
+# It affects the speed, not the result.
 BUMP_ENERGY = SCALE * 0.7
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """Images without their removed pixels.
+    """Imputed images.
 
     Attributes:
         images: (N, C, H, W).
-        iterations: (N,) int64, of the slowest channel.
+        iterations: (N,) int64, iterations of the slowest channel.
         converged: (N,) bool, whether the error estimate fell below the tolerance.
     """
 
@@ -62,26 +62,26 @@ def impute(
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Imputation:
-    """`images` with every pixel that is not kept replaced by what its neighbours say.
+    """Replace every pixel that is not kept by the weighted mean of its neighbours.
 
     Args:
         images: (N, C, H, W) float.
-        keep: (N, H, W) bool, the pixels that stay.
+        keep: (N, H, W) bool, True for kept pixels.
         tolerance: estimated error at which the iteration stops.
-        max_iterations: where it gives up; `converged` says so.
+        max_iterations: maximum number of iterations; `converged` is False if it is reached.
 
     Returns:
-        `Imputation` on the images' device. An image without any kept pixel becomes its own mean
-        colour: what one random pixel, the least that could be left, would spread on average.
+        `Imputation` on the images' device. An image without kept pixels becomes its mean colour,
+        the expected result of keeping one random pixel.
 
     Raises:
-        InvalidInputError: for shapes that do not fit.
+        InvalidInputError: for mismatched shapes.
     """
     return Imputer(tolerance=tolerance, max_iterations=max_iterations)(images, keep)
 
 
 class Imputer:
-    """`impute` for batch after batch: its working arrays are made once."""
+    """`impute` for many batches; the working arrays are reused."""
 
     def __init__(
         self, *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
@@ -109,9 +109,9 @@ class Imputer:
             )
         iterations = torch.zeros_like(num_kept)
         converged = torch.ones_like(num_kept, dtype=torch.bool)
-        order = _by_cost(keep)
+        order = _order_by_cost(keep)
         order = order[~is_empty[order] & (num_kept[order] < keep[0].numel())]
-        parts = _even_parts(order, images)
+        parts = _equal_parts(order, images)
         if parts:
             shape = (len(parts[0]), *images.shape[1:])
             self._problems = [p for p in self._problems if p.fits(shape, images)]
@@ -119,7 +119,7 @@ class Imputer:
         def fill(part: Tensor) -> None:
             try:
                 problem = self._problems.pop()
-            except IndexError:  # asked first, another thread might take the last one
+            except IndexError:  # a check before pop() could race with another thread
                 problem = _Problem(shape, images)
             problem.load(filled, keep, part)
             iterations[part], converged[part] = _solve(problem, self.tolerance, self.max_iterations)
@@ -131,10 +131,10 @@ class Imputer:
 
 
 def _for_each(work: Callable[[Tensor], None], parts: list[Tensor]) -> None:
-    """Do `work` for the parts, on a CPU one part a thread.
+    """Call `work` for each part; on a CPU, each thread processes whole parts.
 
-    Two threads that share each small operation wait for one another many times in a part; with a
-    part each they never do, which on a busy machine is a hundred times faster.
+    Threads that share every small operation wait for each other many times per part. One part per
+    thread avoids this, which is up to a hundred times faster on a busy machine.
     """
     threads = torch.get_num_threads()
     if len(parts) < 2 or threads == 1 or parts[0].device.type != "cpu":
@@ -144,36 +144,36 @@ def _for_each(work: Callable[[Tensor], None], parts: list[Tensor]) -> None:
     is_inference = torch.is_inference_mode_enabled()
 
     def work_alone(part: Tensor) -> None:
-        torch.set_num_threads(1)  # for this worker
+        torch.set_num_threads(1)  # of this worker
         with torch.inference_mode(is_inference):
             work(part)
 
     try:
         with ThreadPoolExecutor(min(threads, len(parts))) as workers:
-            list(workers.map(work_alone, parts))  # raises what a worker raised
+            list(workers.map(work_alone, parts))  # re-raises errors of workers
     finally:
-        torch.set_num_threads(threads)  # the number that later threads start with
+        torch.set_num_threads(threads)  # inherited by threads that start later
 
 
-def _by_cost(keep: Tensor) -> Tensor:
-    """Numbers of the images, those with few wide holes first.
+def _order_by_cost(keep: Tensor) -> Tensor:
+    """Indices of the images, sorted by wide holes and removed pixels.
 
-    Images of like effort share a part, which runs until its slowest column is done.
+    Images with similar cost then share a part, which runs until its slowest column converges.
     """
     blocks = functional.max_pool2d(keep.float()[:, None], HOLE_PX, ceil_mode=True)
     num_removed = (~keep).flatten(1).sum(1)
     return ((blocks == 0).flatten(1).sum(1) * keep[0].numel() + num_removed).argsort(stable=True)
 
 
-def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
-    """`order` in parts of one size, the last filled up with its final image."""
+def _equal_parts(order: Tensor, images: Tensor) -> list[Tensor]:
+    """Split `order` into parts of equal size; the last part is padded with its last image."""
     if not len(order):
         return []
-    most = len(order)
+    max_size = len(order)
     if images.device.type == "cpu":
-        each = math.ceil(most / torch.get_num_threads())
-        most = min(each, max(1, CHUNK_VALUES // images[0].numel()))
-    size = math.ceil(len(order) / math.ceil(len(order) / most))
+        per_thread = math.ceil(max_size / torch.get_num_threads())
+        max_size = min(per_thread, max(1, CHUNK_VALUES // images[0].numel()))
+    size = math.ceil(len(order) / math.ceil(len(order) / max_size))
     parts = list(order.split(size))
     missing = size - len(parts[-1])
     parts[-1] = torch.cat([parts[-1], parts[-1][-1:].expand(missing)])
@@ -181,51 +181,51 @@ def _even_parts(order: Tensor, images: Tensor) -> list[Tensor]:
 
 
 def _solve(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[Tensor, Tensor]:
-    """Conjugate gradients on all columns at once; iterations and whether they sufficed, (N,)."""
+    """Run conjugate gradients on all columns; return iterations and convergence, (N,) each."""
     residual, direction = _inner(problem.residual), _inner(problem.direction)
     direction.copy_(problem.precondition())
     slope = problem.dot(residual, direction)
-    is_open = slope >= SCALE * tolerance**2
+    is_unconverged = slope >= SCALE * tolerance**2
     iterations = torch.zeros_like(slope, dtype=torch.int64)
     tiny = torch.finfo(slope.dtype).tiny
     for _ in range(max_iterations):
-        iterations += is_open
-        pull = problem.pull()
-        length = slope / problem.dot(direction, pull).neg_().clamp_min_(tiny)
-        length = torch.where(is_open, length, 0)  # a column that is done stays as it is
-        problem.found.addcmul_(direction, length)
-        residual.addcmul_(pull, length)
+        iterations += is_unconverged
+        product = problem.negated_product()
+        step = slope / problem.dot(direction, product).neg_().clamp_min_(tiny)
+        step = torch.where(is_unconverged, step, 0)  # converged columns no longer change
+        problem.solution.addcmul_(direction, step)
+        residual.addcmul_(product, step)
         correction = problem.precondition()
-        before, slope = slope, problem.dot(residual, correction)
-        is_open &= slope >= SCALE * tolerance**2
-        if not is_open.any():
+        previous, slope = slope, problem.dot(residual, correction)
+        is_unconverged &= slope >= SCALE * tolerance**2
+        if not is_unconverged.any():
             break
-        torch.addcmul(correction, direction, slope / before.clamp_min_(tiny), out=direction)
+        torch.addcmul(correction, direction, slope / previous.clamp_min_(tiny), out=direction)
     per_image = problem.shape[:2]
-    return iterations.view(per_image).amax(1), ~is_open.view(per_image).any(1)
+    return iterations.view(per_image).amax(1), ~is_unconverged.view(per_image).any(1)
 
 
 class _Problem:
-    """The Laplacian on the removed pixels of some images, times SCALE, and its preconditioner.
+    """The Laplacian on the removed pixels of several images, times SCALE, and its preconditioner.
 
-    A channel of an image is a column: arrays are (H, W, columns), so that a step to a neighbouring
-    pixel or to a coarser grid moves whole rows of columns. What is computed lies in working arrays
-    that the next call of the same method overwrites, and their parts are looked up once: fresh
-    arrays and views cost more than the arithmetic.
+    A channel of an image is a column. Arrays are (H, W, columns), so that a shift to a neighbouring
+    pixel or a coarser grid moves contiguous columns. Results are views of working arrays that the
+    next call of the same method overwrites: allocating arrays and views costs more than the
+    arithmetic.
     """
 
     def __init__(self, shape: tuple[int, ...], like: Tensor) -> None:
         num_images, channels, height, width = self.shape = shape
         size = (height, width, num_images * channels)
         self.residual, self.direction = _padded_zeros(size, like), _padded_zeros(size, like)
-        self.found, self.correction = like.new_empty(size), like.new_empty(size)
-        self.removed, self.staged = like.new_empty(size), like.new_empty(shape)
+        self.solution, self.correction = like.new_empty(size), like.new_empty(size)
+        self.removed, self.batch = like.new_empty(size), like.new_empty(shape)
         scratch = (torch.empty_like(self.residual), torch.empty_like(self.residual))
         self._stencil = _stencil_views(self.direction, scratch)
         self._products = _part(scratch[0], size)
         _inner(self.direction).fill_(1)
         self.centre = self.neighbours()[:, :, :1].clone()
-        self.inverse_diagonal = 1 / (self.centre - OWN_WEIGHT)
+        self.inverse_diagonal = 1 / (self.centre - CENTRE_WEIGHT)
         self.levels: list[_Level] = []
         finer = self.residual
         while min(finer.shape[:2]) - PADDING > SMALLEST_GRID:
@@ -233,47 +233,47 @@ class _Problem:
             finer = self.levels[-1].residual
 
     def fits(self, shape: tuple[int, ...], like: Tensor) -> bool:
-        """Whether it can take up images of that shape, type and device, in this grad mode."""
-        mine = self.staged
-        same_mode = mine.is_inference() == torch.is_inference_mode_enabled()
-        return same_mode and (mine.shape, mine.dtype, mine.device) == (
+        """Whether the arrays match the shape, dtype, device and inference mode."""
+        array = self.batch
+        same_mode = array.is_inference() == torch.is_inference_mode_enabled()
+        return same_mode and (array.shape, array.dtype, array.device) == (
             shape, like.dtype, like.device,
         )  # fmt: skip
 
     def load(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
-        """Take up the images number `part`; the residual is that of zeros on removed pixels."""
+        """Load the images `part`; the residual is that of an initial solution of zeros."""
         inner = _inner(self.direction)
-        torch.index_select(images, 0, part, out=self.staged)
+        torch.index_select(images, 0, part, out=self.batch)
         self._by_image(self.removed).copy_((~keep[part]).permute(1, 2, 0)[..., None])
-        # A known pixel under a bump holds it down: its energy is added to that of the free bump.
+        # Kept pixels under a bump increase its energy above that of a free bump.
         torch.sub(1, self.removed, out=inner)
         torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
         for level in self.levels:
             torch.add(level.restrict(), BUMP_ENERGY, out=level.inverse_energy).reciprocal_()
-        self._by_image(inner).copy_(self.staged.permute(2, 3, 0, 1))
+        self._by_image(inner).copy_(self.batch.permute(2, 3, 0, 1))
         inner.addcmul_(inner, self.removed, value=-1)
         torch.mul(self.neighbours(), self.removed, out=_inner(self.residual))
-        self.found.zero_()
+        self.solution.zero_()
 
     def store(self, images: Tensor, keep: Tensor, part: Tensor) -> None:
-        """Write the images back with their removed pixels filled in."""
-        found = self._by_image(self.found).permute(2, 3, 0, 1)
-        torch.where(keep[part][:, None], self.staged, found, out=self.staged)
-        images.index_copy_(0, part, self.staged)
+        """Write the imputed images back to `images`."""
+        solution = self._by_image(self.solution).permute(2, 3, 0, 1)
+        torch.where(keep[part][:, None], self.batch, solution, out=self.batch)
+        images.index_copy_(0, part, self.batch)
 
     def neighbours(self) -> Tensor:
-        """Of `direction`, weighted 1 2 1 both ways: SCALE times the neighbours' sum, and itself."""
+        """`direction` convolved with (1, 2, 1) along both axes, the centre pixel included."""
         for first, second, out in self._stencil:
             torch.add(first, second, out=out)
         return self._stencil[-1][2]
 
-    def pull(self) -> Tensor:
-        """Minus the matrix times `direction`, which is zero on known pixels."""
-        pulled = self.neighbours().mul_(self.removed)
-        return pulled.addcmul_(self.centre, _inner(self.direction), value=-1)
+    def negated_product(self) -> Tensor:
+        """Minus the matrix times `direction`, which is zero on kept pixels."""
+        product = self.neighbours().mul_(self.removed)
+        return product.addcmul_(self.centre, _inner(self.direction), value=-1)
 
     def precondition(self) -> Tensor:
-        """Sum over all grids of what each alone would correct of `residual`."""
+        """Sum over all grids of each grid's diagonal correction of `residual`."""
         total = torch.mul(_inner(self.residual), self.inverse_diagonal, out=self.correction)
         for level in self.levels:
             torch.mul(level.restrict(), level.inverse_energy, out=level.correction)
@@ -292,7 +292,7 @@ class _Problem:
 
 
 class _Level:
-    """A grid of every second pixel of a finer one, and the ways between them."""
+    """A grid of every second pixel of a finer grid, with restriction and interpolation."""
 
     def __init__(self, finer: Tensor, scratch: tuple[Tensor, Tensor]) -> None:
         height, width, columns = (
@@ -317,7 +317,7 @@ class _Level:
         self._finer = wide[:, :width]
 
     def restrict(self) -> Tensor:
-        """Sums of the finer residual over bumps: the transpose of `interpolate`."""
+        """Sum the finer residual over bumps; the transpose of `interpolate`."""
         for before, pixel, after, out in (
             (*self._down, self._halved),
             (*self._along, self._coarse),
@@ -326,11 +326,11 @@ class _Level:
         return self._coarse
 
     def interpolate(self) -> Tensor:
-        """`correction` on the finer grid, halfway values in between."""
+        """Interpolate `correction` linearly to the finer grid."""
         self._tall[0].copy_(self.correction)
         torch.lerp(*self._ends, 0.5, out=self._tall[1])
-        whole, left, right = self._sides
-        self._wide[0].copy_(whole)
+        full, left, right = self._sides
+        self._wide[0].copy_(full)
         torch.lerp(left, right, 0.5, out=self._wide[1])
         return self._finer
 
@@ -338,7 +338,7 @@ class _Level:
 def _stencil_views(
     padded: Tensor, scratch: tuple[Tensor, Tensor]
 ) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
-    """Four sums of two shifted arrays, one after the other: weights 1 2 1 down, then along."""
+    """Views for four consecutive sums of two shifted arrays: (1, 2, 1) down, then across."""
     source, views = padded[:-1, :-1], []
     for step, axis in enumerate((0, 0, 1, 1)):
         shorter = source.shape[axis] - 1
@@ -353,7 +353,7 @@ def _part(scratch: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _padded_zeros(size: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros around (H, W, columns): one before, two after, as far as `restrict` looks."""
+    """Zeros of size (H, W, columns), padded by one before and two after for `restrict`."""
     return like.new_zeros(size[0] + PADDING, size[1] + PADDING, size[2])
 
 

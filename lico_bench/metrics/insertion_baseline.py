@@ -1,4 +1,4 @@
-"""What insertion starts from: the image after a blur, by the rules of a protocol."""
+"""The start image of insertion: the blurred image, by the rules of a protocol."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from lico_bench.records import Protocol
 
 
 def insertion_baseline(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tensor:
-    """The blurred images (N, 3, H, W) that insertion starts from.
+    """Return the blurred images (N, 3, H, W) that insertion starts from.
 
     Args:
         images: (N, 3, H, W) in [0, 1].
-        fill: (1, 3, 1, 1), the colour beyond the border where the rules say so.
+        fill: (1, 3, 1, 1), the padding colour if the protocol pads with the fill colour.
 
     Raises:
-        InvalidInputError: if the kernel is larger than the image can mirror.
+        InvalidInputError: if the image is too small for reflection padding, or the protocol defines
+            no blur.
     """
     kernel = _kernel(images, rules).to(images)
     radius = len(kernel) // 2
@@ -34,22 +35,21 @@ def insertion_baseline(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tens
             )
         blurred = filtered(F.pad(images, (radius,) * 4, mode="reflect"), kernel)
     else:
-        # Zero padding after normalisation is padding with the fill colour before it.
+        # Zero padding after normalisation equals padding with the fill colour before it.
         blurred = filtered(F.pad(images - fill, (radius,) * 4), kernel) + fill
     return blurred.clamp(0, 1)
 
 
 def near_box(sigma_px: float, side_px: int) -> Tensor:
-    """(side,) weights of a point filtered by a Gaussian within `side_px` mirrored pixels.
+    """Nearly flat kernel (side,): a Gaussian with its tails reflected into `side_px` pixels.
 
-    The tails come back into the kernel, which is nearly flat: for 11 px and sigma 5 its largest
-    weight is 1.07 times its smallest, 1.14 in two dimensions.
+    For 11 px and sigma 5 the largest weight is 1.07 times the smallest, 1.14 in two dimensions.
 
     Source: the kernel of eclique/RISE at d91ea00, made with SciPy's default border.
     """
     point = torch.zeros(side_px, dtype=torch.float64)
     point[side_px // 2] = 1
-    from scipy import ndimage  # a second to import
+    from scipy import ndimage  # the import takes a second
 
     return torch.from_numpy(ndimage.gaussian_filter1d(point.numpy(), sigma_px)).float()
 
@@ -61,8 +61,8 @@ def _kernel(images: Tensor, rules: Protocol) -> Tensor:
         return gaussian(rules.blur_sigma_px, rules.blur_kernel_px // 2)
     if rules.blur_sigma_frac is None or rules.blur_radius_sigmas is None:
         raise InvalidInputError(
-            f"protocol {rules.name}: it does not say how insertion starts; give blur_sigma_frac "
-            "with blur_radius_sigmas, or blur_sigma_px with blur_kernel_px"
+            f"protocol {rules.name}: it defines no blur for insertion; set blur_sigma_frac and "
+            "blur_radius_sigmas, or blur_sigma_px and blur_kernel_px"
         )
     shorter = min(images.shape[2:])
     sigma = rules.blur_sigma_frac * shorter

@@ -1,4 +1,4 @@
-"""What is read off the perturbation curves: areas, single points, and areas freed of confidence."""
+"""Metrics from perturbation curves: areas, single points, and areas normalised by contrast."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from lico_bench.metrics import METRICS, Curves, Metric, MetricCost, MetricInputs
 from lico_bench.records import MetricSpec, Protocol
 
 RISE = "Petsiuk et al., BMVC 2018"
-BRITTLE = (
-    "changed images are unlike any trained on: a brittle model drops fast and looks faithful; "
-    "areas grow with a model's confidence; compare with the random map of the same model"
+PITFALLS = (
+    "changed images are out of distribution, so that a brittle model drops fast and appears "
+    "faithful; areas grow with the model's confidence, so compare with the random map of the same "
+    "model"
 )
-MIN_CONTRAST = 0.1  # of probability between the whole and the emptied image
+MIN_CONTRAST = 0.1  # minimum difference in probability between the ends of a curve
 
 
 def insertion(inputs: MetricInputs) -> Tensor:
@@ -45,35 +46,35 @@ def deletion_lerf(inputs: MetricInputs) -> Tensor:
 
 
 def deletion_gap(inputs: MetricInputs) -> Tensor:
-    """Area between deletion with the least and with the most salient pixels first, in [-1, 1]."""
+    """Deletion area, least salient first, minus that with the most salient first, in [-1, 1]."""
     return inputs.least_first.deletion_auc - inputs.curves.deletion_auc
 
 
 def insertion_normalised(inputs: MetricInputs) -> Tensor:
-    """Area of the insertion curve rescaled to 0 at the blurred and 1 at the whole image, (N,).
+    """Area of the insertion curve rescaled to 0 at the blurred and 1 at the unchanged image, (N,).
 
-    NaN where the two differ by less than 0.1 in probability: nothing is told by such a curve.
+    NaN if the two differ by less than 0.1 in probability, where the curve is uninformative.
     """
     curves = inputs.curves
     return _rescaled_area(inputs, curves.insertion, curves.insertion[:, 0], curves)
 
 
 def deletion_normalised(inputs: MetricInputs) -> Tensor:
-    """Area of the deletion curve rescaled to 1 at the whole and 0 at the emptied image, (N,).
+    """Area of the deletion curve rescaled to 1 at the unchanged and 0 at the deleted image, (N,).
 
-    NaN where the two differ by less than 0.1 in probability.
+    NaN if the two differ by less than 0.1 in probability.
     """
     curves = inputs.curves
     return _rescaled_area(inputs, curves.deletion, curves.deletion[:, -1], curves)
 
 
 def overall_normalised(inputs: MetricInputs) -> Tensor:
-    """Rescaled insertion minus rescaled deletion, (N,); NaN where one of them is."""
+    """Normalised insertion minus normalised deletion, (N,); NaN if one of them is NaN."""
     return insertion_normalised(inputs) - deletion_normalised(inputs)
 
 
 def value_at(inputs: MetricInputs, *, curve: str, percent: int) -> Tensor:
-    """Probability with `percent` % of the pixels changed, between points on a line, (N,)."""
+    """Probability with `percent` % of the pixels changed, interpolated linearly, (N,)."""
     curves = inputs.curves
     values: Tensor = getattr(curves, curve)
     share = torch.tensor(percent / 100, dtype=curves.fractions.dtype)
@@ -87,18 +88,18 @@ def value_at(inputs: MetricInputs, *, curve: str, percent: int) -> Tensor:
 def _rescaled_area(inputs: MetricInputs, curve: Tensor, empty: Tensor, curves: Curves) -> Tensor:
     contrast = curves.deletion[:, 0] - empty
     area = area_under(curve, curves.fractions, rule=inputs.protocol.area)
-    # The area of a constant 1 is not 1 under every rule.
-    unit = area_under(torch.ones_like(curve), curves.fractions, rule=inputs.protocol.area)
-    return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit) / contrast, torch.nan)
+    # The area under a constant 1 is not 1 with every area rule.
+    unit_area = area_under(torch.ones_like(curve), curves.fractions, rule=inputs.protocol.area)
+    return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit_area) / contrast, torch.nan)
 
 
 def curves_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves, shared by all that is read off them."""
+    """Both curves, shared by all metrics that read them."""
     return MetricCost("curves", curves=2)
 
 
 def least_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves once more."""
+    """Both curves with the least salient pixels first."""
     return MetricCost("least_first", curves=2)
 
 
@@ -107,7 +108,7 @@ def _add(
     title: str,
     compute: Callable[..., Tensor],
     *,
-    is_better: bool | None,
+    higher_is_better: bool | None,
     bounds: tuple[float | None, float | None] = (0.0, 1.0),
     source: str = RISE,
     cost: Callable[..., MetricCost] = curves_cost,
@@ -116,46 +117,46 @@ def _add(
     spec = MetricSpec(
         name=name,
         title=title,
-        higher_is_better=is_better,
+        higher_is_better=higher_is_better,
         bounds=bounds,
         unit=unit,
         source=source,
         needs=("curves",),
         cost="forwards",
-        pitfalls=BRITTLE,
+        pitfalls=PITFALLS,
     )
     METRICS.add(name, Metric(spec, compute, cost=cost))
 
 
-_add("insertion", "Insertion", insertion, is_better=True)
-_add("deletion", "Deletion", deletion, is_better=False)
+_add("insertion", "Insertion", insertion, higher_is_better=True)
+_add("deletion", "Deletion", deletion, higher_is_better=False)
 _add(
-    "overall", "Overall", overall, is_better=True, bounds=(-1.0, 1.0),
+    "overall", "Overall", overall, higher_is_better=True, bounds=(-1.0, 1.0),
     source="Zhang et al., 2021 (Group-CAM)",
 )  # fmt: skip
 _LERF = "Samek et al., TNNLS 2017 (least relevant first)"
 _add(
-    "insertion_lerf", "Insertion, least first", insertion_lerf, is_better=False, source=_LERF,
+    "insertion_lerf", "Insertion, least first", insertion_lerf, higher_is_better=False,
+    source=_LERF, cost=least_first_cost,
+)  # fmt: skip
+_add(
+    "deletion_lerf", "Deletion, least first", deletion_lerf, higher_is_better=True, source=_LERF,
     cost=least_first_cost,
 )  # fmt: skip
 _add(
-    "deletion_lerf", "Deletion, least first", deletion_lerf, is_better=True, source=_LERF,
-    cost=least_first_cost,
+    "deletion_gap", "Deletion, gap", deletion_gap, higher_is_better=True, bounds=(-1.0, 1.0),
+    source=_LERF, cost=least_first_cost,
 )  # fmt: skip
-_add(
-    "deletion_gap", "Deletion, gap", deletion_gap, is_better=True, bounds=(-1.0, 1.0), source=_LERF,
-    cost=least_first_cost,
-)  # fmt: skip
-for _name, _title, _compute, _is_better in (
+for _name, _title, _compute, _higher_is_better in (
     ("insertion_normalised", "Insertion, normalised", insertion_normalised, True),
     ("deletion_normalised", "Deletion, normalised", deletion_normalised, False),
     ("overall_normalised", "Overall, normalised", overall_normalised, True),
 ):
     _add(
-        _name, _title, _compute, is_better=_is_better, bounds=(None, None), source="this project",
-        unit="share of the contrast",
+        _name, _title, _compute, higher_is_better=_higher_is_better, bounds=(None, None),
+        source="this project", unit="share of the contrast",
     )  # fmt: skip
-for _name, _curve, _percent, _is_better in (
+for _name, _curve, _percent, _higher_is_better in (
     ("insertion_at_10", "insertion", 10, True),
     ("insertion_at_20", "insertion", 20, True),
     ("insertion_at_50", "insertion", 50, True),
@@ -165,5 +166,5 @@ for _name, _curve, _percent, _is_better in (
 ):
     _add(
         _name, f"{_curve.capitalize()} at {_percent} %",
-        partial(value_at, curve=_curve, percent=_percent), is_better=_is_better,
+        partial(value_at, curve=_curve, percent=_percent), higher_is_better=_higher_is_better,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The pointing game as a metric, with a tolerance in shares of the side or in pixels as published.
+"""Pointing game metrics with a relative tolerance, or in pixels as published.
 
-A row is one image, so that the mean of the rows is the micro average; the published score is the
-mean of the classes' means, `stats.class_macro`.
+A row is one image, so that the mean over rows is the micro average. The published score is the mean
+of the class means, `stats.class_macro`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 from lico_bench.metrics import METRICS, Metric, MetricInputs, pointing_game
 from lico_bench.records import MetricSpec
 
-# The published 15 px are 2 % of a 640 px side and half of a 32 px one; this is their share at 224.
+# The published 15 px are 2 % of a 640 px side and half of a 32 px side; this is the share at 224.
 TOLERANCE_FRAC = 15 / 224
 TOLERANCE_PX = 15.0
 
@@ -19,15 +19,15 @@ TOLERANCE_PX = 15.0
 def relative_pointing_game(
     inputs: MetricInputs, *, tolerance_frac: float = TOLERANCE_FRAC
 ) -> Tensor:
-    """Hits with a tolerance of 15 / 224 of the shorter side, (N,)."""
+    """Pointing game hits with a tolerance relative to the shorter side, (N,)."""
     shorter = min(inputs.maps.shape[1:])
     return _hits(inputs, tolerance_frac * shorter)
 
 
 def absolute_pointing_game(inputs: MetricInputs, *, tolerance_px: float = TOLERANCE_PX) -> Tensor:
-    """Hits with a tolerance in pixels of the image as the model sees it, (N,).
+    """Pointing game hits with a tolerance in pixels of the model's input image, (N,).
 
-    Differs: the source enlarges the map to the stored image's size first, where 15 px are less.
+    Differs: the source first resizes the map to the stored image, where 15 px are a smaller share.
     """
     return _hits(inputs, tolerance_px)
 
@@ -36,12 +36,12 @@ def _hits(inputs: MetricInputs, tolerance_px: float) -> Tensor:
     return pointing_game(inputs.maps, inputs.known_regions, tolerance_px=tolerance_px)
 
 
-COARSE = "only the peak counts; peaks that several pixels share, and flat maps, miss"
+PITFALLS = "only the peak counts; peaks shared by several pixels and flat maps are misses"
 for _name, _title, _compute, _pitfalls in (
-    ("pointing_game", "Pointing game", relative_pointing_game, COARSE),
+    ("pointing_game", "Pointing game", relative_pointing_game, PITFALLS),
     (
         "pointing_game_15px", "Pointing game, 15 px", absolute_pointing_game,
-        f"15 px are half of a 32 px image: meaningless there, made for 200 px and more; {COARSE}",
+        f"15 px are half of a 32 px image; meaningful from 200 px; {PITFALLS}",
     ),
 ):  # fmt: skip
     METRICS.add(

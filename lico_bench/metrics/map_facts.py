@@ -1,4 +1,4 @@
-"""What to know of a map before any score of it is believed: is it flat, are its ranks tied."""
+"""Properties of a map that limit every ranking metric: flat maps and tied ranks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lico_bench.records import MetricSpec
 
 
 def is_flat(maps: Tensor) -> Tensor:
-    """Whether all values of a map (N, H, W) are the same, (N,) bool."""
+    """Whether all values of each map (N, H, W) are equal, (N,) bool."""
     flat = maps.flatten(1)
     return flat.amax(1) == flat.amin(1)
 
 
 def flat_map(inputs: MetricInputs) -> Tensor:
-    """1 where every value of the map is the same, which ranks nothing, else 0; (N,)."""
+    """1 if all values of the map are equal, so that it ranks no pixels, otherwise 0; (N,)."""
     return is_flat(inputs.maps).float()
 
 
 def tied_ranks(inputs: MetricInputs) -> Tensor:
     """Share of the pixels whose value occurs more than once in the map, (N,) in [0, 1].
 
-    Their order is the protocol's tie rule and not the method's.
+    The protocol's tie rule decides their order, not the method.
     """
     values = inputs.maps.flatten(1).sort(dim=1).values
     is_same = values[:, 1:] == values[:, :-1]
@@ -47,7 +47,7 @@ for _name, _title, _compute, _unit in (
                 unit=_unit,
                 source="this project",
                 category="complexity",
-                pitfalls="a property of the map, no merit",
+                pitfalls="a property of the map, not a quality score",
             ),
             _compute,
         ),

@@ -1,4 +1,4 @@
-"""How alike two saliency maps are: by ranks, or by local structure."""
+"""Similarity of two saliency maps, by ranks or by local structure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ STABILISERS = (0.01**2, 0.03**2)  # C1 and C2 of the source, for values in [0, 1
 
 
 def similarity(first: Tensor, second: Tensor, kind: str) -> Tensor:
-    """`rank_correlation` (kind `spearman`) or `structural_similarity` (`ssim`), (N,) in [-1, 1]."""
+    """`rank_correlation` (`spearman`) or `structural_similarity` (`ssim`), (N,) in [-1, 1]."""
     check_choice("similarity", kind, SIMILARITIES)
     measure = rank_correlation if kind == "spearman" else structural_similarity
     return measure(first, second)
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of the pixels, map by map; equal values share their mean rank.
+    """Spearman's rank correlation of each pair of maps; equal values share their mean rank.
 
     Args:
         first, second: (N, H, W) float, finite.
 
     Returns:
-        (N,) float32 in [-1, 1]. A flat map has no ranks: 1 where both are flat, which is how a
-        method that always says the same looks, and 0 where one of them is.
+        (N,) float32 in [-1, 1]. The correlation with a flat map is undefined: 1 if both maps are
+        flat, because they are identical, and 0 if only one is.
 
     Source: Spearman, 1904; as a similarity of maps in Adebayo et al., NeurIPS 2018.
     """
@@ -41,19 +41,19 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Mean SSIM over all whole 7 px windows, each map stretched to [0, 1] beforehand.
+    """Mean SSIM over all 7 px windows, with each map scaled to [0, 1].
 
     Args:
-        first, second: (N, H, W) float, finite; smaller maps are compared in smaller windows.
+        first, second: (N, H, W) float, finite; the window is reduced for maps below 7 px.
 
     Returns:
-        (N,) float32 in [-1, 1]; a flat map is stretched to zeros.
+        (N,) float32 in [-1, 1]; a flat map is scaled to zeros.
 
-    Source: Wang et al., IEEE TIP 2004, with a box in place of a Gaussian window and unbiased
+    Source: Wang et al., IEEE TIP 2004, with a box window instead of a Gaussian and unbiased
     (co)variances.
     """
     side = min(WINDOW_PX, *first.shape[1:])
-    a, b = (_stretched(maps)[:, None] for maps in (first, second))
+    a, b = (_scaled(maps)[:, None] for maps in (first, second))
 
     def local(values: Tensor) -> Tensor:
         pooled: Tensor = F.avg_pool2d(values, side, stride=1)
@@ -65,21 +65,21 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     variance_b = unbias * (local(b * b) - mean_b**2)
     covariance = unbias * (local(a * b) - mean_a * mean_b)
     c1, c2 = STABILISERS
-    likeness: Tensor = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    likeness = likeness / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
-    return likeness.flatten(1).mean(1).clamp(-1, 1)
+    ssim: Tensor = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    ssim = ssim / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    return ssim.flatten(1).mean(1).clamp(-1, 1)
 
 
 def _mean_ranks(values: Tensor) -> Tensor:
-    """Ranks of each row, equal values at their mean, around 0 and in units of the row's length."""
+    """Centred mean ranks of each row, divided by the row's length."""
     values = values.contiguous()
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values, right=False)
     not_above = torch.searchsorted(ordered, values, right=True)
-    # Twice the mean rank, less twice the middle: whole numbers, so that a flat row is exactly 0.
+    # Twice the mean rank minus twice the centre: integers, so that a flat row is exactly 0.
     return (below + not_above - values.shape[1]).float() / values.shape[1]
 
 
-def _stretched(maps: Tensor) -> Tensor:
+def _scaled(maps: Tensor) -> Tensor:
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     return (maps - low) / torch.where(high > low, high - low, 1)

@@ -1,9 +1,9 @@
-"""What a metric looks at, what it costs, and the registry of all metrics.
+"""The inputs of a metric, its cost, and the registry of all metrics.
 
-A metric is a function of `MetricInputs`: one batch of images, their maps, and what can be made of
-them. What is costly (the perturbation curves) is made once and shared. The keyword-only parameters
-of its function are its rules: their values make the protocol id that travels with each row, and
-`road(noise=0)` names a metric with another value than its default.
+A metric is a function of `MetricInputs`: one batch of images with their maps. Metrics share costly
+results such as the perturbation curves. The keyword-only parameters of a metric's function are its
+rules. Their values determine the protocol id stored in each row; `road(noise=0)` names a metric
+with a changed rule.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass
 class MetricInputs:
-    """What a metric may look at, for N images and one saliency method.
+    """Inputs of a metric for N images and one saliency method.
 
     Attributes:
-        model: from images in [0, 1] to logits: the network that scores.
+        model: the scoring network, a callable from images in [0, 1] to logits.
         images: (N, 3, H, W) float32 in [0, 1].
-        targets: (N,) int64, the class explained.
+        targets: (N,) int64, the explained class.
         maps: (N, H, W) float32.
-        regions: (N, H, W) bool, or None where the dataset has no ground truth.
-        network: the explained model, which may be another than the one that scores.
-        explainer: from a model, images and targets to maps by the same method; what re-explains.
-        instances: per image (I, H, W) bool, one for each marked object; None where unknown.
-        predicted: (N,) int64, the class that the scoring network puts first.
-        image_ids: stable names; what draws at random is seeded by them, never by the batch.
-        mean_rgb: mean colour of the training images, which a normalised zero stands for.
-        seed: of everything that draws at random.
+        regions: (N, H, W) bool; None if the dataset has no ground truth.
+        network: the explained model; it may differ from the scoring network.
+        explainer: computes maps by the same method from a model, images and targets.
+        instances: for each image (I, H, W) bool, one mask per object; None if unknown.
+        predicted: (N,) int64, the class that the scoring network predicts.
+        image_ids: stable names; random draws are seeded by them, never by the batch.
+        mean_rgb: mean colour of the training images, which is zero after normalisation.
+        seed: seed of all random draws.
+        shared: results that several metrics use, by the `shared` name of their cost.
     """
 
     model: LogitsModel
@@ -66,10 +67,10 @@ class MetricInputs:
 
     @property
     def scored(self) -> Tensor:
-        """(N,) int64, the class that curves follow: the protocol's choice.
+        """The class (N,) int64 that the curves follow, as the protocol defines.
 
         Raises:
-            InvalidInputError: if it is the predicted one and nobody told which that is.
+            InvalidInputError: if that is the predicted class and `predicted` is None.
         """
         if self.protocol.scored_class == "explained":
             return self.targets
@@ -82,12 +83,12 @@ class MetricInputs:
 
     @cached_property
     def curves(self) -> Curves:
-        """Insertion and deletion curves of the batch, made at the first look."""
+        """Insertion and deletion curves of the batch; computed on first access."""
         return self._curves("most")
 
     @cached_property
     def least_first(self) -> Curves:
-        """The same with the least salient pixels changed first."""
+        """Curves with the least salient pixels changed first; computed on first access."""
         return self._curves("least")
 
     def _curves(self, first: Literal["most", "least"]) -> Curves:
@@ -99,15 +100,15 @@ class MetricInputs:
     def explain(
         self, images: Tensor, targets: Tensor, *, network: nn.Module | None = None
     ) -> Tensor:
-        """Maps of other images, or by another network, with the same method.
+        """Compute maps of other images, or with another network, by the same method.
 
         Raises:
-            InvalidInputError: if the inputs was made from maps alone.
+            InvalidInputError: without an explainer or a network.
         """
         model = network or self.network
         if self.explainer is None or model is None:
             raise InvalidInputError(
-                "this metric makes maps anew and needs the model and the method, not maps alone; "
+                "this metric computes new maps and needs the model and the method; "
                 "pass network= and explainer= to MetricInputs"
             )
         return self.explainer(model, images, targets)
@@ -120,24 +121,22 @@ class MetricInputs:
             InvalidInputError: if the dataset has no ground truth.
         """
         if self.regions is None:
-            raise InvalidInputError(
-                "the dataset has no regions; leave the localisation metrics out"
-            )
+            raise InvalidInputError("the dataset has no regions; remove the localisation metrics")
         return self.regions.to(self.maps.device)
 
     def key(self, row: int) -> str:
-        """What seeds the draws of image number `row`: its id, or its place where it has none."""
+        """Seed label of the draws for image number `row`: its id, or `row` without ids."""
         return self.image_ids[row] if self.image_ids else str(row)
 
 
 @dataclass(frozen=True)
 class MetricCost:
-    """What one image costs beyond its stored map.
+    """Cost of one image beyond its map.
 
     Attributes:
-        shared: what others may have made already, such as `curves`; empty if nothing is shared.
-        forwards: images sent through the scoring network.
-        explains: maps made anew.
+        shared: name of the result shared with other metrics, such as `curves`; empty if none.
+        forwards: forwards of the scoring network.
+        explains: new maps.
         curves: curves of the perturbation protocol.
     """
 
@@ -148,7 +147,7 @@ class MetricCost:
 
 
 def no_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """A look at what is there."""
+    """Cost of a metric that only reads the map."""
     return MetricCost()
 
 
@@ -158,9 +157,9 @@ class Metric:
 
     Attributes:
         compute: (inputs, **rules) -> (N,); rules are keyword-only with defaults.
-        version: raised when the function computes another number under the same rules.
-        effort: (protocol, **rules) -> what one image costs beyond its stored map; what metrics
-            share is counted once.
+        version: raised when the function computes different values under the same rules.
+        cost: (protocol, **rules) -> cost of one image beyond its map; shared results are counted
+            once.
     """
 
     spec: MetricSpec
@@ -170,7 +169,7 @@ class Metric:
 
     @property
     def protocol(self) -> str | None:
-        """Id of its own rules; None where it follows the run's perturbation protocol."""
+        """Id of the metric's rules; None if it follows the run's perturbation protocol."""
         if self.spec.protocol or "curves" in self.spec.needs:
             return self.spec.protocol
         name = parse_call(self.spec.name)[0]
@@ -178,7 +177,7 @@ class Metric:
 
     @property
     def rules(self) -> dict[str, object]:
-        """Every parameter with its value."""
+        """All rules with their values."""
         return keyword_defaults(self.compute)
 
 
@@ -186,19 +185,19 @@ METRICS: Registry[Metric] = Registry("metric", "lico_bench.metrics")
 
 
 def resolve_metric(text: str) -> Metric:
-    """A metric by name or call, with its rules set and its protocol id in the spec.
+    """Resolve a name or call to a metric with its rules and protocol id set.
 
     Raises:
         UnknownNameError: for an unknown metric or rule.
-        InvalidInputError: for a text that is neither name nor call.
+        InvalidInputError: if `text` is neither a name nor a call.
     """
     name, options = parse_call(text)
     entry = METRICS[name]
     check_options(f"metric '{name}'", entry.compute, options)
     spec = entry.spec
     if options:
-        message = format_call("", options).strip("()")
-        spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({message})")
+        arguments = format_call("", options).strip("()")
+        spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({arguments})")
         entry = replace(
             entry,
             spec=spec,

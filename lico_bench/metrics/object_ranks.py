@@ -1,9 +1,9 @@
-"""Do the largest values of a map lie on the object? Overlap of its first pixels with the region.
+"""Overlap of the highest-ranked pixels of a map with the object's region.
 
-Both scores come from Quantus' relevance rank accuracy and top-k intersection, computed here on the
-device: Quantus sorts by an unstable order, and a map with plateaus (every rectified one) has other
-first pixels on another machine. Here the pixels that share the last value taken count in the mean
-over all their orders, so a flat map scores the area share of the region, as a random map does.
+Both scores follow Quantus' relevance rank accuracy and top-k intersection. They are computed here
+because Quantus sorts with an unstable algorithm, so that a map with plateaus (every rectified map)
+selects other pixels on another machine. Here tied pixels at the threshold count with the mean over
+all their orders, so that a flat map scores the region's share of the area, like a random map.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ TOP_SHARE = 1000 / 224**2  # the published 1,000 pixels of a 224 px image
 
 
 def rank_accuracy(inputs: MetricInputs) -> Tensor:
-    """Share of the first K pixels that lie on a region of K pixels, (N,) in [0, 1].
+    """Share of the K highest pixels that lie on a region of K pixels, (N,) in [0, 1].
 
-    NaN where the region is empty.
+    NaN if the region is empty.
 
     Source: Arras et al., Information Fusion 2022 (CLEVR-XAI), relevance rank accuracy.
-    Differs: equal values count in the mean over their orders.
+    Differs: tied values count with the mean over their orders.
     """
     regions = inputs.known_regions.flatten(1)
     return _hit_share(inputs.maps.flatten(1), regions, regions.sum(1))
 
 
 def top_k(inputs: MetricInputs, *, top_share: float = TOP_SHARE) -> Tensor:
-    """Share of a map's first pixels, 2 % of them, that lie on the region, (N,) in [0, 1].
+    """Share of the highest 2 % of the pixels that lie on the region, (N,) in [0, 1].
 
-    NaN where the region is empty.
+    NaN if the region is empty.
 
     Source: Theiner et al., WACV 2022, top-k intersection.
-    Differs: k is the same share of every image, 1,000 of 224 x 224 pixels, where Quantus takes
-    1,000 of any (98 % of a 32 px image); equal values count in the mean over their orders.
+    Differs: k is a fixed share of the pixels, 1,000 of 224 x 224, while Quantus uses 1,000 pixels
+    for every size (98 % of a 32 px image); tied values count with the mean over their orders.
     """
     if not 0 < top_share <= 1:
-        raise InvalidInputError(f"top_k: expected a top_share in (0, 1], got {top_share}")
+        raise InvalidInputError(f"top_k: expected top_share in (0, 1], got {top_share}")
     regions = inputs.known_regions.flatten(1)
     taken = max(1, round(top_share * regions.shape[1]))
     return _hit_share(inputs.maps.flatten(1), regions, torch.full_like(regions.sum(1), taken))
@@ -51,11 +51,11 @@ def top_k(inputs: MetricInputs, *, top_share: float = TOP_SHARE) -> Tensor:
 def _hit_share(values: Tensor, regions: Tensor, taken: Tensor) -> Tensor:
     """Expected share of the `taken` (N,) largest `values` (N, P) that lie on `regions` (N, P)."""
     ordered = values.sort(dim=1, descending=True).values
-    last = ordered.gather(1, (taken - 1).clamp_min(0)[:, None])
-    is_above, is_last = values > last, values == last
-    places_left = taken - is_above.sum(1)
+    threshold = ordered.gather(1, (taken - 1).clamp_min(0)[:, None])
+    is_above, is_tied = values > threshold, values == threshold
+    num_tied = taken - is_above.sum(1)
     hits = (is_above & regions).sum(1)
-    hits = hits + places_left * (is_last & regions).sum(1) / is_last.sum(1)
+    hits = hits + num_tied * (is_tied & regions).sum(1) / is_tied.sum(1)
     return torch.where(regions.any(1), hits / taken, torch.nan)
 
 
@@ -76,7 +76,7 @@ METRICS.add(
             source="Arras et al., Information Fusion 2022",
             pitfalls=(
                 "a uniform map scores the region's area share, so compare with the random map; "
-                "not Quantus' own number where values tie, whose order is unstable there"
+                "differs from Quantus for tied values, which Quantus sorts with an unstable order"
             ),
         ),
         rank_accuracy,
@@ -91,8 +91,8 @@ METRICS.add(
             source="Theiner et al., WACV 2022",
             pitfalls=(
                 "a uniform map scores the region's area share, so compare with the random map; "
-                "looks at 2 % of the pixels, fewer than one cell of a coarse layer; Quantus takes "
-                "1,000 pixels whatever the image's size"
+                "reads 2 % of the pixels, fewer than one cell of a coarse layer; Quantus uses "
+                "1,000 pixels for every image size"
             ),
         ),
         top_k,

@@ -1,8 +1,9 @@
 """Insertion and deletion curves, batched over images and steps.
 
-The pixels of a map are ranked once. A state with k changed pixels is `rank < k`, so every state is
-made from the image at once and none from the state before it. The states of all images form one
-list of jobs, cut into micro-batches of one fixed size: a score does not depend on its neighbours.
+The pixels of a map are ranked once. In a state with k changed pixels, pixels with `rank < k` are
+changed, so that each state is computed directly and not from the previous one. The states of all
+images form one list of jobs, split into micro-batches of one fixed size, so that a score does not
+depend on the other images of its batch.
 
 Source: Petsiuk et al., BMVC 2018 (RISE); the rules are a `Protocol`.
 """
@@ -20,12 +21,12 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.insertion_baseline import insertion_baseline
 from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import (
-    Forwards,
     LogitsModel,
+    MicroBatchRunner,
     default_micro_batch,
     mean_colour,
-    of_target,
     scoring,
+    target_scores,
 )
 from lico_bench.records import Protocol
 
@@ -35,14 +36,14 @@ Order = Literal["most", "least"]
 
 @dataclass(frozen=True)
 class Curves:
-    """Scores of the target class while pixels change, most salient first unless asked otherwise.
+    """Target probabilities of each image while pixels change.
 
     Attributes:
-        fractions: (K + 1,) share of the pixels changed, from 0 up.
-        insertion: (N, K + 1) pixels of the image put into its blurred copy.
-        deletion: (N, K + 1) pixels of the image replaced by the fill colour.
-        insertion_auc, deletion_auc: (N,) area by the rule of the protocol, in [0, 1].
-        forwards: images sent through the model, 2 K N + 1.
+        fractions: (K + 1,) share of changed pixels, ascending from 0.
+        insertion: (N, K + 1) while pixels of the image replace those of its blurred copy.
+        deletion: (N, K + 1) while the fill colour replaces pixels of the image.
+        insertion_auc, deletion_auc: (N,) area by the protocol's rule, in [0, 1].
+        forwards: number of forwards, 2 K N + 1.
     """
 
     fractions: Tensor
@@ -55,10 +56,10 @@ class Curves:
 
 @dataclass(frozen=True)
 class _Jobs:
-    """States to score, those of one image together: which image, how many pixels changed."""
+    """States to score, grouped by image: image number and number of changed pixels."""
 
     image: Tensor
-    changed: Tensor
+    num_changed: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class Curve:
     """One curve of each image.
 
     Attributes:
-        fractions: (K + 1,) share of the pixels changed, from 0 up.
+        fractions: (K + 1,) share of changed pixels, ascending from 0.
         values: (N, K + 1) probability of the target class.
-        auc: (N,) area by the rule of the protocol, in [0, 1].
-        forwards: images sent through the model.
+        auc: (N,) area by the protocol's rule, in [0, 1].
+        forwards: number of forwards.
     """
 
     fractions: Tensor
@@ -94,35 +95,34 @@ def perturbation_curves(
     Args:
         model: any callable from images (n, 3, H, W) in [0, 1] to logits (n, K).
         images: (N, 3, H, W) float32 in [0, 1].
-        targets: (N,) int64 in [0, K), the class whose probability is followed.
+        targets: (N,) int64 in [0, K), the scored class.
         maps: (N, H, W) float, finite.
-        first: which pixels change first, the most or the least salient; the latter is the former's
-            order read backwards.
-        mean_rgb: what a normalised zero stands for, for protocols that fill with it; that of a
-            `Classifier` is known.
-        micro_batch: images per forward; chosen by size and device if None.
+        first: whether the most or the least salient pixels change first; `least` is the reverse
+            of the order of `most`.
+        mean_rgb: the colour that is zero after normalisation, for protocols that fill with it; by
+            default the mean of a `Classifier`.
+        micro_batch: images per forward; chosen by image size and device if None.
 
     Returns:
-        `Curves` on the CPU. The unchanged image ends the insertion and starts the deletion
-        curve, and the fully deleted one is the same for all, so that N images cost 2 K N + 1
-        forwards.
+        `Curves` on the CPU. N images cost 2 K N + 1 forwards: the unchanged image is both the end
+        of insertion and the start of deletion, and all images share the fully deleted image.
 
     Raises:
-        InvalidInputError: for images, targets or maps that are not as said.
+        InvalidInputError: for invalid images, targets or maps.
         UnknownNameError: for an unknown protocol.
-        OutOfMemoryError: if not even one image fits into memory.
+        OutOfMemoryError: if a single image does not fit into memory.
     """
     scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
         deletion = scorer.deletion()
-        insertion = scorer.insertion(whole=deletion[:, 0])
+        insertion = scorer.insertion(unchanged_scores=deletion[:, 0])
     return Curves(
         fractions=scorer.fractions.float(),
         insertion=insertion.cpu(),
         deletion=deletion.cpu(),
         insertion_auc=scorer.area(insertion),
         deletion_auc=scorer.area(deletion),
-        forwards=scorer.forwards.sent,
+        forwards=scorer.forwards.num_images,
     )
 
 
@@ -137,21 +137,21 @@ def deletion_curve(
     mean_rgb: Rgb | None = None,
     micro_batch: int | None = None,
 ) -> Curve:
-    """The deletion curve alone, at half the cost: K N + 1 forwards; see `perturbation_curves`."""
+    """Only the deletion curve, with K N + 1 forwards; see `perturbation_curves`."""
     scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
         deletion = scorer.deletion()
     return Curve(
-        scorer.fractions.float(), deletion.cpu(), scorer.area(deletion), scorer.forwards.sent
+        scorer.fractions.float(), deletion.cpu(), scorer.area(deletion), scorer.forwards.num_images
     )
 
 
 def rank_pixels(maps: Tensor, *, ties: str = "stable_descending") -> Tensor:
-    """Rank of each pixel, 0 for the most salient.
+    """Return the rank of each pixel, 0 for the most salient.
 
     Args:
         maps: (N, H, W).
-        ties: `stable_descending` keeps the order of equal pixels, `stable_reversed` turns it round.
+        ties: `stable_descending` keeps the order of equal pixels, `stable_reversed` reverses it.
 
     Returns:
         (N, H, W) int32, each a permutation of 0 .. H * W - 1.
@@ -161,17 +161,17 @@ def rank_pixels(maps: Tensor, *, ties: str = "stable_descending") -> Tensor:
         order = flat.argsort(dim=1, stable=True).flip(1)
     else:
         order = flat.argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(flat.shape[1], dtype=torch.int32, device=maps.device).expand_as(order)
-    ranks = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places)
+    positions = torch.arange(flat.shape[1], dtype=torch.int32, device=maps.device).expand_as(order)
+    ranks = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, positions)
     return ranks.view(maps.shape)
 
 
 def area_under(curve: Tensor, fractions: Tensor, *, rule: str = "trapezoid") -> Tensor:
-    """Area of curves (N, S) over the shares (S,) in [0, 1] by the trapezoid rule; (N,) float32.
+    """Area (N,) float32 under curves (N, S) over `fractions` (S,) in [0, 1].
 
     Args:
-        rule: `trapezoid` over the true shares, `even` as if they were evenly spaced, `per_point`
-            with a spacing of 1 / S in place of 1 / (S - 1).
+        rule: the trapezoid rule over the actual fractions (`trapezoid`), or with a uniform spacing
+            of 1 / (S - 1) (`even`) or 1 / S (`per_point`).
     """
     if rule == "trapezoid":
         return torch.trapezoid(curve.double(), fractions.double(), dim=1).float()
@@ -181,28 +181,28 @@ def area_under(curve: Tensor, fractions: Tensor, *, rule: str = "trapezoid") -> 
 
 
 def fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
-    """(3,) float32, the colour in [0, 1] that deletion fills with.
+    """Return the fill colour (3,) float32 in [0, 1] of deletion.
 
     Raises:
-        InvalidInputError: if the rules want the model's mean colour and nobody knows it.
+        InvalidInputError: if the protocol fills with the model's mean colour and it is unknown.
     """
     if rules.fill_rgb != "model_mean":
         return torch.tensor(rules.fill_rgb)
-    known = mean_rgb or mean_colour(model)
-    if known is None:
+    colour = mean_rgb or mean_colour(model)
+    if colour is None:
         raise InvalidInputError(
-            f"protocol {rules.name} fills with the mean colour of the model's normalisation, which "
-            "this model does not tell; pass mean_rgb=(r, g, b) in [0, 1]"
+            f"protocol {rules.name} fills with the mean colour of the model's normalisation, but "
+            "this model does not declare it; pass mean_rgb=(r, g, b) in [0, 1]"
         )
-    return torch.tensor(known)
+    return torch.tensor(colour)
 
 
 class _Scorer:
     """Scores the states of one batch of images."""
 
     def __init__(
-        self, forwards: Forwards, images: Tensor, targets: Tensor, ranks: Tensor, rules: Protocol,
-        fill: Tensor,
+        self, forwards: MicroBatchRunner, images: Tensor, targets: Tensor, ranks: Tensor,
+        rules: Protocol, fill: Tensor,
     ) -> None:  # fmt: skip
         self.forwards = forwards
         self.images = images.contiguous(memory_format=torch.channels_last)
@@ -210,15 +210,15 @@ class _Scorer:
         self.ranks = ranks.to(images.device)
         self.rules = rules
         self.fill = fill
-        self._highest = int(targets.max())
-        self._rooms: dict[str, Tensor] = {}
+        self._highest_target = int(targets.max())
+        self._buffers: dict[str, Tensor] = {}
         num_pixels = images.shape[2] * images.shape[3]
         changed = rules.changed_px(num_pixels)
         self.fractions = torch.tensor(changed, dtype=torch.float64) / num_pixels
-        # A curve that ends with every pixel changed needs no state of its own for its last point.
-        self._ends_whole = changed[-1] == num_pixels
+        # If all pixels are changed at the end, the last point needs no state per image.
+        self._ends_fully_changed = changed[-1] == num_pixels
         self._jobs = _jobs_for(
-            changed[:-1] if self._ends_whole else changed, len(images), images.device
+            changed[:-1] if self._ends_fully_changed else changed, len(images), images.device
         )
 
     @classmethod
@@ -226,7 +226,7 @@ class _Scorer:
         cls, model: LogitsModel, images: Tensor, targets: Tensor, maps: Tensor,
         protocol: Protocol | str, first: Order, mean_rgb: Rgb | None, micro_batch: int | None,
     ) -> _Scorer:  # fmt: skip
-        """A scorer of checked arguments."""
+        """Check the arguments and return a scorer."""
         rules = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
         check_images(images)
         check_targets(targets, num_images=len(images))
@@ -238,77 +238,78 @@ class _Scorer:
             ranks = height * width - 1 - ranks
         fill = fill_colour(rules, model, mean_rgb).to(images).view(1, 3, 1, 1)
         size = default_micro_batch(images) if micro_batch is None else micro_batch
-        return cls(Forwards(model, size=size), images, targets, ranks, rules, fill)
+        return cls(MicroBatchRunner(model, size=size), images, targets, ranks, rules, fill)
 
     def deletion(self) -> Tensor:
-        """(N, K + 1) on the device."""
+        """Deletion curves (N, K + 1) on the device."""
         filled = self.fill.expand(1, 3, *self.images.shape[2:])
         scores = self._score(changed_to=filled, unchanged=self.images)
-        if self._ends_whole:
-            scores = torch.cat([scores, self._score_everywhere(filled)[:, None]], dim=1)
+        if self._ends_fully_changed:
+            scores = torch.cat([scores, self._score_shared_state(filled)[:, None]], dim=1)
         return scores
 
-    def insertion(self, *, whole: Tensor) -> Tensor:
-        """(N, K + 1) on the device; `whole` are the scores (N,) of the unchanged images."""
+    def insertion(self, *, unchanged_scores: Tensor) -> Tensor:
+        """Insertion curves (N, K + 1) on the device, given the scores (N,) of unchanged images."""
         start = insertion_baseline(self.images, self.rules, fill=self.fill)
         start = start.contiguous(memory_format=torch.channels_last)
         scores = self._score(changed_to=self.images, unchanged=start)
-        if self._ends_whole:  # nothing deleted is everything inserted
-            scores = torch.cat([scores, whole[:, None]], dim=1)
+        if self._ends_fully_changed:  # the fully inserted image is the unchanged image
+            scores = torch.cat([scores, unchanged_scores[:, None]], dim=1)
         return scores
 
     def area(self, curve: Tensor) -> Tensor:
-        """(N,) on the CPU, by the protocol's rule."""
+        """Area (N,) on the CPU by the protocol's rule."""
         return area_under(curve.cpu(), self.fractions, rule=self.rules.area)
 
     def _score(self, *, changed_to: Tensor, unchanged: Tensor) -> Tensor:
         """Probability of the target in each state, (N, number of states).
 
-        Both are (N or 1, 3, H, W): where a pixel's rank is below the state's number of changed
-        pixels it comes from the first, elsewhere from the second.
+        Args:
+            changed_to: (N or 1, 3, H, W), source of pixels with rank < number of changed pixels.
+            unchanged: (N or 1, 3, H, W), source of all other pixels.
         """
         jobs = self._jobs
 
-        def make(numbers: Tensor) -> Tensor:
-            image = jobs.image[numbers]
-            is_changed = self.ranks[image] < jobs.changed[numbers][:, None, None]
+        def make(job_numbers: Tensor) -> Tensor:
+            image = jobs.image[job_numbers]
+            is_changed = self.ranks[image] < jobs.num_changed[job_numbers][:, None, None]
             return torch.where(
                 is_changed[:, None],
-                self._pick("changed", changed_to, image),
-                self._pick("unchanged", unchanged, image),
-                out=self._room("states", len(image)),
+                self._select("changed", changed_to, image),
+                self._select("unchanged", unchanged, image),
+                out=self._buffer("states", len(image)),
             )
 
-        def read(logits: Tensor, numbers: Tensor) -> Tensor:
-            targets = self.targets[jobs.image[numbers]]
-            return of_target(logits.float().softmax(1), targets, self._highest)
+        def read(logits: Tensor, job_numbers: Tensor) -> Tensor:
+            targets = self.targets[jobs.image[job_numbers]]
+            return target_scores(logits.float().softmax(1), targets, self._highest_target)
 
         scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
         return scores.view(len(self.images), -1)
 
-    def _pick(self, name: str, images: Tensor, image: Tensor) -> Tensor:
+    def _select(self, name: str, images: Tensor, image: Tensor) -> Tensor:
         if len(images) == 1:
             return images
-        return torch.index_select(images, 0, image, out=self._room(name, len(image)))
+        return torch.index_select(images, 0, image, out=self._buffer(name, len(image)))
 
-    def _room(self, name: str, count: int) -> Tensor:
-        """Memory for `count` images, the same each time: a fresh page costs more than its use."""
-        if name not in self._rooms:
+    def _buffer(self, name: str, count: int) -> Tensor:
+        """Reused memory for `count` images; allocating new pages costs more than writing them."""
+        if name not in self._buffers:
             shape = (count, *self.images.shape[1:])
-            self._rooms[name] = torch.empty(
+            self._buffers[name] = torch.empty(
                 shape, dtype=self.images.dtype, device=self.images.device,
                 memory_format=torch.channels_last,
             )  # fmt: skip
-        return self._rooms[name][:count]
+        return self._buffers[name][:count]
 
-    def _score_everywhere(self, state: Tensor) -> Tensor:
-        """Probability of every image's target in one common `state` (1, 3, H, W), (N,)."""
+    def _score_shared_state(self, state: Tensor) -> Tensor:
+        """Probability (N,) of every image's target in one common `state` (1, 3, H, W)."""
 
-        def make(numbers: Tensor) -> Tensor:
-            filled = state.expand(len(numbers), -1, -1, -1)
-            return filled.contiguous(memory_format=torch.channels_last)
+        def make(job_numbers: Tensor) -> Tensor:
+            expanded = state.expand(len(job_numbers), -1, -1, -1)
+            return expanded.contiguous(memory_format=torch.channels_last)
 
-        def read(logits: Tensor, _numbers: Tensor) -> Tensor:
+        def read(logits: Tensor, _job_numbers: Tensor) -> Tensor:
             return logits.float().softmax(1)
 
         return self.forwards.run(1, make, read, device=state.device)[0, self.targets]
@@ -318,5 +319,5 @@ def _jobs_for(changed: list[int], num_images: int, device: torch.device) -> _Job
     counts = torch.tensor(changed, dtype=torch.int32, device=device)
     return _Jobs(
         image=torch.arange(num_images, device=device).repeat_interleave(len(counts)),
-        changed=counts.repeat(num_images),
+        num_changed=counts.repeat(num_images),
     )

@@ -1,4 +1,4 @@
-"""Does the peak of a map fall on the object? The pointing game, with a tolerance.
+"""The pointing game: does the peak of a map lie on the object, within a tolerance?
 
 Source: Zhang et al., IJCV 2018 (excitation backpropagation).
 """
@@ -13,22 +13,23 @@ from lico_bench.errors import InvalidInputError
 
 
 def pointing_game(maps: Tensor, regions: Tensor, *, tolerance_px: float) -> Tensor:
-    """1 where the largest value of a map lies on its region or within the tolerance, else 0.
+    """1 if the peak of a map lies on its region or within the tolerance, otherwise 0.
 
     Args:
         maps: (N, H, W) float, finite.
         regions: (N, H, W) bool, the object.
-        tolerance_px: a peak nearer to the region than this, centre to centre, is a hit.
+        tolerance_px: a peak closer to the region than this is a hit; distances are between
+            pixel centres.
 
     Returns:
-        (N,) float32: 1 hit, 0 miss, NaN where the region is empty (skipped). A flat map and a peak
-        shared by several pixels point nowhere: a miss.
+        (N,) float32: 1 for a hit, 0 for a miss, NaN if the region is empty. Flat maps and peaks
+        shared by several pixels are misses.
 
     Raises:
-        InvalidInputError: for shapes that do not fit or a negative tolerance.
+        InvalidInputError: for mismatched shapes or a negative tolerance.
 
-    Source: Zhang et al., IJCV 2018; the distance rule (strictly below the tolerance) as in the
-    published evaluations. Differs: ties miss, where others take the first maximum.
+    Source: Zhang et al., IJCV 2018; the distance must be strictly below the tolerance, as in the
+    published evaluations. Differs: ties are misses, where others use the first maximum.
     """
     check_not_negative("tolerance_px", tolerance_px)
     if maps.ndim != 3 or maps.shape != regions.shape or regions.dtype != torch.bool:
@@ -37,10 +38,10 @@ def pointing_game(maps: Tensor, regions: Tensor, *, tolerance_px: float) -> Tens
             f"got {tuple(maps.shape)} and {tuple(regions.shape)} {regions.dtype}"
         )
     flat = maps.flatten(1)
-    peak, place = flat.max(dim=1)
+    peak, position = flat.max(dim=1)
     is_unique = (flat == peak[:, None]).sum(1) == 1
     width = maps.shape[2]
-    row, column = place // width, place % width
+    row, column = position // width, position % width
     y = torch.arange(maps.shape[1], device=maps.device)
     x = torch.arange(width, device=maps.device)
     squared = (y - row[:, None])[:, :, None] ** 2 + (x - column[:, None])[:, None, :] ** 2

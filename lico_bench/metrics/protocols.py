@@ -1,4 +1,4 @@
-"""Named rules of perturbation curves. A changed rule gets a new name; rows of two never mix."""
+"""Named rules of perturbation curves; every changed rule gets a new protocol name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lico_bench.errors import UnknownNameError
 from lico_bench.records import IMAGENET_MEAN, Protocol
 
 # 32 steps divide the pixels of 32, 64 and 224 px images evenly. The fill is the mean colour of
-# ImageNet, the usual "zero after normalisation", fixed so that it needs nothing from the model.
-# The blur is in shares of the side, so that 32 px and 224 px images lose as much. The class is
-# the label: both arms of a pair are asked the same question.
+# ImageNet, the usual "zero after normalisation", and does not depend on the model. The blur is
+# relative to the side, so that 32 px and 224 px images lose the same detail. The class is the
+# label, so that both arms of a pair explain the same class.
 LICO_BENCH_1 = Protocol(
     name="lico_bench_1",
     steps=32,
@@ -24,8 +24,8 @@ LICO_BENCH_1 = Protocol(
     source="this project; after Petsiuk et al., BMVC 2018",
 )
 
-# The published script takes 224 x 8 of 224 x 224 pixels a step; its size is a constant, so that for
-# other sizes the share is kept. NumPy's default sort leaves the order of equal values open.
+# The published script changes 224 x 8 of 224 x 224 pixels per step, with a fixed size; other sizes
+# use the same share. NumPy's default sort does not define the order of equal values.
 RISE_2018 = Protocol(
     name="rise_2018",
     steps=28,
@@ -44,9 +44,9 @@ RISE_2018 = Protocol(
     source="Petsiuk et al., BMVC 2018: eclique/RISE at d91ea00",
 )
 
-# Read off the vector graphics of the figure: 113 points (448 of 224 x 224 pixels a step), the
-# normalised trapezoid, both arms' curves starting and ending at identical points, which only one
-# scoring network can give. Blur and class are inferred from the script whose other settings match.
+# Measured in the vector graphics of the figure: 113 points (448 of 224 x 224 pixels per step), the
+# normalised trapezoid rule, and identical start and end points for both arms, which requires one
+# scoring network. Blur and class are inferred from the script whose other settings match.
 AUTHORS_FIGURE_2023 = Protocol(
     name="authors_figure_2023",
     steps=112,
@@ -65,7 +65,7 @@ AUTHORS_FIGURE_2023 = Protocol(
 )
 
 # RISE's curves; the maps explain the label while the curves follow the predicted class. The script
-# also leaves the network in training mode while it makes the maps, which is not reproduced.
+# also keeps the network in training mode while it computes maps, which is not reproduced.
 BARTAK_2024 = replace(
     RISE_2018,
     name="bartak_2024",
@@ -73,7 +73,7 @@ BARTAK_2024 = replace(
     source="Bartak et al., TMLR 10/2024: konradszewczyk/lico-reproduction at d63b896",
 )
 
-# The last state is missed where 10 does not divide the pixels, and the area is short by one
+# The last state is missing if 10 does not divide the number of pixels, and the area lacks one
 # interval. Means over batches of unequal size are not reproduced.
 FLETCHER_2024 = Protocol(
     name="fletcher_2024",

@@ -1,7 +1,7 @@
-"""Does a map change with the class it is asked for?
+"""Does a map change with the target class?
 
-Computed here and not by Quantus, which seeds NumPy's global state, draws the other classes by a
-image's place in its batch, and takes the structural similarity of flattened rows.
+Quantus is not used: it seeds NumPy's global state, draws the other class by the position of an
+image in its batch, and computes the structural similarity of flattened rows.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from lico_bench.runtime import make_generator
 
 
 def random_logit(inputs: MetricInputs, *, similarity: str = "ssim") -> Tensor:
-    """Similarity of the map to that of another class, drawn evenly by image, (N,) in [-1, 1].
+    """Similarity of the map to that of another class, (N,) in [-1, 1].
 
-    1 where the method does not look at the class.
+    The other class is drawn uniformly for each image. A value of 1 means that the method ignores
+    the class.
 
     Args:
         similarity: `ssim` or `spearman`, see `map_similarity`.
@@ -29,11 +30,12 @@ def random_logit(inputs: MetricInputs, *, similarity: str = "ssim") -> Tensor:
     Source: Sixt et al., ICML 2020.
     """
     others = _other_classes(inputs)
-    found = inputs.explain(inputs.images, others).to(inputs.maps)
-    return similarity_of(inputs.maps, found, similarity)
+    other_maps = inputs.explain(inputs.images, others).to(inputs.maps)
+    return similarity_of(inputs.maps, other_maps, similarity)
 
 
 def _other_classes(inputs: MetricInputs) -> Tensor:
+    """Draw for each image a class (N,) other than its target, seeded by the image."""
     network = inputs.network if inputs.network is not None else inputs.model
     with scoring(network):
         num_classes = logits_of(network(inputs.images[:1])).shape[1]
@@ -52,8 +54,8 @@ def _other_classes(inputs: MetricInputs) -> Tensor:
     return drawn + (drawn >= inputs.targets)
 
 
-def one_map(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """The map of one other class."""
+def random_logit_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
+    """One map of another class."""
     return MetricCost(explains=1)
 
 
@@ -71,11 +73,11 @@ METRICS.add(
             category="randomisation",
             cost="explains",
             pitfalls=(
-                "no ranking: near 1 the method does not look at the class, below that the value "
-                "depends on how alike the two classes are; smooth maps are alike to begin with"
+                "not a ranking: near 1 the method ignores the class; lower values depend on the "
+                "similarity of the two classes; smooth maps are similar in any case"
             ),
         ),
         random_logit,
-        cost=one_map,
+        cost=random_logit_cost,
     ),
 )

@@ -1,12 +1,11 @@
-"""Do several objects of a class get salience in proportion to their area? MOSU, both ways round.
+"""MOSU: is the salience of several objects of a class proportional to their area?
 
-With s the salience and a the area of each marked object, both divided by their sum over the
-objects, the published figure is KL(a || s) and the published code computes KL(s || a). They differ,
-and both are here.
+With s the salience and a the area of each object, both normalised over the objects, the
+paper's figure shows KL(a || s) while the published code computes KL(s || a). Both are implemented.
 
 Source: Bartak et al., TMLR 10/2024 (multi-object salience uniformity).
-Differs: objects go through the same resizing and cropping as the image; the published code scales
-the boxes of a cropped image by its uncropped sides and misplaces them unless it was square.
+Differs: objects are resized and cropped like the image; the published code scales the boxes of a
+cropped image by its uncropped sides, which is wrong unless the image was square.
 """
 
 from __future__ import annotations
@@ -22,35 +21,37 @@ EPSILON = 1e-6  # added to each object's share of the salience, as published
 
 
 def mosu_area_salience(inputs: MetricInputs, *, epsilon: float = EPSILON) -> Tensor:
-    """KL(a || s), nats, (N,) >= 0; NaN with fewer than two objects. The formula of the figure.
+    """KL(a || s) in nats, (N,) >= 0, as in the paper's figure; NaN with fewer than two objects.
 
     Args:
-        epsilon: added to each object's share of the map's positive mass before they are divided
-            by their sum. A map without mass gives each object the same.
+        epsilon: added to each object's share of the map's positive mass before normalisation. A
+            map without mass has equal shares.
     """
     return _divergence(inputs, epsilon, area_first=True)
 
 
 def mosu_salience_area(inputs: MetricInputs, *, epsilon: float = EPSILON) -> Tensor:
-    """KL(s || a), nats, (N,) >= 0; see `mosu_area_salience`. What the published code computes."""
+    """KL(s || a) in nats, (N,) >= 0, as in the published code; see `mosu_area_salience`."""
     return _divergence(inputs, epsilon, area_first=False)
 
 
 def _divergence(inputs: MetricInputs, epsilon: float, *, area_first: bool) -> Tensor:
     if inputs.instances is None:
         raise InvalidInputError(
-            "mosu: it is not known where each single object is; leave the metric out"
+            "mosu: expected a mask for each object, but the dataset has none; remove the metric"
         )
-    # Images differ in their number of objects, and few have two: a loop is fast enough.
-    found = [
-        _of_image(m, i.to(m.device), epsilon, area_first=area_first)
+    # The number of objects varies and few images have two, so a loop is fast enough.
+    values = [
+        _image_divergence(m, i.to(m.device), epsilon, area_first=area_first)
         for m, i in zip(inputs.maps, inputs.instances, strict=True)
     ]
-    return torch.stack(found)
+    return torch.stack(values)
 
 
-def _of_image(salience: Tensor, objects: Tensor, epsilon: float, *, area_first: bool) -> Tensor:
-    """Of one map (H, W) and its objects (I, H, W)."""
+def _image_divergence(
+    salience: Tensor, objects: Tensor, epsilon: float, *, area_first: bool
+) -> Tensor:
+    """Divergence of one map (H, W) with its objects (I, H, W)."""
     area = objects.flatten(1).float().sum(1)
     objects, area = objects[area > 0], area[area > 0]
     if len(area) < 2:
@@ -67,8 +68,8 @@ def _of_image(salience: Tensor, objects: Tensor, epsilon: float, *, area_first: 
 
 
 PITFALLS = (
-    "only images with two objects or more; salience off the objects is not looked at, so that a "
-    "uniform map is perfect: read it beside the energy lift"
+    "defined only for images with at least two objects; ignores salience outside the objects, so "
+    "that a uniform map is perfect; report the energy lift as well"
 )
 for _name, _title, _compute in (
     ("mosu_area_salience", "MOSU, area to salience", mosu_area_salience),

@@ -1,13 +1,13 @@
-"""What learns: classifiers, their backbones, and the frozen text encoders.
+"""Classifiers, their backbones and the frozen text encoders.
 
-Names load what they need when first used.
+Modules are imported when one of their names is first used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lico_bench.registry import at_first_use
+from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
     from lico_bench.models.backbones import BACKBONES, Backbone
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
         load_weights,
         logits_of,
         mean_colour,
-        of_target,
+        target_scores,
     )
     from lico_bench.models.encoders import ENCODERS, EncoderIdentity, TextEncoder, TokenVectors
-    from lico_bench.models.forwards import Forwards, LogitsModel, default_micro_batch, scoring
+    from lico_bench.models.forwards import (
+        LogitsModel,
+        MicroBatchRunner,
+        default_micro_batch,
+        scoring,
+    )
     from lico_bench.models.tap import Tap, evaluating, explanation_layer
 
-_HOMES = {
+_MODULE_OF = {
     "BACKBONES": "backbones",
     "Backbone": "backbones",
     "Classifier": "classifier",
     "ENCODERS": "encoders",
     "EncoderIdentity": "encoders",
-    "Forwards": "forwards",
+    "MicroBatchRunner": "forwards",
     "LogitsModel": "forwards",
     "Tap": "tap",
     "TextEncoder": "encoders",
@@ -43,7 +48,7 @@ _HOMES = {
     "load_weights": "classifier",
     "logits_of": "classifier",
     "mean_colour": "classifier",
-    "of_target": "classifier",
+    "target_scores": "classifier",
     "scoring": "forwards",
 }
 
@@ -53,8 +58,8 @@ __all__ = [
     "Backbone",
     "Classifier",
     "EncoderIdentity",
-    "Forwards",
     "LogitsModel",
+    "MicroBatchRunner",
     "Tap",
     "TextEncoder",
     "TokenVectors",
@@ -66,8 +71,8 @@ __all__ = [
     "load_weights",
     "logits_of",
     "mean_colour",
-    "of_target",
     "scoring",
+    "target_scores",
 ]
 
-__getattr__ = at_first_use(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _MODULE_OF)

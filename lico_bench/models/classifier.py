@@ -1,4 +1,4 @@
-"""A classifier of images as stored: it normalises inside and shows its last feature maps."""
+"""The classifier of this project: takes images in [0, 1], returns logits and feature maps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lico_bench.runtime import seeded
 
 
 class Classifier(nn.Module):
-    """Backbone, mean over positions, one linear layer.
+    """Backbone, mean over positions, one linear layer; normalises its input.
 
     Args:
         features: from images (N, 3, H, W) to maps (N, C, h, w).
         channels: C.
         num_classes: K.
         mean, std: of the training images per channel, in [0, 1].
-        explanation_layer: dotted name of the module that saliency methods look at.
+        explanation_layer: dotted name of the module that saliency methods explain.
     """
 
     mean: Tensor
@@ -49,9 +49,9 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Output:
-        """Logits (N, K) and last feature maps (N, C, h * w) of images in [0, 1]."""
+        """Return logits (N, K) and last feature maps (N, C, h * w) of images in [0, 1]."""
         maps: Tensor = self.features((images - self.mean) / self.std)
-        # The logits are made from the maps handed out, so that their gradient can be asked for.
+        # The logits are computed from the returned maps, so that they have a gradient on them.
         features = maps.flatten(2)
         return Output(logits=self.head(features.mean(dim=2)), features=features)
 
@@ -69,7 +69,7 @@ def build_classifier(
     std: tuple[float, float, float],
     seed: int,
 ) -> Classifier:
-    """A classifier whose random weights depend on `seed` alone, the same for every arm.
+    """Build a classifier; its random weights depend only on `seed` and are equal for all arms.
 
     Raises:
         UnknownNameError: for a backbone that is not registered.
@@ -88,17 +88,17 @@ def build_classifier(
 
 
 def dump_weights(classifier: nn.Module) -> bytes:
-    """Parameters and buffers as the bytes of a safetensors file."""
+    """Serialise parameters and buffers as safetensors."""
     state = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
     content: bytes = safetensors.torch.save(state)
     return content
 
 
 def load_weights(classifier: nn.Module, path: Path) -> None:
-    """Put the parameters of a safetensors file into `classifier`.
+    """Load the parameters of a safetensors file into `classifier`.
 
     Raises:
-        BrokenFileError: if the file is torn or belongs to another model.
+        BrokenFileError: if the file is damaged or belongs to another model.
     """
     try:
         state = safetensors.torch.load_file(path)
@@ -110,24 +110,24 @@ def load_weights(classifier: nn.Module, path: Path) -> None:
         ) from error
 
 
-def of_target(scores: Tensor, targets: Tensor, highest: int) -> Tensor:
-    """The entry of each row's target, (n,), of scores (n, K).
+def target_scores(scores: Tensor, targets: Tensor, max_target: int) -> Tensor:
+    """Return the score of each row's target, (n,), from scores (n, K).
 
     Args:
-        highest: largest target of all, known beforehand: asking the device here would stop it.
+        max_target: maximum of all targets, passed in to avoid a synchronisation with the device.
 
     Raises:
         InvalidInputError: for a target that the model does not have.
     """
-    if highest >= scores.shape[1]:
+    if max_target >= scores.shape[1]:
         raise InvalidInputError(
-            f"targets: expected classes in [0, {scores.shape[1]}), got {highest}"
+            f"targets: expected classes in [0, {scores.shape[1]}), got {max_target}"
         )
     return torch.gather(scores, 1, targets[:, None])[:, 0]
 
 
 def mean_colour(model: object) -> tuple[float, float, float] | None:
-    """The colour in [0, 1] that a model's normalisation turns into zero; None if it tells none."""
+    """Return the RGB colour in [0, 1] that a model normalises to zero; None if not declared."""
     declared = getattr(model, "mean", None)
     if not isinstance(declared, Tensor) or declared.numel() != 3:
         return None
@@ -136,13 +136,13 @@ def mean_colour(model: object) -> tuple[float, float, float] | None:
 
 
 def declare_mean_colour(model: nn.Module, rgb: tuple[float, float, float]) -> None:
-    """Make `mean_colour` known of a model that is normalised from outside and tells none."""
+    """Declare `mean_colour` for a model whose input is normalised by a hook."""
     if not hasattr(model, "mean"):
         model.register_buffer("mean", torch.tensor(rgb), persistent=False)
 
 
 def logits_of(result: Any) -> Tensor:
-    """The logits in what a model returned: a tensor (N, K) or an `Output`.
+    """Return the logits from a model's result, a tensor (N, K) or an `Output`.
 
     Raises:
         InvalidInputError: if it is neither.

@@ -1,7 +1,7 @@
-"""Many images through one model: micro-batches of one size, counted, halved when memory is short.
+"""Run a model on many images in micro-batches of one size, halved when memory runs out.
 
-A last micro-batch that is not full is filled up with its final image, so that kernels and sums
-never see a remainder: an image's result does not depend on its neighbours.
+The last micro-batch is padded with copies of its final image, so that all have the same shape: the
+result of an image does not depend on its position in a batch.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from lico_bench.models.tap import evaluating
 
 LogitsModel = Callable[[Tensor], Any]
 
-SMALL_PIXELS = 64 * 64  # up to here a CPU's caches like larger batches
+SMALL_PIXELS = 64 * 64  # up to this size larger batches fit into CPU caches
 MICRO_BATCH_SMALL = 64
 MICRO_BATCH_LARGE = 16
 MICRO_BATCH_GPU = 256
 
 
-class Forwards:
-    """A model that is asked for many images.
+class MicroBatchRunner:
+    """Runs a model in micro-batches and counts the images.
 
     Args:
         model: from images (n, 3, H, W) in [0, 1] to logits (n, K), or an `Output`.
-        size: images per forward; halved, for good, when memory runs out.
+        size: images per forward pass; halved permanently when memory runs out.
 
     Attributes:
-        sent: images asked for so far; those that fill up a micro-batch do not count.
+        num_images: images run so far, without the padding of micro-batches.
     """
 
     def __init__(self, model: LogitsModel, *, size: int) -> None:
         check_count("micro_batch", size)
         self.model = model
         self.size = size
-        self.sent = 0
+        self.num_images = 0
 
     def run(
         self,
@@ -51,30 +51,30 @@ class Forwards:
         *,
         device: torch.device,
     ) -> Tensor:
-        """One result per job.
+        """Return one result per job; a job is one image.
 
         Args:
-            make: from job numbers (n,) to their images (n, 3, H, W).
-            read: from logits (n, K) and job numbers (n,) to results (n, ...).
+            make: from job indices (n,) to their images (n, 3, H, W).
+            read: from logits (n, K) and job indices (n,) to results (n, ...).
 
         Returns:
             (num_jobs, ...) on `device`.
 
         Raises:
-            OutOfMemoryError: if not even one image fits.
+            OutOfMemoryError: if a single image does not fit.
         """
         results = []
         start = 0
         while start < num_jobs:
             jobs = torch.arange(start, start + self.size, device=device).clamp_(max=num_jobs - 1)
-            with _memory_may_run_out() as attempt:
+            with _catch_out_of_memory() as attempt:
                 result = read(logits_of(self.model(make(jobs))), jobs)
             if attempt.failed:
-                self.size = halved(self.size)
+                self.size = halve(self.size)
                 continue
             results.append(result[: num_jobs - start])
             start += self.size
-        self.sent += num_jobs
+        self.num_images += num_jobs
         return torch.cat(results)
 
 
@@ -83,8 +83,8 @@ class _Attempt:
 
 
 @contextmanager
-def _memory_may_run_out() -> Iterator[_Attempt]:
-    # The error is dropped before the next try: its traceback holds the tensors that did not fit.
+def _catch_out_of_memory() -> Iterator[_Attempt]:
+    # The error is released before the next attempt: its traceback references large tensors.
     attempt = _Attempt()
     try:
         yield attempt
@@ -96,11 +96,11 @@ def _memory_may_run_out() -> Iterator[_Attempt]:
         torch.cuda.empty_cache()
 
 
-def in_halves(compute: Callable[[slice], Tensor], num_images: int) -> Tensor:
-    """`compute` of all images at once, or of ever smaller parts while memory runs out.
+def compute_in_batches(compute: Callable[[slice], Tensor], num_images: int) -> Tensor:
+    """Apply `compute` to all images at once; halve the batch size while memory runs out.
 
     Args:
-        compute: from a range of images (n of them) to their results (n, ...).
+        compute: from a slice of n images to their results (n, ...).
 
     Returns:
         (num_images, ...).
@@ -108,17 +108,17 @@ def in_halves(compute: Callable[[slice], Tensor], num_images: int) -> Tensor:
     size, start = num_images, 0
     results: list[Tensor] = []
     while start < num_images:
-        with _memory_may_run_out() as attempt:
+        with _catch_out_of_memory() as attempt:
             results.append(compute(slice(start, min(start + size, num_images))))
         if attempt.failed:
-            size = halved(size)
+            size = halve(size)
             continue
         start += size
     return torch.cat(results)
 
 
-def halved(size: int) -> int:
-    """Half of a batch size.
+def halve(size: int) -> int:
+    """Return half of a batch size.
 
     Raises:
         OutOfMemoryError: for a batch of one.
@@ -132,14 +132,14 @@ def halved(size: int) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a tensor did not fit, on whatever device."""
+    """Whether an error reports that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def default_micro_batch(images: Tensor) -> int:
-    """Images per forward: small batches stay in a CPU's caches (measured, benchmarks/)."""
+    """Return the number of images per forward pass; on a CPU a batch should fit into caches."""
     if images.device.type != "cpu":
         return MICRO_BATCH_GPU
     is_small = images.shape[-2] * images.shape[-1] <= SMALL_PIXELS
@@ -148,7 +148,7 @@ def default_micro_batch(images: Tensor) -> int:
 
 @contextmanager
 def scoring(model: LogitsModel) -> Iterator[None]:
-    """Inference mode, and evaluation mode where the model is a module; both end with the block."""
+    """Use inference mode, and evaluation mode if the model is a module, inside the block."""
     if isinstance(model, nn.Module):
         with evaluating(model), torch.inference_mode():
             yield

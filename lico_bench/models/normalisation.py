@@ -1,4 +1,4 @@
-"""What is done to images in [0, 1] before a user's network sees them, by its name: no torch."""
+"""Named normalisations of images in [0, 1] for user models; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Minus mean, over std."""
+    """(image - mean) / std, per channel."""
 
     name: str
     mean: Rgb = (0.0, 0.0, 0.0)
@@ -25,7 +25,7 @@ IMAGENET = Normalisation("imagenet", IMAGENET_MEAN, IMAGENET_STD)
 
 
 def parse_normalisation(text: str) -> Normalisation:
-    """`imagenet`, `none`, or three means, a slash and three deviations.
+    """Parse `imagenet`, `none`, or three means, a slash and three standard deviations.
 
     Raises:
         InvalidInputError: for anything else.
@@ -42,5 +42,7 @@ def parse_normalisation(text: str) -> Normalisation:
             "[0, 1] images, such as 0.5,0.5,0.5/0.25,0.25,0.25"
         ) from error
     if not min(std) > 0:
-        raise InvalidInputError(f"--normalise '{text}': expected deviations above 0")
+        raise InvalidInputError(
+            f"--normalise '{text}': expected standard deviations above 0, got {min(std):g}"
+        )
     return Normalisation(text, (m1, m2, m3), (s1, s2, s3))

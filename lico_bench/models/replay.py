@@ -1,8 +1,9 @@
-"""Ask a model again with another output of one layer, running only what comes after it.
+"""Run a model with a modified activation of one layer, computing only the layers after it.
 
-The model is traced with `torch.fx` and cut behind the layer. The cut is used if the logits depend
-on nothing else before it, and only after it has given the logits of a whole forward; else the model
-is called as it is, with a hook that replaces the layer's output. Both give the same answer.
+`torch.fx` traces the model and extracts the part after the layer (the tail). The tail is used if
+the logits depend on the layer's output only and the tail reproduces the logits of a full forward
+pass. Otherwise the full model runs with a hook that replaces the layer's output. Both give the same
+logits.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ from lico_bench.models.classifier import logits_of
 from lico_bench.models.forwards import is_out_of_memory
 from lico_bench.models.tap import evaluating, tap
 
-TOLERANCE = 1e-4  # of the largest logit: kernels differ between batch sizes, a wrong cut does not
+TOLERANCE = 1e-4  # relative to the largest logit; kernels differ slightly between batch sizes
 
 
 class Replay:
-    """A model's answers to images whose activations at one layer are changed by hand.
+    """Computes logits for modified activations of one layer.
 
-    Call it, inside `scoring(model)`, with activations (n, C, h, w), which it may write to, and the
-    numbers (n,) of their images; it gives logits (n, K).
+    Call it, inside `scoring(model)`, with activations (n, C, h, w), which it may overwrite, and the
+    indices (n,) of their images; it returns logits (n, K).
 
     Args:
         images: (N, 3, H, W) in [0, 1].
-        layer: dotted name of a module whose output is (N, C, h, w); where it is called more than
-            once in a forward, the last call counts.
+        layer: dotted name of a module whose output is (N, C, h, w). If a forward pass calls it more
+            than once, the last call is replaced.
 
     Attributes:
-        activation: (N, C, h, w) as the layer gives them.
-        logits: (N, K) of the unchanged images.
-        is_tail_only: whether a replay runs no more than the network after the layer.
+        activation: (N, C, h, w) unmodified output of the layer.
+        logits: (N, K) of the unmodified images.
+        is_tail_only: whether a call runs only the layers after `layer`.
 
     Raises:
         UnknownNameError: if the model has no such module.
-        InvalidInputError: if its output is no map, or the model gives no logits.
+        InvalidInputError: if its output is not (N, C, h, w), or the model returns no logits.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, layer: str) -> None:
@@ -43,7 +44,7 @@ class Replay:
         self._images = images.contiguous(memory_format=torch.channels_last)
         calls: list[None] = []
         with evaluating(model), torch.no_grad():
-            # Traced first: a forward that keeps tensors on the module shall keep real ones.
+            # Trace first: a module that stores tensors of its last forward must store real ones.
             tail = _trace_tail(model, layer)
             with tap(model, layer) as point:
                 handle = model.get_submodule(layer).register_forward_hook(
@@ -55,11 +56,11 @@ class Replay:
                     handle.remove()
             self.activation = point.activation.detach()
             self._last_call = len(calls)
-            self._tail = tail if tail is not None and self._is_right(tail) else None
+            self._tail = tail if tail is not None and self._reproduces_logits(tail) else None
         self.is_tail_only = self._tail is not None
 
-    def __call__(self, activation: Tensor, numbers: Tensor) -> Tensor:
-        """Logits (n, K) with the layer's output replaced."""
+    def __call__(self, activation: Tensor, indices: Tensor) -> Tensor:
+        """Return logits (n, K) with the layer's output replaced."""
         if self._tail is not None:
             return logits_of(self._tail(activation))
         calls: list[None] = []
@@ -70,14 +71,14 @@ class Replay:
 
         handle = self._model.get_submodule(self._layer).register_forward_hook(replace)
         try:
-            return logits_of(self._model(self._images[numbers]))
+            return logits_of(self._model(self._images[indices]))
         finally:
             handle.remove()
 
-    def _is_right(self, tail: nn.Module) -> bool:
+    def _reproduces_logits(self, tail: nn.Module) -> bool:
         try:
             logits = logits_of(tail(self.activation.clone()))
-        except Exception as error:  # a stranger's code, run in a way it was not written for
+        except Exception as error:  # user code may raise anything when run in part
             if is_out_of_memory(error):
                 raise
             return False
@@ -88,7 +89,7 @@ class Replay:
 
 
 class _Tracer(fx.Tracer):
-    """Sees `layer` as one step, and other modules as torch.fx does."""
+    """Treats `layer` as a leaf, and other modules as torch.fx does."""
 
     def __init__(self, layer: str) -> None:
         super().__init__()
@@ -99,33 +100,33 @@ class _Tracer(fx.Tracer):
 
 
 def _trace_tail(model: nn.Module, layer: str) -> nn.Module | None:
-    """The network from the layer's output to the model's, or None where it cannot be cut out."""
+    """Return the network after the layer, or None if it cannot be extracted."""
     try:
         graph = _Tracer(layer).trace(model)
-    except Exception:  # a forward that branches on values, or anything else a tracer cannot follow
+    except Exception:  # a forward that branches on values or cannot be traced otherwise
         return None
-    cuts = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
+    calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
     (output,) = (node for node in graph.nodes if node.op == "output")
-    if not cuts:
+    if not calls:
         return None
-    needed = _ancestors(output, until=cuts[-1])
+    needed = _ancestors(output, until=calls[-1])
     if any(node.op == "placeholder" for node in needed):
         return None
     tail = fx.Graph()
-    copies = {cuts[-1]: tail.placeholder("activation")}
-    for node in graph.nodes:  # in the order they run
+    copies = {calls[-1]: tail.placeholder("activation")}
+    for node in graph.nodes:  # in execution order
         if node in needed:
             copies[node] = tail.node_copy(node, copies.__getitem__)
     return fx.GraphModule(model, tail)
 
 
 def _ancestors(node: fx.Node, *, until: fx.Node) -> set[fx.Node]:
-    """`node` and all it is made from, without `until` and what only that is made from."""
+    """Return `node` and all its inputs, without `until` and the nodes that only `until` needs."""
     found = {node}
-    waiting = [node]
-    while waiting:
-        for parent in waiting.pop().all_input_nodes:
+    queue = [node]
+    while queue:
+        for parent in queue.pop().all_input_nodes:
             if parent is not until and parent not in found:
                 found.add(parent)
-                waiting.append(parent)
+                queue.append(parent)
     return found

@@ -1,4 +1,4 @@
-"""Look at one layer of a model and leave the model as it was found, also after an error."""
+"""Capture the output of one layer; the model is restored afterwards, also after an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lico_bench.errors import InvalidInputError, UnknownNameError
 
 @dataclass
 class Tap:
-    """The output of the watched layer in the last forward, a leaf that gradients are taken to."""
+    """Output of the tapped layer in the last forward pass, a leaf tensor for gradients."""
 
     layer: str
     _activation: Tensor | None = None
@@ -25,7 +25,7 @@ class Tap:
         """(N, C, h, w).
 
         Raises:
-            InvalidInputError: if no forward has reached the layer or its output is no map.
+            InvalidInputError: if no forward pass has reached the layer.
         """
         if self._activation is None:
             raise InvalidInputError(
@@ -36,7 +36,7 @@ class Tap:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with frozen parameters inside the block; both are put back after."""
+    """Use evaluation mode and frozen parameters inside the block; restore both afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
@@ -52,36 +52,36 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
-    """`layer` where it is given, else the one the model declares, or the last of a known family.
+    """Return `layer` if given, else the layer that the model declares, else `layer4` of a ResNet.
 
     Raises:
-        InvalidInputError: if none is given, declared or known.
+        InvalidInputError: if there is none.
     """
     if layer is not None:
         return layer
     declared = getattr(model, "explanation_layer", None)
     if isinstance(declared, str):
         return declared
-    if "torchvision" in sys.modules:  # else it is none of its networks; seconds to import
+    if "torchvision" in sys.modules:  # not imported here: it takes seconds
         from torchvision.models import ResNet
 
         if isinstance(model, ResNet):
             return "layer4"
     raise InvalidInputError(
-        "the model does not say which layer to explain; pass layer='...', "
+        "the model does not declare a layer to explain; pass layer='...', "
         "the dotted name of its last convolutional module"
     )
 
 
 @contextmanager
 def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
-    """Watch `layer` in the forwards of the block, with the model in evaluation mode.
+    """Capture the output of `layer` in forward passes of the block, in evaluation mode.
 
-    The layer's output is cut out of the graph and handed on as a new leaf, so that a gradient
-    towards it runs through the rest of the network only: the cost is one forward and that tail.
+    The output is detached and passed on as a new leaf. A gradient on it therefore costs one forward
+    pass and a backward pass through the layers after it only.
 
     Raises:
-        UnknownNameError: if the model has no such module; near matches are named.
+        UnknownNameError: if the model has no such module; the message names close matches.
         InvalidInputError: if the layer's output is not (N, C, h, w).
     """
     modules = dict(model.named_modules())
@@ -93,7 +93,7 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
         raise UnknownNameError(f"the model has no layer '{layer}'{hint}")
     point = Tap(layer)
 
-    def catch(_module: nn.Module, _inputs: object, output: object) -> Tensor:
+    def capture(_module: nn.Module, _inputs: object, output: object) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4:
             found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise InvalidInputError(
@@ -104,7 +104,7 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
         return point._activation.clone()  # a copy: the next layer may write in place
 
     with evaluating(model):
-        handle = modules[layer].register_forward_hook(catch)
+        handle = modules[layer].register_forward_hook(capture)
         try:
             yield point
         finally:

@@ -1,7 +1,7 @@
-"""A user's own classifier: made, filled with weights, normalised, tried on an image.
+"""User models: build the network, load weights, normalise its input, check it on an image.
 
-The network stays the user's and its layers keep their names: images are normalised by a hook on
-its input, not by a wrapper around it, which would put a prefix before every name.
+A hook on the network's input normalises images. A wrapper module would add a prefix to the name of
+every layer.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class UserModel:
-    """A network in evaluation mode that takes images in [0, 1], and what it is made of.
+    """A user's network in evaluation mode that takes images in [0, 1], and its origin.
 
     Attributes:
-        title: the factory's name, with that of its file.
-        reference: what the user wrote.
-        weights: the file; None takes what the factory made.
+        title: name of the factory, with that of its file.
+        reference: as given by the user.
+        weights: path of the weights file; None for the weights of the factory.
         digest: hex SHA-256 of all parameters and buffers.
-        layer: the one named by the user.
-        notes: sentences that the user should read.
+        layer: explanation layer given by the user.
+        notes: messages for the user.
     """
 
     network: nn.Module
@@ -60,7 +60,7 @@ class UserModel:
 
     @property
     def explained_layer(self) -> str | None:
-        """The layer that methods look at unless they name another; None if nothing says it."""
+        """Layer that methods explain by default; None if it is unknown."""
         try:
             return explanation_layer(self.network)
         except InvalidInputError:
@@ -75,42 +75,42 @@ def load_user_model(
     normalise: str | None = None,
     device: torch.device | str = "cpu",
 ) -> UserModel:
-    """The user's model, ready to be explained.
+    """Build a user model that is ready to be explained.
 
     Args:
         reference: `package.module:name` or `path/to/file.py:name` of a function without arguments,
             an `nn.Module` class or an instance.
         weights: safetensors, or a state dict saved by torch.
-        layer: dotted name of the layer that methods look at.
-        normalise: `imagenet`, `none`, or `m1,m2,m3/s1,s2,s3`; None takes imagenet for networks of
+        layer: dotted name of the layer that methods explain.
+        normalise: `imagenet`, `none`, or `m1,m2,m3/s1,s2,s3`; None selects imagenet for networks of
             torchvision and none for others.
 
     Raises:
-        InvalidInputError: for a reference, factory or normalisation that is not as said.
-        MissingDataError: for a file or module that is not there.
-        BrokenFileError: for weights that are unsafe, torn, or of another model.
-        UnknownNameError: for a layer that the network does not have; near matches are named.
+        InvalidInputError: for an invalid reference, factory or normalisation.
+        MissingDataError: for a missing file or module.
+        BrokenFileError: for weights that are unsafe, damaged, or of another model.
+        UnknownNameError: for a layer that the network does not have; names close matches.
     """
     network = build_network(reference)
     if layer is not None:
-        _check_layer(network, layer)  # before the weights are read, which may take a while
+        _check_layer(network, layer)  # before reading the weights, which can take long
     notes = [] if weights is None else list(fill_network(network, weights))
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")
     lazy = (UninitializedParameter, UninitializedBuffer)
     if any(isinstance(tensor, lazy) for tensor in chain(network.parameters(), network.buffers())):
         raise InvalidInputError(
-            f"model '{reference}': a lazy layer has no parameters yet; let its factory run it once "
-            "on an image, or give --weights"
+            f"model '{reference}': a lazy layer has no parameters yet; run the network once on an "
+            "image in its factory, or pass --weights"
         )
     if weights is None:
-        notes.append(f"{reference}: no --weights, so those that the factory made are taken")
+        notes.append(f"{reference}: no --weights given; the weights of the factory are used")
     if network.training:
-        notes.append(f"{reference}: handed over in training mode, scored in evaluation mode")
+        notes.append(f"{reference}: was in training mode; it is scored in evaluation mode")
     normalisation = _normalisation_of(network, normalise)
     if layer is not None:
-        open_network: Any = network
-        open_network.explanation_layer = layer  # as our own classifiers declare it
+        untyped_network: Any = network
+        untyped_network.explanation_layer = layer  # as `Classifier` declares it
     digest = weights_digest(network)
     network.eval().requires_grad_(False).to(device)
     if normalisation != NO_NORMALISATION:
@@ -121,29 +121,29 @@ def load_user_model(
 
 
 def is_of_torchvision(network: nn.Module) -> bool:
-    """Whether its class comes from torchvision, whose classifiers want ImageNet's normalisation."""
+    """Whether the class is from torchvision, whose classifiers use ImageNet's normalisation."""
     return type(network).__module__.partition(".")[0] == "torchvision"
 
 
 def imagenet_names(network: nn.Module, num_classes: int) -> tuple[str, ...] | None:
-    """Names of ImageNet's classes for a torchvision network with a thousand of them, else None."""
+    """Return ImageNet's class names for a torchvision network with 1000 classes, else None."""
     if not (is_of_torchvision(network) and num_classes == IMAGENET_CLASSES):
         return None
-    from torchvision.models import ResNet18_Weights  # seconds to import
+    from torchvision.models import ResNet18_Weights  # takes seconds to import
 
     return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def try_model(model: UserModel, image: Tensor, *, needs_layer: bool) -> int:
-    """The number of classes, after one forward of `image` in which everything is checked.
+    """Check a forward pass of `image` and return the number of classes.
 
     Args:
         image: (1, 3, H, W) float32 in [0, 1], on the model's device.
-        needs_layer: whether a method asks for the model's explanation layer.
+        needs_layer: whether a method needs the model's explanation layer.
 
     Raises:
-        InvalidInputError: if the forward fails, returns no logits, those of one class alone or
-            NaN, or if no convolutional layer is named where one is needed.
+        InvalidInputError: if the forward pass fails, its result is not finite logits of at least
+            two classes, or a required convolutional layer is missing.
     """
     logits = _logits(model, image)
     if logits.shape[1] < 2:
@@ -162,36 +162,36 @@ def try_model(model: UserModel, image: Tensor, *, needs_layer: bool) -> int:
 
 
 def suggest_layer(network: nn.Module, image: Tensor) -> str | None:
-    """The last module with a convolution, in the order of the forward, that gives proper maps.
+    """Return the last module, in execution order, whose maps come from a convolution.
 
-    Proper maps have more than one position. A guess for a message: where a network ends in several
-    branches the last one need not be the best.
+    The maps must have more than one position. Used in messages only: in a network that ends in
+    several branches, the last one may not be the best.
     """
     names: list[str] = []
-    with _watching(network, names), scoring(network):
+    with _record_map_layers(network, names), scoring(network):
         network(image)
     return names[-1] if names else None
 
 
-def _normalisation_of(network: nn.Module, message: str | None) -> Normalisation:
-    if message is not None:
-        return parse_normalisation(message)
+def _normalisation_of(network: nn.Module, normalise: str | None) -> Normalisation:
+    if normalise is not None:
+        return parse_normalisation(normalise)
     return IMAGENET if is_of_torchvision(network) else NO_NORMALISATION
 
 
 def _title_of(reference: str) -> str:
-    """`resnet18` of a module; `net_build` for `build` in net.py, as names in files mean little."""
-    place, _, name = reference.rpartition(":")
-    title = f"{Path(place).stem}_{name}" if place.endswith(".py") else name
+    """Return the name in a module (`resnet18`), or file stem and name (`net_build`)."""
+    source, _, name = reference.rpartition(":")
+    title = f"{Path(source).stem}_{name}" if source.endswith(".py") else name
     return re.sub(r"\W+", "_", title)
 
 
 class _Normalise:
-    """Hook on a network's input: images in [0, 1] become what it was trained on."""
+    """Forward pre-hook that normalises images in [0, 1]."""
 
-    def __init__(self, rules: Normalisation) -> None:
-        self.mean = torch.tensor(rules.mean).view(1, 3, 1, 1)
-        self.std = torch.tensor(rules.std).view(1, 3, 1, 1)
+    def __init__(self, normalisation: Normalisation) -> None:
+        self.mean = torch.tensor(normalisation.mean).view(1, 3, 1, 1)
+        self.std = torch.tensor(normalisation.std).view(1, 3, 1, 1)
 
     def __call__(self, _network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         images = inputs[0]
@@ -217,7 +217,7 @@ def _logits(model: UserModel, image: Tensor) -> Tensor:
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         raise InvalidInputError(
             f"model '{model.reference}': its forward fails on an image {tuple(image.shape)} "
-            f"({reason}); pass the size it was made for with --image-size"
+            f"({reason}); pass its input size with --image-size"
         ) from error
     logits = result.logits if isinstance(result, Output) else result
     if not isinstance(logits, Tensor):
@@ -241,10 +241,10 @@ def _check_maps(model: UserModel, image: Tensor) -> None:
         guess = suggest_layer(model.network, image)
         hint = f" such as --layer {guess}" if guess else ""
         raise InvalidInputError(
-            f"model '{model.reference}': it does not say which layer to explain; name its last "
-            f"convolutional layer{hint}, or ask for methods that need none"
+            f"model '{model.reference}': it does not declare a layer to explain; name its last "
+            f"convolutional layer{hint}, or select methods that need none"
         )
-    # The tap itself refuses an output that is no map.
+    # `tap` raises if the output is not (N, C, h, w).
     with tap(model.network, layer) as point, torch.no_grad():
         model.network(image)
         height, width = point.activation.shape[2:]
@@ -252,27 +252,27 @@ def _check_maps(model: UserModel, image: Tensor) -> None:
         guess = suggest_layer(model.network, image)
         hint = f", such as {guess}" if guess else ""
         raise InvalidInputError(
-            f"--layer {layer}: its maps have a single position at this image size, so that "
-            f"nothing can be located; name an earlier layer{hint}, or a larger --image-size"
+            f"--layer {layer}: its maps have a single position at this image size and locate "
+            f"nothing; name an earlier layer{hint}, or a larger --image-size"
         )
 
 
 @contextmanager
-def _watching(network: nn.Module, names: list[str]) -> Iterator[None]:
-    """Note the name of each module that gives maps, in the order in which they end."""
+def _record_map_layers(network: nn.Module, names: list[str]) -> Iterator[None]:
+    """Append to `names` each convolutional module that outputs maps, in order of completion."""
     handles = []
 
-    def watch(name: str, module: nn.Module) -> None:
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
+    def add_hook(name: str, module: nn.Module) -> None:
+        def record(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
                 names.append(name)
 
-        handles.append(module.register_forward_hook(note))
+        handles.append(module.register_forward_hook(record))
 
     try:
         for name, module in network.named_modules():
             if name and any(isinstance(part, nn.Conv2d) for part in module.modules()):
-                watch(name, module)
+                add_hook(name, module)
         yield
     finally:
         for handle in handles:

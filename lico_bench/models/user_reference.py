@@ -1,6 +1,6 @@
-"""`package.module:name` or `path/to/file.py:name`, read without running anything there: no torch.
+"""Parse and check `package.module:name` or `path/to/file.py:name` without running its code.
 
-What can be told of a user's model before its code runs is told here, at once.
+Errors in the reference of a user model are found here, before torch is imported.
 """
 
 from __future__ import annotations
@@ -15,65 +15,65 @@ EXAMPLES = "torchvision.models:resnet18 or path/to/file.py:build"
 
 
 class Reference(NamedTuple):
-    """Where a model is made: a module or a file, and the name of what makes it there."""
+    """Source of a user model: a module name or file path, and the name of its factory."""
 
-    place: str
+    source: str
     name: str
 
     @property
     def file(self) -> Path | None:
-        """The Python file; None for a module that is imported by its name."""
-        return Path(self.place) if self.place.endswith(".py") else None
+        """The Python file; None for a module that is imported by name."""
+        return Path(self.source) if self.source.endswith(".py") else None
 
 
 def parse_reference(reference: str) -> Reference:
-    """The parts of `reference`.
+    """Parse `reference`.
 
     Raises:
-        InvalidInputError: if it is no such reference.
-        MissingDataError: if the file that it names is not there.
+        InvalidInputError: for an invalid reference.
+        MissingDataError: if its file does not exist.
     """
-    place, colon, name = reference.rpartition(":")
-    if not (place and colon and name.isidentifier()):
+    source, colon, name = reference.rpartition(":")
+    if not (source and colon and name.isidentifier()):
         raise InvalidInputError(
             f"model '{reference}': expected package.module:name or path/to/file.py:name, "
             f"such as {EXAMPLES}"
         )
-    found = Reference(place, name)
-    if found.file is not None and not found.file.is_file():
-        raise MissingDataError(f"no such file: {found.file}; correct --model")
-    return found
+    parsed = Reference(source, name)
+    if parsed.file is not None and not parsed.file.is_file():
+        raise MissingDataError(f"no such file: {parsed.file}; correct --model")
+    return parsed
 
 
 def check_reference(reference: str) -> None:
-    """Raise if the name cannot be found in the file, as far as its text tells without running it.
+    """Check that the source of the file binds the name, without running it.
 
     Raises:
         InvalidInputError: as `parse_reference`.
         MissingDataError: as `parse_reference`.
-        UnknownNameError: for a name that the file's text never binds.
+        UnknownNameError: for a name that the source never binds.
     """
-    found = parse_reference(reference)
-    if found.file is None:
+    parsed = parse_reference(reference)
+    if parsed.file is None:
         return
     try:
-        tree = ast.parse(found.file.read_bytes())
+        tree = ast.parse(parsed.file.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return  # importing it says more
+        return  # the import reports the error with more detail
     bound = _names_bound(tree)
-    if bound is not None and found.name not in bound:
-        makers = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-        raise unknown_name(found, [name for name in makers if not name.startswith("_")])
+    if bound is not None and parsed.name not in bound:
+        defined = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        raise unknown_name(parsed, [name for name in defined if not name.startswith("_")])
 
 
 def unknown_name(reference: Reference, known: list[str]) -> UnknownNameError:
-    """The error for a name that is not there; a long list of those that are is left out."""
-    near = UnknownNameError.of(f"name in {reference.place}:", reference.name, known)
-    return near if len(known) < 30 else UnknownNameError(str(near).partition(" known: ")[0])
+    """Build the error for a missing name; a long list of known names is omitted."""
+    error = UnknownNameError.of(f"name in {reference.source}:", reference.name, known)
+    return error if len(known) < 30 else UnknownNameError(str(error).partition(" known: ")[0])
 
 
 def _names_bound(tree: ast.Module) -> set[str] | None:
-    """Names that a module may have; None where its text does not tell them all."""
+    """Return the names that a module may define; None if the source does not determine them."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -1,4 +1,4 @@
-"""Show rows: tables for papers, plots, one page for a browser, a summary for the terminal."""
+"""Reports of a run: LaTeX and CSV tables, figures, an HTML page and a terminal summary."""
 
 from lico_bench.report.build import ReportPaths, build_report, current_report
 from lico_bench.report.content import ReportContent, gather

@@ -1,6 +1,7 @@
-"""The report of a run on disk: everything is made beside its place, then put there at once.
+"""Write the report of a run: page, tables, figures and verdicts.
 
-In a folder of the user's choice, which may hold other things, each part takes its place by itself.
+All parts are written to a temporary folder first, which then replaces `RUN/report`. With `out`, a
+folder that may hold other files, each part is moved separately.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PARTS = ("report.html", "verdicts.json", "tables", "figures")
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the parts of a report are."""
+    """Paths of the parts of a report."""
 
     folder: Path
     html: Path
@@ -49,19 +50,19 @@ class ReportPaths:
 def build_report(
     run: RunFolder, content: ReportContent | None = None, *, out: Path | None = None
 ) -> ReportPaths:
-    """Write `RUN/report`: page, LaTeX and CSV tables, plots, verdicts. An older report is replaced.
+    """Write `RUN/report`: page, LaTeX and CSV tables, figures, verdicts. Replaces an older report.
 
     Args:
-        run: whose report it is.
-        content: what `gather(run)` gave, if it was made already.
-        out: where it goes instead; nothing is written into the run then.
+        run: the run to report.
+        content: the result of `gather(run)`, if it is already computed.
+        out: folder to write to instead of `RUN/report`; nothing is then written into the run.
 
     Raises:
-        InvalidInputError: for an `out` inside of a run, or one with files of somebody else where a
-            report has its own; for a run folder that cannot be written.
-        MissingDataError: if the folder holds no run, or no cell of it is finished.
-        BrokenFileError: if a file of it is unreadable.
-        NotComparableError: for rows that may not be compared.
+        InvalidInputError: if `out` lies inside a run or holds files that are not part of a report
+            under the names of its parts, or if the folder cannot be written.
+        MissingDataError: if the folder holds no run or the run has no finished cell.
+        BrokenFileError: if a file of the run is unreadable.
+        NotComparableError: if the rows may not be compared.
     """
     content = content or gather(run)
     if out is not None:
@@ -80,10 +81,10 @@ def build_report(
 
 
 def current_report(run: RunFolder) -> ReportPaths | None:
-    """The report that is there, if it is whole and was made of what is stored now; else None."""
+    """Return the paths of the stored report if it is complete and up to date, else None."""
     folder = run.path / "report"
-    is_there = (folder / "report.html").is_file() and bool(run.finished())
-    return _paths(folder) if is_there and is_report_current(run) else None
+    exists = (folder / "report.html").is_file() and bool(run.finished())
+    return _paths(folder) if exists and is_report_current(run) else None
 
 
 def _paths(folder: Path) -> ReportPaths:
@@ -97,7 +98,7 @@ def _paths(folder: Path) -> ReportPaths:
 
 
 def _write_tables(content: ReportContent, folder: Path) -> list[str]:
-    """LaTeX and CSV; the stems of the LaTeX tables."""
+    """Write the LaTeX and CSV tables; return the stems of the LaTeX tables."""
     names = []
     for table in draw_tables(content):
         write_bytes(folder / f"{table.name}.tex", table.text.encode())
@@ -105,9 +106,9 @@ def _write_tables(content: ReportContent, folder: Path) -> list[str]:
     write_bytes(folder / "all.tex", document(names).encode())
     means = pd.concat([block.means for block in content.blocks])
     _write_csv(folder / "means.csv", means)
-    # A model's own scores have no class that was explained, but the one that it said.
-    of_maps = content.rows[content.rows["method"] != ""]
-    _write_csv(folder / "class_means.csv", class_macro(of_maps))
+    # Model scores have a predicted class but no explained class.
+    saliency_rows = content.rows[content.rows["method"] != ""]
+    _write_csv(folder / "class_means.csv", class_macro(saliency_rows))
     pairs = [frame for block in content.blocks for frame in (block.differences, block.both_correct)]
     _write_csv(folder / "differences.csv", pd.concat(pairs))
     return names
@@ -117,12 +118,14 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     flat = frame.copy()
     for column in ("seeds", "per_seed"):
         if column in flat:
-            flat[column] = [" ".join(f"{one:.6g}" for one in cell) for cell in flat[column]]
+            flat[column] = [
+                " ".join(f"{number:.6g}" for number in numbers) for numbers in flat[column]
+            ]
     write_bytes(path, flat.to_csv(index=False, float_format="%.6f").encode())
 
 
 def _verdicts(content: ReportContent) -> dict[str, Any]:
-    """Every paired result with what it rests on, for other programs."""
+    """Return every paired result with its statistics, for other programs."""
     return {
         "format": VERDICTS_FORMAT,
         "suite": content.manifest["suite"].get("name"),
@@ -143,7 +146,7 @@ def _verdicts(content: ReportContent) -> dict[str, Any]:
 
 def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
     spec = content.specs[row["metric"]]
-    facts = {str(name): _plain(value) for name, value in row.items()}
+    facts = {str(name): _json_scalar(value) for name, value in row.items()}
     return {
         **facts,
         "unit": spec.unit,
@@ -154,17 +157,21 @@ def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
-    facts = {name: _plain(value) for name, value in asdict(verdict.claim).items()}
-    evidence = [
-        {name: _plain(value) for name, value in asdict(one).items()} for one in verdict.evidence
+    facts = {name: _json_scalar(value) for name, value in asdict(verdict.claim).items()}
+    evidence_records = [
+        {name: _json_scalar(value) for name, value in asdict(evidence).items()}
+        for evidence in verdict.evidence
     ]
     return {
-        **facts, "outcome": verdict.outcome, "sentence": verdict.sentence, "evidence": evidence
-    }  # fmt: skip
+        **facts,
+        "outcome": verdict.outcome,
+        "sentence": verdict.sentence,
+        "evidence": evidence_records,
+    }
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows neither NaN nor numpy's numbers."""
+def _json_scalar(value: Any) -> Any:
+    """Return a Python scalar; NaN and infinity, which JSON lacks, become None."""
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -172,13 +179,13 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """A folder that takes the place of `folder` if the block ends well and vanishes if not."""
-    draft = _draft(folder.name, folder.parent, "name another folder for it with --out")
+    """Yield a temporary folder that replaces `folder` on success and is removed on error."""
+    draft = _make_draft(folder.name, folder.parent, "choose another folder with --out")
     old = draft.with_suffix(".old")
     try:
         yield draft
         if folder.is_symlink():
-            folder.unlink()  # what it leads to is not ours
+            folder.unlink()  # keep the target of the link
         if folder.exists():
             folder.rename(old)
         try:
@@ -194,42 +201,42 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _filling_folder(folder: Path) -> Iterator[Path]:
-    """A folder whose content moves into `folder` if the block ends well and vanishes if not."""
+    """Yield a temporary folder whose parts move into `folder` on success; remove it on error."""
     if not (folder / RECORD).is_file():
-        taken = [name for name in PARTS if os.path.lexists(folder / name)]
-        if taken:
+        conflicts = [name for name in PARTS if os.path.lexists(folder / name)]
+        if conflicts:
             raise InvalidInputError(
-                f"--out {folder}: expected room for a report, but {taken[0]} is there and of no "
-                "report; name another folder"
+                f"--out {folder}: expected an earlier report or none of its files, but "
+                f"{conflicts[0]} exists and is not part of a report; choose another folder"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error, "name another --out") from error
-    draft = _draft("report", folder, "name another --out")
+        raise _unwritable(folder, error, "choose another --out") from error
+    draft = _make_draft("report", folder, "choose another --out")
     try:
         yield draft
         for part in sorted(draft.iterdir()):
-            place = folder / part.name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
+            target = folder / part.name
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
             else:
-                place.unlink(missing_ok=True)
-            part.rename(place)
+                target.unlink(missing_ok=True)
+            part.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _draft(name: str, parent: Path, remedy: str) -> Path:
-    """A new folder in `parent` that everybody may read: mkdtemp makes it private."""
+def _make_draft(name: str, parent: Path, remedy: str) -> Path:
+    """Create a temporary folder in `parent` with mode 0755; mkdtemp sets 0700."""
     try:
         with naming_full_disk(parent / name):
-            made = tempfile.mkdtemp(prefix=part_prefix(name), suffix=".part", dir=parent)
+            path = tempfile.mkdtemp(prefix=part_prefix(name), suffix=".part", dir=parent)
     except DiskFullError:
         raise
     except OSError as error:
         raise _unwritable(parent, error, remedy) from error
-    draft = Path(made)
+    draft = Path(path)
     draft.chmod(0o755)
     return draft
 

@@ -1,4 +1,4 @@
-"""What a report shows, gathered once from a run folder; every view is made from this."""
+"""Content of a report, gathered once from a run folder; every view is rendered from it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,28 @@ from lico_bench.store.untrusted import check_reportable
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
-# What stands beside every score, to judge it by; no result, unless it was asked for.
-BESIDE = ("brier", "score_whole", "score_blurred", "score_emptied", "flat_map", "tied_ranks")
+# Shown as context for the scores; reported as results only if the suite lists them.
+AUXILIARY_METRICS = (
+    "brier",
+    "score_whole",
+    "score_blurred",
+    "score_emptied",
+    "flat_map",
+    "tied_ranks",
+)
 
 
 @dataclass(frozen=True)
 class Block:
-    """One dataset, backbone and label budget of the run, with its numbers.
+    """Statistics of one dataset, backbone and label budget of a run.
 
     Attributes:
         means: rows of `stats.arm_means`.
-        differences: rows of `stats.paired_differences`, all images, and `p_holm`: the p-value
-            corrected for all that the report shows as a result, NaN outside of that family. Drawn
-            images are a family of their own: they must not weaken what real ones say.
-        both_correct: the same on images that both models of a pair get right; outside the family.
+        differences: rows of `stats.paired_differences` over all images, with `p_holm`: the p-value
+            corrected over all differences reported as results, NaN for the others. Stand-ins form
+            a separate family, so that they do not weaken the tests on real images.
+        both_correct: the same on images that both models of a pair classify correctly; not
+            corrected (`p_holm` is NaN).
     """
 
     dataset: str
@@ -53,18 +61,18 @@ class Block:
 
     @property
     def is_standin(self) -> bool:
-        """Whether its images are drawn."""
+        """Whether the images are synthetic."""
         return self.source == "standin"
 
     @property
     def key(self) -> str:
-        """A name for files and anchors."""
+        """Name for files and anchors."""
         budget = "" if self.labels == "full" else f"_{self.labels}_labels"
         return f"{self.dataset}{'_standin' if self.is_standin else ''}_{self.backbone}{budget}"
 
     @property
     def num_seeds(self) -> int:
-        """The largest number of seeds behind a number."""
+        """Largest number of seeds of any mean."""
         return int(self.means["num_seeds"].max())
 
 
@@ -73,12 +81,12 @@ class ReportContent:
     """Everything a report shows.
 
     Attributes:
-        arms: in the suite's order, the reference first.
-        specs: of each metric, the model's own scores included.
+        arms: in the order of the suite, the reference arm first.
+        specs: by metric name, model scores included.
         claims: the verdict on each declared claim.
-        num_compared: differences that p-values are corrected for, by source.
-        notes: sentences about what is missing from the run.
-        headlines: what must be known before any number: collapsed channels, whose settings.
+        num_compared: number of differences in each corrected family, by source.
+        notes: sentences about missing or incomplete results.
+        headlines: warnings shown before any number: collapsed channels, changed loss weights.
     """
 
     run: RunFolder
@@ -94,12 +102,12 @@ class ReportContent:
 
     @property
     def reference_arm(self) -> str:
-        """What the other arms are compared with."""
+        """Arm that the others are compared with."""
         return self.arms[0]
 
     @property
     def has_standins(self) -> bool:
-        """Whether any number comes from drawn images."""
+        """Whether any number comes from a stand-in."""
         return any(block.is_standin for block in self.blocks)
 
     @cached_property
@@ -108,58 +116,59 @@ class ReportContent:
         return self.rows.loc[~self.rows["cell"].duplicated(), ["cell", "arm", "seed", *SETTING]]
 
     @cached_property
-    def _rules(self) -> pd.DataFrame:
-        """Each method with each protocol that it was scored under."""
+    def _method_protocols(self) -> pd.DataFrame:
+        """Each method with each protocol under which it was scored."""
         return self.rows[["method", "protocol"]].drop_duplicates()
 
     def arm_title(self, arm: str) -> str:
-        """The arm's name for people."""
+        """Return the display name of an arm."""
         return str(self.manifest.get("arms", {}).get(arm, {}).get("title") or arm)
 
     def method_title(self, method: str) -> str:
-        """The method's name for people; the model itself for its own scores."""
+        """Return the display name of a method; `Model` for model scores, whose method is empty."""
         if not method:
             return "Model"
         return str(self.manifest.get("methods", {}).get(method, {}).get("title") or method)
 
     def is_control(self, method: str) -> bool:
-        """Whether a method knows nothing of the model."""
+        """Whether a method ignores the model."""
         return bool(self.manifest.get("methods", {}).get(method, {}).get("is_control"))
 
     def methods(self) -> list[str]:
-        """Methods in the order of the suite, controls last."""
+        """Return the methods in the order of the suite, controls last."""
         requested = self.manifest["suite"].get("methods", [])
-        found = {str(name) for name in self._rules["method"] if name}
-        order = [name for name in requested if name in found]
-        order += sorted(found - set(order))
+        scored = {str(name) for name in self._method_protocols["method"] if name}
+        order = [name for name in requested if name in scored]
+        order += sorted(scored - set(order))
         return sorted(order, key=self.is_control)
 
     def protocols(self, method: str | None = None) -> list[str]:
-        """One sentence per protocol that a number (of `method`) was made under."""
-        known = self.manifest.get("protocols", {})
-        rules = self._rules
-        rows = rules if method is None else rules[rules["method"] == method]
+        """Return one sentence per protocol of the scores (of `method`)."""
+        rules = self.manifest.get("protocols", {})
+        rows = self._method_protocols
+        if method is not None:
+            rows = rows[rows["method"] == method]
         return [
-            formatting.protocol_sentence(protocol, known.get(protocol))
+            formatting.protocol_sentence(protocol, rules.get(protocol))
             for protocol in sorted(rows["protocol"].unique())
             if protocol
         ]
 
     def each_score(self, block: Block) -> Iterator[tuple[str, MetricSpec]]:
-        """Method and metric of every score of a block: the model's own first."""
-        found = set(zip(block.means["method"], block.means["metric"], strict=True))
+        """Yield method and metric of each score of a block: model scores first, controls last."""
+        scores = set(zip(block.means["method"], block.means["metric"], strict=True))
         for method in ("", *self.methods()):
             for metric, spec in self.specs.items():
-                if (method, metric) in found:
+                if (method, metric) in scores:
                     yield method, spec
 
 
 def gather(run: RunFolder) -> ReportContent:
-    """Everything the views need, computed once.
+    """Compute the content of a report.
 
     Raises:
-        MissingDataError: if the folder holds no run, or no cell of it is finished.
-        BrokenFileError: if a file of it is unreadable.
+        MissingDataError: if the folder holds no run or the run has no finished cell.
+        BrokenFileError: if a file of the run is unreadable.
     """
     manifest = run.manifest()
     check_reportable(manifest, run.manifest_path)
@@ -168,19 +177,19 @@ def gather(run: RunFolder) -> ReportContent:
     specs = _specs(manifest, rows)
     pairs = [_complete_pairs(rows, arms[0], arm) for arm in arms[1:]]
     claims = read_claims()
-    # Claims may ask for different sizes of one metric; the smallest is the strictest.
+    # Claims may declare different smallest effects of one metric; the smallest is the strictest.
     effects: dict[str, float] = {}
     for claim in claims:
-        known = effects.get(claim.metric, claim.smallest_effect)
-        effects[claim.metric] = min(known, claim.smallest_effect)
-    correct, verdicts, every, means = run_in_threads(
+        previous = effects.get(claim.metric, claim.smallest_effect)
+        effects[claim.metric] = min(previous, claim.smallest_effect)
+    both_correct, verdicts, differences, means = run_in_threads(
         partial(_differences, pairs, arms[0], "both_correct", effects),
         partial(judge_claims, rows, manifest, claims, inference=run.inference()),
         partial(_differences, pairs, arms[0], "all", effects),
         partial(arm_means, rows),
     )
-    differences = _corrected(every, manifest, specs)
-    both_correct = correct.assign(p_holm=np.nan)
+    differences = _with_p_holm(differences, manifest, specs)
+    both_correct = both_correct.assign(p_holm=np.nan)
     blocks = tuple(
         _block(
             manifest, key, *(_select(frame, key) for frame in (means, differences, both_correct))
@@ -202,14 +211,14 @@ def gather(run: RunFolder) -> ReportContent:
 
 
 def _arms(manifest: dict[str, Any], rows: pd.DataFrame) -> tuple[str, ...]:
-    found = list(rows["arm"].unique())
-    requested = [arm for arm in manifest["suite"].get("arms", []) if arm in found]
-    arms = requested + sorted(set(found) - set(requested))
+    stored = set(rows["arm"].unique())
+    requested = [arm for arm in manifest["suite"].get("arms", []) if arm in stored]
+    arms = requested + sorted(stored - set(requested))
     return tuple(sorted(arms, key=lambda arm: arm != REFERENCE_ARM))
 
 
 def _complete_pairs(rows: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
-    """Rows of two arms, of those pairs that have both; an interrupted run has others."""
+    """Return the rows of pairs that have both arms; an interrupted run has incomplete pairs."""
     both = rows[rows["arm"].isin([reference, arm])]
     counts = both.groupby("pair", observed=True)["arm"].nunique()
     return both[both["pair"].isin(counts.index[counts == 2])]
@@ -228,13 +237,13 @@ def _differences(
     return pd.concat(frames, ignore_index=True)
 
 
-def _corrected(
+def _with_p_holm(
     differences: pd.DataFrame, manifest: dict[str, Any], specs: Mapping[str, MetricSpec]
 ) -> pd.DataFrame:
-    """The differences with `p_holm`, over all that the report shows as a result.
+    """Return the differences with `p_holm`, corrected over all differences reported as results.
 
-    No result: a metric without direction, a control that knows nothing of the model, and what only
-    stands beside the scores.
+    Not results: metrics without a direction, control methods, and auxiliary metrics that the suite
+    does not list.
     """
     methods = manifest.get("methods", {})
     requested = manifest["suite"].get("metrics", ())
@@ -242,7 +251,8 @@ def _corrected(
     results = {
         name
         for name, spec in specs.items()
-        if spec.higher_is_better is not None and (name not in BESIDE or name in requested)
+        if spec.higher_is_better is not None
+        and (name not in AUXILIARY_METRICS or name in requested)
     }
     is_result = differences["metric"].isin(results) & ~differences["method"].isin(controls)
     p_values = differences["p_value"].where(is_result).astype(float)
@@ -253,15 +263,15 @@ def _corrected(
 
 
 def _num_compared(differences: pd.DataFrame) -> dict[str, int]:
-    inside = differences[differences["p_holm"].notna()]
-    return {str(source): len(part) for source, part in inside.groupby("source")}
+    corrected = differences[differences["p_holm"].notna()]
+    return {str(source): len(part) for source, part in corrected.groupby("source")}
 
 
 def _select(frame: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
-    same = pd.Series(True, index=frame.index)
-    for name, wanted in zip(SETTING, key, strict=True):
-        same &= frame[name] == wanted
-    return frame[same]
+    mask = pd.Series(True, index=frame.index)
+    for name, value in zip(SETTING, key, strict=True):
+        mask &= frame[name] == value
+    return frame[mask]
 
 
 def _block(
@@ -287,18 +297,18 @@ def _block(
 
 
 def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec]:
-    known = {field.name for field in fields(MetricSpec)}
+    field_names = {field.name for field in fields(MetricSpec)}
     specs = dict(MODEL_SCORES)
     described = manifest.get("metrics", {})
     requested = [name for name in manifest["suite"].get("metrics", []) if name in described]
     for name in [*requested, *(name for name in described if name not in requested)]:
         facts = described[name]
-        specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in known})
+        specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in field_names})
     unknown = sorted(set(rows["metric"].unique()) - set(specs))
     if unknown:
         raise MissingDataError(
-            f"the manifest does not say what these metrics are: {', '.join(unknown)}; "
-            "it belongs to other rows, start a new run"
+            f"expected a manifest that describes every metric, missing: {', '.join(unknown)}; "
+            "manifest and rows come from different runs, start a new run"
         )
     return specs
 
@@ -307,44 +317,44 @@ def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iter
     planned, finished = len(manifest["cells"]), len(run.finished())
     if finished < planned:
         yield (
-            f"The run is not finished: {finished} of {planned} models are in; "
-            "the same `lico-bench run` command goes on where it stopped."
+            f"The run is not finished: {finished} of {planned} models are stored; "
+            "repeat the same `lico-bench run` command to continue it."
         )
     if manifest.get("left_out"):
-        message = ", ".join(manifest["left_out"])
-        yield f"A published copy of a run, whose numbers it holds; left out: {message}."
+        left_out = ", ".join(manifest["left_out"])
+        yield f"A published copy of a run, whose numbers it holds; left out: {left_out}."
     for key, failure in run.failures().items():
-        yield f"Failed in {failure['stage']} and not in: {key}: {failure['sentence']}."
+        yield f"{key} failed in {failure['stage']} and is missing: {failure['sentence']}."
     for dataset, names in run.undefined().items():
-        message = ", ".join(names)
-        yield f"Not defined on {dataset}, which does not tell where its objects are: {message}."
+        metrics = ", ".join(names)
+        yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."
     if SANITY_CHECK in manifest.get("metrics", {}):
         yield from _sanity_notes(run, manifest)
     requested = Counter(cell["pair"] for cell in manifest["cells"])  # a dataset may have fewer arms
-    found = rows.groupby("pair", observed=True)["arm"].nunique()
-    lonely = sum(count < requested[pair] for pair, count in found.items())
-    if lonely:
+    stored = rows.groupby("pair", observed=True)["arm"].nunique()
+    incomplete = sum(count < requested[pair] for pair, count in stored.items())
+    if incomplete:
         yield (
-            f"Pairs that still lack an arm: {lonely}; "
-            "their models count in the means and not in the differences."
+            f"Pairs with a missing arm: {incomplete}; "
+            "their models are included in the means but not in the differences."
         )
     flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]
     for flag, part in flags.groupby("flag", observed=True):
         by_metric = part.groupby(["method", "metric"], observed=True).size()
-        counts = by_metric.groupby("method", observed=True).max()
-        message = ", ".join(
-            f"{count:,} of {method or 'the model'}" for method, count in counts.items()
+        by_method = by_metric.groupby("method", observed=True).max()
+        counts = ", ".join(
+            f"{count:,} of {method or 'the model'}" for method, count in by_method.items()
         )
-        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {message}."
+        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {counts}."
 
 
 def _sanity_notes(run: RunFolder, manifest: dict[str, Any]) -> Iterator[str]:
-    """One sentence per dataset and arm: which methods forget their map with the network."""
+    """Yield one sentence per dataset and arm: the sanity-check outcome of each method."""
     verdicts = sanity_verdicts(run.curves())
     titles = {name: facts.get("title", name) for name, facts in manifest["methods"].items()}
     for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
-        message = ", ".join(
+        outcomes = ", ".join(
             f"{titles.get(row['method'], row['method'])} {row['outcome']} ({row['similarity']:.2f})"
             for _, row in part.iterrows()
         )
-        yield f"Sanity check on {dataset}, arm {arm}: {message}."
+        yield f"Sanity check on {dataset}, arm {arm}: {outcomes}."

@@ -1,12 +1,11 @@
-"""Which images of the gallery are shown: where the arms' maps differ most, least, and at random.
+"""Selection of gallery images: largest and smallest map difference between arms, and random.
 
-Two maps of an image differ by one minus the rank correlation of their pixels (Spearman), which
-asks for the order of the pixels alone, as insertion, deletion and the eye do: 0 for the same order,
-1 for unrelated maps, 2 for the reverse. A flat map has no order: against another flat map it
-differs by 0, against any other by 1. Of several arms the mean over their differences to the
-reference counts.
+The difference of two maps is one minus the Spearman rank correlation of their pixels. It depends
+on the order of the pixels only, as insertion and deletion do: 0 for the same order, 1 for
+uncorrelated maps, 2 for the reverse order. A constant map differs by 0 from another constant map
+and by 1 from any other map. With several arms, the differences to the reference arm are averaged.
 
-The extremes are chosen for being extreme and say nothing of the average; the random ones do.
+Only the random images are representative of the average; the extremes are not.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from lico_bench.report.stored_images import stored_map
 Group = Literal["most", "least", "random"]
 GROUPS: tuple[Group, ...] = ("most", "least", "random")
 PER_GROUP = 4
-DRAW = 20_230  # of the generator that draws the random ones
+RANDOM_SEED = 20_230
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One image and what every arm makes of it.
+    """One selected image with the gallery row of every arm.
 
     Attributes:
-        group: why it is shown.
-        by_arm: the gallery row of each arm, the image itself in each of them.
-        difference: between the arms' maps, in [0, 2].
+        group: reason of the selection.
+        by_arm: gallery row by arm; each row contains the image.
+        difference: mean difference between the maps of the arms, in [0, 2].
     """
 
     group: Group
@@ -47,39 +46,39 @@ class GalleryItem:
 def select_gallery_images(
     content: ReportContent, block: Block, gallery: pd.DataFrame, method: str
 ) -> tuple[GalleryItem, ...]:
-    """Up to `PER_GROUP` images of each group in the order most, least, random; none twice.
+    """Select up to `PER_GROUP` different images per group, in the order most, least, random.
 
     Args:
-        gallery: rows of `RunFolder.gallery`; those of other blocks and methods are left out.
+        gallery: rows of `RunFolder.gallery`; rows of other blocks and methods are ignored.
 
     Returns:
-        Of the first seed, of the images that every arm explained. Fewer than three images are
-        all called random; equal rows give equal picks.
+        Images of the first complete seed that every arm explained. With fewer than three images,
+        all are in the random group. The selection is deterministic.
     """
-    found = _explained_by_all(content, block, gallery, method)
-    if not found:
+    images = _explained_by_all(content, block, gallery, method)
+    if not images:
         return ()
-    differences = _differences(found)
+    differences = _differences(images)
     return tuple(
-        GalleryItem(group, found[k], float(differences[k])) for group, k in _grouped(differences)
+        GalleryItem(group, images[k], float(differences[k])) for group, k in _grouped(differences)
     )
 
 
-def map_difference(one: Floats, other: Floats) -> Floats:
-    """(N,) one minus the Spearman correlation of each pair of rows of two (N, P) arrays of maps.
+def map_difference(maps_a: Floats, maps_b: Floats) -> Floats:
+    """Return (N,) one minus the Spearman correlation of paired rows of two (N, P) arrays of maps.
 
-    Source: Spearman, 1904; ties share their mean rank. Flat maps: see the top of this file.
+    Source: Spearman, 1904; ties share their mean rank. Constant maps: see the module docstring.
     """
-    from scipy.stats import rankdata  # a second to import
+    from scipy.stats import rankdata  # imported here because it takes a second
 
-    ranks, others = (rankdata(maps, axis=1) for maps in (one, other))
-    ranks -= ranks.mean(1, keepdims=True)
-    others -= others.mean(1, keepdims=True)
-    sizes, other_sizes = (np.square(each).sum(1) for each in (ranks, others))
-    both = np.sqrt(sizes * other_sizes)
-    together = (ranks * others).sum(1)
-    correlation = np.divide(together, both, out=np.zeros_like(both), where=both > 0)
-    correlation[(sizes == 0) & (other_sizes == 0)] = 1.0
+    ranks_a, ranks_b = (rankdata(maps, axis=1) for maps in (maps_a, maps_b))
+    ranks_a -= ranks_a.mean(1, keepdims=True)
+    ranks_b -= ranks_b.mean(1, keepdims=True)
+    squares_a, squares_b = (np.square(ranks).sum(1) for ranks in (ranks_a, ranks_b))
+    norm = np.sqrt(squares_a * squares_b)
+    product = (ranks_a * ranks_b).sum(1)
+    correlation = np.divide(product, norm, out=np.zeros_like(norm), where=norm > 0)
+    correlation[(squares_a == 0) & (squares_b == 0)] = 1.0
     difference: Floats = np.clip(1 - correlation, 0.0, 2.0)
     return difference
 
@@ -87,34 +86,34 @@ def map_difference(one: Floats, other: Floats) -> Floats:
 def _explained_by_all(
     content: ReportContent, block: Block, gallery: pd.DataFrame, method: str
 ) -> list[dict[str, dict[str, Any]]]:
-    """For each image of the first seed that every arm explained: its gallery rows by arm."""
-    part = gallery[
+    """Return the gallery rows by arm of each image of the first seed that every arm explained."""
+    selected = gallery[
         gallery["cell"].isin(first_cells(content, block)) & (gallery["method"] == method)
     ]
-    found = []
-    for _, rows in part.groupby("image_id", sort=True):
+    images = []
+    for _, rows in selected.groupby("image_id", sort=True):
         records = cast("list[dict[str, Any]]", rows.to_dict("records"))
         by_arm = {str(row["arm"]): row for row in records}
         sizes = {stored_map(row).size for row in by_arm.values()}
         if set(content.arms) <= set(by_arm) and len(sizes) == 1:
-            found.append({arm: by_arm[arm] for arm in content.arms})
-    return found
+            images.append({arm: by_arm[arm] for arm in content.arms})
+    return images
 
 
 def first_cells(content: ReportContent, block: Block) -> set[str]:
-    """The cells of a block that the gallery shows: those of the first seed that has every arm."""
+    """Return the cells of a block shown in the gallery: the first seed that has every arm."""
     cells = content.cells
     for name in SETTING:
         cells = cells[cells[name] == getattr(block, name)]
-    arms = cells.groupby("seed")["arm"].nunique()
-    whole = arms.index[arms == len(content.arms)]
-    return set(cells.loc[cells["seed"] == whole.min(), "cell"]) if len(whole) else set()
+    num_arms = cells.groupby("seed")["arm"].nunique()
+    seeds = num_arms.index[num_arms == len(content.arms)]
+    return set(cells.loc[cells["seed"] == seeds.min(), "cell"]) if len(seeds) else set()
 
 
-def _differences(found: list[dict[str, dict[str, Any]]]) -> Floats:
-    """(N,) mean over the other arms of the difference to the reference's map; 0 for one arm."""
-    means = np.zeros(len(found))
-    for k, by_arm in enumerate(found):
+def _differences(images: list[dict[str, dict[str, Any]]]) -> Floats:
+    """Return (N,) mean difference of the other arms' maps to the reference map; 0 for one arm."""
+    means = np.zeros(len(images))
+    for k, by_arm in enumerate(images):
         reference, *others = (np.asarray(row["map"], np.float64) for row in by_arm.values())
         if others:
             repeated = reference[None].repeat(len(others), 0)
@@ -123,12 +122,12 @@ def _differences(found: list[dict[str, dict[str, Any]]]) -> Floats:
 
 
 def _grouped(differences: Floats) -> Iterator[tuple[Group, int]]:
-    count = len(differences)
-    extreme = min(PER_GROUP, count // len(GROUPS))
+    """Yield group and index of each selected image."""
+    num_extreme = min(PER_GROUP, len(differences) // len(GROUPS))
     order = np.argsort(-differences, kind="stable").tolist()
-    most, least = order[:extreme], order[::-1][:extreme]
+    most, least = order[:num_extreme], order[::-1][:num_extreme]
     rest = sorted(set(order) - set(most) - set(least))
-    drawn = np.random.default_rng(DRAW).permutation(rest)[:PER_GROUP].tolist()
-    for group, chosen in zip(GROUPS, (most, least, sorted(drawn)), strict=True):
+    random = np.random.default_rng(RANDOM_SEED).permutation(rest)[:PER_GROUP].tolist()
+    for group, chosen in zip(GROUPS, (most, least, sorted(random)), strict=True):
         for k in chosen:
             yield group, k

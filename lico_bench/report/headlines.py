@@ -1,4 +1,4 @@
-"""What a reader must know before any number: collapsed channels, and whose settings were used."""
+"""Warnings at the head of a report: collapsed channels and changed loss weights."""
 
 from __future__ import annotations
 
@@ -9,68 +9,69 @@ import pandas as pd
 
 from lico_bench.store import RunFolder
 
-# Mean cosine between the channel maps of the last epoch. Networks of the first study that were
-# trained without transport have 0.2 to 0.5, those that it collapsed have 0.85 to 1.
+# Mean cosine between channel maps in the last epoch. In the first study, networks trained without
+# transport had 0.2 to 0.5, collapsed networks 0.85 to 1.
 COLLAPSED_COSINE = 0.6
-FAR_ABOVE = 0.25  # of the reference arm on the same dataset
+MIN_COSINE_INCREASE = 0.25  # over the reference arm on the same dataset
 
 
 def headlines(
     run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame, reference: str
 ) -> Iterator[str]:
-    """Sentences for the head of every view of a report, the gravest first.
+    """Yield the warnings for the head of a report, the most severe first.
 
     Args:
-        rows: of the finished cells.
-        reference: the arm that the others are compared with.
+        rows: rows of the finished cells.
+        reference: name of the reference arm.
     """
     yield from _collapses(run, manifest, rows, reference)
     if manifest["suite"].get("as_published"):
         yield "Weights of the losses: as published (--as-published)."
         return
-    message = sorted({_changed(cell, manifest) for cell in manifest["cells"]} - {""})
-    if message:
+    changes = sorted({_changed_options(cell, manifest) for cell in manifest["cells"]} - {""})
+    if changes:
         yield (
-            f"Options of the objective that are not the arm's own: {'; '.join(message)}. "
-            "They are set by the dataset's card for this profile, or by hand; --as-published "
-            "leaves the card's out."
+            f"Objective options that differ from the arm's defaults: {'; '.join(changes)}. "
+            "They come from the dataset card of this profile or from the user; --as-published "
+            "ignores the card's options."
         )
 
 
 def _collapses(
     run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame, reference: str
 ) -> Iterator[str]:
-    seen = _per_model(run, manifest, rows)
-    if seen.empty:
+    models = _per_model(run, manifest, rows)
+    if models.empty:
         return
-    for arm in seen.loc[seen["beta"] > 0, "arm"].unique():
-        models = seen[(seen["arm"] == arm) & (seen["beta"] > 0)]
-        places = []
-        for dataset, same in models.groupby("dataset", sort=False):
-            usual = seen[(seen["arm"] == reference) & (seen["dataset"] == dataset)]
-            cosine, usual_cosine = same["cosine"].mean(), usual["cosine"].mean()
-            if cosine < COLLAPSED_COSINE or cosine - usual_cosine < FAR_ABOVE:
+    for arm in models.loc[models["beta"] > 0, "arm"].unique():
+        with_transport = models[(models["arm"] == arm) & (models["beta"] > 0)]
+        collapsed = []
+        for dataset, group in with_transport.groupby("dataset", sort=False):
+            reference_models = models[(models["arm"] == reference) & (models["dataset"] == dataset)]
+            cosine, reference_cosine = group["cosine"].mean(), reference_models["cosine"].mean()
+            if cosine < COLLAPSED_COSINE or cosine - reference_cosine < MIN_COSINE_INCREASE:
                 continue
-            places.append(
-                f"{dataset} (cosine {cosine:.2f} against {usual_cosine:.2f}, accuracy "
-                f"{same['accuracy'].mean():.1%} against {usual['accuracy'].mean():.1%})"
+            collapsed.append(
+                f"{dataset} (cosine {cosine:.2f} against {reference_cosine:.2f}, accuracy "
+                f"{group['accuracy'].mean():.1%} against {reference_models['accuracy'].mean():.1%})"
             )
-        if places:
+        if collapsed:
             title = manifest.get("arms", {}).get(arm, {}).get("title") or arm
-            smaller = models["beta"].max() / 10
+            smaller = with_transport["beta"].max() / 10
             yield (
-                f"Transport collapsed the channels of {title} on {', '.join(places)}: its feature "
-                "maps are nearly alike, so its accuracy and maps do not speak for the method. "
+                f"Transport collapsed the channels of {title} on {', '.join(collapsed)}: its "
+                "feature maps are nearly identical, so its accuracy and saliency maps are not "
+                "representative of the method. "
                 f"A smaller weight may prevent it: --set objective.beta={smaller:g}."
             )
 
 
 def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
-    """Cell, dataset, arm, weight of transport, last channel cosine and accuracy of each model."""
+    """Return dataset, arm, transport weight, last channel cosine and accuracy of each cell."""
     history = run.history()
     cosines = history[history["quantity"] == "channel_cosine"].sort_values("epoch")
     last = cosines.groupby("cell")["value"].last()
-    right = rows[rows["metric"] == "accuracy"].groupby("cell", observed=True)["value"].mean()
+    accuracy = rows[rows["metric"] == "accuracy"].groupby("cell", observed=True)["value"].mean()
     records = [
         {
             "cell": cell["key"],
@@ -78,7 +79,7 @@ def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) 
             "arm": cell["recipe"]["arm"],
             "beta": float(cell.get("options", {}).get("beta", 0.0)),
             "cosine": float(last[cell["key"]]),
-            "accuracy": float(right.get(cell["key"], float("nan"))),
+            "accuracy": float(accuracy.get(cell["key"], float("nan"))),
         }
         for cell in manifest["cells"]
         if cell["key"] in last.index and "recipe" in cell
@@ -86,13 +87,13 @@ def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) 
     return pd.DataFrame(records, columns=["cell", "dataset", "arm", "beta", "cosine", "accuracy"])
 
 
-def _changed(cell: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """`LICO beta 0.1, text_every 4`: the options of a cell that its recipe names."""
+def _changed_options(cell: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Return the objective options of a cell's recipe, such as `LICO beta 0.1, text_every 4`."""
     recipe = cell.get("recipe", {})
-    changed = recipe.get("objective", ())
-    if not isinstance(changed, list) or not all(_is_pair(each) for each in changed) or not changed:
+    pairs = recipe.get("objective", ())
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs) or not pairs:
         return ""
-    options = dict(changed)
+    options = dict(pairs)
     title = manifest.get("arms", {}).get(recipe["arm"], {}).get("title") or recipe["arm"]
     return f"{title} {', '.join(f'{name} {value}' for name, value in sorted(options.items()))}"
 

@@ -1,4 +1,4 @@
-"""The history of several runs as files: one page, one table as CSV, plots."""
+"""Write the history of several runs: a page, a CSV table and figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lico_bench.report.templating import fill_template
 from lico_bench.store import RunFolder, write_bytes
 
 TEMPLATE = "history.html.j2"
-USER_TITLE = "The models themselves"  # scores without rules of a protocol
+MODEL_SCORES_TITLE = "Model scores"  # scores without a protocol
 
 
 @dataclass(frozen=True)
 class HistoryPaths:
-    """Where the parts of a history are."""
+    """Paths of the parts of a history."""
 
     folder: Path
     html: Path
@@ -33,19 +33,19 @@ class HistoryPaths:
 
 
 def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
-    """Write `history.html`, `history.csv` and plots into the folder `out`; older ones are replaced.
+    """Write `history.html`, `history.csv` and figures into the folder `out`; replace older ones.
 
     Raises:
-        InvalidInputError: for a run given twice, or an `out` inside of a run.
+        InvalidInputError: if a run is given twice or `out` lies inside a run.
         NotComparableError: if no two runs have a series in common.
-        MissingDataError: for a folder that holds no run, or no finished cell.
-        BrokenFileError: for an unreadable file; what is there stays.
+        MissingDataError: if a folder holds no run or a run has no finished cell.
+        BrokenFileError: if a file is unreadable; existing output is then unchanged.
     """
     check_outside(out)
     history = gather_history(runs)
     plots = list(draw_history(history))
     page = render_history(history, plots)
-    # Everything is made before anything is replaced.
+    # Everything is rendered before any file is replaced.
     figures = out / "figures"
     for plot in plots:
         write_bytes(figures / f"{plot.name}.png", plot.png)
@@ -53,7 +53,7 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
     written = {figures / f"{plot.name}.{kind}" for plot in plots for kind in ("png", "pdf")}
     for old in set(figures.glob("history_*.p[nd][gf]")) - written:
         old.unlink()
-    table = history.means.assign(run=history.means["run"].map(formatting.inert_cell)).to_csv(
+    table = history.means.assign(run=history.means["run"].map(formatting.escape_csv_cell)).to_csv(
         index=False, float_format="%.6f"
     )
     write_bytes(out / "history.csv", table.encode())
@@ -62,7 +62,7 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
 
 
 def render_history(history: History, plots: Sequence[Plot]) -> str:
-    """The page as text, with its plots inside."""
+    """Return the page as HTML with embedded figures."""
     return fill_template(
         TEMPLATE,
         history=history,
@@ -70,7 +70,7 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
         tables=[_table(history, protocol) for protocol in history.protocols],
         plots=[(plot, _data_uri(plot.png)) for plot in plots],
         standin=formatting.STANDIN,
-        bar_width=0,  # the shared macros know of bars; this page draws none
+        bar_width=0,  # used by a shared macro; this page draws no bars
     )
 
 
@@ -92,13 +92,13 @@ def _run(run: PastRun) -> dict[str, Any]:
 
 
 def _table(history: History, protocol: str) -> dict[str, Any]:
-    """One protocol's series as lines, its runs as columns; others have no number in it."""
+    """Return one protocol's table: a row per series, a column per run with scores under it."""
     runs = history.under(protocol)
-    known = (run.content.manifest.get("protocols", {}).get(protocol) for run in reversed(runs))
-    facts = next((one for one in known if one), None)
+    rules = (run.content.manifest.get("protocols", {}).get(protocol) for run in reversed(runs))
+    facts = next(filter(None, rules), None)
     means = history.means[history.means["protocol"] == protocol]
     return {
-        "title": protocol or USER_TITLE,
+        "title": protocol or MODEL_SCORES_TITLE,
         "rules": formatting.protocol_sentence(protocol, facts) if protocol else "",
         "runs": [{"name": run.name, "started": run.started[:10]} for run in runs],
         "rows": list(_rows(history, means, runs)),
@@ -106,7 +106,7 @@ def _table(history: History, protocol: str) -> dict[str, Any]:
 
 
 def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterator[dict[str, Any]]:
-    """In the order of the newest run that has a series."""
+    """Yield one row per series; titles come from the newest run of its setting."""
     for key, part in means.groupby(list(RUN_SERIES), sort=False):
         series = dict(zip(RUN_SERIES, map(str, key), strict=True))
         content, block = history.newest(tuple(series[name] for name in SETTING))
@@ -131,14 +131,14 @@ def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterato
 
 
 def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
-    """A mean, its interval and what it rests on; None where the run has no such number."""
+    """Return mean, interval and counts as text; None if the run has no such score."""
     if row is None:
         return None
     interval = formatting.mean_interval(row["low"], row["high"], spec)
     images = formatting.plural(int(row["num_images"]), "image")
     return {
         "mean": formatting.value(row["mean"], spec),
-        "interval": "no interval" if interval == formatting.NOTHING else interval,
+        "interval": "no interval" if interval == formatting.NO_VALUE else interval,
         "counts": f"{images}, {formatting.plural(int(row['num_seeds']), 'seed')}",
         "note": row["note"],
     }

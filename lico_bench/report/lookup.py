@@ -1,4 +1,4 @@
-"""One score among the rows of a block, found without a search through all of them."""
+"""Index of the rows of a block by score."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ Row = dict[str, Any]
 
 
 def rows_by_score(frame: pd.DataFrame) -> dict[tuple[str, str, str], Row]:
-    """The rows of means or differences by arm, method and metric."""
+    """Return the rows of means or differences by arm, method and metric."""
     rows: list[Row] = frame.to_dict("records")  # type: ignore[assignment]  # columns are text
     return {(row["arm"], row["method"], row["metric"]): row for row in rows}

@@ -1,4 +1,4 @@
-"""Where a report or history of the user's choice may go."""
+"""Check of the output folder of a report or history."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lico_bench.store import RunFolder
 
 
 def check_outside(out: Path) -> None:
-    """Raise if `out` is, or lies in, a run folder: what is stored there is the run's alone.
+    """Check that `out` is not inside a run folder, which holds only files of the run.
 
     Raises:
-        InvalidInputError: naming the run.
+        InvalidInputError: if `out` is a run folder or lies inside one.
     """
     for folder in (out.resolve(), *out.resolve().parents):
         if RunFolder(folder).manifest_path.is_file():
             raise InvalidInputError(
                 f"--out {out}: expected a folder outside of every run, but {folder} is a run; "
-                "choose another, such as results/history"
+                "choose another folder, such as results/history"
             )

@@ -1,4 +1,4 @@
-"""Independent calculations in threads: NumPy's heavy loops let go of the interpreter."""
+"""Independent computations in threads; NumPy releases the GIL in its long loops."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 
-def run_in_threads(*works: Callable[[], Any]) -> list[Any]:
-    """The results of `works`, in their order; what one of them raises is raised.
+def run_in_threads(*tasks: Callable[[], Any]) -> list[Any]:
+    """Run `tasks` in threads and return their results in order; exceptions propagate.
 
-    Each gets one thread, its matrix products as well: products that share all cores among
-    themselves would wait for each other. So the bits do not depend on the number of cores either.
+    BLAS is limited to one thread per task: parallel products on all cores would compete for them,
+    and the results would depend on the number of cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with (
         threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(min(cores or 1, len(works))) as pool,
+        ThreadPoolExecutor(min(cores or 1, len(tasks))) as pool,
     ):
-        return [requested.result() for requested in [pool.submit(work) for work in works]]
+        return [future.result() for future in [pool.submit(task) for task in tasks]]

@@ -1,4 +1,4 @@
-"""The images and maps of a run's gallery, opened as what a stranger may have written."""
+"""Decode the images and maps of a run's gallery; the files are untrusted input."""
 
 from __future__ import annotations
 
@@ -11,49 +11,48 @@ from PIL import Image
 
 from lico_bench.errors import BrokenFileError
 
-LARGEST_PX = 2**24  # 4096 x 4096, far more than models see
+MAX_PIXELS = 2**24  # 4096 x 4096, far more than any model input
 
 
 def open_stored(png: Any, what: str) -> Image.Image:
-    """The decoded image in `png`, three channels of 8 bits.
+    """Decode a PNG into an 8-bit RGB image.
 
     Args:
-        what: for messages.
+        what: name of the image in error messages.
 
     Raises:
-        BrokenFileError: if it is no PNG, damaged, or larger than `LARGEST_PX`.
+        BrokenFileError: if `png` is not a PNG, is damaged, or has more than `MAX_PIXELS` pixels.
     """
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:
-            if opened.width * opened.height > LARGEST_PX:
+            if opened.width * opened.height > MAX_PIXELS:
                 raise ValueError(f"{opened.width} x {opened.height} pixels")
             return opened.convert("RGB")
-    # What Pillow raises on damaged files, and Python on what is no file at all.
+    # Pillow raises these on damaged files, Python on values that are not bytes.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, Image.DecompressionBombError,
             Image.DecompressionBombWarning) as error:  # fmt: skip
         raise BrokenFileError(
-            f"gallery, {what}: expected an image as PNG, got something else ({error}); score the "
-            "cell again"
+            f"gallery, {what}: expected a PNG image ({error}); score the cell again"
         ) from error
 
 
 def stored_map(row: dict[str, Any]) -> NDArray[np.float64]:
-    """(H, W), the map of a gallery row.
+    """Return the map of a gallery row, (H, W) float64.
 
     Raises:
-        BrokenFileError: if it has not as many values as its height and width say, or not finite
-            ones.
+        BrokenFileError: if the number of values is not height times width, or a value is not
+            finite.
     """
     try:
         values = np.asarray(row["map"], dtype=float).reshape(int(row["height"]), int(row["width"]))
     except (TypeError, ValueError, OverflowError) as error:
         raise BrokenFileError(
             f"gallery, map of '{row['image_id']}' by {row['method']}: expected height times width "
-            f"numbers ({error}); score the cell again"
+            f"values ({error}); score the cell again"
         ) from error
     if not values.size or not np.isfinite(values).all():
         raise BrokenFileError(
-            f"gallery, map of '{row['image_id']}' by {row['method']}: expected finite numbers, got "
-            "none, or NaN or infinity; score the cell again"
+            f"gallery, map of '{row['image_id']}' by {row['method']}: expected finite values, got "
+            "none, NaN or infinity; score the cell again"
         )
     return values

@@ -1,4 +1,4 @@
-"""The summary at the end of a run: what the arms scored and how sure the difference is."""
+"""Terminal summary of a run: means of the arms, paired differences and intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.content import BESIDE, Block, ReportContent, gather
+from lico_bench.report.content import AUXILIARY_METRICS, Block, ReportContent, gather
 from lico_bench.store import RunFolder
 
 _STYLES = {
@@ -27,53 +27,53 @@ _VERDICT_STYLES = {
 
 
 def summary_table(run: RunFolder) -> Group:
-    """A rich renderable: per dataset each arm's means, paired differences and intervals.
+    """Return a rich renderable with means, paired differences and intervals by dataset.
 
     Raises:
-        MissingDataError: if the folder holds no run, or no cell of it is finished.
+        MissingDataError: if the folder holds no run or the run has no finished cell.
     """
     return show_summary(gather(run))
 
 
 def show_summary(content: ReportContent) -> Group:
-    """`summary_table` of what was gathered already."""
+    """Return the summary of content that is already gathered."""
     parts: list[RenderableType] = [Text(line, style="bold yellow") for line in content.headlines]
     for block in content.blocks:
         parts += [_heading(block), _table(content, block), Text()]
     parts += [Text(note, style="yellow") for note in content.notes]
     parts += _claims(content)
     seeds = min(block.num_seeds for block in content.blocks)
-    # An id without rules says nothing to who reads a terminal.
+    # Protocols whose rules are unknown are omitted.
     foot = [sentence for sentence in content.protocols() if ": " in sentence]
     foot.append(f"Brackets: 95 % intervals. {formatting.seeds_sentence(seeds)}")
     if content.num_compared:
         foot.append(formatting.family_sentence(content.num_compared))
     if content.has_standins:
         foot.append(
-            f"{formatting.STANDIN}: drawn scenes in the place of images that were not found; "
-            "their numbers say nothing about the real data sets."
+            f"{formatting.STANDIN}: synthetic images that replace a dataset that was not found; "
+            "their scores say nothing about the real dataset."
         )
     return Group(*parts, *(Text(line, style="dim") for line in foot))
 
 
 def _claims(content: ReportContent) -> Iterator[RenderableType]:
-    """The claims that this run says something of; the others are counted."""
+    """Yield a table of the tested claims and the number of the others."""
     tested = [verdict for verdict in content.claims if verdict.outcome != "not_tested"]
     if tested:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
         for title in ("Claim", "Verdict", ""):
             table.add_column(title, overflow="fold")
-        for one in tested:
-            style = _VERDICT_STYLES[one.outcome]
-            message = f"[{style}]{one.outcome}[/]"
-            reason = one.sentence.removeprefix(one.outcome).lstrip(": ")
-            table.add_row(escape(one.claim.title), message, escape(reason))
+        for verdict in tested:
+            style = _VERDICT_STYLES[verdict.outcome]
+            outcome = f"[{style}]{verdict.outcome}[/]"
+            reason = verdict.sentence.removeprefix(verdict.outcome).lstrip(": ")
+            table.add_row(escape(verdict.claim.title), outcome, escape(reason))
         yield table
-    silent = len(content.claims) - len(tested)
-    if silent:
+    num_untested = len(content.claims) - len(tested)
+    if num_untested:
         yield Text(
-            f"Claims that this run does not test: {silent} of {len(content.claims)}; "
-            "the report says what each needs.",
+            f"Claims not tested by this run: {num_untested} of {len(content.claims)}; "
+            "the report lists what each claim needs.",
             style="dim",
         )
 
@@ -95,12 +95,12 @@ def _table(content: ReportContent, block: Block) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     many_arms = len(content.arms) > 2
     if has_pairs:
-        first = escape(content.arm_title(content.reference_arm))
+        reference = escape(content.arm_title(content.reference_arm))
         if many_arms:
-            table.add_column(f"  Score of {first}, arm")
+            table.add_column(f"  Score of {reference}, arm")
         else:
             table.add_column("  Score")
-            table.add_column(first, justify="right", no_wrap=True)
+            table.add_column(reference, justify="right", no_wrap=True)
         table.add_column(
             "Mean" if many_arms else escape(content.arm_title(content.arms[1])),
             justify="right",
@@ -122,20 +122,20 @@ def _table(content: ReportContent, block: Block) -> Table:
 def _lines(
     content: ReportContent, block: Block, *, has_pairs: bool, many_arms: bool
 ) -> Iterator[list[str]]:
-    shown: str | None = None
+    previous: str | None = None
     requested = content.manifest["suite"].get("metrics", ())
     frame = block.differences if has_pairs else block.means
     for method, spec in content.each_score(block):
-        if spec.name in BESIDE and spec.name not in requested:
+        if spec.name in AUXILIARY_METRICS and spec.name not in requested:
             continue
-        if method != shown and method:
+        if method != previous and method:
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
-        shown = method
+        previous = method
         name = escape(f"  {formatting.title_with_arrow(spec)}")
-        if has_pairs and many_arms:  # a line for the reference, then one for each arm
+        if has_pairs and many_arms:  # a row for the reference arm, then one per other arm
             means = _of_score(block.means, method, spec)
-            found = means.loc[means["arm"] == content.reference_arm, "mean"]
-            yield [name, *(formatting.value(mean, spec) for mean in found)]
+            reference = means.loc[means["arm"] == content.reference_arm, "mean"]
+            yield [name, *(formatting.value(mean, spec) for mean in reference)]
         for _, row in _of_score(frame, method, spec).iterrows():
             arm = escape(content.arm_title(row["arm"]))
             if not has_pairs:

@@ -1,7 +1,7 @@
-"""HTML from the templates of this room; the one file that loads Jinja.
+"""Render HTML from the templates of this package; the only module that imports Jinja.
 
-Every value is escaped. What a page carries inside itself, its look and its script, comes whole from
-the files beside the templates: nothing that a page shows is loaded from anywhere.
+Every value is escaped. Style sheet and script are embedded in the page, so a page loads nothing
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def fill_template(name: str, **values: Any) -> str:
-    """The template `name` with `values` in it, all of them escaped.
+    """Render the template `name` with `values`, all of them escaped.
 
-    A template may ask for `asset("style.css")`, the text of a file of ours as it is.
+    `asset("style.css")` inserts a file of the template folder without escaping.
     """
     return _environment().get_template(name).render(**values)
 
@@ -33,12 +33,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # `tojson` escapes <, > and & for a script element; letters beyond ASCII may stay.
+    # `tojson` escapes <, > and & for a script element; other characters need no escaping.
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.globals["asset"] = _asset
     return environment
 
 
 def _asset(name: str) -> Markup:
-    # Written by us, holding nothing of a run: the one text that is not escaped.
+    # Safe without escaping: a file of this package, without content of a run.
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""Explain a model: saliency methods by name, all with one contract.
+"""Saliency methods by name, and `explain`.
 
-A method takes a model, images in [0, 1] and the class to explain, and gives maps (N, H, W) float32,
-finite, larger is more important. The model is left as it was found. What a method can be told is
-the keyword-only parameters of its function; `rise(num_masks=200)` names a method with another value
-than its default, everywhere where a method is named.
+A method takes a model, images in [0, 1] and target classes, and returns finite saliency maps
+(N, H, W) float32; larger values are more important. It leaves the model unchanged. The options of a
+method are the keyword-only parameters of its function. A method can be written as a call wherever a
+name is accepted: `rise(num_masks=200)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lico_bench.checks import check_images, check_maps, check_targets
-from lico_bench.models.forwards import in_halves
+from lico_bench.models.forwards import compute_in_batches
 from lico_bench.registry import (
     Registry,
     check_options,
@@ -30,11 +30,11 @@ Family = Literal["cam", "perturbation", "gradient", "control"]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What the cost of a map depends on.
+class MapCostInputs:
+    """Quantities that the cost of a saliency map depends on.
 
     Attributes:
-        channels: of the explained layer.
+        channels: channels of the explained layer.
         image_size: height and width in px.
     """
 
@@ -42,24 +42,24 @@ class Setting:
     image_size: tuple[int, int]
 
 
-def one_forward(_setting: Setting, **_options: Any) -> float:
-    """Cost of a method that needs one forward; the tail after the layer is not counted."""
+def one_forward(_inputs: MapCostInputs, **_options: Any) -> float:
+    """Cost of one forward; layers after the explained one are not counted again."""
     return 1.0
 
 
 @dataclass(frozen=True)
 class SaliencyMethod:
-    """One way to make maps.
+    """A saliency method and its properties.
 
     Attributes:
         compute: (model, images, targets, **options) -> (N, H, W); options are keyword-only. A map
             must not depend on the other images of its batch.
-        family: `cam` looks at one layer and takes an option `layer`, `perturbation` sends changed
-            images through the model, `gradient` follows gradients to the pixels, `control`
-            knows nothing of the model: a yardstick for the others.
-        cost: forwards that one image needs, a backward pass counted as two.
-        is_signed: whether a value below zero means evidence against the class.
-        pitfalls: what a reader must know before believing its maps.
+        family: `cam` explains one layer and has an option `layer`; `perturbation` classifies
+            changed images; `gradient` computes gradients of the pixels; `control` ignores the
+            model and is a baseline for the others.
+        cost: (cost inputs, **options) -> forwards per image; a backward pass counts as two.
+        is_signed: whether negative values are evidence against the class.
+        pitfalls: known limitations of its maps.
     """
 
     title: str
@@ -72,12 +72,12 @@ class SaliencyMethod:
 
     @property
     def is_control(self) -> bool:
-        """Whether it knows nothing of the model."""
+        """Whether the method ignores the model."""
         return self.family == "control"
 
     @property
     def needs_layer(self) -> bool:
-        """Whether it looks at one layer, the model's own unless another is named."""
+        """Whether the method has the option `layer`."""
         return "layer" in keyword_defaults(self.compute)
 
 
@@ -85,21 +85,21 @@ SALIENCY: Registry[SaliencyMethod] = Registry("saliency method", __name__)
 
 
 def resolve_method(text: str) -> tuple[str, SaliencyMethod]:
-    """A method by name or call: how it is written everywhere, and the entry with its options set.
+    """Resolve a name or call to its canonical text and the entry with its options set.
 
     Raises:
         UnknownNameError: for an unknown method or option.
-        InvalidInputError: for a text that is neither name nor call.
+        InvalidInputError: if `text` is neither a name nor a call.
     """
     name, options = parse_call(text)
     entry = SALIENCY[name]
     check_options(f"method '{name}'", entry.compute, options)
     if not options:
         return name, entry
-    message = format_call("", options).strip("()")
+    arguments = format_call("", options).strip("()")
     return format_call(name, options), replace(
         entry,
-        title=f"{entry.title} ({message})",
+        title=f"{entry.title} ({arguments})",
         compute=partial(entry.compute, **options),
         cost=partial(entry.cost, **options),
     )
@@ -111,27 +111,27 @@ def explain(
     """Saliency maps of `images` for the classes `targets`.
 
     Args:
-        model: a `Classifier`, a torchvision ResNet, or any module with logits (N, K) and, for
-            methods that look at a layer, a `layer` among the options.
+        model: a `Classifier`, a torchvision ResNet, or any module that returns logits (N, K); for
+            such a module, methods that explain a layer need the option `layer`.
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
         method: a registered name, see `lico-bench ls methods`, or a call `rise(num_masks=200)`.
-        options: of the method.
+        options: options of the method.
 
     Returns:
         (N, H, W) float32, finite, on the images' device. A batch that does not fit into memory is
-        explained in halves.
+        split in halves.
 
     Raises:
         UnknownNameError: for an unknown method, option or layer.
-        InvalidInputError: for images or targets that are not as said, or maps that are not finite.
-        OutOfMemoryError: if not even one image fits.
+        InvalidInputError: for invalid images or targets, or maps that are not finite.
+        OutOfMemoryError: if a single image does not fit.
     """
     name, entry = resolve_method(method)
     check_options(f"method '{name}'", entry.compute, options)
     check_images(images)
     check_targets(targets, num_images=len(images))
-    maps = in_halves(
+    maps = compute_in_batches(
         lambda part: entry.compute(model, images[part], targets[part], **options), len(images)
     )
     maps = maps.detach().float()
@@ -140,4 +140,11 @@ def explain(
     return maps
 
 
-__all__ = ["SALIENCY", "SaliencyMethod", "Setting", "explain", "one_forward", "resolve_method"]
+__all__ = [
+    "SALIENCY",
+    "MapCostInputs",
+    "SaliencyMethod",
+    "explain",
+    "one_forward",
+    "resolve_method",
+]

@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what a method must beat to say anything."""
+"""Control maps that ignore the model; a useful method must beat them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
 
 CENTER_SIGMA_FRAC = 0.25  # of the shorter side
 
 
 def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int = 0) -> Tensor:
-    """Uniform noise in [0, 1), the same for an image whatever its batch and model.
+    """Uniform noise in [0, 1).
 
-    The draw depends on the image's bytes, so both arms of a pair get the same map.
+    The seed depends on the image's bytes, so every batch and model gets the same map.
     """
     height, width = images.shape[2:]
     maps = []
@@ -28,7 +28,7 @@ def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int
 
 
 def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """A Gaussian in the middle of the image, 1 at its peak."""
+    """A centred Gaussian with peak value 1."""
     height, width = images.shape[2:]
     sigma = CENTER_SIGMA_FRAC * min(height, width)
     y = (torch.arange(height, device=images.device) - (height - 1) / 2) / sigma
@@ -38,14 +38,14 @@ def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
 
 
 def edge_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
-    """Size of the brightness gradient by central differences, at least 0."""
+    """Magnitude of the brightness gradient by central differences, >= 0."""
     grey = images.mean(dim=1)
     dy, dx = torch.gradient(grey, dim=(1, 2))
     return (dy.square() + dx.square()).sqrt()
 
 
-def no_forward(_setting: Setting, **_options: object) -> float:
-    """A control asks the model nothing."""
+def no_forward(_inputs: MapCostInputs, **_options: object) -> float:
+    """Cost 0: a control does not run the model."""
     return 0.0
 
 

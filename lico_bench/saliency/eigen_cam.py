@@ -1,4 +1,4 @@
-"""Eigen-CAM: where a layer's activations vary together, whatever the class."""
+"""Eigen-CAM: the first principal component of a layer's activations; class-independent."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def eigen_cam(
 ) -> Tensor:
     """ReLU(± X v): positions projected onto the first right singular vector v of activations X.
 
-    X is (h * w, C), a row per position.
+    X is (h * w, C), one row per position.
 
     Args:
-        layer: dotted name of a module whose output is (N, C, h, w); the classifier's own
-            explanation layer if None.
-        centred: whether the mean over positions is taken from each channel first.
+        layer: dotted name of a module whose output is (N, C, h, w); the classifier's explanation
+            layer if None.
+        centred: whether to subtract each channel's mean over positions first.
 
     Returns:
         (N, H, W) float32 >= 0, resized bilinearly, not rescaled.
@@ -36,10 +36,10 @@ def eigen_cam(
 
     Source: Muhammad & Yeasin, IJCNN 2020.
 
-    Differs: a singular vector has no sign of its own. Here the projection correlates positively
-    with the sum over channels, so that the map is large where the layer is active; a library that
-    takes LAPACK's sign may show the negative. Centring and ReLU are pytorch-grad-cam's; the paper's
-    definition is `centred=False`, where the ReLU does nothing to activations that are positive.
+    Differs: the sign of a singular vector is arbitrary. Here the projection correlates positively
+    with the sum over channels, so that the map is large where the layer is active; libraries that
+    keep LAPACK's sign may return the negative. Centring and ReLU follow pytorch-grad-cam; the paper
+    defines `centred=False`, where the ReLU has no effect on positive activations.
     """
     activation = layer_activation(model, images, targets, layer=layer)
     projected = first_component(activation, centred=centred)
@@ -47,23 +47,26 @@ def eigen_cam(
 
 
 def first_component(activation: Tensor, *, centred: bool) -> Tensor:
-    """Each position's part along the strongest direction among the channels.
+    """Projection of each position onto the first principal direction of the channels.
 
-    Made from the eigenvectors of the smaller Gram matrix, in float64 since it squares the values.
+    Uses the eigenvectors of the smaller Gram matrix, in float64 because it squares the values.
 
     Args:
         activation: (N, C, h, w).
 
     Returns:
         (N, h, w) float32, positively correlated with the sum over channels.
+
+    Raises:
+        InvalidInputError: if the activations are not finite.
     """
     if not activation.isfinite().all():
         raise InvalidInputError(
-            "layer: expected finite activations, got NaN or infinity; look at the model's weights"
+            "layer: expected finite activations, got NaN or infinity; check the model's weights"
         )
     positions = activation.flatten(2).mT
     if positions.device.type == "mps":
-        positions = positions.cpu()  # neither float64 nor eigenvectors there
+        positions = positions.cpu()  # MPS supports neither float64 nor eigh
     positions = positions.double()
     if centred:
         positions = positions - positions.mean(dim=1, keepdim=True)

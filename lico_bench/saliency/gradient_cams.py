@@ -1,7 +1,7 @@
-"""The CAMs made from one layer's activations A and the gradient G of the target logit: one table.
+"""CAMs from one layer's activations A and the gradient G of the target logit.
 
-Each entry of the family weighs the same two tensors in its own way; the forward, the gradient, the
-final ReLU and the bilinear resizing are shared. No map is rescaled.
+The methods differ only in how they weight A and G. They share the forward, the gradient, the final
+ReLU and the bilinear resizing. No map is rescaled.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
 
 Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
 
-EPSILON_PLUS_PLUS = 1e-6  # pytorch-grad-cam's, so that maps agree
-EPSILON_XGRAD = 1e-7  # the same
+EPSILON_PLUS_PLUS = 1e-6  # as in pytorch-grad-cam, so that maps agree
+EPSILON_XGRAD = 1e-7  # as in pytorch-grad-cam
 
 
 def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -32,11 +32,13 @@ def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
 def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """Grad-CAM++: Σ_c w_c A_c with w_c = Σ_xy α ReLU(G), α = G² / (2 G² + (Σ_xy A) G³ + 1e-6).
 
-    The paper's score is exp(y). Its derivatives are exp(y) times powers of G, the logit's gradient,
-    so that α stays as it is and a map is scaled by exp(y) > 0 at most; the logit is used here.
+    The score of the paper is exp(y). Its derivatives are exp(y) times powers of G, the gradient of
+    the logit y, so that α is the same and the map only changes by the factor exp(y) > 0; the logit
+    is used here.
 
-    Differs: the paper has no 1e-6. Behind a mean over positions G² is often of that size, and α
-    then grows with G² in place of forgetting it. Kept, because the maps in use are made so.
+    Differs: the paper has no 1e-6. Before a mean over positions G² is often of that size, and α
+    then grows with G² instead of being independent of it. The constant is kept because the common
+    implementations have it.
 
     Source: Chattopadhay et al., WACV 2018, eq. 19 of arXiv 1710.11063.
     """
@@ -50,7 +52,7 @@ def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
 def product_with_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """HiResCAM: Σ_c G_c A_c, position by position.
 
-    Differs: the paper's map is signed; the family's ReLU follows here, as in pytorch-grad-cam.
+    Differs: the map of the paper is signed; here a ReLU follows, as in pytorch-grad-cam.
 
     Source: Draelos & Carin, arXiv 2011.08891.
     """

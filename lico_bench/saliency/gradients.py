@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lico_bench.checks import check_count, check_not_negative
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
 from lico_bench.saliency.pixel_gradients import mean_gradient, reduction
 from lico_bench.saliency.states import fill_colour
 
@@ -21,12 +21,12 @@ SAMPLES, STEPS = 25, 32
 def gradient(
     model: nn.Module, images: Tensor, targets: Tensor, *, reduce: str = "max_abs"
 ) -> Tensor:
-    """How fast the target's logit changes with each pixel, max_c |∂y/∂x_c|.
+    """Magnitude of the gradient of the target's logit, max_c |∂y/∂x_c|.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
-        reduce: from three channels to a pixel: `max_abs` (the paper's), `sum_abs` or `sum`.
+        reduce: reduction over channels: `max_abs` (as in the paper), `sum_abs` or `sum`.
 
     Returns:
         (N, H, W) float32, per unit of an image in [0, 1]; at least 0 unless `reduce` is `sum`.
@@ -56,11 +56,11 @@ def smooth_grad(
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
         samples: noisy copies.
-        noise: standard deviation of ε, as a share of the image's own max - min; a copy may leave
+        noise: standard deviation of ε, as a share of the image's max - min; copies may leave
             [0, 1].
-        reduce: from three channels to a pixel, of the averaged gradient: `sum_abs` (the published
-            code's), `max_abs` or `sum`.
-        seed: of the noise, which is the same pattern for every image and model of one size, so
+        reduce: reduction of the averaged gradient over channels: `sum_abs` (as in the published
+            code), `max_abs` or `sum`.
+        seed: seed of the noise. All images and models of one size share the noise patterns, so
             that a map changes smoothly with its image.
 
     Returns:
@@ -94,98 +94,98 @@ def integrated_gradients(
     fill: float | str = "mean",
     reduce: str = "sum",
 ) -> Tensor:
-    """What each pixel adds to the logit on the way from one colour to the image.
+    """Contribution of each pixel to the logit on the path from a uniform colour to the image.
 
     Σ_c (x_c - b_c) · mean_k ∂y/∂x_c (b + (k + 1/2)/steps · (x - b)), k = 0 .. steps - 1.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
-        steps: points on the path, in the middle of equal parts.
-        fill: colour b that the path starts from, "mean" (zero after normalisation) or a grey level
-            in [0, 1].
-        reduce: from three channels to a pixel: `sum`, which keeps the sum of the map, `sum_abs` or
+        steps: number of points on the path, at the midpoints of equal intervals.
+        fill: start colour b of the path, "mean" (zero after normalisation) or a grey level in
+            [0, 1].
+        reduce: reduction over channels: `sum` (preserves the sum of the map), `sum_abs` or
             `max_abs`.
 
     Returns:
-        (N, H, W) float32 in units of the logit. With `sum` a map's sum approaches y(x) - y(b) as
-        the steps become many.
+        (N, H, W) float32 in units of the logit. With `sum`, the sum of a map approaches y(x) - y(b)
+        for many steps.
 
     Raises:
         InvalidInputError: for options out of range, or a target that the model does not have.
 
     Source: Sundararajan et al., ICML 2017, eqs. 1 and 3.
-    Differs: the path is sampled in the middle of its parts, not at their ends: exact where the
-        gradient changes evenly along the path.
+    Differs: the path is sampled at midpoints, not at endpoints, which is exact where the gradient
+        changes linearly along the path.
     """
     check_count("steps", steps)
     to_pixels = reduction(reduce)
     colour = fill_colour(fill, model, images)
-    way = images.detach() - colour
+    difference = images.detach() - colour
     mean = mean_gradient(
-        model, images, targets, lambda step: colour + (step + 0.5) / steps * way, steps
+        model, images, targets, lambda step: colour + (step + 0.5) / steps * difference, steps
     )
-    return to_pixels(way * mean)
+    return to_pixels(difference * mean)
 
 
 def guided_backprop(
     model: nn.Module, images: Tensor, targets: Tensor, *, reduce: str = "max_abs"
 ) -> Tensor:
-    """The gradient with what is negative left out at every ReLU on its way back.
+    """The gradient with negative values set to zero at every ReLU of the backward pass.
 
-    The model is not touched: the rule is put on the graph of one forward pass, so that a ReLU is
-    found whether it is a module, a function or done in place.
+    Hooks on the graph of one forward implement the rule. They find ReLU modules, functions and
+    in-place calls, and leave the model unchanged.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
-        reduce: from three channels to a pixel: `max_abs`, `sum_abs` or `sum`.
+        reduce: reduction over channels: `max_abs`, `sum_abs` or `sum`.
 
     Returns:
         (N, H, W) float32; at least 0 unless `reduce` is `sum`.
 
     Raises:
-        InvalidInputError: if no ReLU is found (another activation, or a compiled model), for an
+        InvalidInputError: if the graph has no ReLU (other activations, or a compiled model), for an
             unknown `reduce`, or a target that the model does not have.
 
     Source: Springenberg et al., ICLR workshop 2015.
     """
     to_pixels = reduction(reduce)
     mean = mean_gradient(
-        model, images, targets, lambda _: images.detach(), 1, before_backward=_guide
+        model, images, targets, lambda _: images.detach(), 1, before_backward=_clamp_relu_gradients
     )
     return to_pixels(mean)
 
 
-def _guide(chosen: Tensor) -> None:
-    """Let only positive gradients through the ReLUs of the graph that ends in `chosen`."""
-    waiting: list[Any] = [chosen.grad_fn]
-    seen = set(waiting)
-    num_found = 0
-    while waiting:
-        node = waiting.pop()
+def _clamp_relu_gradients(score: Tensor) -> None:
+    """Clamp the gradients to positive values at every ReLU of the graph of `score`."""
+    pending: list[Any] = [score.grad_fn]
+    seen = set(pending)
+    num_relus = 0
+    while pending:
+        node = pending.pop()
         if node.name() == "ReluBackward0":
-            node.register_hook(lambda inward, _outward: (inward[0].clamp(min=0),))
-            num_found += 1
-        before = {earlier for earlier, _ in node.next_functions if earlier is not None} - seen
-        seen |= before
-        waiting += before
-    if num_found == 0:
+            node.register_hook(lambda grad_inputs, _grad_outputs: (grad_inputs[0].clamp(min=0),))
+            num_relus += 1
+        unseen = {child for child, _ in node.next_functions if child is not None} - seen
+        seen |= unseen
+        pending += unseen
+    if num_relus == 0:
         raise InvalidInputError(
             "guided_backprop: expected a model with ReLU, found none in its graph; "
-            "use method gradient, or the model as it was before torch.compile"
+            "use the method gradient, or the model without torch.compile"
         )
 
 
-def _one_pass(_setting: Setting, **_options: object) -> float:
+def _single_pass_cost(_inputs: MapCostInputs, **_options: object) -> float:
     return FORWARD_AND_BACKWARD
 
 
-def _passes_of_samples(_setting: Setting, *, samples: int = SAMPLES, **_options: object) -> float:
+def _samples_cost(_inputs: MapCostInputs, *, samples: int = SAMPLES, **_options: object) -> float:
     return FORWARD_AND_BACKWARD * samples
 
 
-def _passes_of_steps(_setting: Setting, *, steps: int = STEPS, **_options: object) -> float:
+def _steps_cost(_inputs: MapCostInputs, *, steps: int = STEPS, **_options: object) -> float:
     return FORWARD_AND_BACKWARD * steps
 
 
@@ -195,7 +195,7 @@ for _name, _entry in {
         source="Simonyan et al., ICLR workshop 2014",
         compute=gradient,
         family="gradient",
-        cost=_one_pass,
+        cost=_single_pass_cost,
         pitfalls="says what would change the logit, not what makes it; noisy from pixel to pixel",
     ),
     "smooth_grad": SaliencyMethod(
@@ -203,7 +203,7 @@ for _name, _entry in {
         source="Smilkov et al., 2017",
         compute=smooth_grad,
         family="gradient",
-        cost=_passes_of_samples,
+        cost=_samples_cost,
         pitfalls="the noise level decides how smooth; explains a neighbourhood of the image",
     ),
     "integrated_gradients": SaliencyMethod(
@@ -211,7 +211,7 @@ for _name, _entry in {
         source="Sundararajan et al., ICML 2017",
         compute=integrated_gradients,
         family="gradient",
-        cost=_passes_of_steps,
+        cost=_steps_cost,
         is_signed=True,
         pitfalls="pixels of the path's first colour get nothing, whatever they mean",
     ),
@@ -220,7 +220,7 @@ for _name, _entry in {
         source="Springenberg et al., ICLR workshop 2015",
         compute=guided_backprop,
         family="gradient",
-        cost=_one_pass,
+        cost=_single_pass_cost,
         pitfalls=(
             "close to an edge detector: hardly changes when the upper layers or the class do "
             "(Adebayo et al., NeurIPS 2018)"

@@ -1,7 +1,7 @@
-"""What every CAM shares: one look at a layer, the score it explains, its map at full size.
+"""Shared parts of the CAM methods: layer activations and gradients, target scores, resizing.
 
-Gradients are taken to the layer's output, which `tap` cuts out of the graph: they cost the forward
-and the tail of the network after the layer, never a pass back to the pixels.
+`tap` detaches the layer's output from the graph, so that a gradient costs one forward and the
+backward pass of the layers after it, but no backward pass to the pixels.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lico_bench.models.tap import tap
 def layer_activation(
     model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None
 ) -> Tensor:
-    """Activations (N, C, h, w) float32 of a layer, of one forward without gradients.
+    """Activations (N, C, h, w) float32 of a layer, from one forward without gradients.
 
     Raises:
         UnknownNameError: if the model has no such module.
-        InvalidInputError: if the layer gives no maps, or the model no logits or no such class.
+        InvalidInputError: if the layer has no maps, or the model no logits or no such class.
     """
     with tap(model, explanation_layer(model, layer)) as point, torch.no_grad():
         check_classes(targets, logits_of(model(_channels_last(images))))
@@ -33,14 +33,14 @@ def layer_activation(
 def activation_and_gradient(
     model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None
 ) -> tuple[Tensor, Tensor]:
-    """A layer's activations A and the gradient G of each image's target logit towards them.
+    """A layer's activations A and the gradient G of each image's target logit with respect to A.
 
     Returns:
-        Both (N, C, h, w) float32.
+        A and G, both (N, C, h, w) float32.
 
     Raises:
         UnknownNameError: if the model has no such module.
-        InvalidInputError: if the layer gives no maps, the model no logits or no such class, or the
+        InvalidInputError: if the layer has no maps, the model no logits or no such class, or the
             logits do not depend on the layer.
     """
     name = explanation_layer(model, layer)
@@ -53,32 +53,28 @@ def activation_and_gradient(
             (gradient,) = torch.autograd.grad(score, point.activation, allow_unused=True)
     if gradient is None:
         raise InvalidInputError(
-            f"layer '{name}': no gradient reaches it from the logits; name a layer they are made "
-            "from, and let the model's forward build its graph (no torch.no_grad inside)"
+            f"layer '{name}': no gradient reaches it from the logits; name a layer that the logits "
+            "depend on, and do not use torch.no_grad in the model's forward"
         )
     return point.activation.detach().float(), gradient.float()
 
 
 def check_classes(targets: Tensor, logits: Tensor) -> None:
-    """Raise unless `targets` (N,) are classes of a model that gave `logits` (N, K)."""
+    """Raise `InvalidInputError` unless `targets` (N,) are classes of `logits` (N, K)."""
     check_targets(targets, num_images=len(logits), num_classes=logits.shape[1])
 
 
 def class_scores(logits: Tensor, targets: Tensor) -> Tensor:
-    """The target's entry of each row of `logits` (N, K), or of probabilities; (N,)."""
+    """Entries (N,) of the targets in `logits` or probabilities (N, K)."""
     return logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
 
 
 def enlarge(evidence: Tensor, images: Tensor) -> Tensor:
-    """Maps (N, H, W) of the size of `images`, bilinear between the centres of `evidence`'s cells.
-
-    Args:
-        evidence: (N, h, w).
-    """
+    """Resize `evidence` (N, h, w) bilinearly to the size of `images`, (N, H, W)."""
     size = images.shape[2:]
     return F.interpolate(evidence[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    # A CPU's convolutions take 1.3 to 1.8 times less time where a pixel's channels lie together.
+    # Convolutions on a CPU are 1.3 to 1.8 times faster in this memory format.
     return images.contiguous(memory_format=torch.channels_last)

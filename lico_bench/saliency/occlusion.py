@@ -1,4 +1,4 @@
-"""Occlusion: how much the target loses while a window hides a part of the image."""
+"""Occlusion: the drop of the target's probability while a window hides part of the image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, default_micro_batch, scoring
-from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
+from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
 from lico_bench.saliency.states import fill_colour, target_probabilities
 
 WINDOW, STRIDE = 0.25, 0.125
@@ -30,26 +30,26 @@ def occlusion(
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain.
         window: side of the square window, as a share of the shorter side.
-        stride: from one window to the next, as a share of the shorter side; a last window that
-            leaves the image is cut off.
+        stride: distance between windows, as a share of the shorter side; the last window is
+            cropped at the border.
         fill: colour of the window, "mean" (zero after normalisation) or a grey level in [0, 1].
 
     Returns:
-        (N, H, W) float32 in [-1, 1]; below zero where hiding helps the class.
+        (N, H, W) float32 in [-1, 1]; negative where hiding raises the probability.
 
     Raises:
         InvalidInputError: for options out of range or a target that the model does not have.
 
     Source: Zeiler & Fergus, ECCV 2014, occlusion sensitivity.
-    Differs: the drop is shown, not the probability, and spread over the window's pixels, so that
-        the map has the image's size. The paper gives no sizes; the defaults hide a sixteenth of
-        the image at 49 places, whatever its resolution.
+    Differs: the map shows the drop, not the probability, assigned to all pixels of the window, so
+        that it has the image's size. The paper gives no sizes; the defaults hide 1/16 of the image
+        at 49 positions at every resolution.
     """
     rows, columns = (_covers(side, images, window, stride) for side in images.shape[2:])
-    nothing = rows.new_zeros(1, rows.shape[1])
-    rows_or_none = torch.cat([rows, nothing])  # the state after the last window hides nothing
+    no_rows = rows.new_zeros(1, rows.shape[1])
+    rows_or_none = torch.cat([rows, no_rows])  # the last state hides nothing
     colour = fill_colour(fill, model, images)
-    images = images.contiguous(memory_format=torch.channels_last)  # what a CPU likes best
+    images = images.contiguous(memory_format=torch.channels_last)  # faster on a CPU
 
     def make(image: Tensor, state: Tensor) -> Tensor:
         across = columns[state % len(columns)][:, None, :]
@@ -57,17 +57,17 @@ def occlusion(
         return torch.where((down & across)[:, None], colour, images[image])
 
     num_states = len(rows) * len(columns) + 1
-    forwards = Forwards(model, size=min(default_micro_batch(images), num_states))
+    forwards = MicroBatchRunner(model, size=min(default_micro_batch(images), num_states))
     with scoring(model):
         scores = target_probabilities(forwards, targets.to(images.device), num_states, make)
     drops = (scores[:, -1:] - scores[:, :-1]).view(-1, len(rows), len(columns))
     down, across = rows.to(drops), columns.to(drops)
-    times = down.sum(0)[:, None] * across.sum(0)
-    return torch.einsum("npq,ph,qw->nhw", drops, down, across) / times
+    num_covers = down.sum(0)[:, None] * across.sum(0)
+    return torch.einsum("npq,ph,qw->nhw", drops, down, across) / num_covers
 
 
 def _covers(length: int, images: Tensor, window: float, stride: float) -> Tensor:
-    """Which pixels of one axis each window hides, (windows, length) bool."""
+    """Pixels of one axis that each window hides, (windows, length) bool."""
     window_px, stride_px = _sizes_px((images.shape[2], images.shape[3]), window, stride)
     starts = torch.arange(_num_windows(length, window_px, stride_px), device=images.device)
     offsets = torch.arange(length, device=images.device) - starts[:, None] * stride_px
@@ -89,10 +89,14 @@ def _num_windows(length: int, window_px: int, stride_px: int) -> int:
 
 
 def _cost(
-    setting: Setting, *, window: float = WINDOW, stride: float = STRIDE, **_options: object
+    cost_inputs: MapCostInputs,
+    *,
+    window: float = WINDOW,
+    stride: float = STRIDE,
+    **_options: object,
 ) -> float:
-    sizes = _sizes_px(setting.image_size, window, stride)
-    return math.prod(_num_windows(side, *sizes) for side in setting.image_size) + 1
+    sizes = _sizes_px(cost_inputs.image_size, window, stride)
+    return math.prod(_num_windows(side, *sizes) for side in cost_inputs.image_size) + 1
 
 
 SALIENCY.add(

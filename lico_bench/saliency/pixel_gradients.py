@@ -1,7 +1,7 @@
-"""The mean, over states of an image, of the gradient of the target's logit, and its reductions.
+"""Gradients of the target's logit, averaged over states of an image, and channel reductions.
 
-States are the image itself, noisy copies, points on a path. They go through the model in
-micro-batches; memory does not depend on their number.
+A state is the image itself, a noisy copy or a point on a path. States are processed in
+micro-batches, so that the memory does not depend on their number.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, default_micro_batch, evaluating, of_target
+from lico_bench.models import MicroBatchRunner, default_micro_batch, evaluating, target_scores
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "max_abs": lambda values: values.abs().amax(dim=1),
@@ -23,7 +23,7 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def reduction(name: str) -> Callable[[Tensor], Tensor]:
-    """From gradients (N, 3, H, W) to pixels (N, H, W), by name.
+    """Return the reduction from gradients (N, 3, H, W) to pixels (N, H, W) by name.
 
     Raises:
         InvalidInputError: for an unknown name.
@@ -41,29 +41,32 @@ def mean_gradient(
     *,
     before_backward: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Mean over states of the gradient of the target's logit, (N, 3, H, W).
+    """Gradient of the target's logit, averaged over states, (N, 3, H, W).
 
     Args:
-        make: from the number of a state to all images in it, (N, 3, H, W).
-        before_backward: is shown the sum of the logits while its graph is whole.
+        make: maps the number of a state to all images in that state, (N, 3, H, W).
+        before_backward: called with the sum of the target logits before the backward pass.
+
+    Raises:
+        InvalidInputError: if the logits have no gradient to the images.
     """
     size = default_micro_batch(images)
-    forwards = Forwards(model, size=min(size, len(images) * num_states))
+    forwards = MicroBatchRunner(model, size=min(size, len(images) * num_states))
     targets = targets.to(images.device)
     total = torch.zeros_like(images)
     with evaluating(model), torch.enable_grad():
-        # A few images do not fill a micro-batch: then several states go into one.
+        # A micro-batch holds several states if the images alone do not fill it.
         for group in torch.arange(num_states).split(max(1, size // len(images))):
             states = torch.cat([make(number) for number in group.tolist()])
             states = states.contiguous(memory_format=torch.channels_last)
-            wanted = targets.repeat(len(group))
-            gradients = _gradients(forwards, states, wanted, before_backward)
+            state_targets = targets.repeat(len(group))
+            gradients = _gradients(forwards, states, state_targets, before_backward)
             total += gradients.view(len(group), *images.shape).sum(0)
     return total / num_states
 
 
 def _gradients(
-    forwards: Forwards,
+    forwards: MicroBatchRunner,
     images: Tensor,
     targets: Tensor,
     before_backward: Callable[[Tensor], None] | None,
@@ -78,14 +81,14 @@ def _gradients(
         return leaf
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        chosen = of_target(logits, targets[jobs], highest).sum()
-        if not chosen.requires_grad:
+        score = target_scores(logits, targets[jobs], highest).sum()
+        if not score.requires_grad:
             raise InvalidInputError(
                 "model: expected logits with a gradient to the images, got none; "
                 "do not detach inside the model or run it under torch.no_grad"
             )
         if before_backward is not None:
-            before_backward(chosen)
-        return torch.autograd.grad(chosen, leaf)[0]
+            before_backward(score)
+        return torch.autograd.grad(score, leaf)[0]
 
     return forwards.run(len(images), make, read, device=images.device)

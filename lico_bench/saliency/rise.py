@@ -1,8 +1,7 @@
-"""RISE: the average of random masks, weighted by how probable the target is behind each.
+"""RISE: the average of random masks, weighted by the target's probability behind each mask.
 
-The masks are made on the fly: binary grids are drawn in lots, each from a generator of its own, and
-enlarged with one small matrix product per axis. Only one lot is held, so that memory does not
-depend on how many there are.
+Masks are generated in batches: binary grids are drawn with one generator per 64 masks and resized
+with one matrix product per axis. Only one batch is in memory at a time.
 
 Source: Petsiuk et al., BMVC 2018, sections 3.1 and 3.2.
 """
@@ -17,9 +16,9 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, default_micro_batch, scoring
+from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
 from lico_bench.saliency.states import fill_colour, target_probabilities
 
 MASKS_PER_DRAW = 64
@@ -37,17 +36,17 @@ def rise(
     fill: float | str = "mean",
     seed: int = 0,
 ) -> Tensor:
-    """Σ_m p(image ⊙ M_m) M_m / (num_masks · keep), the expected probability where a pixel is seen.
+    """Σ_m p(image ⊙ M_m) M_m / (num_masks · keep), the expected probability if a pixel is visible.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 1].
         targets: (N,) int64 in [0, K), the class to explain; its softmax probability is p.
         num_masks: forwards per image.
-        grid: cells per side of the binary grids that are enlarged.
+        grid: cells per side of the binary grids.
         keep: probability that a cell is visible.
         fill: colour behind a mask, "mean" (zero after normalisation) or a grey level in [0, 1].
-        seed: of the masks, which are the same for every image and model of one size; more of
-            them only add to those there were.
+        seed: seed of the masks. All images and models of one size share the masks, and a larger
+            `num_masks` extends the sequence of a smaller one.
 
     Returns:
         (N, H, W) float32 >= 0, not rescaled.
@@ -55,25 +54,25 @@ def rise(
     Raises:
         InvalidInputError: for options out of range or a target that the model does not have.
 
-    Source: Petsiuk et al., BMVC 2018; 4,000 masks of 7 x 7 cells, half of them visible, are
-        the paper's values for VGG16 (8,000 for ResNet-50). The published notebook takes 6,000 of
-        8 x 8 with a tenth visible: `rise(num_masks=6000, grid=8, keep=0.1)`.
-    Differs: the last half cell at an edge of the enlarged grid repeats its value (the published
-        code mirrors it), and a cell is rounded up to whole pixels as in the code, not down.
+    Source: Petsiuk et al., BMVC 2018. The paper uses 4,000 masks of 7 x 7 cells, half of them
+        visible, for VGG16 (8,000 for ResNet-50). The published notebook uses 6,000 masks of 8 x 8
+        cells with a tenth visible: `rise(num_masks=6000, grid=8, keep=0.1)`.
+    Differs: the outer half cell of the resized grid repeats its value (the published code mirrors
+        it). Cell sizes are rounded up to whole pixels as in the published code, not down.
     """
     size = (images.shape[2], images.shape[3])
     _check_options(num_masks, grid, keep, size)
     colour = fill_colour(fill, model, images)
-    images = images.contiguous(memory_format=torch.channels_last)  # what a CPU likes best
+    images = images.contiguous(memory_format=torch.channels_last)  # faster on a CPU
     targets = targets.to(images.device)
     micro_batch = min(default_micro_batch(images), num_masks)
-    forwards = Forwards(model, size=micro_batch)
+    forwards = MicroBatchRunner(model, size=micro_batch)
     total = images.new_zeros(len(images), *size)
     with scoring(model):
         for grids, shifts in _draws(num_masks, micro_batch, grid, keep, size, seed):
-            masks = enlarge(grids.to(images), shifts.to(images.device), size)
-            total += _weighted(masks, forwards, images, targets, colour)
-            del masks  # before the next lot is made: two would be held
+            masks = resize_and_crop(grids.to(images), shifts.to(images.device), size)
+            total += _weighted_sum(masks, forwards, images, targets, colour)
+            del masks  # frees the batch before the next one is drawn
     return total / (num_masks * keep)
 
 
@@ -88,10 +87,10 @@ def _check_options(num_masks: int, grid: int, keep: float, size: tuple[int, int]
         raise InvalidInputError(f"keep: expected a probability above 0 and below 1, got {keep}")
 
 
-def _weighted(
-    masks: Tensor, forwards: Forwards, images: Tensor, targets: Tensor, colour: Tensor
+def _weighted_sum(
+    masks: Tensor, forwards: MicroBatchRunner, images: Tensor, targets: Tensor, colour: Tensor
 ) -> Tensor:
-    """Sum of the masks (M, H, W) by the target's probability behind each, (N, H, W)."""
+    """Sum (N, H, W) of the masks (M, H, W), weighted by the target's probability behind each."""
 
     def make(image: Tensor, mask: Tensor) -> Tensor:
         return torch.lerp(colour, images[image], masks[mask][:, None])
@@ -100,30 +99,30 @@ def _weighted(
     return torch.einsum("nm,mhw->nhw", probabilities.to(masks), masks)
 
 
-def enlarge(grids: Tensor, shifts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Grids enlarged bilinearly by one cell more than `size` needs, then cut out at a shift.
+def resize_and_crop(grids: Tensor, shifts: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize grids bilinearly to one cell more than `size`, then crop at a shift.
 
     Args:
         grids: (M, g, g).
-        shifts: (M, 2) int64, first row and column of the cut, in px.
-        size: height and width of the cut.
+        shifts: (M, 2) int64, first row and column of the crop, in px.
+        size: height and width of the crop.
 
     Returns:
         (M, H, W), within the range of the grids.
     """
     cells = grids.shape[-1]
-    rows = _weights(shifts[:, 0], cells, size[0]).to(grids)
-    columns = _weights(shifts[:, 1], cells, size[1]).to(grids)
+    rows = _interpolation_weights(shifts[:, 0], cells, size[0]).to(grids)
+    columns = _interpolation_weights(shifts[:, 1], cells, size[1]).to(grids)
     return rows @ grids @ columns.transpose(1, 2)
 
 
-def _weights(shift: Tensor, cells: int, length: int) -> Tensor:
-    """Share of each cell in each pixel of one axis, (M, length, cells)."""
+def _interpolation_weights(shift: Tensor, cells: int, length: int) -> Tensor:
+    """Interpolation weights of the cells for each pixel of one axis, (M, length, cells)."""
     pixels = shift[:, None] + torch.arange(length, device=shift.device)
     scale = 1 / (_cell_px(length, cells) * (cells + 1) / cells)
-    places = ((pixels + 0.5) * scale - 0.5).clamp(0, cells - 1)
+    positions = ((pixels + 0.5) * scale - 0.5).clamp(0, cells - 1)
     centres = torch.arange(cells, device=shift.device)
-    return (1 - (places[..., None] - centres).abs()).clamp(min=0)
+    return (1 - (positions[..., None] - centres).abs()).clamp(min=0)
 
 
 def _cell_px(length: int, cells: int) -> int:
@@ -131,21 +130,21 @@ def _cell_px(length: int, cells: int) -> int:
 
 
 def _draws(
-    num_masks: int, at_least: int, grid: int, keep: float, size: tuple[int, int], seed: int
+    num_masks: int, min_batch: int, grid: int, keep: float, size: tuple[int, int], seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Grids (M, g, g) bool and shifts (M, 2), in lots that fill a micro-batch.
+    """Yield grids (M, g, g) bool and shifts (M, 2) in batches of at least `min_batch` masks.
 
-    What mask number m is does not depend on the size of a lot.
+    Mask number m does not depend on the batch size.
     """
-    per_lot = math.ceil(at_least / MASKS_PER_DRAW)
+    draws_per_batch = math.ceil(min_batch / MASKS_PER_DRAW)
     num_draws = math.ceil(num_masks / MASKS_PER_DRAW)
-    for first in range(0, num_draws, per_lot):
-        lot = [
+    for first in range(0, num_draws, draws_per_batch):
+        draws = [
             _draw(make_generator(seed, f"rise:{number}"), grid, keep, size)
-            for number in range(first, min(first + per_lot, num_draws))
+            for number in range(first, min(first + draws_per_batch, num_draws))
         ]
-        left = num_masks - first * MASKS_PER_DRAW
-        grids, shifts = (torch.cat(parts)[:left] for parts in zip(*lot, strict=True))
+        num_left = num_masks - first * MASKS_PER_DRAW
+        grids, shifts = (torch.cat(tensors)[:num_left] for tensors in zip(*draws, strict=True))
         yield grids, shifts
 
 
@@ -159,7 +158,7 @@ def _draw(
     return grids, torch.stack(shifts, dim=1)
 
 
-def _cost(_setting: Setting, *, num_masks: int = NUM_MASKS, **_options: object) -> float:
+def _cost(_inputs: MapCostInputs, *, num_masks: int = NUM_MASKS, **_options: object) -> float:
     return num_masks
 
 

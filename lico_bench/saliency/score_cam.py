@@ -1,4 +1,4 @@
-"""Score-CAM: a channel counts as much as the image seen through it alone."""
+"""Score-CAM: the weight of a channel is the score of the image masked by it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.models import Forwards, default_micro_batch, scoring
-from lico_bench.saliency import SALIENCY, SaliencyMethod, Setting
+from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
+from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
 from lico_bench.saliency.layer_maps import class_scores, enlarge, layer_activation
 
-EPSILON = 1e-8  # keeps the mask of a flat channel at 0
+EPSILON = 1e-8  # the mask of a flat channel becomes 0
 
 
 def score_cam(
@@ -20,30 +20,30 @@ def score_cam(
 ) -> Tensor:
     """ReLU(Σ_c w_c A_c) with w = softmax over channels of the target's logit f(x ∘ M_c).
 
-    M_c is A_c enlarged to the image and scaled to [0, 1]. One forward per image and channel;
-    the masked images are made per micro-batch and never kept.
+    M_c is A_c resized to the image and scaled to [0, 1]. Needs one forward per image and channel;
+    masked images exist for one micro-batch at a time.
 
     Args:
-        layer: dotted name of a module whose output is (N, C, h, w); the classifier's own
-            explanation layer if None.
+        layer: dotted name of a module whose output is (N, C, h, w); the classifier's explanation
+            layer if None.
 
     Returns:
         (N, H, W) float32 >= 0, resized bilinearly, not rescaled.
 
     Raises:
         UnknownNameError: if the model has no such module.
-        InvalidInputError: if the layer gives no maps, or the model no logits or no such class.
+        InvalidInputError: if the layer has no maps, or the model no logits or no such class.
 
-    Source: Wang et al., CVPR workshops 2020, algorithm 1. The paper takes f(x_b), the score of a
-    baseline image, from each score; a softmax does not see that.
+    Source: Wang et al., CVPR workshops 2020, algorithm 1. The paper subtracts f(x_b), the score of
+    a baseline image, from each score; the softmax is invariant to it.
 
-    Differs: the score is the logit, and masks are enlarged corner to corner, both as in
-    pytorch-grad-cam. The image is masked before the model normalises it, so that what is masked
-    turns black; where the paper masks a normalised image it turns to the mean colour.
+    Differs: the score is the logit, and masks are resized with aligned corners, both as in
+    pytorch-grad-cam. The image is masked before normalisation, so that masked pixels become black;
+    the paper masks the normalised image, where they become the mean colour.
     """
     activation = layer_activation(model, images, targets, layer=layer)
     num_images, channels = activation.shape[:2]
-    maps = activation.flatten(0, 1)[:, None]  # one (1, h, w) per job
+    maps = activation.flatten(0, 1)[:, None]  # (1, h, w) per job
 
     def make(jobs: Tensor) -> Tensor:
         masked = images[jobs // channels] * _masks(maps[jobs], images)
@@ -53,21 +53,21 @@ def score_cam(
         return class_scores(logits.float(), targets.to(jobs.device)[jobs // channels])
 
     with scoring(model):
-        forwards = Forwards(model, size=default_micro_batch(images))
+        forwards = MicroBatchRunner(model, size=default_micro_batch(images))
         scores = forwards.run(num_images * channels, make, read, device=images.device)
     weights = scores.view(num_images, channels, 1, 1).softmax(dim=1)
     return enlarge((weights * activation).sum(dim=1).relu(), images)
 
 
 def _masks(maps: Tensor, images: Tensor) -> Tensor:
-    """(n, 1, H, W) in [0, 1]."""
-    large = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True)
-    low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
-    return (large - low) / (high - low + EPSILON)
+    """Resize maps to the image and scale each to [0, 1], (n, 1, H, W)."""
+    resized = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True)
+    low, high = resized.amin((2, 3), keepdim=True), resized.amax((2, 3), keepdim=True)
+    return (resized - low) / (high - low + EPSILON)
 
 
-def _one_per_channel(setting: Setting, **_options: Any) -> float:
-    return setting.channels + 1.0
+def _cost(cost_inputs: MapCostInputs, **_options: Any) -> float:
+    return cost_inputs.channels + 1.0
 
 
 SALIENCY.add(
@@ -76,7 +76,7 @@ SALIENCY.add(
         title="Score-CAM",
         source="Wang et al., CVPR workshops 2020",
         compute=score_cam,
-        cost=_one_per_channel,
+        cost=_cost,
         pitfalls="Where logits hardly move under a mask all channels weigh the same, and the map "
         "is the mean activation, whatever the class.",
     ),

@@ -1,4 +1,4 @@
-"""Changed images of a batch: what hides a pixel, and how probable the target is afterwards."""
+"""Changed images: the fill colour of hidden pixels and the target's probability."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import Forwards, mean_colour, of_target
+from lico_bench.models import MicroBatchRunner, mean_colour, target_scores
 from lico_bench.records import IMAGENET_MEAN
 
 
 def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
-    """The colour of a hidden pixel, (1, 3, 1, 1) in [0, 1].
+    """Return the colour of a hidden pixel, (1, 3, 1, 1) in [0, 1].
 
     Args:
-        fill: "mean" for what the model's normalisation turns into zero, or a grey level in [0, 1].
-            A `Classifier` holds that colour as its `mean`; a model without one is taken to
-            subtract ImageNet's.
+        fill: "mean" for the colour that the model normalises to zero, or a grey level in [0, 1].
+            The colour is the `mean` of a `Classifier`, or ImageNet's mean for other models.
 
     Raises:
         InvalidInputError: for any other `fill`.
@@ -25,21 +24,21 @@ def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
     if fill == "mean":
         return images.new_tensor(mean_colour(model) or IMAGENET_MEAN).view(1, 3, 1, 1)
     if isinstance(fill, str) or not 0 <= fill <= 1:
-        raise InvalidInputError(f"fill: expected mean or a grey level in [0, 1], got {fill!r}")
+        raise InvalidInputError(f"fill: expected 'mean' or a grey level in [0, 1], got {fill!r}")
     return images.new_full((1, 3, 1, 1), fill)
 
 
 def target_probabilities(
-    forwards: Forwards,
+    forwards: MicroBatchRunner,
     targets: Tensor,
     num_states: int,
     make: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """Probability of each image's target in each of its states, (N, num_states).
+    """Probability of each image's target in each state, (N, num_states).
 
     Args:
         targets: (N,) int64, on the device of the images.
-        make: from image numbers (n,) and state numbers (n,) to changed images (n, 3, H, W).
+        make: maps image numbers (n,) and state numbers (n,) to changed images (n, 3, H, W).
 
     Raises:
         InvalidInputError: for a target that the model does not have.
@@ -47,7 +46,7 @@ def target_probabilities(
     highest = int(targets.max())
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        return of_target(logits.float().softmax(1), targets[jobs // num_states], highest)
+        return target_scores(logits.float().softmax(1), targets[jobs // num_states], highest)
 
     scores = forwards.run(
         len(targets) * num_states,

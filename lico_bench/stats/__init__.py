@@ -1,4 +1,4 @@
-"""Rows in, numbers with intervals out: means of arms and paired differences between them."""
+"""Statistics on score rows: arm means and paired differences with intervals and tests."""
 
 from lico_bench.stats.bootstrap import Estimates, two_level
 from lico_bench.stats.calibration import calibration_errors

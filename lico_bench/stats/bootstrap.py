@@ -1,28 +1,29 @@
 """Means over seeds and images with two-level bootstrap intervals, many columns at once.
 
-Two things could have come out otherwise: which seeds were trained and which images were tested.
-The same images stand under every seed (crossed, not nested), so one draw of images serves all
-seeds, and the noise that belongs to one seed and one image may be counted once only:
+Two factors are random: the training seeds and the test images. Every seed is tested on the same
+images (crossed, not nested design). One draw of images therefore serves all seeds, and the noise of
+one seed on one image must be counted only once:
 
     d_s      = mean over the images of seed s
     d        = mean over the seeds of d_s
     g_si     = (x_si - d_s) / n_s               share of image i in d_s
     image^2  = I / (I - 1) * sum_i (mean_s g_si)^2
-    noise    = sum_si (g_si - mean_s g_si)^2 / (S - 1)    the spread of d_s that images alone make
+    noise    = sum_si (g_si - mean_s g_si)^2 / (S - 1)    the spread of d_s due to images alone
     seed^2   = max(0, var_s(d_s) - noise) / S             var_s with S - 1
 
-The image part is a bootstrap: images are drawn with replacement and every d_s is computed anew.
-With few images its spread is too small by (I - 1) / I and has lighter tails than Student's t with
-I - 1 degrees of freedom; both are made up for by a factor, 1.22 for 10 images and 1.02 for 100.
-The seed part is drawn from Student's t with S - 1 degrees of freedom, times `seed`, and added.
+The image part is a bootstrap: images are drawn with replacement and every d_s is recomputed. With
+few images its variance is too small by (I - 1) / I and its tails are lighter than those of
+Student's t with I - 1 degrees of freedom. A factor corrects both: 1.22 for 10 images, 1.02 for 100.
+The seed part is drawn from Student's t with S - 1 degrees of freedom, multiplied by `seed`, and
+added.
 
-Differs: the textbook bootstrap would draw the S seeds with replacement. Its variance is too small
-by (S - 1) / S, with two seeds it knows three values, and no such draw knows that a spread taken
-from two or three numbers is itself uncertain; Student's t does. In simulations over a wide range of
-variances and 20 to 500 images, 95 % intervals cover 93-97 % with five seeds, 91-98 % with three,
-86-98 % with two (`benchmarks/paired_statistics.py --calibration`); the textbook draw covers 90, 85
-and 80 % where the seeds matter most. Very skewed differences (exponential) of 20 images cost
-another percent or two.
+Differs: the textbook bootstrap draws the S seeds with replacement. Its variance is too small by
+(S - 1) / S, it has only three distinct values with two seeds, and it ignores that a spread
+estimated from two or three numbers is uncertain; Student's t accounts for that. In simulations over
+a wide range of variances and 20 to 500 images, 95 % intervals cover 93-97 % with five seeds,
+91-98 % with three and 86-98 % with two (`benchmarks/paired_statistics.py --calibration`). The
+textbook bootstrap covers 90, 85 and 80 % where the seed variance dominates. Very skewed
+(exponential) differences on 20 images lose another one or two percent.
 
 Source: Owen, Annals of Applied Statistics 2007 (crossed effects); Hesterberg, The American
 Statistician 2015 (small samples, Student's t and the factor).
@@ -43,19 +44,18 @@ from lico_bench.stats.draw_cache import image_weights
 
 Floats = NDArray[np.float64]
 
-RESAMPLES = 10_000  # an end of a 95 % interval moves by 1 % of its half-width between seeds
+RESAMPLES = 10_000  # the ends of a 95 % interval vary by 1 % of its half-width between seeds
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """Means of C columns and what is known of their uncertainty; NaN where it cannot be known.
+    """Means of C columns and their uncertainty; NaN where it cannot be estimated.
 
     Attributes:
         mean: (C,) mean over seeds of the means over images.
-        low: (C,) lower end of the interval; NaN with fewer than two images.
-        high: (C,) upper end.
-        seed_part: (C,) standard error that comes from the seeds; NaN with one seed.
-        image_part: (C,) standard error that comes from the images.
+        low, high: (C,) ends of the interval; NaN with fewer than two images.
+        seed_part: (C,) standard error due to the seeds; NaN with one seed.
+        image_part: (C,) standard error due to the images.
         per_seed: (S, C) mean of each seed.
         num_images: (C,) images with a value under at least one seed.
         num_seeds: (C,) seeds with at least one value.
@@ -74,16 +74,16 @@ class Estimates:
 def two_level(
     values: Floats, *, interval: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimates:
-    """Means over seeds and images with their intervals, each column by itself.
+    """Return the mean over seeds and images of each column, with its interval.
 
     Args:
         values: (S, I, C) float64; NaN where there is no value.
         interval: nominal coverage in (0, 1).
-        resamples: draws of the bootstrap.
-        seed: of the draws; equal input gives equal output.
+        resamples: number of bootstrap draws, at least 100.
+        seed: seed of the draws; equal input gives equal output.
 
     Raises:
-        InvalidInputError: for another shape, an infinite value or an interval outside (0, 1).
+        InvalidInputError: for a wrong shape, an infinite value or an interval outside (0, 1).
     """
     _check(values, interval, resamples)
     num_seeds, _, num_columns = values.shape
@@ -91,7 +91,7 @@ def two_level(
     per_seed = np.full((num_seeds, num_columns), np.nan)
     counts = np.zeros((2, num_columns), dtype=np.int64)
     present = np.isfinite(values)
-    for columns in alike(present):
+    for columns in group_by_presence(present):
         images, seeds = present[:, :, columns[0]].any(0), present[:, :, columns[0]].any(1)
         counts[:, columns] = [[images.sum()], [seeds.sum()]]
         if images.any():
@@ -108,7 +108,7 @@ def two_level(
 def _estimate(
     block: Floats, *, interval: float, resamples: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Five rows (mean, low, high, seed part, image part) and the means per seed, (S, C)."""
+    """Return (mean, low, high, seed part, image part), (5, C), and the means per seed, (S, C)."""
     num_seeds, num_images, num_columns = block.shape
     present = np.isfinite(block)
     counts = present.sum(1)
@@ -131,32 +131,32 @@ def _estimate(
 
 
 def _expansion(num_images: int, tail: float) -> float:
-    """How much wider than its draws an interval of few images must be; 1 for many."""
-    student = float(stdtrit(num_images - 1, 1 - tail) / ndtri(1 - tail))
-    return student * float(np.sqrt(num_images / (num_images - 1)))
+    """Return the factor that widens the image draws; it tends to 1 for many images."""
+    ratio = float(stdtrit(num_images - 1, 1 - tail) / ndtri(1 - tail))
+    return ratio * float(np.sqrt(num_images / (num_images - 1)))
 
 
 def _parts(shares: Floats, per_seed: Floats) -> tuple[Floats, Floats]:
-    """Standard errors (C,) of the seed level and of the image level."""
+    """Return the standard errors (C,) of the seed level and of the image level."""
     num_seeds, num_images = shares.shape[:2]
     common = shares.mean(0)
     image_part = np.sqrt((common**2).sum(0) * num_images / (num_images - 1))
     if num_seeds == 1:
         return np.full(shares.shape[2], np.nan), image_part
     noise = ((shares - common) ** 2).sum((0, 1)) / (num_seeds - 1)
-    spread = np.maximum(0.0, per_seed.var(0, ddof=1) - noise)
-    return np.sqrt(spread / num_seeds), image_part
+    variance = np.maximum(0.0, per_seed.var(0, ddof=1) - noise)
+    return np.sqrt(variance / num_seeds), image_part
 
 
 def _image_draws(
     shares: Floats, present: NDArray[np.bool_], *, resamples: int, seed: int
 ) -> Floats:
-    """Deviation of the mean from itself in each draw of images, (R, C)."""
+    """Return the deviation from the mean in each draw of images, (R, C)."""
     _, num_images, num_columns = shares.shape
-    is_whole = bool(present.all())
-    if is_whole:  # every seed has every draw's images, so the seeds can be averaged first
+    is_complete = bool(present.all())
+    if is_complete:  # all seeds have the same images, so they can be averaged first
         shares = shares.mean(0, keepdims=True)
-    # Centred values are small, so that single precision loses nothing that an interval shows.
+    # Centred values are small, so single precision is sufficient for an interval.
     flat = shares.transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
     mask = present[:, :, :1].transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
     out = np.empty((resamples, num_columns))
@@ -164,21 +164,27 @@ def _image_draws(
     for weights in image_weights(num_images, resamples=resamples, seed=seed):
         stop = start + len(weights)
         sums = (weights @ flat).reshape(len(weights), len(shares), num_columns)
-        counts = np.float32(num_images) if is_whole else (weights @ mask)[:, :, None]
-        # A draw that misses every image of a seed says nothing of that seed.
+        counts = np.float32(num_images) if is_complete else (weights @ mask)[:, :, None]
+        # A draw without any image of a seed gives a deviation of 0 for that seed.
         out[start:stop] = (sums / np.maximum(counts, 1.0)).mean(1)
         start = stop
     return out
 
 
 def student_draws(freedom: int, resamples: int, seed: int) -> Floats:
-    """Student's t in random order: evenly spread quantiles, so that heavy tails add no noise."""
+    """Return evenly spaced quantiles of Student's t in random order.
+
+    Random draws of a heavy-tailed distribution would add noise.
+    """
     quantiles = stdtrit(freedom, (np.arange(resamples) + 0.5) / resamples)
     return np.random.default_rng([seed, freedom, 1]).permutation(quantiles)
 
 
-def alike(present: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Numbers of the columns that have values at the same places; they share their draws."""
+def group_by_presence(present: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield groups of column indices with values at the same seeds and images.
+
+    The columns of a group share their draws.
+    """
     groups: dict[bytes, list[int]] = {}
     packed = np.packbits(present.reshape(-1, present.shape[2]), axis=0)
     for column in range(present.shape[2]):
@@ -190,7 +196,7 @@ def alike(present: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
 def _check(values: Floats, interval: float, resamples: int) -> None:
     check_count("resamples", resamples, at_least=100)
     if not 0 < interval < 1:
-        raise InvalidInputError(f"interval: expected a share between 0 and 1, got {interval}")
+        raise InvalidInputError(f"interval: expected a fraction between 0 and 1, got {interval}")
     if values.ndim != 3:
         raise InvalidInputError(
             f"values: expected (seeds, images, columns), got {values.shape}; "

@@ -1,4 +1,4 @@
-"""Means over classes instead of images, as the pointing game was published."""
+"""Class-macro means, as published for the pointing game."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ CLASS_MACRO_COLUMNS = (*_GROUP, "mean", "num_classes", "num_images", "num_skippe
 
 
 def class_macro(scores: Any) -> pd.DataFrame:
-    """The mean over classes of each class's mean, one row per training, method and metric.
+    """Return the mean over classes of the class means, per training, method and metric.
 
     Args:
-        scores: rows (`records.ROW_COLUMNS`) or anything with `to_frame()` or `rows()`.
+        scores: rows (`records.ROW_COLUMNS`) or an object with `to_frame()` or `rows()`.
 
     Returns:
-        Columns `CLASS_MACRO_COLUMNS`. The class is the one that was explained (`target`). A class
-        counts once however many images it has; one whose images were all skipped does not
-        count, and `mean` is NaN where that holds for every class.
+        Columns `CLASS_MACRO_COLUMNS`. The class is the explained one (`target`). All classes have
+        equal weight; a class whose images were all skipped is left out. `mean` is NaN if all
+        classes are left out.
 
     Raises:
-        InvalidInputError: for rows that miss columns, or values without a reason.
+        InvalidInputError: for missing columns, or missing values without a flag.
 
     Source: Zhang et al., IJCV 2018.
-    Differs: a class without a scored image is left out, where published code counts it as 0.
+    Differs: a class without a scored image is left out; published code counts it as 0.
     """
     frame = as_frame(scores)
     group = list(_GROUP)
     by_class = frame.groupby([*group, "target"], sort=False, observed=True)["value"]
     classes = by_class.agg(["mean", "count", "size"])
-    found = classes.groupby(group, sort=False, observed=True).agg(
+    means = classes.groupby(group, sort=False, observed=True).agg(
         mean=("mean", "mean"),
         num_classes=("mean", "count"),
         num_images=("count", "sum"),
         num_rows=("size", "sum"),
     )
-    found["num_skipped"] = found["num_rows"] - found["num_images"]
-    return found.reset_index()[list(CLASS_MACRO_COLUMNS)]
+    means["num_skipped"] = means["num_rows"] - means["num_images"]
+    return means.reset_index()[list(CLASS_MACRO_COLUMNS)]

@@ -1,7 +1,7 @@
-"""Random draws that many calls share: what was drawn last is kept, as small as it can be.
+"""Cache of the random draws that many calls share, in compact integer types.
 
-The draws depend on their number, on the number of images and on the seed alone, and a report
-asks for the same ones for every arm and dataset; drawing them anew took half of its time.
+The draws depend only on their number, the number of images and the seed. A report uses the same
+draws for every arm and dataset; without the cache, drawing took half of its time.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 Drawn = NDArray[np.unsignedinteger[Any]]
 
-KEPT_BYTES = 2**28  # of all that is kept
-_CHUNK = 2**22  # weights handed out at once: 16 MiB as single precision
-_PIECE = 2**17  # draws made at once: what a core's cache holds takes half the time
-# The eight signs that a byte stands for, its highest bit first.
+CACHE_BYTES = 2**28  # limit of the cache size
+_CHUNK = 2**22  # weights yielded at once: 16 MiB in single precision
+_DRAW_CHUNK = 2**17  # draws made at once: fits into a core's cache, which halves the time
+# The eight signs encoded in a byte, highest bit first.
 _SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
 
-_kept: OrderedDict[Hashable, list[Drawn]] = OrderedDict()
-_at_work = Lock()  # reports compare in several threads
+_cache: OrderedDict[Hashable, list[Drawn]] = OrderedDict()
+_lock = Lock()  # reports compare in several threads
 
 
 def image_weights(num_images: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """How often each image was drawn, (r, I) at a time; the next ones overwrite it."""
+    """Yield how often each image was drawn, in blocks (r, I) of one buffer that is reused."""
     blocks = _draw_weights(num_images, resamples, seed)
-    room = np.empty((min(resamples, _rows(num_images)), num_images), dtype=np.float32)
-    for counts in _keeping(("weights", num_images, resamples, seed), blocks):
-        weights = room[: len(counts)]
+    buffer = np.empty((min(resamples, _rows(num_images)), num_images), dtype=np.float32)
+    for counts in _cached(("weights", num_images, resamples, seed), blocks):
+        weights = buffer[: len(counts)]
         np.copyto(weights, counts)
         yield weights
 
@@ -39,36 +39,39 @@ def image_weights(num_images: int, *, resamples: int, seed: int) -> Iterator[NDA
 def image_signs(
     num_images: int, *, resamples: int, rows: int, seed: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Random signs, (`rows`, I) at a time; the next ones overwrite it, other `rows` differ."""
+    """Yield random signs, in blocks (`rows`, I) of one reused buffer.
+
+    The signs depend on `rows`.
+    """
     blocks = _draw_signs(num_images, resamples, rows, seed)
-    room = np.empty((min(resamples, rows), -(-num_images // 8), 8), dtype=np.float32)
-    for packed in _keeping(("signs", num_images, resamples, rows, seed), blocks):
-        signs = room[: len(packed)]
+    buffer = np.empty((min(resamples, rows), -(-num_images // 8), 8), dtype=np.float32)
+    for packed in _cached(("signs", num_images, resamples, rows, seed), blocks):
+        signs = buffer[: len(packed)]
         np.take(_SIGNS, packed, axis=0, out=signs, mode="clip")  # "raise" would copy first
         yield signs.reshape(len(packed), -1)[:, :num_images]
 
 
-def _keeping(key: Hashable, blocks: Iterator[Drawn]) -> Iterator[Drawn]:
-    """The blocks that are kept under `key`, or those given, which are kept if they are small."""
-    with _at_work:
-        kept = _kept.get(key)
-        if kept is not None:
-            _kept.move_to_end(key)
-    if kept is not None:
-        yield from kept
+def _cached(key: Hashable, blocks: Iterator[Drawn]) -> Iterator[Drawn]:
+    """Yield the blocks cached under `key`, else `blocks`, which are cached if small enough."""
+    with _lock:
+        cached = _cache.get(key)
+        if cached is not None:
+            _cache.move_to_end(key)
+    if cached is not None:
+        yield from cached
         return
     drawn: list[Drawn] | None = []
     for block in blocks:
         if drawn is not None:
             drawn.append(block)
-            if _size(drawn) > KEPT_BYTES // 2:
+            if _size(drawn) > CACHE_BYTES // 2:
                 drawn = None
         yield block
     if drawn is not None:
-        with _at_work:
-            _kept[key] = drawn
-            while sum(map(_size, _kept.values())) > KEPT_BYTES:
-                _kept.popitem(last=False)
+        with _lock:
+            _cache[key] = drawn
+            while sum(map(_size, _cache.values())) > CACHE_BYTES:
+                _cache.popitem(last=False)
 
 
 def _size(blocks: list[Drawn]) -> int:
@@ -81,19 +84,19 @@ def _rows(num_images: int) -> int:
 
 def _draw_weights(num_images: int, resamples: int, seed: int) -> Iterator[Drawn]:
     generator = np.random.default_rng([seed, num_images])
-    step = max(1, _PIECE // num_images)
+    step = max(1, _DRAW_CHUNK // num_images)
     for start in range(0, resamples, _rows(num_images)):
         rows = min(_rows(num_images), resamples - start)
-        pieces = [
+        counts = [
             _count_draws(generator, min(step, rows - row), num_images)
             for row in range(0, rows, step)
         ]
-        largest = max(int(piece.max()) for piece in pieces)
-        yield np.concatenate(pieces, dtype=np.min_scalar_type(largest), casting="same_kind")
+        largest = max(int(part.max()) for part in counts)
+        yield np.concatenate(counts, dtype=np.min_scalar_type(largest), casting="same_kind")
 
 
 def _count_draws(generator: np.random.Generator, rows: int, num_images: int) -> Drawn:
-    """How often each image is among as many draws of one, (rows, I)."""
+    """Return how often each image occurs in I draws with replacement, (rows, I)."""
     drawn = generator.integers(0, num_images, (rows, num_images), dtype=np.int64)
     drawn += np.arange(rows)[:, None] * num_images
     counts = np.bincount(drawn.ravel(), minlength=rows * num_images)
@@ -101,7 +104,7 @@ def _count_draws(generator: np.random.Generator, rows: int, num_images: int) -> 
 
 
 def _draw_signs(num_images: int, total: int, rows: int, seed: int) -> Iterator[Drawn]:
-    """Eight signs to a byte."""
+    """Yield random bytes, each of which encodes eight signs."""
     generator = np.random.default_rng([seed, num_images, 2])
     for start in range(0, total, rows):
         shape = (min(rows, total - start), -(-num_images // 8))

@@ -1,4 +1,4 @@
-"""How large a difference is, measured by how much it varies between images."""
+"""Standardised effect size of paired differences."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import numpy as np
 
 from lico_bench.stats.bootstrap import Floats
 
-# Scores are computed in float32: a spread below that is rounding.
+# Relative to the mean. Scores are computed in float32; a smaller spread is rounding error.
 _NO_SPREAD = 1e-6
 
 
 def standardised_effect(differences: Floats) -> Floats:
-    """Mean over standard deviation of the images' seed-averaged differences, (C,).
+    """Return mean / standard deviation of the per-image, seed-averaged differences, (C,).
 
     Args:
         differences: (S, I, C); NaN where there is no value.
 
     Returns:
-        Cohen's d_z of each column; 0 where all differences are 0, NaN where they are all alike but
-        not 0, and with fewer than two images.
+        Cohen's d_z of each column; 0 if all differences are 0, NaN if they are equal but not 0 or
+        there are fewer than two images.
 
     Source: Lakens, Frontiers in Psychology 2013, eq. 6.
-    Differs: averages over seeds first, so that the noise of one training is not counted as spread
-    between images.
+    Differs: averages over seeds first, so that the noise between trainings does not add to the
+    spread between images.
     """
     present = np.isfinite(differences)
     counts = present.sum(0)
     by_image = np.where(present, differences, 0.0).sum(0) / np.maximum(counts, 1)
-    is_there = counts > 0
-    num_images = is_there.sum(0)
+    has_value = counts > 0
+    num_images = has_value.sum(0)
     mean = by_image.sum(0) / np.maximum(num_images, 1)
-    squares = (np.where(is_there, by_image - mean, 0.0) ** 2).sum(0)
+    squares = (np.where(has_value, by_image - mean, 0.0) ** 2).sum(0)
     deviation = np.sqrt(squares / np.maximum(num_images - 1, 1))
     varies = deviation > _NO_SPREAD * np.abs(mean)
     effect: Floats = np.where(mean == 0, 0.0, np.nan)

@@ -1,4 +1,4 @@
-"""Rows as dense arrays, with everything checked that makes a comparison fair."""
+"""Conversion of score rows to dense arrays, with the checks that make arms comparable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
 
 
 class Column(NamedTuple):
-    """What one column of a grid holds."""
+    """Method, metric and protocol of one column of a grid."""
 
     method: str
     metric: str
@@ -39,12 +39,12 @@ class Grid:
     Attributes:
         setting: dataset, source, backbone and labels.
         arms: names, in order of first appearance.
-        seeds: training seeds, rising; the seed stands for the pair.
+        seeds: training seeds, ascending; each seed identifies one pair.
         columns: method, metric and protocol of each column.
-        values: (A, S, I, C) float64; NaN where nothing was measured or the image was skipped.
+        values: (A, S, I, C) float64; NaN without a row or for a skipped image.
         present: (A, S, I, C) bool, whether there is a row.
-        flagged: (A, S, I, C) bool, whether the row carries a flag.
-        correct: (A, S, I) bool, whether the arm's model is right on the image.
+        flagged: (A, S, I, C) bool, whether the row has a flag.
+        correct: (A, S, I) bool, whether the arm's model classifies the image correctly.
     """
 
     setting: dict[str, str]
@@ -59,11 +59,11 @@ class Grid:
 
 
 def as_frame(scores: Any) -> pd.DataFrame:
-    """The rows of `scores`: a DataFrame, or anything with `to_frame()` or `rows()`.
+    """Return the rows of `scores`: a DataFrame, or an object with `to_frame()` or `rows()`.
 
     Raises:
-        InvalidInputError: for something else, no rows, columns that are missing or of another
-            kind, or a value that is not finite although no flag explains it.
+        InvalidInputError: for another type, no rows, missing columns, columns of a wrong type, or
+            a non-finite value without a flag.
     """
     for name in ("to_frame", "rows"):
         if hasattr(scores, name) and not isinstance(scores, pd.DataFrame):
@@ -75,11 +75,13 @@ def as_frame(scores: Any) -> pd.DataFrame:
     missing = [name for name in ROW_COLUMNS if name not in scores.columns]
     if missing:
         raise InvalidInputError(
-            f"scores: columns missing: {', '.join(missing)}; expected those of rows.parquet, as "
-            "this version writes them; score again what another version wrote"
+            f"scores: columns missing: {', '.join(missing)}; expected those of rows.parquet of "
+            "this version; score again if another version wrote the rows"
         )
     if scores.empty:
-        raise InvalidInputError("scores: expected at least one row, got none; nothing was scored")
+        raise InvalidInputError(
+            "scores: expected at least one row, got none; score some images first"
+        )
     _check_kinds(scores)
     values = scores["value"].to_numpy(dtype=np.float64, na_value=np.nan)
     broken = np.isinf(values) | (np.isnan(values) & (scores["flag"] == "").to_numpy())
@@ -94,41 +96,41 @@ def as_frame(scores: Any) -> pd.DataFrame:
 
 
 def _check_kinds(frame: pd.DataFrame) -> None:
-    """Raise for columns that another version, or a spreadsheet, would have written otherwise."""
+    """Raise for wrong column types and empty entries, as other versions or spreadsheets write."""
     for names, is_kind, kind in _KINDS:
         for name in names:
             if not is_kind(frame[name].dtype):
                 raise InvalidInputError(
                     f"scores: column '{name}': expected {kind}, got {frame[name].dtype} "
-                    f"(first: {frame[name].iloc[0]!r}); pass rows of one version, as "
-                    "rows.parquet has them"
+                    f"(first: {frame[name].iloc[0]!r}); pass rows of "
+                    "rows.parquet, written by one version"
                 )
     for name in ROW_COLUMNS:
         empty = frame[name].isna()
         if name != "value" and empty.any():
             raise InvalidInputError(
                 f"scores: column '{name}': expected an entry in every row, got none in "
-                f"{int(empty.sum())} of {len(frame)}; were rows of two versions put together?"
+                f"{int(empty.sum())} of {len(frame)}; pass rows of one version"
             )
 
 
 def build_grids(scores: Any) -> Iterator[Grid]:
-    """One grid per dataset, source, backbone and label budget, in order of first appearance.
+    """Yield one grid per dataset, source, backbone and label budget, by first appearance.
 
     Raises:
-        InvalidInputError: for what `as_frame` refuses, and for two rows of the same score.
+        InvalidInputError: as `as_frame`, and for two rows of the same score.
         NotComparableError: for two protocols of one metric, two data sources in one pair, or two
             pairs with the same seed.
     """
     frame = as_frame(scores)
     _check_sources(frame)
-    settings, facts = _encode(frame, _SETTING)
-    order = np.argsort(settings, kind="stable")
-    bounds = np.searchsorted(settings[order], np.arange(len(facts) + 1))
-    whole = len(facts) == 1
-    for number, fact in enumerate(facts):
-        part = frame if whole else frame.iloc[order[bounds[number] : bounds[number + 1]]]
-        yield _build_grid(part, dict(zip(_SETTING, map(str, fact), strict=True)))
+    codes, settings = _encode(frame, _SETTING)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(len(settings) + 1))
+    for number, setting in enumerate(settings):
+        rows = order[bounds[number] : bounds[number + 1]]
+        part = frame if len(settings) == 1 else frame.iloc[rows]
+        yield _build_grid(part, dict(zip(_SETTING, map(str, setting), strict=True)))
 
 
 def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
@@ -138,13 +140,13 @@ def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
     column_codes, columns = _encode(frame, ("method", "metric", "protocol"))
     _check_protocols(columns, setting)
     shape = (len(arms), len(seeds), len(images), len(columns))
-    places = np.ravel_multi_index((arm_codes, seed_codes, image_codes, column_codes), shape)
-    check_single(frame, places, int(np.prod(shape)))
+    index = np.ravel_multi_index((arm_codes, seed_codes, image_codes, column_codes), shape)
+    check_unique(frame, index, int(np.prod(shape)))
     values = np.full(shape, np.nan)
-    values.flat[places] = frame["value"].to_numpy(dtype=np.float64, na_value=np.nan)
+    values.flat[index] = frame["value"].to_numpy(dtype=np.float64, na_value=np.nan)
     present, flagged = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    present.flat[places] = True
-    flagged.flat[places] = (frame["flag"] != "").to_numpy()
+    present.flat[index] = True
+    flagged.flat[index] = (frame["flag"] != "").to_numpy()
     correct = np.zeros(shape[:3], dtype=bool)
     correct[arm_codes, seed_codes, image_codes] = frame["correct"].to_numpy(dtype=bool)
     return Grid(
@@ -161,25 +163,24 @@ def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
 
 
 def _encode(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[Codes, list[tuple[Any, ...]]]:
-    """Numbers that stand for the distinct combinations, and the combinations."""
+    """Return the code of each row's combination of values, and the distinct combinations."""
     codes, uniques = pd.factorize(frame[names[0]])
     levels: list[tuple[Any, ...]] = [(value,) for value in uniques]
     for name in names[1:]:
-        more, added = pd.factorize(frame[name])
-        joint, kept = pd.factorize(codes * len(added) + more)
-        codes = joint
-        levels = [(*levels[int(k) // len(added)], added[int(k) % len(added)]) for k in kept]
+        column_codes, values = pd.factorize(frame[name])
+        codes, distinct = pd.factorize(codes * len(values) + column_codes)
+        levels = [(*levels[int(k) // len(values)], values[int(k) % len(values)]) for k in distinct]
     return codes.astype(np.int64), levels
 
 
 def _seeds(frame: pd.DataFrame, setting: dict[str, str]) -> tuple[Codes, tuple[int, ...]]:
-    """Seed numbers by row, rising; a seed and a pair must mean the same thing."""
+    """Return the seed index of each row and the ascending seeds; raise if a seed has two pairs."""
     codes, pairs = _encode(frame, ("seed", "pair"))
     seeds = [int(seed) for seed, _ in pairs]
-    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if twice:
+    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if repeated:
         raise NotComparableError(
-            f"{setting['dataset']}: expected one pair per seed, got two with seed {twice[0]}; "
+            f"{setting['dataset']}: expected one pair per seed, got two with seed {repeated[0]}; "
             "they were trained with different recipes, compare one recipe at a time"
         )
     rank = np.argsort(np.argsort(seeds))
@@ -187,9 +188,9 @@ def _seeds(frame: pd.DataFrame, setting: dict[str, str]) -> tuple[Codes, tuple[i
 
 
 def _check_sources(frame: pd.DataFrame) -> None:
-    _, found = _encode(frame, ("pair", "dataset", "source"))
+    _, combinations = _encode(frame, ("pair", "dataset", "source"))
     sources: dict[tuple[str, str], str] = {}
-    for pair, dataset, source in found:
+    for pair, dataset, source in combinations:
         other = sources.setdefault((pair, dataset), source)
         if other != source:
             raise NotComparableError(
@@ -209,11 +210,11 @@ def _check_protocols(columns: list[tuple[Any, ...]], setting: dict[str, str]) ->
             )
 
 
-def check_single(frame: pd.DataFrame, places: Codes, size: int) -> None:
-    """Raise if two rows share one of the `size` places."""
-    counts = np.bincount(places, minlength=size)
+def check_unique(frame: pd.DataFrame, index: Codes, size: int) -> None:
+    """Raise if two rows have the same `index`, an array of integers in [0, size)."""
+    counts = np.bincount(index, minlength=size)
     if counts.max() > 1:
-        row = frame.iloc[int((counts[places] > 1).argmax())]
+        row = frame.iloc[int((counts[index] > 1).argmax())]
         raise InvalidInputError(
             f"scores: expected one row per score, got {counts.max()} for {row['metric']} of "
             f"image '{row['image_id']}' (dataset {row['dataset']}, arm {row['arm']}, "

@@ -1,4 +1,4 @@
-"""The mean of each arm for itself, with its interval."""
+"""Mean of each arm with its interval."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ MEAN_COLUMNS = (
 def arm_means(
     scores: Any, *, interval: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """One row per dataset, arm, method and metric: the mean, its interval, what it rests on.
+    """Return the mean score per dataset, arm, method and metric, with its interval.
 
     Args:
-        scores: rows (`records.ROW_COLUMNS`) or anything with `to_frame()` or `rows()`.
+        scores: rows (`records.ROW_COLUMNS`) or an object with `to_frame()` or `rows()`.
         interval: nominal coverage.
-        resamples: draws of the bootstrap.
-        seed: of the draws.
+        resamples: number of bootstrap draws.
+        seed: seed of the draws.
 
     Returns:
-        Columns `MEAN_COLUMNS`. `low` and `high` cover trainings and images alike when there are
-        several seeds, else the images alone, as `interval_over` says. `num_skipped` counts values
-        that are missing with a reason, `num_flagged` all that carry a flag; `note` is a sentence
-        where a number is missing.
+        Columns `MEAN_COLUMNS`. `low` and `high` cover the variation over seeds and images with
+        several seeds, else over images only, as given by `interval_over`. `num_skipped` counts
+        missing values, `num_flagged` all flagged rows. `note` explains a missing number.
 
     Raises:
-        InvalidInputError: for rows that `build_grids` refuses.
-        NotComparableError: for rows of two protocols in one metric.
+        InvalidInputError, NotComparableError: as `build_grids`.
     """
     records: list[dict[str, Any]] = []
     for grid in build_grids(scores):
@@ -47,7 +45,7 @@ def arm_means(
     return pd.DataFrame(records, columns=list(MEAN_COLUMNS))
 
 
-def _records(grid: Grid, number: int, arm: str, found: Estimates) -> list[dict[str, Any]]:
+def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[dict[str, Any]]:
     present, flagged = grid.present[number], grid.flagged[number]
     skipped = present & ~pd.notna(grid.values[number])
     return [
@@ -55,8 +53,8 @@ def _records(grid: Grid, number: int, arm: str, found: Estimates) -> list[dict[s
             **grid.setting,
             "arm": arm,
             **column._asdict(),
-            "mean": found.mean[c],
-            **describe(found, c, grid.seeds),
+            "mean": estimates.mean[c],
+            **interval_fields(estimates, c, grid.seeds),
             "num_skipped": int(skipped[:, :, c].sum()),
             "num_flagged": int(flagged[:, :, c].sum()),
         }
@@ -65,21 +63,21 @@ def _records(grid: Grid, number: int, arm: str, found: Estimates) -> list[dict[s
     ]
 
 
-def describe(found: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """The fields that means and differences share: interval, its parts and what it rests on."""
-    used = [s for s in range(len(seeds)) if pd.notna(found.per_seed[s, column])]
-    num_images, num_seeds = int(found.num_images[column]), int(found.num_seeds[column])
+def interval_fields(estimates: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """Return the fields that means and differences share: interval, its parts and counts."""
+    used = [s for s in range(len(seeds)) if pd.notna(estimates.per_seed[s, column])]
+    num_images, num_seeds = int(estimates.num_images[column]), int(estimates.num_seeds[column])
     over = "" if num_images < 2 else "images" if num_seeds == 1 else "seeds and images"
     return {
-        "low": found.low[column],
-        "high": found.high[column],
-        "seed_part": found.seed_part[column],
-        "image_part": found.image_part[column],
+        "low": estimates.low[column],
+        "high": estimates.high[column],
+        "seed_part": estimates.seed_part[column],
+        "image_part": estimates.image_part[column],
         "interval_over": over,
         "num_images": num_images,
         "num_seeds": num_seeds,
         "seeds": [seeds[s] for s in used],
-        "per_seed": [float(found.per_seed[s, column]) for s in used],
+        "per_seed": [float(estimates.per_seed[s, column]) for s in used],
         "note": _note(num_images),
     }
 

@@ -1,4 +1,4 @@
-"""What the scores of the model itself mean; those of maps are described by their metrics' room."""
+"""Specifications of the model scores; `metrics` specifies the scores of saliency maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import MappingProxyType
 from lico_bench.records import MetricSpec
 
 
-def _own(
+def _spec(
     name: str, title: str, unit: str, source: str, *, is_better: bool | None = None,
     largest: float = 1.0,
 ) -> MetricSpec:  # fmt: skip
@@ -26,15 +26,15 @@ def _own(
 _ALL = "all test images"
 _ENDS = "probability of the scored class, explained images"
 _SPECS = (
-    _own("accuracy", "Accuracy", "share of images", f"top-1, {_ALL}", is_better=True),
-    # A surer model is not a better one.
-    _own("confidence", "Confidence", "probability", f"of the predicted class, {_ALL}"),
-    _own(
+    _spec("accuracy", "Accuracy", "share of images", f"top-1, {_ALL}", is_better=True),
+    # No direction: a more confident model is not a better one.
+    _spec("confidence", "Confidence", "probability", f"of the predicted class, {_ALL}"),
+    _spec(
         "brier", "Brier score", "squared probability", f"Brier 1950, all classes, {_ALL}",
         is_better=False, largest=2.0,
     ),
-    _own("score_whole", "Score, whole image", "probability", _ENDS),
-    _own("score_blurred", "Score, blurred", "probability", _ENDS),
-    _own("score_emptied", "Score, emptied", "probability", _ENDS),
+    _spec("score_whole", "Score, whole image", "probability", _ENDS),
+    _spec("score_blurred", "Score, blurred", "probability", _ENDS),
+    _spec("score_emptied", "Score, emptied", "probability", _ENDS),
 )  # fmt: skip
 MODEL_SCORES = MappingProxyType({spec.name: spec for spec in _SPECS})

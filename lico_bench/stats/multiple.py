@@ -1,4 +1,4 @@
-"""Many tests at once: what each p-value is worth when all of them were looked at."""
+"""Correction of p-values for multiple tests."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ from lico_bench.errors import InvalidInputError
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """p-values adjusted for their number: at level a, the chance of any false find is at most a.
+    """Return p-values adjusted by Holm's method, which controls the family-wise error rate.
 
     Args:
-        p_values: (N,) in [0, 1]; NaN where there was no test, which stays NaN and does not count.
+        p_values: (N,) in [0, 1]; NaN for no test, which stays NaN and is not counted.
 
     Raises:
-        InvalidInputError: for numbers that are no p-values.
+        InvalidInputError: for another shape or values outside [0, 1].
 
     Source: Holm, Scandinavian Journal of Statistics 1979, as in statsmodels.
     """
     values = np.asarray(p_values, dtype=np.float64)
     tested = np.isfinite(values)
-    if values.ndim != 1 or np.isinf(values).any() or not _are_shares(values[tested]):
+    is_valid = not np.isinf(values).any() and ((values >= 0) & (values <= 1))[tested].all()
+    if values.ndim != 1 or not is_valid:
         raise InvalidInputError(
-            f"p_values: expected one row of numbers in [0, 1] or NaN, got {values.tolist()!r:.80}; "
+            f"p_values: expected a 1-D array in [0, 1] or NaN, got {values.tolist()!r:.80}; "
             "pass the p-values of one family"
         )
     adjusted = np.full(len(values), np.nan)
     if tested.any():
-        # A second to import, which who reads one difference need not wait for.
+        # Imported here because the import takes a second.
         from statsmodels.stats.multitest import (  # type: ignore[import-untyped]  # ships none
             multipletests,
         )
 
         adjusted[tested] = multipletests(values[tested], method="holm")[1]
     return adjusted
-
-
-def _are_shares(values: NDArray[np.float64]) -> bool:
-    return bool(((values >= 0) & (values <= 1)).all())

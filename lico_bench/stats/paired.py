@@ -1,4 +1,4 @@
-"""Paired differences between arms: the same images, the same seeds, one objective apart."""
+"""Paired differences between arms on the same images and seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lico_bench.stats.bootstrap import RESAMPLES, Estimates, Floats, two_level
 from lico_bench.stats.effect_size import standardised_effect
 from lico_bench.stats.grid import Column, Grid, build_grids
 from lico_bench.stats.mcnemar import are_hits, mcnemar_exact
-from lico_bench.stats.means import describe
+from lico_bench.stats.means import interval_fields
 from lico_bench.stats.sign_flips import sign_flip_tests
 
 PAIRED_COLUMNS = (
@@ -39,37 +39,40 @@ def paired_differences(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much each arm differs from the reference arm on the same images, with intervals.
+    """Return the difference of each arm from the reference arm, with intervals and tests.
 
     Args:
-        scores: rows (`records.ROW_COLUMNS`) or anything with `to_frame()` or `rows()`.
+        scores: rows (`records.ROW_COLUMNS`) or an object with `to_frame()` or `rows()`.
         interval: nominal coverage.
-        reference_arm: what is subtracted.
+        reference_arm: the arm whose scores are subtracted.
         subset: `both_correct` keeps the images that both models of a pair classify correctly.
-        smallest_effects: of interest, by metric, in its unit and > 0; a difference can be called
-            equivalent only where one is declared. Metrics without rows are passed over.
+        smallest_effects: smallest effect of interest by metric, > 0, in the unit of the metric;
+            needed for equivalence tests. Metrics without rows are ignored.
         resamples: draws of the two-level bootstrap (see `stats.bootstrap`) and of the sign flips
             (see `stats.sign_flips`).
-        seed: of the draws; equal rows give equal intervals and p-values.
+        seed: seed of the draws; equal rows give equal intervals and p-values.
 
     Returns:
-        Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric. `difference` is arm
-        minus reference, both means are over the same images, `per_seed` holds the difference of
-        each of `seeds`, `seed_part` and `image_part` are the standard errors of the two levels.
-        `p_value` asks whether new trainings on new images would differ, `p_images` whether these
-        trainings would on new images, `p_mcnemar` the same exactly and for hits alone (NaN for
-        other metrics), `p_equivalent` whether the difference could be as large as
-        `smallest_effect` (NaN without one). All are two-sided and of one metric: adjust those that
-        are shown together with `holm`. `effect_size` is `difference` in standard deviations of the
-        images. With one seed interval and `p_value` cover the images alone and `interval_over`
-        says so. An image skipped in one arm is left out of both and counted in `num_skipped`;
-        `note` is a sentence where a number is missing. Empty if there is one arm only.
+        Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric; empty for a single
+        arm. `difference` is arm minus reference; both means are over the same images. `per_seed`
+        holds the difference of each of `seeds`; `seed_part` and `image_part` are the standard
+        errors of the two levels. `effect_size` is `difference` in standard deviations of the
+        images.
+
+        `p_value` tests for a difference under new trainings and new images, `p_images` under new
+        images for these trainings, `p_mcnemar` the same exactly for hits (NaN for other metrics).
+        `p_equivalent` tests for an effect as large as `smallest_effect` (NaN without one). The
+        p-values are two-sided and not corrected for multiple tests; use `holm`.
+
+        With one seed, interval and `p_value` cover the variation over images only, as given by
+        `interval_over`. An image skipped in one arm is left out of both and counted in
+        `num_skipped`. `note` explains a missing number.
 
     Raises:
-        InvalidInputError: for rows that cannot be scores: duplicates, NaN without a flag, no rows.
-        NotComparableError: for images that only one arm was scored on, a seed that lacks an arm,
-            or two protocols under one metric.
-        UnknownNameError: for a reference arm that is not among several.
+        InvalidInputError: for duplicate rows, NaN without a flag, or no rows.
+        NotComparableError: for an image that was scored in one arm only, a seed without one of the
+            arms, or two protocols of one metric.
+        UnknownNameError: if there are several arms and `reference_arm` is not one of them.
     """
     check_choice("subset", subset, SUBSETS)
     smallest = dict(smallest_effects or {})
@@ -82,8 +85,8 @@ def paired_differences(
             continue
         if reference_arm not in grid.arms:
             raise UnknownNameError.of("arm", reference_arm, grid.arms)
-        for records_of_arm in _compare(grid, reference_arm, subset, smallest, draws):
-            records += records_of_arm
+        for arm_records in _compare(grid, reference_arm, subset, smallest, draws):
+            records += arm_records
     return pd.DataFrame(records, columns=list(PAIRED_COLUMNS))
 
 
@@ -96,21 +99,21 @@ class _Draws(NamedTuple):
 def _compare(
     grid: Grid, reference_arm: str, subset: str, smallest: dict[str, float], draws: _Draws
 ) -> Iterator[list[dict[str, Any]]]:
-    """The records of each arm against the reference; one bootstrap serves them all."""
-    first = grid.arms.index(reference_arm)
-    others = [number for number in range(len(grid.arms)) if number != first]
+    """Yield the records of each arm against the reference; all arms share one bootstrap."""
+    reference = grid.arms.index(reference_arm)
+    others = [arm for arm in range(len(grid.arms)) if arm != reference]
     for other in others:
-        _check_paired(grid, first, other)
-    pairs = [_both(grid, first, other, subset) for other in others]
-    stacked = np.concatenate([theirs - ours for ours, theirs in pairs], axis=2)
-    found = two_level(stacked, **draws._asdict())
+        _check_paired(grid, reference, other)
+    pairs = [_common_values(grid, reference, other, subset) for other in others]
+    differences = np.concatenate([values - subtracted for subtracted, values in pairs], axis=2)
+    estimates = two_level(differences, **draws._asdict())
     margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
-    hits = np.concatenate([are_hits(ours, theirs) for ours, theirs in pairs])
-    tests = _tests(stacked, found, hits, np.tile(margins, len(others)), draws)
+    hits = np.concatenate([are_hits(subtracted, values) for subtracted, values in pairs])
+    tests = _tests(differences, estimates, hits, np.tile(margins, len(others)), draws)
     width = len(grid.columns)
-    for number, (other, (ours, theirs)) in enumerate(zip(others, pairs, strict=True)):
-        means, references = _means(theirs), _means(ours)
-        mcnemar = mcnemar_exact(ours, theirs)
+    for number, (other, (subtracted, values)) in enumerate(zip(others, pairs, strict=True)):
+        means, reference_means = _means(values), _means(subtracted)
+        mcnemar = mcnemar_exact(subtracted, values)
         yield [
             {
                 **grid.setting,
@@ -119,13 +122,13 @@ def _compare(
                 **column._asdict(),
                 "subset": subset,
                 "mean": means[c],
-                "mean_reference": references[c],
-                "difference": found.mean[number * width + c],
+                "mean_reference": reference_means[c],
+                "difference": estimates.mean[number * width + c],
                 "interval": draws.interval,
-                **{name: values[number * width + c] for name, values in tests.items()},
+                **{name: results[number * width + c] for name, results in tests.items()},
                 "p_mcnemar": mcnemar[c],
-                **describe(found, number * width + c, grid.seeds),
-                "num_skipped": _num_skipped(grid, first, other, c),
+                **interval_fields(estimates, number * width + c, grid.seeds),
+                "num_skipped": _num_skipped(grid, reference, other, c),
             }
             for c, column in enumerate(grid.columns)
             if grid.present[other, :, :, c].any()
@@ -134,15 +137,15 @@ def _compare(
 
 def _tests(
     differences: Floats,
-    found: Estimates,
+    estimates: Estimates,
     hits: NDArray[np.bool_],
     margins: Floats,
     draws: _Draws,
 ) -> dict[str, Floats]:
-    """The columns of the tests, each (C,)."""
+    """Return the fields of the tests, each (C,)."""
     flips = sign_flip_tests(
         differences,
-        seed_part=found.seed_part,
+        seed_part=estimates.seed_part,
         smallest_effects=margins,
         hits=hits,
         resamples=draws.resamples,
@@ -155,17 +158,17 @@ def _tests(
     }
 
 
-def _both(grid: Grid, first: int, other: int, subset: str) -> tuple[Floats, Floats]:
-    """Values (S, I, C) of the reference and of the arm, NaN unless both are there."""
-    ours, theirs = grid.values[first], grid.values[other]
-    usable = np.isfinite(ours) & np.isfinite(theirs)
+def _common_values(grid: Grid, reference: int, other: int, subset: str) -> tuple[Floats, Floats]:
+    """Return the values (S, I, C) of the reference and of the arm, NaN unless both have one."""
+    subtracted, values = grid.values[reference], grid.values[other]
+    usable = np.isfinite(subtracted) & np.isfinite(values)
     if subset == "both_correct":
-        usable &= (grid.correct[first] & grid.correct[other])[:, :, None]
-    return np.where(usable, ours, np.nan), np.where(usable, theirs, np.nan)
+        usable &= (grid.correct[reference] & grid.correct[other])[:, :, None]
+    return np.where(usable, subtracted, np.nan), np.where(usable, values, np.nan)
 
 
 def _means(values: Floats) -> Floats:
-    """Mean over seeds of the means over images, (C,)."""
+    """Return the mean over seeds of the means over images, (C,)."""
     present = np.isfinite(values)
     counts = present.sum(1)
     sums = np.where(present, values, 0.0).sum(1)
@@ -176,37 +179,38 @@ def _means(values: Floats) -> Floats:
     return means
 
 
-def _num_skipped(grid: Grid, first: int, other: int, column: int) -> int:
-    usable = np.isfinite(grid.values[[first, other], :, :, column]).all(0)
-    return int((grid.present[first, :, :, column] & ~usable).sum())
+def _num_skipped(grid: Grid, reference: int, other: int, column: int) -> int:
+    usable = np.isfinite(grid.values[[reference, other], :, :, column]).all(0)
+    return int((grid.present[reference, :, :, column] & ~usable).sum())
 
 
-def _check_paired(grid: Grid, first: int, other: int) -> None:
-    """Raise unless both arms were scored on the same images, by the same rules, at each seed."""
-    unpaired = grid.present[first] != grid.present[other]
+def _check_paired(grid: Grid, reference: int, other: int) -> None:
+    """Raise unless both arms have the same seeds, images, metrics and protocols."""
+    unpaired = grid.present[reference] != grid.present[other]
     if not unpaired.any():
         return
-    names = f"{grid.arms[first]} and {grid.arms[other]}"
+    names = f"{grid.arms[reference]} and {grid.arms[other]}"
     where = f"{grid.setting['dataset']} ({grid.setting['source']})"
     for s, seed in enumerate(grid.seeds):
-        for number in (first, other):
-            if not grid.present[number, s].any():
+        for arm in (reference, other):
+            if not grid.present[arm, s].any():
                 raise NotComparableError(
-                    f"{where}: expected {names} at every seed, but {grid.arms[number]} has no rows "
+                    f"{where}: expected {names} at every seed, but {grid.arms[arm]} has no rows "
                     f"at seed {seed}; finish the run, or leave that seed out"
                 )
-    raise NotComparableError(_unpaired_sentence(grid, unpaired, where, names))
+    raise NotComparableError(_unpaired_message(grid, unpaired, where, names))
 
 
-def _unpaired_sentence(grid: Grid, unpaired: NDArray[np.bool_], where: str, names: str) -> str:
+def _unpaired_message(grid: Grid, unpaired: NDArray[np.bool_], where: str, names: str) -> str:
     seed, image, number = (int(k) for k in np.argwhere(unpaired)[0])
     column: Column = grid.columns[number]
-    what = f"{column.metric} of {column.method or 'the model'}"
-    rules = f" under protocol '{column.protocol}'" if column.protocol else ""
+    score = f"{column.metric} of {column.method or 'the model'}"
+    if column.protocol:
+        score += f" under protocol '{column.protocol}'"
     count = int(unpaired[:, :, number].sum())
-    message = "1 image has" if count == 1 else f"{count} images have"
+    images = "1 image has" if count == 1 else f"{count} images have"
     return (
-        f"{where}: expected {names} on the same images, but {message} {what}{rules} in one arm only "
+        f"{where}: expected {names} on the same images, but {images} {score} in one arm only "
         f"(first: '{grid.image_ids[image]}' at seed "
-        f"{grid.seeds[seed]}); score both arms alike"
+        f"{grid.seeds[seed]}); score both arms on the same images"
     )

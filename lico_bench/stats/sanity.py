@@ -1,18 +1,20 @@
-"""The sanity check as a gate: a method must let go of its map when the network forgets.
+"""Verdicts of the model randomisation sanity check.
 
-With s as the mean size of the similarity to the map of the wholly randomised network, e its
+A method passes if its map changes when the network's weights are randomised. With s the mean
+absolute similarity between the maps of the trained and of the fully randomised network, e its
 standard error over images and z = 1.645 (one-sided 95 %):
 
     s + z * e < threshold    pass
     s - z * e > threshold    fail
     otherwise                inconclusive
 
-Why 0.5: the map of the network as trained has 1 with itself, and so has every map that ignores the
-network, such as its edges. Maps of unrelated networks have 0.1 (gradients) to 0.5 (Eigen-CAM at 8 x
-8 cells), more than 0 because the size is averaged and smooth maps have few independent cells. At
-0.5 two maps share a quarter of the variance of their ranks: what chance can give, and far from all.
+Choice of the threshold 0.5: a map that ignores the network, such as an edge map, has similarity 1.
+Maps of unrelated networks have 0.1 (gradients) to 0.5 (Eigen-CAM at 8 x 8 cells); this is above 0
+because absolute values are averaged and smooth maps have few independent cells. At 0.5, two maps
+share a quarter of the variance of their ranks, which chance can explain.
 
-Source: Adebayo et al., NeurIPS 2018, who judge by eye; threshold and bounds are ours.
+Source: Adebayo et al., NeurIPS 2018.
+Differs: threshold and bounds are added; the source judges by eye.
 """
 
 from __future__ import annotations
@@ -31,16 +33,16 @@ THRESHOLD = 0.5
 CASCADE = "cascade"
 SANITY_CHECK = "sanity_check"
 GROUP_COLUMNS = ("dataset", "source", "backbone", "labels", "arm", "method", "protocol")
-ATOL_START = 1e-3  # of the correlation of a map with itself
+ATOL_START = 1e-3  # tolerance for the similarity of a map with itself, 1
 
 
 @dataclass(frozen=True)
 class SanityVerdict:
-    """What the check says of one method on one model.
+    """The outcome of the sanity check for one method on one model.
 
     Attributes:
-        similarity: mean size of the similarity after full randomisation, in [0, 1].
-        low, high: one-sided bounds of it; NaN for a single image.
+        similarity: mean absolute similarity after full randomisation, in [0, 1].
+        low, high: one-sided bounds of the similarity; NaN for a single image.
     """
 
     outcome: Literal["pass", "fail", "inconclusive"]
@@ -54,29 +56,29 @@ class SanityVerdict:
 def sanity_verdict(
     cascades: ArrayLike, *, threshold: float = THRESHOLD, confidence: float = 0.95
 ) -> SanityVerdict:
-    """Judge one method by the cascades of its maps.
+    """Return the verdict on one method from the cascades of its maps.
 
     Args:
-        cascades: (N, S + 1) similarities to the map of the network as trained, after 0 to S stages
-            of randomisation; the first is 1.
-        threshold: similarity, in (0, 1), from which on a method does not explain the network.
-        confidence: of each one-sided bound, in (0.5, 1).
+        cascades: (N, S + 1) similarities to the map of the trained network, after 0 to S stages of
+            randomisation; the first is 1.
+        threshold: similarity in (0, 1); a method above it fails.
+        confidence: confidence of each one-sided bound, in (0.5, 1).
 
     Raises:
-        InvalidInputError: for values that are no cascades, or numbers out of range.
+        InvalidInputError: for invalid cascades, or arguments out of range.
     """
     if not 0 < threshold < 1:
         raise InvalidInputError(f"threshold: expected a similarity in (0, 1), got {threshold}")
     if not 0.5 < confidence < 1:
         raise InvalidInputError(
-            f"confidence: expected a share between 0.5 and 1, got {confidence}; 0.95 is usual"
+            f"confidence: expected a value between 0.5 and 1, got {confidence}; 0.95 is usual"
         )
-    values = _checked(cascades)
+    values = _validated(cascades)
     final = np.abs(values[:, -1])
     mean = float(final.mean())
     error = float(final.std(ddof=1) / np.sqrt(len(final))) if len(final) > 1 else float("nan")
-    reach = float(ndtri(confidence)) * error
-    low, high = mean - reach, mean + reach
+    margin = float(ndtri(confidence)) * error
+    low, high = mean - margin, mean + margin
     outcome: Literal["pass", "fail", "inconclusive"] = "inconclusive"
     if high < threshold:
         outcome = "pass"
@@ -87,11 +89,11 @@ def sanity_verdict(
 
 
 def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd.DataFrame:
-    """A verdict for each method and arm.
+    """Return a verdict for each method and arm.
 
     Args:
-        curves: rows of `records.CURVE_COLUMNS`; those of other curves are left out. An image that
-            several seeds explained counts once, with its mean.
+        curves: rows of `records.CURVE_COLUMNS`; only cascades are used. An image with cascades of
+            several seeds counts once, with their mean.
 
     Returns:
         One row per dataset, backbone, arm and method, with the fields of `SanityVerdict`.
@@ -102,18 +104,18 @@ def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd
     rows = curves[curves["curve"] == CASCADE]
     if rows.empty:
         raise InvalidInputError(
-            "sanity check: the run has no cascades; ask for the metric sanity_check"
+            "sanity check: the run has no cascades; add the metric sanity_check to the run"
         )
     records: list[dict[str, Any]] = []
     for key, part in rows.groupby(list(GROUP_COLUMNS), sort=True, observed=True):
-        stacked = np.abs(np.stack([np.asarray(one, dtype=float) for one in part["values"]]))
+        stacked = np.abs(np.stack([np.asarray(values, dtype=float) for values in part["values"]]))
         by_image = pd.DataFrame(stacked).groupby(part["image_id"].to_numpy()).mean()
         verdict = sanity_verdict(by_image.to_numpy(), threshold=threshold)
         records.append({**dict(zip(GROUP_COLUMNS, key, strict=True)), **asdict(verdict)})
     return pd.DataFrame(records)
 
 
-def _checked(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _validated(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
     values = np.asarray(cascades, dtype=np.float64)
     if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
         raise InvalidInputError(
@@ -124,7 +126,7 @@ def _checked(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
     if np.abs(values[:, 0] - 1).max() > ATOL_START:
         raise InvalidInputError(
             "cascades: expected to start at 1, the similarity of a map with itself, "
-            f"got {values[:, 0].min():.3g}; pass the stage before the first too"
+            f"got {values[:, 0].min():.3g}; include the stage before randomisation"
         )
     return values
 

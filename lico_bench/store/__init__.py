@@ -1,13 +1,13 @@
-"""Rows on disk: files that appear whole or not at all, and the layout of a run folder.
+"""Storage of results: atomic file writes, checksums and the layout of a run folder.
 
-Names load what they need when first used.
+Exported names are imported lazily, on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lico_bench.registry import at_first_use
+from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
     from lico_bench.store.cell_folder import SCORE_TABLES, CellFolder
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lico_bench.store.integrity import (
         Damage,
         check_cell,
-        quarantined,
+        quarantine_damage,
         repair_cell,
         seal_cell,
     )
@@ -48,7 +48,7 @@ _HOMES = {
     "read_parquet": "files",
     "read_run": "run_folder",
     "seal_cell": "integrity",
-    "quarantined": "integrity",
+    "quarantine_damage": "integrity",
     "remove_stale_files": "stale_files",
     "write_bytes": "files",
     "write_json": "files",
@@ -64,7 +64,7 @@ __all__ = [
     "check_cell",
     "merge_parquet",
     "newest_run",
-    "quarantined",
+    "quarantine_damage",
     "read_json",
     "read_parquet",
     "read_run",
@@ -76,4 +76,4 @@ __all__ = [
     "write_parquet",
 ]
 
-__getattr__ = at_first_use(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

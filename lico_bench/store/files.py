@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, synced, renamed."""
+"""Atomic file writes (temporary file, fsync, rename) and readers that verify checksums."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lico_bench.store.digests import (
 )
 from lico_bench.store.stale_files import part_prefix
 
-# No block left, over one's quota, larger than a file may be.
+# Disk full, quota exceeded, file size limit exceeded.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PARQUET = {"compression": "zstd", "write_page_checksum": True}
 
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Turn the system's word for no room into a `DiskFullError` that names `path`."""
+    """Convert out-of-space errors of the system into a `DiskFullError` that names `path`."""
     try:
         yield
     except DiskFullError:
@@ -41,17 +41,17 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         if error.errno not in NO_SPACE:
             raise
         raise DiskFullError(
-            f"{path}: no room to write it ({os.strerror(error.errno)}); free some space and "
-            "repeat the same command, which goes on from what is stored"
+            f"{path}: not enough disk space to write it ({os.strerror(error.errno)}); free some "
+            "space and repeat the same command, which resumes from the stored files"
         ) from error
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` if the block ends well and vanishes if it does not.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` if the block succeeds, else is removed.
 
     Raises:
-        DiskFullError: if there is no room; what was at `path` stays.
+        DiskFullError: if the disk is full; an existing `path` is kept.
     """
     with naming_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,45 +59,49 @@ def replacing(path: Path) -> Iterator[Path]:
             prefix=part_prefix(path.name), suffix=".part", dir=path.parent
         )
         os.close(handle)
-        part = Path(name)
+        temporary = Path(name)
         try:
-            yield part
-            with part.open("rb") as written:
+            yield temporary
+            with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            part.chmod(0o644)  # mkstemp makes it private; a run folder is shared by a team
-            part.replace(path)
+            temporary.chmod(0o644)  # mkstemp makes it private; a run folder is shared by a team
+            temporary.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` by atomic rename."""
-    with replacing(path) as part:
-        part.write_bytes(content)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON by atomic rename; NaN is refused."""
+    """Write `value` as indented JSON by atomic rename.
+
+    Raises:
+        ValueError: for NaN or infinity.
+    """
     write_bytes(path, json_bytes(value))
 
 
 def json_bytes(value: Any) -> bytes:
-    """`value` as it stands in a JSON file."""
+    """Return `value` encoded as in `write_json`."""
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         MissingDataError: if there is no such file.
-        BrokenFileError: if it is no JSON.
+        BrokenFileError: if it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingDataError(f"no such file: {path}") from error
-    # Also numbers too long to read, and brackets in brackets without an end.
+    # Including integers with too many digits (ValueError) and deep nesting (RecursionError).
     except (ValueError, RecursionError, OSError) as error:
         raise BrokenFileError(
             f"{path}: not readable as JSON ({error}); delete it and run again"
@@ -107,76 +111,76 @@ def read_json(path: Path) -> Any:
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write `frame` as Parquet with checksums by atomic rename."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    with replacing(path) as part:
-        with _stamped_writer(part, table.schema) as out:
-            out.write_table(table)
-        stamp_parquet(part)
+    with atomic_write(path) as temporary:
+        with _stamped_writer(temporary, table.schema) as writer:
+            writer.write_table(table)
+        stamp_parquet(temporary)
 
 
 def pack_parquet(source: Path, path: Path) -> None:
-    """Copy the rows of a Parquet file in as few bytes as they fit in, for a repository.
+    """Copy a Parquet file with strong compression, for a repository.
 
-    Numbers are split into their bytes before they are compressed, which halves them.
+    Byte-stream split encoding halves the size of floating-point columns.
 
     Raises:
         MissingDataError: if there is no such file.
-        BrokenFileError: if it is no whole Parquet file, or not what was written.
+        BrokenFileError: if it is damaged or not a Parquet file.
     """
-    with _damage_told(source):
+    with _parquet_errors(source):
         table = _read_table(source)
-    numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    packing = {
+    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    options = {
         "compression_level": 19,
-        "use_dictionary": [name for name in table.column_names if name not in numbers],
-        "column_encoding": dict.fromkeys(numbers, "BYTE_STREAM_SPLIT"),
+        "use_dictionary": [name for name in table.column_names if name not in floats],
+        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     }
-    with replacing(path) as part:
-        with _stamped_writer(part, table.schema, **packing) as out:
-            out.write_table(table)
-        stamp_parquet(part)
+    with atomic_write(path) as temporary:
+        with _stamped_writer(temporary, table.schema, **options) as writer:
+            writer.write_table(table)
+        stamp_parquet(temporary)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The rows of a Parquet file, of all columns or some; its checksums are verified.
+    """Return the rows of a Parquet file, with all columns or some; checksums are verified.
 
     Raises:
         MissingDataError: if there is no such file.
-        BrokenFileError: if it is no whole Parquet file, or not what was written.
+        BrokenFileError: if it is damaged or not a Parquet file.
     """
-    with _damage_told(path):
+    with _parquet_errors(path):
         frame: pd.DataFrame = _read_table(path, columns).to_pandas()
         return frame
 
 
 def read_arrow(path: Path, columns: Sequence[str], *, texts: Sequence[str] = ()) -> Any:
-    """The columns of a Parquet file that are there of those named, as an Arrow table.
+    """Return those of `columns` that a Parquet file has, as an Arrow table.
 
     Args:
-        texts: columns whose texts are read as numbers and a dictionary.
+        texts: text columns that are read dictionary-encoded.
 
     Raises:
         MissingDataError: if there is no such file.
-        BrokenFileError: if it is no whole Parquet file, or not what was written.
+        BrokenFileError: if it is damaged or not a Parquet file.
     """
-    with _damage_told(path):
-        there = pq.read_schema(path).names
-        table = _read_table(path, [name for name in columns if name in there], texts)
+    with _parquet_errors(path):
+        present = pq.read_schema(path).names
+        table = _read_table(path, [name for name in columns if name in present], texts)
         table.validate(full=True)
-        table.slice(0, 0).to_pandas()  # what is told of the columns can be damaged, too
+        table.slice(0, 0).to_pandas()  # fails if the column metadata is damaged
         return table
 
 
 def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] = ()) -> int:
-    """Join Parquet files into `path`, one after the other in bounded memory; the number of rows.
+    """Concatenate Parquet files into `path` in bounded memory and return the number of rows.
 
-    Columns that are empty in one part take their type from the others.
+    A column that is empty in one part takes its type from the others.
 
     Args:
-        without: values of the column `metric` whose rows are left out.
+        without: values of the column `metric` whose rows are dropped.
 
     Raises:
-        BrokenFileError: if a part is no whole Parquet file, or of other columns.
-        DiskFullError: if there is no room.
+        BrokenFileError: if a part is damaged, or its columns do not match those of the others.
+        DiskFullError: if the disk is full.
     """
     count = 0
     try:
@@ -184,56 +188,56 @@ def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] =
             [pq.read_schema(part).remove_metadata() for part in parts],
             promote_options="permissive",
         )
-        with replacing(path) as whole:
-            with _stamped_writer(whole, schema) as out:
+        with atomic_write(path) as temporary:
+            with _stamped_writer(temporary, schema) as writer:
                 for part in parts:
                     table = _read_table(part)
                     if without:
                         is_dropped = pc.is_in(table["metric"], value_set=pa.array(list(without)))
                         table = table.filter(pc.invert(is_dropped))
-                    out.write_table(table.replace_schema_metadata(None).cast(schema))
+                    writer.write_table(table.replace_schema_metadata(None).cast(schema))
                     count += table.num_rows
-            stamp_parquet(whole)
+            stamp_parquet(temporary)
     except DiskFullError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenFileError(
-            f"{path.parent}: parts that do not fit together ({error}); "
+            f"{path.parent}: cannot merge the stored parts ({error}); "
             "delete them and run the same command again"
         ) from error
     return count
 
 
 @contextmanager
-def _stamped_writer(path: Path, schema: Any, **packing: Any) -> Iterator[Any]:
-    """A writer that keeps a place for the file's digest in its footer."""
-    with pq.ParquetWriter(path, schema, **{**PARQUET, **packing}) as out:
-        yield out
-        out.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
+def _stamped_writer(path: Path, schema: Any, **options: Any) -> Iterator[Any]:
+    """Yield a Parquet writer that reserves a footer entry for the file's digest."""
+    with pq.ParquetWriter(path, schema, **{**PARQUET, **options}) as writer:
+        yield writer
+        writer.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
 
 
 def _read_table(path: Path, columns: Sequence[str] | None = None, texts: Sequence[str] = ()) -> Any:
     if not has_valid_stamp(path):
-        raise ValueError(f"{path.name}: not what was written")
+        raise ValueError(f"{path.name}: does not match its checksum")
     return pq.read_table(
         path,
         partitioning=None,
         columns=None if columns is None else list(columns),
         read_dictionary=list(texts) or None,
         page_checksum_verification=True,
-        use_threads=False,  # of a cell's table: 3 ms in one thread, 11 in two
+        use_threads=False,  # a cell's table takes 3 ms with one thread, 11 ms with two
     )
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """What the library raises for a file that is not there or not whole, as our own errors."""
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Convert errors of the Parquet library into `MissingDataError` and `BrokenFileError`."""
     try:
         yield
     except FileNotFoundError as error:
         raise MissingDataError(f"no such file: {path}") from error
-    # A damaged description of the columns gives Python's own errors of texts, keys and types.
+    # Damaged column metadata raises ValueError, KeyError or TypeError.
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise BrokenFileError(
-            f"{path}: not a whole Parquet file; delete it and run the same command again"
+            f"{path}: damaged or not a Parquet file; delete it and run the same command again"
         ) from error

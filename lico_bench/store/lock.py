@@ -1,11 +1,11 @@
-"""One process at a time works on a run folder.
+"""The lock of a run folder, which allows one process at a time.
 
-The lock is the kernel's, on RUN/lock: it is gone when its holder is, also after kill -9, and no
-clock decides anything. What is written in the file (machine, process, since when) is for people.
-On a shared file system it holds between machines where the file system has locks (NFS with its lock
-service, Lustre mounted with `flock`, GPFS, CephFS). Where it has none, the run goes on unlocked and
-says so: every file still appears whole and two runs of one suite write the same, but both do the
-work, and what the other one has half-written is not cleared.
+The lock is a kernel lock (`flock`) on RUN/lock. The kernel releases it when the process ends, also
+after kill -9, and no clock is involved. The content of the file (machine, process, start time) is
+only shown to users. The lock works between machines if the shared file system supports it (NFS with
+its lock service, Lustre mounted with `flock`, GPFS, CephFS). Otherwise the run continues without a
+lock and reports that: writes are still atomic and two runs of one suite write the same files, but
+both do the work, and temporary files of the other process are not removed.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from lico_bench.store.files import NO_SPACE, naming_full_disk
 
 LOCK = "lock"
 POLL_S = 0.2
-# A link in its place could lead to any file, which would be emptied.
+# O_NOFOLLOW: the lock file is truncated, and a link could lead to any file.
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-TAKEN = (errno.EAGAIN, errno.EACCES)
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+LOCK_HELD = (errno.EAGAIN, errno.EACCES)
+LOCK_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def _silent(_sentence: str) -> None:
-    """Tell nobody."""
+def _ignore(_message: str) -> None:
+    """Drop the message."""
 
 
 class RunLock:
-    """Holds a run folder while the block lasts; the folder is made if it is not there.
+    """Context manager that locks a run folder; a missing folder is created.
 
     Args:
         wait: wait for another process instead of raising.
-        note: is told a sentence when it waits, or when the file system has no locks.
+        note: receives a message when the lock waits or the file system does not support locks.
 
     Attributes:
-        is_exclusive: whether no other process can hold the folder.
+        is_exclusive: whether the lock is held; False if the file system does not support locks.
 
     Raises:
-        RunBusyError: on entry, if another process holds the folder.
-        DiskFullError: on entry, if there is no room for the lock's file.
+        RunBusyError: on entry, if another process holds the lock.
+        DiskFullError: on entry, if the disk is full.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RunLock:
         root: Path,
         *,
         wait: bool = False,
-        note: Callable[[str], None] = _silent,
+        note: Callable[[str], None] = _ignore,
     ) -> None:
         self.path = root / LOCK
         self.is_exclusive = False
@@ -68,8 +68,8 @@ class RunLock:
     def __enter__(self) -> RunLock:
         with naming_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Not inherited: a child that lives on must not hold the folder.
-            self._handle = self._opened()
+            # Not inherited: a child that outlives this process must not keep the lock.
+            self._handle = self._open()
         try:
             self._take()
             with naming_full_disk(self.path):
@@ -85,12 +85,12 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Emptied and not removed: who waits for it has it open.
+        # Truncated, not removed: waiting processes have the file open.
         if self.is_exclusive:
             os.ftruncate(self._handle, 0)
         os.close(self._handle)
 
-    def _opened(self) -> int:
+    def _open(self) -> int:
         try:
             return os.open(self.path, LOCK_FLAGS, 0o644)
         except OSError as error:
@@ -98,7 +98,7 @@ class RunLock:
                 raise
             raise BrokenFileError(
                 f"{self.path}: cannot be opened as the lock of this run ({error.strerror}); "
-                "remove it if it is a link or a folder, or mend its permissions"
+                "remove it if it is a link or a folder, or fix its permissions"
             ) from error
 
     def _take(self) -> None:
@@ -107,18 +107,18 @@ class RunLock:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno in NO_LOCKS:
+                if error.errno in LOCK_UNSUPPORTED:
                     self._note(
-                        f"{self.path.parent}: this file system has no locks; see to it that no "
-                        "other process works on this folder"
+                        f"{self.path.parent}: this file system has no locks; make sure that no "
+                        "other process uses this folder"
                     )
                     return
-                if error.errno not in TAKEN:
+                if error.errno not in LOCK_HELD:
                     raise
             else:
                 self.is_exclusive = True
                 return
-            busy = f"another process ({holder_of(self.path)}) is at work on {self.path.parent}"
+            busy = f"another process ({_holder_text(self.path)}) is using {self.path.parent}"
             if not self._wait:
                 raise RunBusyError(f"{busy}; wait for it (--wait), or choose another --out")
             if not is_reported:
@@ -135,17 +135,20 @@ class RunLock:
         os.pwrite(self._handle, json.dumps(holder).encode(), 0)
 
 
-def holder_of(path: Path) -> str:
-    """Who wrote a lock's file, for people."""
+def _holder_text(path: Path) -> str:
+    """Return the machine, process and start time that a lock file names."""
     try:
         holder: Any = json.loads(path.read_text(encoding="utf-8"))
         return f"{holder['host']}, process {holder['pid']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "which has not said who it is"
+        return "unknown machine and process"
 
 
-def is_held(root: Path) -> str:
-    """Who is at work on a run folder; empty if nobody is. Takes nothing and writes nothing."""
+def lock_holder(root: Path) -> str:
+    """Return a description of the process that holds the lock of a run folder, or "".
+
+    Neither takes the lock nor writes a file.
+    """
     try:
         handle = os.open(root / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -153,7 +156,7 @@ def is_held(root: Path) -> str:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
-        return holder_of(root / LOCK) if error.errno in TAKEN else ""
+        return _holder_text(root / LOCK) if error.errno in LOCK_HELD else ""
     finally:
         os.close(handle)
     return ""

@@ -1,4 +1,4 @@
-"""The manifest of a run: sealed, read, and judged by what else is there when it is damaged."""
+"""Writing, reading and recovery of a run's manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lico_bench.store.run_location import MANIFEST, check_is_run
 from lico_bench.store.untrusted import check_manifest
 
 FORMAT = 1
-OURS = (MANIFEST, LOCK, "cells", "damaged", "report")  # what a run folder is made of
+RUN_ENTRIES = (MANIFEST, LOCK, "cells", "damaged", "report")  # top-level entries of a run folder
 _SUITE_KEY = re.compile(rb'"suite_key": "([0-9a-f]{12})"')
 
 
@@ -26,16 +26,15 @@ def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest at `path`, without its seal.
+    """Return the manifest at `path`, without its seal.
 
     Raises:
         MissingDataError: if there is none.
-        BrokenFileError: if it is unreadable, not what was written, of another format, or says
-            what no reader can use.
+        BrokenFileError: if it is unreadable, damaged, of another format, or against the schema.
     """
     check_is_run(path.parent)
     manifest = read_json(path)
-    # With a seal that is wrong, the format may be what is damaged.
+    # Without a valid seal, the format itself may be damaged; _is_foreign is False then.
     if _is_foreign(manifest):
         raise BrokenFileError(
             f"{path}: expected a manifest of format {FORMAT}; "
@@ -43,8 +42,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     if not (isinstance(manifest, dict) and "format" in manifest and has_valid_seal(manifest)):
         raise BrokenFileError(
-            f"{path}: not what was written (its checksum differs); repeat the command that made "
-            "this run, which sets it aside and writes it anew"
+            f"{path}: does not match its checksum; repeat the command that made this run, which "
+            "quarantines the manifest and writes it again"
         )
     content = {name: value for name, value in manifest.items() if name != SEAL}
     check_manifest(content, path)
@@ -52,7 +51,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def is_of_other_version(path: Path) -> bool:
-    """Whether a manifest that cannot be used is whole, and of another format."""
+    """Return whether an unusable manifest is intact and of another format."""
     try:
         manifest = read_json(path)
     except (BrokenFileError, MissingDataError):
@@ -61,58 +60,61 @@ def is_of_other_version(path: Path) -> bool:
 
 
 def _is_foreign(manifest: Any) -> bool:
-    """Whether it is whole, and of another format; a format without a right seal may be damage."""
+    """Whether a manifest has a valid seal and another format."""
     return (
         isinstance(manifest, dict)
         and "format" in manifest
-        and _format(manifest) != FORMAT
+        and manifest.get("format") != FORMAT
         and has_valid_seal(manifest)
     )
 
 
-def judge_unnamed(root: Path, manifest: Mapping[str, Any], problem: str) -> tuple[str, ...]:
-    """What is to be mended in a folder without a usable manifest, in sentences.
+def check_without_manifest(
+    root: Path, manifest: Mapping[str, Any], problem: str
+) -> tuple[str, ...]:
+    """Check a folder without a usable manifest and return the repairs it needs, as messages.
 
-    Empty for a folder that is free, where nothing is to be mended.
+    Empty for a missing or empty folder.
+
+    Args:
+        manifest: of the suite that is to run in `root`.
+        problem: what is wrong with the stored manifest.
 
     Raises:
-        RunMismatchError: if it holds something else, or another suite's cells.
-        BrokenFileError: if nothing there says which suite its finished cells are of.
+        RunMismatchError: if the folder holds other files or cells of another suite.
+        BrokenFileError: if the suite of its finished cells cannot be determined.
     """
     if not root.exists() or (root.is_dir() and all(p.name == LOCK for p in root.iterdir())):
         return ()
     path = root / "manifest.json"
-    if not path.exists() and (not (root / "cells").is_dir() or not _holds_only_ours(root)):
+    if not path.exists() and (not (root / "cells").is_dir() or not _has_only_run_entries(root)):
         raise RunMismatchError(f"{root} exists and is not a run folder; choose another --out")
-    message, wanted = keys_message(root), {cell["key"] for cell in manifest["cells"]}
+    found, wanted = recorded_suite_keys(root), {cell["key"] for cell in manifest["cells"]}
     cells = _cells(root)
-    if message - {manifest["suite_key"]} or any(cell.path.name not in wanted for cell in cells):
+    if found - {manifest["suite_key"]} or any(cell.path.name not in wanted for cell in cells):
         raise RunMismatchError(
             f"{root}: {problem}, and it holds another suite; choose another --out, or repeat the "
             "command that made it"
         )
-    if not message and any(cell.is_done for cell in cells):
+    if not found and any(cell.is_done for cell in cells):
         raise BrokenFileError(
-            f"{root}: {problem}, and nothing there says which suite its finished cells are of; "
-            "put the manifest back, or start a new run with another --out"
+            f"{root}: {problem}, and no file records the suite of its finished cells; "
+            "restore the manifest, or start a new run with another --out"
         )
-    return (f"{path}: {problem}; all else is of this suite, so it is written anew",)
+    return (f"{path}: {problem}; all other files belong to this suite, so it is written again",)
 
 
-def keys_message(root: Path) -> set[str]:
-    """Keys of the suite that a run folder without a usable manifest names elsewhere.
-
-    They are in what is left of the manifest and in every finished cell.
-    """
+def recorded_suite_keys(root: Path) -> set[str]:
+    """Return the suite keys found in a damaged manifest and in the records of finished cells."""
     manifest = root / "manifest.json"
-    remains = _SUITE_KEY.findall(manifest.read_bytes()) if manifest.is_file() else []
-    return {key.decode() for key in remains} | {
+    in_manifest = _SUITE_KEY.findall(manifest.read_bytes()) if manifest.is_file() else []
+    return {key.decode() for key in in_manifest} | {
         str(key) for cell in _cells(root) if (key := _suite_key(cell)) is not None
     }
 
 
-def _holds_only_ours(root: Path) -> bool:
-    return all(path.name in OURS or path.name[0] == "." for path in root.iterdir())
+def _has_only_run_entries(root: Path) -> bool:
+    return all(path.name in RUN_ENTRIES or path.name[0] == "." for path in root.iterdir())
 
 
 def _cells(root: Path) -> list[CellFolder]:
@@ -121,12 +123,8 @@ def _cells(root: Path) -> list[CellFolder]:
 
 
 def _suite_key(cell: CellFolder) -> Any:
-    """What a cell says of its suite; None where it is not finished, damaged or of before."""
+    """Return the suite key that a cell records; None if it is unfinished, damaged or old."""
     try:
         return cell.facts().get("suite_key")
     except (BrokenFileError, MissingDataError):
         return None
-
-
-def _format(manifest: Mapping[str, Any]) -> Any:
-    return manifest.get("format")

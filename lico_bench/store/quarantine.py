@@ -1,4 +1,4 @@
-"""Where damaged files of a run folder go: RUN/damaged/<cell>/, under the names they had."""
+"""Quarantine of damaged files: they are moved to RUN/damaged/<cell>/ and keep their names."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ DAMAGED = "damaged"
 
 
 def quarantine(root: Path, path: Path) -> Path:
-    """Move a file or folder of the run at `root` out of the way; nothing there is overwritten.
+    """Move a file or folder of the run at `root` to RUN/damaged without overwriting anything.
 
     Returns:
-        Where it is now, or would be if it was there.
+        The path in RUN/damaged, also if `path` does not exist.
     """
-    place = quarantine_path(root, path)
+    target = quarantine_path(root, path)
     if path.exists() or path.is_symlink():
-        check_inside(root, place.parent)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(place)
-    return place
+        check_inside(root, target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    return target
 
 
 def quarantine_path(root: Path, path: Path) -> Path:
-    """The free name for `path` in RUN/damaged, with a number if need be."""
-    inside = path.relative_to(root)
-    inside = Path(*inside.parts[1:]) if inside.parts[0] == "cells" else inside
-    place, number = root / DAMAGED / inside, 1
-    while place.exists() or place.is_symlink():
+    """Return an unused path for `path` in RUN/damaged, numbered if the name is taken."""
+    relative = path.relative_to(root)
+    relative = Path(*relative.parts[1:]) if relative.parts[0] == "cells" else relative
+    target, number = root / DAMAGED / relative, 1
+    while target.exists() or target.is_symlink():
         number += 1
-        place = place.with_name(f"{inside.name}.{number}")
-    return place
+        target = target.with_name(f"{relative.name}.{number}")
+    return target

@@ -1,8 +1,7 @@
-"""What a report was made of, and whether it is what was written.
+"""The inputs and checksums of a report.
 
 RUN/report/made_of.json holds the digests of the manifest, of every cell's record and of every file
-of the report. So
-a report is current when it was made of what is there, whatever the clocks said at the time.
+of the report. A report is current if these digests match; file times are not used.
 """
 
 from __future__ import annotations
@@ -14,60 +13,60 @@ from typing import Any
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store.digests import SEAL, file_digest, file_facts, has_valid_seal, sealed
 from lico_bench.store.files import read_json, write_json
-from lico_bench.store.integrity import CHANGED, MISSING, Damage
+from lico_bench.store.integrity import CHANGED, MISMATCH, MISSING, Damage
 from lico_bench.store.run_folder import RunFolder
 
 RECORD = "made_of.json"
 
 
 def seal_report(run: RunFolder, folder: Path, *, cells: Collection[str]) -> None:
-    """Write into a finished report what it was made of, and the checksums of its files.
+    """Record the inputs of a finished report and the checksums of its files.
 
     Args:
-        cells: keys of the cells that are in it; another may have been finished meanwhile.
+        cells: keys of the cells in the report; others may have finished in the meantime.
     """
     files = {
         path.relative_to(folder).as_posix(): file_facts(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != RECORD
     }
-    made_of = {
+    cell_digests = {
         key: digest
-        for key, digest in _cells(run).items()
+        for key, digest in _cell_digests(run).items()
         if key in cells or not run.cell(key).is_done
     }
-    made = {"manifest": file_digest(run.manifest_path), "cells": made_of, "files": files}
-    write_json(folder / RECORD, sealed(made))
+    record = {"manifest": file_digest(run.manifest_path), "cells": cell_digests, "files": files}
+    write_json(folder / RECORD, sealed(record))
 
 
 def is_report_current(run: RunFolder) -> bool:
-    """Whether the report is whole, and was made of this manifest and of the cells as they are."""
+    """Return whether the report is intact and made from the current manifest and cells."""
     record = _record(run)
     if record is None or record.get("manifest") != file_digest(run.manifest_path):
         return False
-    return record["cells"] == _cells(run) and not check_report(run)
+    return record["cells"] == _cell_digests(run) and not check_report(run)
 
 
 def check_report(run: RunFolder) -> tuple[Damage, ...]:
-    """What is wrong with the files of the report; nothing for one of before, or none."""
+    """Return the damage in the report; empty for no report or one without a record."""
     folder = run.path / "report"
     if not (folder / RECORD).is_file():
         return ()
     record = _record(run)
     if record is None:
-        return (Damage(folder / RECORD, "not what was written"),)
-    found = []
-    for name, fact in record["files"].items():
+        return (Damage(folder / RECORD, MISMATCH),)
+    damages = []
+    for name, facts in record["files"].items():
         path = folder / name
         if not path.is_file():
-            found.append(Damage(path, MISSING))
-        elif not isinstance(fact, dict) or file_digest(path) != fact.get("sha256"):
-            found.append(Damage(path, CHANGED))
-    return tuple(found)
+            damages.append(Damage(path, MISSING))
+        elif not isinstance(facts, dict) or file_digest(path) != facts.get("sha256"):
+            damages.append(Damage(path, CHANGED))
+    return tuple(damages)
 
 
 def _record(run: RunFolder) -> dict[str, Any] | None:
-    """What the report says of itself; None where it says nothing, or is damaged."""
+    """Return the record of the report, or None if it is missing or damaged."""
     try:
         record = read_json(run.path / "report" / RECORD)
     except (BrokenFileError, MissingDataError):
@@ -75,15 +74,15 @@ def _record(run: RunFolder) -> dict[str, Any] | None:
     if not isinstance(record, dict) or SEAL not in record or not has_valid_seal(record):
         return None
     files = record.get("files")
-    # A record from somebody else must not send us out of the folder.
+    # A record from another person must not lead out of the folder.
     is_inside = isinstance(files, dict) and not any(
         Path(name).is_absolute() or ".." in Path(name).parts for name in files
     )
     return record if is_inside and "cells" in record else None
 
 
-def _cells(run: RunFolder) -> dict[str, str]:
-    """Digest of the record of each cell that is finished or failed."""
+def _cell_digests(run: RunFolder) -> dict[str, str]:
+    """Return the digest of the record of each finished or failed cell."""
     cells = (run.cell(entry["key"]) for entry in run.manifest()["cells"])
     records = {cell.path.name: cell.done if cell.is_done else cell.failure for cell in cells}
     return {key: file_digest(path) for key, path in records.items() if path.is_file()}

@@ -1,14 +1,14 @@
-"""The layout of a run folder (stable): manifest, one folder per cell, the report.
+"""The stable layout of a run folder: manifest, one folder per cell, report.
 
 RUN/manifest.json       suite, recipes, data found, class names, versions, metrics, protocols
-RUN/lock                held by the process that is at work here
+RUN/lock                held by the process that is using the folder
 RUN/cells/<key>/        recipe.json model.safetensors (and .sha256) history.parquet findings.json
                         rows.parquet curves.parquet gallery.parquet
-                        done.json (last: the cell is whole; size and SHA-256 of each file)
-RUN/cells/<key>/failed.json  why the last try failed; gone when a next one starts
-RUN/cells/<key>/parts/  scores of ranges of images while the cell is scored
+                        done.json (written last: facts, size and SHA-256 of each file)
+RUN/cells/<key>/failed.json  why the last attempt failed; removed when the next one starts
+RUN/cells/<key>/parts/  scores of image ranges while the cell is scored
 RUN/cells/<key>/checkpoint.pt  and checkpoint.previous.pt, checkpoint.pt.sha256, while it is trained
-RUN/damaged/            what was set aside, under the names it had
+RUN/damaged/            quarantined files, under their original names
 RUN/report/             report.html verdicts.json tables/ figures/
 """
 
@@ -25,14 +25,14 @@ from pandas.api.types import is_numeric_dtype
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
-from lico_bench.store.cell_folder import EMPTY, CellFolder
+from lico_bench.store.cell_folder import EMPTY_COLUMNS, CellFolder
 from lico_bench.store.files import read_arrow, read_json, read_parquet
 from lico_bench.store.lock import LOCK
 from lico_bench.store.manifests import (
+    check_without_manifest,
     is_of_other_version,
-    judge_unnamed,
-    keys_message,
     read_manifest,
+    recorded_suite_keys,
     write_manifest,
 )
 from lico_bench.store.quarantine import DAMAGED, quarantine
@@ -41,31 +41,31 @@ from lico_bench.store.run_location import MANIFEST
 from lico_bench.store.stored_gallery import with_images
 from lico_bench.store.untrusted import check_failure, check_findings, check_inside, check_texts
 
-# Columns of rows and curves that hold texts; one that stands in many rows is read once.
+# Text columns of rows and curves; they are read dictionary-encoded.
 TEXTS = (
     "pair", "cell", "dataset", "source", "backbone", "arm", "labels", "image_id", "method",
     "metric", "protocol", "curve", "flag",
 )  # fmt: skip
-NUMBERS = {"rows": ("value",), "history": ("epoch", "value")}  # columns that are counted with
+NUMBERS = {"rows": ("value",), "history": ("epoch", "value")}  # numeric columns
 LISTS = {"curves": ("fractions", "values"), "gallery": ("map",)}
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One suite's results."""
+    """The results of one suite."""
 
     path: Path
 
     @property
     def is_published(self) -> bool:
-        """Whether this is a copy without weights and images, as `publish` makes it."""
+        """Whether this is a copy made by `publish`, without weights and images."""
         return "weights" in self.manifest().get("left_out", ())
 
     def cell(self, key: str) -> CellFolder:
-        """The folder of the cell called `key`.
+        """Return the folder of the cell `key`.
 
         Raises:
-            BrokenFileError: if a link leads to it, or the name out of the run.
+            BrokenFileError: if the path contains a link or leads out of the run.
         """
         cell = CellFolder(self.path / "cells" / key)
         check_inside(self.path, cell.parts)
@@ -73,57 +73,56 @@ class RunFolder:
 
     @property
     def damaged(self) -> Path:
-        """Where damaged files are set aside, under the names they had."""
+        """The folder of quarantined files."""
         return self.path / DAMAGED
 
     @property
     def manifest_path(self) -> Path:
-        """Where the manifest is; a folder without one is no run."""
+        """Path of the manifest, which every run folder has."""
         return self.path / MANIFEST
 
     def manifest(self) -> dict[str, Any]:
-        """What this run is.
+        """Return the manifest.
 
         Raises:
             MissingDataError: if the folder holds no run.
-            BrokenFileError: if the manifest is unreadable, not what was written, or of another
-                format.
+            BrokenFileError: if the manifest is unreadable, damaged or of another format.
         """
         return read_manifest(self.manifest_path)
 
     def check_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
-        """What `open_for` would mend, in sentences; it raises as that does, and writes nothing."""
+        """Return the repairs that `open_for` would make; raises the same errors, writes nothing."""
         try:
-            found = self.manifest()
+            stored = self.manifest()
         except MissingDataError:
-            return judge_unnamed(self.path, manifest, "its manifest is missing")
+            return check_without_manifest(self.path, manifest, "its manifest is missing")
         except BrokenFileError:
             if is_of_other_version(self.manifest_path):
                 raise
-            return judge_unnamed(self.path, manifest, "its manifest is damaged")
-        if found["suite_key"] != manifest["suite_key"]:
+            return check_without_manifest(self.path, manifest, "its manifest is damaged")
+        if stored["suite_key"] != manifest["suite_key"]:
             raise RunMismatchError(
-                f"{self.path} holds another suite ({_difference(found, manifest)}); "
+                f"{self.path} holds another suite ({_difference(stored, manifest)}); "
                 "choose another --out, or repeat the command that made it"
             )
         return ()
 
     def open_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
-        """Write `manifest`, or accept the one that is there if it is of the same suite.
+        """Write `manifest`, or accept the stored one if it describes the same suite.
 
-        A damaged or lost one is written anew where all else in the folder is of this suite. Needs
+        A damaged or missing manifest is replaced if all other files belong to this suite. Needs
         the run's lock.
 
         Returns:
-            What was mended, in sentences.
+            Messages about the repairs.
 
         Raises:
-            RunMismatchError: if the folder holds another suite's run or something else.
-            BrokenFileError: for a damaged manifest that nothing here can replace.
+            RunMismatchError: if the folder holds the run of another suite or other files.
+            BrokenFileError: for a damaged manifest that cannot be replaced.
         """
         repaired = self.check_for(manifest)
-        if repaired and not keys_message(self.path):
-            # A cell's name says how it was trained and not what it was asked.
+        if repaired and not recorded_suite_keys(self.path):
+            # A cell key identifies the training but not the scoring; parts may be of other metrics.
             for cell in manifest["cells"]:
                 quarantine(self.path, self.cell(cell["key"]).parts)
         if repaired:
@@ -135,25 +134,25 @@ class RunFolder:
     def rows(
         self, columns: Sequence[str] = ROW_COLUMNS, *, where: Where | None = None
     ) -> pd.DataFrame:
-        """Rows of every finished cell, one score of one image each.
+        """Return the rows of all finished cells; a row is one score of one image.
 
         Args:
-            columns: what is read; fewer columns take less time and memory.
-            where: texts by column, `{"metric": {"deletion"}}`; rows of others are left out.
+            columns: columns to read; fewer columns take less time and memory.
+            where: values to keep by column, such as `{"metric": {"deletion"}}`.
 
         Returns:
-            Texts as categoricals with sorted categories.
+            Text columns are categoricals with sorted categories.
         """
         return self._join("rows", columns, self.finished(), where or {})
 
     def curves(self, cells: Collection[str] | None = None) -> pd.DataFrame:
-        """Insertion and deletion curves of finished cells, one curve of one image each.
+        """Return the perturbation curves of finished cells; a row is one curve of one image.
 
         Args:
-            cells: keys of the cells to read; all that are finished if None.
+            cells: keys of the cells to read; all finished cells if None.
 
         Returns:
-            Texts as categoricals with sorted categories.
+            Text columns are categoricals with sorted categories.
         """
         keys = [key for key in self.finished() if cells is None or key in cells]
         return self._join("curves", CURVE_COLUMNS, keys, {})
@@ -161,15 +160,15 @@ class RunFolder:
     def _join(
         self, name: str, columns: Sequence[str], keys: Sequence[str], where: Where
     ) -> pd.DataFrame:
-        """The columns of one table of each cell; of all of them one at a time is held twice."""
+        """Concatenate one table of the given cells; at most one column is held twice in memory."""
         self._check_found(keys)
-        read = list(dict.fromkeys([*columns, *where]))
+        needed = list(dict.fromkeys([*columns, *where]))
 
         def tables() -> Iterator[Any]:
             for key in keys:
                 path = self.cell(key).table(name)
-                table = _message(path, lambda path: read_arrow(path, read, texts=TEXTS))
-                _check_columns(path, read, table.column_names)
+                table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
+                _check_columns(path, needed, table.column_names)
                 _check_kinds(path, name, table.slice(0, 1).to_pandas())
                 check_texts(path, table)
                 yield keep_rows(table, where)
@@ -177,64 +176,64 @@ class RunFolder:
         return join_rows(tables(), columns)
 
     def history(self) -> pd.DataFrame:
-        """Training history of every finished cell: cell, epoch, quantity, value."""
+        """Return the training history of all finished cells: cell, epoch, quantity, value."""
         return self._gather("history", ("cell", "epoch", "quantity", "value"))
 
     def gallery(self, cells: Collection[str] | None = None) -> pd.DataFrame:
-        """Some images with their maps, a row per cell, method and image.
+        """Return the stored example images and maps, one row per cell, method and image.
 
         Args:
-            cells: keys of the cells to read; all that are finished if None.
+            cells: keys of the cells to read; all finished cells if None.
         """
         if cells is not None and not any(key in cells for key in self.finished()):
-            return pd.DataFrame(columns=list(EMPTY["gallery"]))
-        frame = self._gather("gallery", EMPTY["gallery"], cells)
+            return pd.DataFrame(columns=list(EMPTY_COLUMNS["gallery"]))
+        frame = self._gather("gallery", EMPTY_COLUMNS["gallery"], cells)
         return with_images(frame, self.path)
 
     def findings(self) -> dict[str, dict[str, Any]]:
-        """What the trained objective of each finished cell says of itself, by cell."""
-        message: dict[str, dict[str, Any]] = {}
+        """Return the findings of the trained objective of each finished cell, by cell key."""
+        findings: dict[str, dict[str, Any]] = {}
         for key in self.finished():
             path = self.cell(key).path / "findings.json"
-            message[key] = read_json(path) if path.is_file() else {}
-            check_findings(message[key], path)
-        return message
+            findings[key] = read_json(path) if path.is_file() else {}
+            check_findings(findings[key], path)
+        return findings
 
     def undefined(self) -> dict[str, tuple[str, ...]]:
-        """Metrics asked for that a dataset has no ground truth for, by dataset."""
-        cells = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
-        lacking: dict[str, set[str]] = {}
+        """Return the requested metrics without ground truth, by dataset."""
+        datasets = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
+        undefined: dict[str, set[str]] = {}
         for key in self.finished():
             facts = self.cell(key).facts()
-            lacking.setdefault(cells[key], set()).update(facts.get("undefined_metrics", ()))
-        return {dataset: tuple(sorted(names)) for dataset, names in lacking.items() if names}
+            undefined.setdefault(datasets[key], set()).update(facts.get("undefined_metrics", ()))
+        return {dataset: tuple(sorted(names)) for dataset, names in undefined.items() if names}
 
     def inference(self) -> pd.DataFrame:
-        """What one forward of each finished cell's classifier takes: cell, parameters, gigaflop.
+        """Return the cost of a forward pass of each finished cell: cell, parameters, gigaflop.
 
-        Cells that were stored before this was counted are not in it.
+        Cells stored before this cost was counted are left out.
         """
         columns = ("cell", "parameters", "gigaflop")
         records = []
         for key in self.finished():
-            counted = self.cell(key).facts().get("inference")
-            if counted is not None:
-                records.append((key, counted["parameters"], counted["gigaflop"]))
+            cost = self.cell(key).facts().get("inference")
+            if cost is not None:
+                records.append((key, cost["parameters"], cost["gigaflop"]))
         return pd.DataFrame(records, columns=list(columns))
 
     def finished(self) -> list[str]:
-        """Keys of the finished cells, in the manifest's order."""
+        """Return the keys of the finished cells, in the manifest's order."""
         return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """What went wrong with each cell whose last try failed, by its key."""
-        message: dict[str, dict[str, Any]] = {}
+        """Return the failure record of each cell whose last attempt failed, by cell key."""
+        failures: dict[str, dict[str, Any]] = {}
         for entry in self.manifest()["cells"]:
             cell = self.cell(entry["key"])
             if cell.failed:
-                message[entry["key"]] = read_json(cell.failure)
-                check_failure(message[entry["key"]], cell.failure)
-        return message
+                failures[entry["key"]] = read_json(cell.failure)
+                check_failure(failures[entry["key"]], cell.failure)
+        return failures
 
     def _gather(
         self, name: str, columns: tuple[str, ...], cells: Collection[str] | None = None
@@ -244,7 +243,7 @@ class RunFolder:
             if cells is not None and key not in cells:
                 continue
             path = self.cell(key).table(name)
-            frame: pd.DataFrame = _message(path, read_parquet)
+            frame: pd.DataFrame = _read_table(path, read_parquet)
             _check_columns(path, columns, frame.columns)
             _check_kinds(path, name, frame)
             check_texts(path, frame)
@@ -259,19 +258,19 @@ class RunFolder:
             )
 
 
-def _message(path: Path, read: Callable[[Path], Any]) -> Any:
-    """A table of a finished cell; where it is damaged, what makes it anew."""
+def _read_table(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Read a table of a finished cell; errors name the command that rebuilds it."""
     remedy = f"delete {path.parent / 'done.json'} and repeat the same `lico-bench run`"
     try:
         return read(path)
     except MissingDataError as error:
         raise MissingDataError(f"{path} of a finished cell is missing; {remedy}") from error
     except BrokenFileError as error:
-        raise BrokenFileError(f"{path}: not a whole Parquet file; {remedy}") from error
+        raise BrokenFileError(f"{path}: damaged or not a Parquet file; {remedy}") from error
 
 
-def _check_columns(path: Path, wanted: Collection[str], found: Collection[str]) -> None:
-    missing = [column for column in wanted if column not in found]
+def _check_columns(path: Path, needed: Collection[str], present: Collection[str]) -> None:
+    missing = [column for column in needed if column not in present]
     if missing:
         raise BrokenFileError(
             f"{path}: columns missing: {', '.join(missing)}; "
@@ -280,7 +279,7 @@ def _check_columns(path: Path, wanted: Collection[str], found: Collection[str]) 
 
 
 def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:
-    """Raise unless the columns that are computed with hold numbers, or lists of them."""
+    """Raise unless the numeric columns of a table hold numbers, and the list columns lists."""
     if frame.empty:
         return
     numbers = [column for column in NUMBERS.get(name, ()) if column in frame]
@@ -289,20 +288,25 @@ def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:
     if wrong:
         got = f"{frame[wrong[0]].iloc[0]!r:.40}"
         raise BrokenFileError(
-            f"{path}: expected numbers in the column {wrong[0]}, got {got}; it was "
-            "not written by this version, start a new run"
+            f"{path}: expected numbers in the column {wrong[0]}, got {got}; "
+            "it was not written by this version, start a new run"
         )
 
 
 def _holds_lists(frame: pd.DataFrame, column: str) -> bool:
-    if column not in frame:  # told by who reads the table
+    if column not in frame:  # reported by `_check_columns` or `with_images`
         return True
     first = frame[column].iloc[0]
     return isinstance(first, np.ndarray) and is_numeric_dtype(first.dtype)
 
 
 def read_run(path: str | Path) -> RunFolder:
-    """The run at `path`, checked to be one."""
+    """Return the run at `path`.
+
+    Raises:
+        MissingDataError: if the folder holds no run.
+        BrokenFileError: if its manifest is damaged.
+    """
     folder = RunFolder(Path(path))
     folder.manifest()
     return folder
@@ -311,19 +315,19 @@ def read_run(path: str | Path) -> RunFolder:
 def newest_run(
     results: Path = Path("results"), *, accept: Callable[[RunFolder], bool] = lambda _run: True
 ) -> RunFolder:
-    """The run under `results` whose manifest or cells changed last, of those that `accept` takes.
+    """Return the last changed run under `results` that `accept` returns True for.
 
-    A published copy is never meant unless it is named: a checkout alone would make it the newest.
+    Published copies are skipped; a fresh checkout would make them the newest.
 
     Raises:
-        MissingDataError: if there is none.
+        MissingDataError: if there is no such run.
     """
     manifests = list(results.glob(f"*/{MANIFEST}")) if results.is_dir() else []
 
     def changed(path: Path) -> float:
-        # The lock is touched by who looks whether there is something to do.
-        found = (one for one in path.parent.rglob("*") if one.name != LOCK)
-        return max(one.stat().st_mtime for one in found)
+        # A run that finds nothing to do still touches the lock.
+        files = (file for file in path.parent.rglob("*") if file.name != LOCK)
+        return max(file.stat().st_mtime for file in files)
 
     for path in sorted(manifests, key=changed, reverse=True):
         run = read_run(path.parent)
@@ -332,7 +336,7 @@ def newest_run(
     raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    here, there = found.get("suite", {}), wanted["suite"]
-    changed = [n for n in there if n != "name" and here.get(n) != there[n]]
+def _difference(stored: dict[str, Any], manifest: dict[str, Any]) -> str:
+    old, new = stored.get("suite", {}), manifest["suite"]
+    changed = [name for name in new if name != "name" and old.get(name) != new[name]]
     return f"differs in: {', '.join(changed)}" if changed else "differs in data or code"

@@ -1,4 +1,4 @@
-"""Whether a folder is a run, told by the names in it alone: no table and no pandas."""
+"""Quick checks of run and output folders by file names, without importing pandas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MANIFEST = "manifest.json"
 
 
 def split_side(text: str) -> tuple[Path, str | None]:
-    """The folder and the arm that `RUN` or `RUN:ARM` names; no arm where none is named."""
+    """Split `RUN` or `RUN:ARM` into the folder and the arm, None if no arm is named."""
     folder, colon, arm = text.rpartition(":")
     if colon and arm and not Path(text).is_dir():
         return Path(folder), arm
@@ -21,24 +21,24 @@ def check_is_run(folder: Path) -> None:
     """Raise unless `folder` has a manifest.
 
     Raises:
-        MissingDataError: if it has none.
+        MissingDataError: if it has no manifest.
     """
     if not (folder / MANIFEST).is_file():
         raise MissingDataError(
-            f"{folder} is not a run folder (no {MANIFEST}); name one that `lico-bench run` made"
+            f"{folder} is not a run folder (no {MANIFEST}); name one written by `lico-bench run`"
         )
 
 
 def check_out_folder(folder: Path | None) -> None:
-    """Raise unless `folder` is one, or can be made; None stands for one that is chosen later.
+    """Raise unless `folder` is a folder or can be created; None (chosen later) passes.
 
     Raises:
-        InvalidInputError: if it, or what it should lie in, is a file.
+        InvalidInputError: if it or one of its parents is a file.
     """
     if folder is None:
         return
-    there = next((place for place in (folder, *folder.parents) if place.exists()), None)
-    if there is not None and not there.is_dir():
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if existing is not None and not existing.is_dir():
         raise InvalidInputError(
-            f"{there} is a file, so that a folder cannot be written there; choose another --out"
+            f"{existing} is a file, so a folder cannot be written there; choose another --out"
         )

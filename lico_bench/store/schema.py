@@ -1,4 +1,4 @@
-"""Whether the tables of a finished cell say what they should: their columns, and whose they are."""
+"""Checks of the tables of a finished cell: columns, owner, number of rows and duplicates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lico_bench.store.cell_folder import CellFolder
 from lico_bench.store.files import read_arrow
 from lico_bench.store.integrity import Damage
 
-# What tells one row from another; no two rows of a cell have all of it in common.
+# Columns that identify a row within a cell.
 KEYS = {
     "rows": ("image_id", "method", "metric", "protocol"),
     "curves": ("image_id", "method", "protocol", "curve"),
@@ -27,10 +27,10 @@ COLUMNS = {
 
 
 def check_tables(cell: CellFolder, *, pair: str | None = None) -> tuple[Damage, ...]:
-    """What is wrong with the content of a finished cell's tables, which are whole files.
+    """Return what is wrong with the content of a finished cell's tables.
 
     Args:
-        pair: what the manifest says that this cell's rows carry; not compared if None.
+        pair: expected pair of the rows, from the manifest; not compared if None.
     """
     return tuple(
         Damage(cell.table(name), problem)
@@ -41,9 +41,9 @@ def check_tables(cell: CellFolder, *, pair: str | None = None) -> tuple[Damage, 
 
 def _problems(cell: CellFolder, name: str, pair: str | None) -> Iterator[str]:
     owners = {"cell": cell.path.name, "pair": pair}
-    wanted = [*KEYS[name], *(owner for owner in owners if owner in COLUMNS[name])]
+    texts = [*KEYS[name], *(owner for owner in owners if owner in COLUMNS[name])]
     try:
-        table: Any = read_arrow(cell.table(name), COLUMNS[name], texts=wanted)
+        table: Any = read_arrow(cell.table(name), COLUMNS[name], texts=texts)
     except (BrokenFileError, MissingDataError) as error:
         yield str(error)
         return
@@ -52,9 +52,9 @@ def _problems(cell: CellFolder, name: str, pair: str | None) -> Iterator[str]:
         yield f"columns missing: {', '.join(missing)}"
         return
     for owner, key in owners.items():
-        strangers = set(_texts(table, owner)) - {key} if key is not None else set()
-        if strangers:
-            yield f"rows of another {owner}, {sorted(map(str, strangers))[0]}"
+        others = set(_unique_texts(table, owner)) - {key} if key is not None else set()
+        if others:
+            yield f"rows of another {owner}, {sorted(map(str, others))[0]}"
     count = cell.facts().get("rows")
     if name == "rows" and count is not None and table.num_rows != count:
         yield f"{table.num_rows:,} rows instead of {count:,}"
@@ -63,5 +63,5 @@ def _problems(cell: CellFolder, name: str, pair: str | None) -> Iterator[str]:
         yield f"{repeated:,} rows occur twice"
 
 
-def _texts(table: Any, column: str) -> list[Any]:
+def _unique_texts(table: Any, column: str) -> list[Any]:
     return table.column(column).unique().to_pylist() if column in table.column_names else []

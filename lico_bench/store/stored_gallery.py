@@ -1,4 +1,4 @@
-"""The gallery as readers want it: on disk an image lies with the first of its maps alone."""
+"""Completion of a stored gallery, which holds each image only with the first of its maps."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ import pandas as pd
 
 from lico_bench.errors import BrokenFileError
 
-IMAGE = ["cell", "image_id"]  # what tells one stored image from another
-HEAVY = ["image_png", "region_png"]  # kept once for each
+IMAGE_KEY = ["cell", "image_id"]  # columns that identify an image
+IMAGE_COLUMNS = ["image_png", "region_png"]  # stored once per image
 GALLERY_COLUMNS = (
-    *IMAGE, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
-    "correct", "height", "width", "map", *HEAVY,
+    *IMAGE_KEY, "dataset", "source", "arm", "seed", "method", "label_name", "predicted_name",
+    "correct", "height", "width", "map", *IMAGE_COLUMNS,
 )  # fmt: skip
 
 
 def with_images(gallery: pd.DataFrame, where: Path) -> pd.DataFrame:
-    """The rows of a gallery with the image in each of them; the bytes are shared, not copied.
+    """Return the rows of a gallery with the image in every row; the bytes are not copied.
 
-    Rows of before, which all hold their image, stay as they are.
+    Galleries of older versions, which store the image in every row, are returned unchanged.
+
+    Args:
+        where: path for error messages.
 
     Raises:
-        BrokenFileError: for other columns than a gallery has, or a map whose image is missing.
+        BrokenFileError: for missing columns, or a map without an image.
     """
     if gallery.empty:
         return gallery
     missing = [name for name in GALLERY_COLUMNS if name not in gallery.columns]
     if missing:
         raise BrokenFileError(
-            f"{where}: a gallery.parquet lacks the columns {', '.join(missing)}; "
+            f"{where}: columns missing in a gallery.parquet: {', '.join(missing)}; "
             "it was not written by this version, start a new run"
         )
-    images = gallery.loc[gallery["image_png"].notna(), [*IMAGE, *HEAVY]]
-    images = images.drop_duplicates(IMAGE)
-    whole = gallery.drop(columns=HEAVY).merge(images, on=IMAGE, how="left")
-    lost = whole["image_png"].isna()
-    if lost.any():
-        first = whole[lost].iloc[0]
+    images = gallery.loc[gallery["image_png"].notna(), [*IMAGE_KEY, *IMAGE_COLUMNS]]
+    images = images.drop_duplicates(IMAGE_KEY)
+    completed = gallery.drop(columns=IMAGE_COLUMNS).merge(images, on=IMAGE_KEY, how="left")
+    is_missing = completed["image_png"].isna()
+    if is_missing.any():
+        first = completed[is_missing].iloc[0]
         raise BrokenFileError(
             f"{where}: a map of '{first['image_id']}' in the gallery of cell {first['cell']} has "
             "no image; delete that cell's folder and run the same command again"
         )
-    return whole
+    return completed

@@ -1,11 +1,11 @@
-"""Fit a model: one loop, blind to the arm; the arms are objectives."""
+"""Train a classifier: one loop for all arms; an arm supplies the objective."""
 
 from lico_bench.training.arms import (
     ARMS,
     Arm,
     ArmOptions,
     EncoderSize,
-    Setting,
+    ObjectiveInputs,
     resolve_options,
 )
 from lico_bench.training.loop import TrainedModel, train
@@ -18,7 +18,7 @@ __all__ = [
     "Batch",
     "EncoderSize",
     "Objective",
-    "Setting",
+    "ObjectiveInputs",
     "Term",
     "TrainedModel",
     "resolve_options",

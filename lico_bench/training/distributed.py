@@ -1,12 +1,13 @@
-"""The processes that train one model together, and what they tell each other.
+"""Data-parallel training of one model: the process group and its collective operations.
 
-Each batch is drawn as on one device and cut into equal parts, one per process. The optimiser gets
-the mean of the processes' gradients. So a term that is a mean over samples is taken over the own
-part. A term that compares samples is computed alike by everyone from the rows of all; the gradient
-that `gather` hands back to the own rows is `count` times theirs, and the mean puts it right.
+Each batch is drawn as on one device and split into equal parts, one per process. The optimiser
+receives the mean of the processes' gradients. A term that is a mean over samples is computed on the
+local part. A term that compares samples is computed by every process from the gathered rows of all;
+the backward pass of `gather` multiplies the gradient of the local rows by `count`, which the mean
+over the processes divides out.
 
-torch's wrapper for data-parallel modules is not used: it averages at the end of one backward pass
-through one forward, and an objective here may want several of both.
+torch's DistributedDataParallel is not used: it averages at the end of one backward pass through one
+forward pass, and an objective here may need several of both.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from torch import Tensor, nn
 from lico_bench.errors import LicoBenchError, LostPeersError, Preempted
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)  # while the leader reads or writes; a dead peer is noticed at once
-AGAIN = "what is finished is stored; repeat the same command to go on from there"
+TIMEOUT = timedelta(days=7)  # for reads and writes of the leader; a lost peer is noticed at once
+RESUME_HINT = "finished work is stored; repeat the same command to resume"
 
 
 @dataclass(frozen=True)
 class Peers:
-    """This process's place among those that train one model.
+    """The process group that trains one model, seen from one process.
 
     Attributes:
-        rank: number of this process; 0 leads: it alone keeps states and speaks.
-        count: processes in all.
-        group: for messages and numbers on the CPU, whatever the device of the training.
+        rank: index of this process; rank 0 is the leader, which alone stores states and reports.
+        count: number of processes.
+        group: gloo group for Python objects and CPU tensors, whatever the training device.
     """
 
     rank: int = 0
@@ -44,27 +45,30 @@ class Peers:
     group: Any = None
 
     @classmethod
-    def meet(cls) -> Peers:
-        """The peers of torch's process group, when all of them call this; alone without one."""
+    def from_process_group(cls) -> Peers:
+        """Return the peers of torch's process group; every process must call this.
+
+        Without a process group, return `SINGLE_PROCESS`.
+        """
         if not dist.is_initialized() or dist.get_world_size() == 1:
-            return ALONE
-        group = dist.new_group(backend="gloo", timeout=PATIENCE)
+            return SINGLE_PROCESS
+        group = dist.new_group(backend="gloo", timeout=TIMEOUT)
         return cls(dist.get_rank(), dist.get_world_size(), group)
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process writes and speaks for all."""
+        """Whether this process stores and reports for all."""
         return self.rank == 0
 
     def part(self, rows: Tensor) -> Tensor:
-        """The own rows (B / count, ...) of a batch (B, ...)."""
+        """Return the local rows (B / count, ...) of a batch (B, ...)."""
         return rows if self.count == 1 else rows.chunk(self.count)[self.rank]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows of all processes (B, ...) from the own (B / count, ...), in order.
+        """Concatenate the local rows (B / count, ...) of all processes to (B, ...), by rank.
 
-        The gradient of the own rows is `count` times what the value made of all of them says, which
-        is right for a value that every process computes alike.
+        The gradient of the local rows is multiplied by `count`. This is correct for a value that
+        every process computes identically from all rows, because gradients are averaged afterwards.
         """
         if self.count == 1:
             return rows
@@ -72,7 +76,7 @@ class Peers:
         return gathered
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The mean over the processes of each of some () tensors."""
+        """Return the mean over the processes of each () tensor."""
         if self.count == 1:
             return dict(values)
         stacked = torch.stack([value.float() for value in values.values()])
@@ -80,7 +84,7 @@ class Peers:
         return dict(zip(values, stacked.div_(self.count).unbind(), strict=True))
 
     def mean_numbers(self, numbers: Mapping[str, float]) -> dict[str, float]:
-        """The mean over the processes of each number."""
+        """Return the mean over the processes of each number."""
         if self.count == 1 or not numbers:
             return dict(numbers)
         stacked = torch.tensor([*numbers.values()], dtype=torch.float64)
@@ -88,47 +92,47 @@ class Peers:
         return dict(zip(numbers, (stacked / self.count).tolist(), strict=True))
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the mean over the processes in place of each gradient, in one message per type."""
+        """Replace each gradient by its mean over the processes, with one reduction per dtype."""
         if self.count == 1:
             return
-        by_type: dict[torch.dtype, list[Tensor]] = {}
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for parameter in parameters:
             if parameter.grad is not None:
-                by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
-        for gradients in by_type.values():
+                by_dtype.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+        for gradients in by_dtype.values():
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
             means = flat.div_(self.count).split([gradient.numel() for gradient in gradients])
             for gradient, mean in zip(gradients, means, strict=True):
                 gradient.copy_(mean.view(gradient.shape))
 
-    def largest(self, number: int) -> int:
-        """The largest of the processes' numbers."""
+    def maximum(self, number: int) -> int:
+        """Return the maximum of `number` over the processes."""
         if self.count == 1:
             return number
-        message = torch.tensor(number)
-        dist.all_reduce(message, dist.ReduceOp.MAX, group=self.group)
-        return int(message)
+        value = torch.tensor(number)
+        dist.all_reduce(value, dist.ReduceOp.MAX, group=self.group)
+        return int(value)
 
-    def any(self, fact: bool) -> bool:
-        """Whether `fact` holds in some process."""
-        return bool(self.largest(int(fact)))
+    def any(self, condition: bool) -> bool:
+        """Return whether `condition` holds in any process."""
+        return bool(self.maximum(int(condition)))
 
-    def same(self, value: T) -> T:
-        """What the leader has for `value`: None, numbers, text, lists, dicts and tensors."""
+    def broadcast(self, value: T) -> T:
+        """Return the leader's `value`: None, numbers, text, lists, dicts and tensors."""
         if self.count == 1:
             return value
-        message: list[Any] = [_packed(value) if self.is_leader else None]
-        with self.in_step():
-            dist.broadcast_object_list(message, src=0, group=self.group)
-        heard: T = value if self.is_leader else _unpacked(message[0])
-        return heard
+        content: list[Any] = [_serialise(value) if self.is_leader else None]
+        with self.synchronised():
+            dist.broadcast_object_list(content, src=0, group=self.group)
+        received: T = value if self.is_leader else _deserialise(content[0])
+        return received
 
-    def attempt(self, work: Callable[[], T]) -> T:
-        """The result of `work`, which every process does; what fails in one fails in all.
+    def run_on_all(self, work: Callable[[], T]) -> T:
+        """Return the result of `work`, run by every process; an error in one is raised in all.
 
         Raises:
-            LicoBenchError: the own error, or a sentence with that of another process.
+            LicoBenchError: the local error, or the message of another process's error.
         """
         if self.count == 1:
             return work()
@@ -137,27 +141,29 @@ class Peers:
             result = work()
         except Exception as raised:
             error = raised
-        with self.in_step():
+        with self.synchronised():
             failed = self.any(error is not None)
         if failed:
             self._raise_first(error)
         return result  # type: ignore[return-value]  # without an error there is a result
 
     def _raise_first(self, error: Exception | None) -> None:
-        """Raise the own error, or what the first process that has one says of it."""
-        message: list[str | None] = [None] * self.count
-        with self.in_step():
-            dist.all_gather_object(message, _sentence(error), group=self.group)
+        """Raise the local error, or else the message of the first process that has one."""
+        messages: list[str | None] = [None] * self.count
+        with self.synchronised():
+            dist.all_gather_object(messages, _message_of(error), group=self.group)
         if error is not None:
             raise error
-        rank, sentence = next((n, text) for n, text in enumerate(message) if text is not None)
-        raise LicoBenchError(f"process {rank} of {self.count}: {sentence}")
+        rank, message = next((n, text) for n, text in enumerate(messages) if text is not None)
+        raise LicoBenchError(f"process {rank} of {self.count}: {message}")
 
-    def follow_leader(self, work: Callable[[], object]) -> None:
-        """Let the leader alone do `work`; where that ends the training, it ends it everywhere.
+    def run_on_leader(self, work: Callable[[], object]) -> None:
+        """Run `work` on the leader only; if it raises, all processes stop.
 
         Raises:
-            LostPeersError: in the others, if it failed in the leader, where it raises its own.
+            Preempted: if `work` raised it.
+            LostPeersError: in the other processes, for any other error; the leader raises the error
+                itself.
         """
         failure: BaseException | None = None
         if self.is_leader:
@@ -166,65 +172,65 @@ class Peers:
             except BaseException as raised:
                 failure = raised
         if self.count > 1:
-            ended = self.same("" if failure is None else type(failure).__name__)
-            if ended and not self.is_leader:
+            reason = self.broadcast("" if failure is None else type(failure).__name__)
+            if reason and not self.is_leader:
                 raise (
                     Preempted
-                    if ended == Preempted.__name__
-                    else LostPeersError(f"the leading process stopped ({ended}); {AGAIN}")
+                    if reason == Preempted.__name__
+                    else LostPeersError(f"the leading process stopped ({reason}); {RESUME_HINT}")
                 )
         if failure is not None:
             raise failure
 
     @contextmanager
-    def in_step(self) -> Iterator[None]:
-        """For a block in which the processes wait for each other at many places.
+    def synchronised(self) -> Iterator[None]:
+        """Convert unexpected errors in a block of collective operations.
 
         Raises:
-            LostPeersError: for an error that is none of ours: the others wait for this process, or
-                it waited for one that is gone, so that none of them can go on.
+            LostPeersError: for an error other than LicoBenchError: the other processes wait for
+                this one, or this one waited for a lost process, so no process can continue.
         """
         try:
             yield
         except LicoBenchError:
-            raise  # found out together
+            raise  # raised in all processes
         except Exception as error:
             if self.count == 1:
                 raise
             raise LostPeersError(
-                f"process {self.rank} of {self.count} cannot go on with the others "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}); {AGAIN}"
+                f"process {self.rank} of {self.count} cannot continue with the others "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}); {RESUME_HINT}"
             ) from error
 
 
-ALONE = Peers()
+SINGLE_PROCESS = Peers()
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, rank: int, count: int) -> Tensor:
         ctx.rank, ctx.count = rank, count
-        own = rows.contiguous()
-        parts = [torch.empty_like(own) for _ in range(count)]
-        dist.all_gather(parts, own)
+        local = rows.contiguous()
+        parts = [torch.empty_like(local) for _ in range(count)]
+        dist.all_gather(parts, local)
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        return slope.chunk(ctx.count)[ctx.rank] * ctx.count, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.chunk(ctx.count)[ctx.rank] * ctx.count, None, None
 
 
-def _sentence(error: Exception | None) -> str | None:
+def _message_of(error: Exception | None) -> str | None:
     if error is None:
         return None
     return str(error) if isinstance(error, LicoBenchError) else f"{type(error).__name__}: {error}"
 
 
-def _packed(value: object) -> bytes:
+def _serialise(value: object) -> bytes:
     stream = io.BytesIO()
     torch.save(value, stream)
     return stream.getvalue()
 
 
-def _unpacked(content: bytes) -> Any:
+def _deserialise(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

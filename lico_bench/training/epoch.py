@@ -1,4 +1,4 @@
-"""What an unfinished epoch has seen: enough to go on inside it and end with the same bits."""
+"""State of an unfinished epoch, from which training resumes and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 @dataclass
-class EpochSoFar:
-    """An epoch under way.
+class PartialEpoch:
+    """Measurements of the finished updates of an epoch.
 
     Attributes:
-        draws: state of each generator that draws ahead of the updates, at the epoch's start; the
-            draws of finished updates are made again from there.
+        draws: state of each generator at the start of the epoch. Generators draw ahead of the
+            updates, so a resumed epoch repeats the draws of finished updates.
         seen: detached () tensors of each finished update, by name.
         diagnostics: numbers of the objective after each finished update.
-        elapsed_s: of the stretches before this one.
+        elapsed_s: training time of the finished updates.
     """
 
     draws: dict[str, Tensor]
@@ -28,11 +28,11 @@ class EpochSoFar:
 
     @property
     def num_updates(self) -> int:
-        """Finished updates."""
+        """Number of finished updates."""
         return len(self.seen)
 
     def state(self) -> dict[str, Any]:
-        """All but the draws, as plain values; one tensor per quantity, not one per update."""
+        """Return everything but `draws`, with one tensor per quantity instead of one per update."""
         names = self.seen[0] if self.seen else {}
         return {
             "seen": {name: torch.stack([values[name] for values in self.seen]) for name in names},
@@ -43,8 +43,8 @@ class EpochSoFar:
     @classmethod
     def from_state(
         cls, state: dict[str, Any], draws: dict[str, Tensor], device: torch.device
-    ) -> EpochSoFar:
-        """What `state` gave, with the seen values on `device`."""
+    ) -> PartialEpoch:
+        """Restore the result of `state`, with the values of `seen` on `device`."""
         columns = {name: values.to(device).unbind() for name, values in state["seen"].items()}
         rows = zip(*columns.values(), strict=True)
         return cls(

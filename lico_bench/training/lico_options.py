@@ -1,6 +1,6 @@
-"""The switches of LICO's objective: every point on which its published computations differ.
+"""Options of the LICO objective: every point on which published computations differ.
 
-Source: Lei et al., NeurIPS 2023, and the code of the parties that BENCHMARK.md lists.
+Source: Lei et al., NeurIPS 2023, and the published code listed in BENCHMARK.md.
 """
 
 from __future__ import annotations
@@ -34,37 +34,38 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class LicoOptions(ArmOptions):
-    """Every switch of the objective; the defaults are the paper's reading.
+    """Options of the LICO objective; the defaults follow the paper.
 
     Attributes:
-        alpha: weight of manifold matching; 0 leaves the term out.
-        beta: weight of transport; 0 leaves the term out.
+        alpha: weight of manifold matching; 0 drops the term.
+        beta: weight of transport; 0 drops the term.
         class_names: text of the prompts, see `names_for_prompts`.
         context, copies, num_context, context_std: of the learnable tokens, see `Prompts`.
         name_position: of the class name among the context tokens: end, middle, front.
         shuffle_context: draw a new order of the context tokens at each step.
-        text_every: the prompts are read once in so many updates; the others use what was read
-            last, as constants. The MLP is trained at each.
+        text_every: number of updates between encodings of the prompts; the updates in between use
+            the cached vectors as constants. The MLP is trained at each update.
         frozen_encoder: False trains the text encoder as well.
-        hidden: width of the MLP; the paper does not give it, all public code has 512.
-        dropout: in the MLP.
-        temperature: τ at the start, log(1 / 0.07) as in all public code.
-        learn_temperature, separate_temperatures: whether τ is trained, and one per side.
-        temperature_min, temperature_max: between which it is held.
-        mm_image: F_i flattened, or its mean over positions (`pooled`).
+        hidden: width of the MLP; not given in the paper, 512 in all published code.
+        dropout: probability in the MLP.
+        temperature: initial τ, log(1 / 0.07) in all published code.
+        learn_temperature: train τ.
+        separate_temperatures: use one τ for images and one for texts.
+        temperature_min, temperature_max: bounds of τ.
+        mm_image: F_i flattened (`flat`), or its mean over positions (`pooled`).
         mm_text: G_i flattened (`tokens`), or the encoder's vector of the prompt before the MLP
             (`whole`).
-        mm_index: `twice` takes the text of batch element number label_i for sample i.
+        mm_index: `twice` uses the text of batch element number label_i for sample i.
         mm_normalise, mm_sign, mm_scale, mm_direction, mm_floor, mm_least_distance: see
             `losses.manifold_matching`; sign "near" is -1, "far" is +1.
-        mm_detach_text: no gradient to the text through manifold matching.
-        ot_points: what the channels are moved to: the sample's prompt tokens, its class under each
-            copy of the context, the prompts of all classes, or the prompts of the whole batch.
+        mm_detach_text: manifold matching has no gradient on the text.
+        ot_points: targets of the channels: the tokens of the sample's prompt, its class with each
+            copy of the context, the prompts of all classes, or the prompts of the complete batch.
         ot_gradient: see `losses.transport_loss`.
-        ot_padding: positions after a shorter name carry mass too.
+        ot_padding: padding after a shorter name has mass too; False masks it.
         ot_normalise, ot_cost: see `losses.transport_cost`.
         ot_align: rows of F_i are its channels, or its positions.
-        epsilon, max_iterations, tolerance: of the transport solver.
+        epsilon, max_iterations, tolerance: of the transport solver, see `losses.sinkhorn`.
     """
 
     alpha: float = 10.0
@@ -83,7 +84,7 @@ class LicoOptions(ArmOptions):
     temperature: float = math.log(1 / 0.07)
     learn_temperature: bool = True
     separate_temperatures: bool = False
-    temperature_min: float = 0.01  # a learnable divisor must not reach zero
+    temperature_min: float = 0.01  # a learnable divisor must not reach 0
     temperature_max: float = 1e4
     mm_image: str = "flat"
     mm_text: str = "tokens"
@@ -137,21 +138,21 @@ class LicoOptions(ArmOptions):
 
         if self.text_every > 1 and (self.copies != "one" or not self.frozen_encoder):
             raise InvalidInputError(
-                f"text_every {self.text_every}: prompts are held for one copy of the context and a "
-                "frozen encoder; set copies to 'one' and frozen_encoder to true, or text_every to 1"
+                f"text_every {self.text_every}: prompts are cached only for one copy of the "
+                "context and a frozen encoder; set copies to 'one' and frozen_encoder to true, or "
+                "text_every to 1"
             )
 
     def check(self, recipe: Recipe) -> None:
-        """Raise if the recipe cannot be trained with these options."""
+        """Raise InvalidInputError if the recipe cannot be trained with these options."""
         if self.alpha > 0 and recipe.batch_size < 2:
             raise InvalidInputError(
-                f"arm {recipe.arm}: batch_size {recipe.batch_size} leaves nothing to compare, "
-                "manifold matching needs the geometry of a batch; set batch_size to 2 or more, "
-                "or alpha to 0"
+                f"arm {recipe.arm}: manifold matching compares the samples of a batch, got "
+                f"batch_size {recipe.batch_size}; set batch_size to 2 or more, or alpha to 0"
             )
 
     def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
-        """Prompts that the text encoder reads in one update."""
+        """Return the number of prompts that the text encoder encodes per update."""
         if self.text_every > 1:
             return math.ceil(num_classes / self.text_every)
         if self.beta > 0 and self.ot_points == "all_classes":
@@ -159,10 +160,10 @@ class LicoOptions(ArmOptions):
         is_rolled = self.beta > 0 and self.ot_points == "rolled_contexts"
         return batch_classes * (self.num_context if is_rolled else 1)
 
-    def own_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
-        """Parameters of context, MLP and temperature, and of the encoder where it is trained."""
-        contexts = num_classes if self.context == "per_class" else 1
-        contexts *= max(1, self.num_context) if self.copies == "alike" else 1
+    def num_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
+        """Return the size of context, MLP and temperature, and of a trained encoder."""
+        num_contexts = num_classes if self.context == "per_class" else 1
+        num_contexts *= max(1, self.num_context) if self.copies == "alike" else 1
         mlp = self.hidden * (encoder.width + 1) + row_length * (self.hidden + 1)
         trained = 0 if self.frozen_encoder else encoder.parameters
-        return contexts * self.num_context * encoder.width + mlp + 1 + trained
+        return num_contexts * self.num_context * encoder.width + mlp + 1 + trained

@@ -1,7 +1,7 @@
-"""The training loop, the same for every arm: only the objective it is handed differs.
+"""The training loop, identical for every arm; only the objective differs.
 
-State is offered after each epoch and whenever it is asked for; a training resumed from it ends
-with the same bits on a CPU.
+The state is offered to a callback after each epoch and on request. On a CPU, a training resumed
+from it ends with the same bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from lico_bench.data import Dataset
 from lico_bench.models import Classifier
 from lico_bench.records import Recipe
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 from lico_bench.training.preparation import prepare
 
 Progress = Callable[[int, int], None]
@@ -25,15 +25,15 @@ Keep = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A classifier, how it was made and what was seen on the way.
+    """A trained classifier with its recipe and training history.
 
     Attributes:
-        recipe: with the precision that was used in place of `auto`.
+        recipe: with the precision that replaced `auto`.
         history: one row per (epoch, quantity): mean of each loss term, learning rate, accuracy on
             the training batches, diagnostics of the objective, seconds; from the first batch of
-            the epoch the norm of each weighted term's gradient on the backbone, and how alike the
-            channel maps are (`channel_geometry`).
-        findings: what the objective says of itself at the end, ready for JSON.
+            the epoch the gradient norm of each weighted term on the backbone and the similarity
+            of the channel maps (`channel_geometry`).
+        findings: JSON-ready results of the trained objective, such as context words.
     """
 
     classifier: Classifier
@@ -52,32 +52,31 @@ def train(
     keep: Keep | None = None,
     is_due: Callable[[], bool] = lambda: False,
     progress: Progress | None = None,
-    peers: Peers = ALONE,
+    peers: Peers = SINGLE_PROCESS,
 ) -> TrainedModel:
-    """Train the classifier that `recipe` describes.
+    """Train the classifier described by `recipe`.
 
     Args:
         root: folder that holds the datasets; LICO_BENCH_DATA if None.
         dataset: the training split, if it is already loaded.
-        state: what `keep` was given earlier; training goes on after its last update.
-        keep: called with the complete state after each epoch and when `is_due`.
-        is_due: asked after each update whether the state should be kept now.
-        progress: called with (steps done, steps in all).
-        peers: the processes that train this model together, each with a call like this one; the
-            leader's `state` and `keep` count.
+        state: an earlier argument of `keep`; training resumes after its last update.
+        keep: called with the complete state after each epoch and when `is_due` returns True.
+        is_due: called after each update; True requests a call of `keep`.
+        progress: called with (finished steps, total steps).
+        peers: the processes that train this model together, each with the same call; only the
+            leader's `state` and `keep` are used.
 
     Returns:
         The classifier of the last epoch, in evaluation mode; the same in every process.
 
     Raises:
-        TrainingError: if a loss or what it is made of is not finite, or a declared term trains
-            nothing.
+        TrainingError: if a loss or its inputs are not finite, or a declared term has no gradient.
         UnknownNameError: for an unknown dataset, backbone, arm, option or encoder.
-        LostPeersError: if one of the processes is gone.
+        LostPeersError: if another process was lost.
     """
-    with peers.in_step():
+    with peers.synchronised():
         session = prepare(recipe, root=root, device=device, dataset=dataset, peers=peers)
-        state = peers.same(state)
+        state = peers.broadcast(state)
         if state is not None:
             session.restore(state)
         total = session.num_steps
@@ -91,8 +90,8 @@ def train(
                 if progress is not None:
                     progress(done, total)
                 if peers.any(is_due()):
-                    peers.follow_leader(store)
+                    peers.run_on_leader(store)
             if session.epoch < recipe.epochs:
-                peers.follow_leader(store)
+                peers.run_on_leader(store)
     history = pd.DataFrame(session.history, columns=["epoch", "quantity", "value"])
     return TrainedModel(session.finish(), session.recipe, history, session.objective.findings())

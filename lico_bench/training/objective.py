@@ -1,4 +1,4 @@
-"""What a training minimises: named terms, each saying what it must train."""
+"""Training objectives: weighted sums of named terms, each with the parts it must train."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from torch import Tensor, nn
 
 from lico_bench.errors import TrainingError
 from lico_bench.records import Output
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 
 
 class Batch(NamedTuple):
-    """What an objective sees of one step.
+    """Inputs of an objective in one step.
 
-    Where several processes train together, this is one part of a batch. The mean over samples is
-    taken over the part; what compares samples with each other goes through `peers.gather`, and
-    what is drawn is drawn for the whole batch, of which `peers.part` is used.
+    With several processes this is the local part of the batch. Take means over samples on the
+    local part. To compare samples with each other, use `peers.gather`. Make random draws for the
+    complete batch and use `peers.part` of them.
 
     Attributes:
         images: (B, 3, H, W) in [0, 1], augmented.
         labels: (B,) int64.
-        output: of the classifier for `images`; logits, in single precision, are a function of
-            `output.features`, which are in that of the training.
-        classifier: for an objective that needs further forwards, in the precision of the training.
+        output: of the classifier for `images`. `logits` are float32 and a function of `features`,
+            which have the precision of the training.
+        classifier: for additional forward passes, in the precision of the training.
         peers: the processes that hold the other parts.
-        whole_labels: of the whole batch; None where this is the whole.
+        complete_labels: labels of the complete batch; None if this is the complete batch.
     """
 
     images: Tensor
     labels: Tensor
     output: Output
     classifier: Callable[[Tensor], Output]
-    peers: Peers = ALONE
-    whole_labels: Tensor | None = None
+    peers: Peers = SINGLE_PROCESS
+    complete_labels: Tensor | None = None
 
     @property
     def all_labels(self) -> Tensor:
-        """The labels of the whole batch."""
-        return self.labels if self.whole_labels is None else self.whole_labels
+        """Labels of the complete batch."""
+        return self.labels if self.complete_labels is None else self.complete_labels
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss.
+    """One term of a loss.
 
     Attributes:
-        weight: its factor in the sum.
-        trains: the parts it must have a gradient on: `features` and `head` of the classifier, or
-            parts of the objective itself. A run asserts it at its first step. Empty for a term that
-            is a constant in the reading that it reproduces.
+        weight: factor in the sum.
+        trains: parts on which the term must have a gradient: `features` and `head` of the
+            classifier, or parts of the objective. Training checks this at its first step. Empty for
+            a term that is a constant in the code it reproduces.
     """
 
     name: str
@@ -65,12 +65,12 @@ CROSS_ENTROPY = Term("cross_entropy", 1.0, ("features", "head"))
 
 
 class Objective(nn.Module):
-    """A weighted sum of terms, with parameters of its own where a method has them.
+    """A weighted sum of terms, optionally with trainable parameters.
 
     A subclass declares `terms` and returns the value of each from `forward`.
 
     Args:
-        generator: source of every draw the objective makes; its state travels in checkpoints.
+        generator: for all random draws of the objective; its state is part of checkpoints.
     """
 
     terms: tuple[Term, ...] = (CROSS_ENTROPY,)
@@ -80,35 +80,35 @@ class Objective(nn.Module):
         self.generator = generator or torch.Generator()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Unweighted value () of each declared term."""
+        """Return the unweighted value () of each declared term."""
         return {"cross_entropy": F.cross_entropy(batch.output.logits, batch.labels)}
 
     def total(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum, ()."""
+        """Return the weighted sum, ()."""
         return torch.stack([term.weight * values[term.name] for term in self.terms]).sum()
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
-        """Own parameters by the names that terms use."""
+        """Return the objective's parameters by the part names used in `Term.trains`."""
         return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Own parameters for the optimiser, with settings that differ from the recipe's."""
+        """Return the objective's optimiser groups, with settings that differ from the recipe."""
         return []
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers of the last step worth a line in the history."""
+        """Return numbers of the last step for the history."""
         return {}
 
     def findings(self) -> dict[str, Any]:
-        """What the trained objective says of itself beside numbers, ready for JSON."""
+        """Return JSON-ready results of the trained objective other than numbers."""
         return {}
 
     def get_extra_state(self) -> Tensor:
-        """State of the generator, so that a resumed training draws the same."""
+        """Return the generator state, so that a resumed training repeats its draws."""
         return self.generator.get_state()
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Put the generator back."""
+        """Restore the generator state."""
         self.generator.set_state(state.cpu())
 
 
@@ -121,13 +121,13 @@ def term_gradients(
     classifier: nn.Module,
     backward: Callable[[Tensor], None],
 ) -> Gradients:
-    """Euclidean norm of the gradient of each weighted term on each part, {term: {part: norm}}.
+    """Return the gradient norm of each weighted term on each part, {term: {part: norm}}.
 
-    Parts are the classifier's children and those of the objective; parameters are left without a
-    gradient.
+    Parts are the classifier's children and those of the objective. Norms are Euclidean. All
+    parameters are left without a gradient.
 
     Args:
-        backward: adds the gradient of a value to the parameters and keeps the graph.
+        backward: adds the gradient of a value to the parameters and retains the graph.
     """
     parts: dict[str, Sequence[nn.Parameter]] = {
         name: list(module.parameters()) for name, module in classifier.named_children()
@@ -135,28 +135,28 @@ def term_gradients(
     parts |= objective.parts()
     norms: Gradients = {}
     for term in objective.terms:
-        _clear(classifier, objective)
+        _clear_gradients(classifier, objective)
         if values[term.name].requires_grad:
             backward(term.weight * values[term.name])
         norms[term.name] = {name: _gradient_norm(part) for name, part in parts.items()}
-    _clear(classifier, objective)
+    _clear_gradients(classifier, objective)
     return norms
 
 
 def assert_terms_train(objective: Objective, gradients: Gradients) -> None:
-    """Raise unless every declared term has a non-zero, finite gradient on all it must train.
+    """Check that every term has a non-zero, finite gradient on each part it must train.
 
     Raises:
-        TrainingError: naming the term and the part, so that a loss that trains nothing is seen at
-            the first step and not in the results.
+        TrainingError: naming the term and the part, so that a loss without effect is found at the
+            first step and not in the results.
     """
     for term in objective.terms:
         for part in term.trains:
-            size = gradients[term.name][part]
-            if not 0 < size < float("inf"):
+            norm = gradients[term.name][part]
+            if not 0 < norm < float("inf"):
                 raise TrainingError(
-                    f"loss term '{term.name}': its gradient on {part} is {size:g} at the first "
-                    "step; the arm declares that it trains it, mend the objective"
+                    f"loss term '{term.name}': its gradient on {part} is {norm:g} at the first "
+                    f"step, but the arm declares that it trains {part}; correct the objective"
                 )
 
 
@@ -165,6 +165,6 @@ def _gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
-def _clear(*modules: nn.Module) -> None:
+def _clear_gradients(*modules: nn.Module) -> None:
     for module in modules:
         module.zero_grad(set_to_none=True)

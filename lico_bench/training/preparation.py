@@ -1,4 +1,4 @@
-"""A training at its start: data, weights, objective, optimiser and generators of a recipe."""
+"""Build a training session from a recipe: data, model, objective, optimiser, generators."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import Classifier, build_classifier
 from lico_bench.records import Recipe, resolve_precision
 from lico_bench.runtime import make_generator, native_precision, pick_device
-from lico_bench.training.arms import ARMS, Setting, resolve_options
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.arms import ARMS, ObjectiveInputs, resolve_options
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 from lico_bench.training.objective import Objective
 from lico_bench.training.session import Session
 
 PURPOSES = ("order", "augmentation")
-LABEL_DRAW_SEED = 0  # of the published rule: every training of a budget has the same labels
+LABEL_DRAW_SEED = 0  # fixed by the protocol: all trainings of a label budget share their labels
 
 
 def prepare(
@@ -27,39 +27,42 @@ def prepare(
     root: str | Path | None = None,
     device: str = "auto",
     dataset: Dataset | None = None,
-    peers: Peers = ALONE,
+    peers: Peers = SINGLE_PROCESS,
 ) -> Session:
-    """A training at its start: data, weights, objective, optimiser and generators.
+    """Return a session before its first update.
 
     Raises:
-        InvalidInputError: for too few images, or batches that the peers cannot share out.
+        InvalidInputError: for too few images, or a batch that cannot be split between the peers.
     """
     arm, options = ARMS[recipe.arm], resolve_options(recipe.arm, dict(recipe.objective))
     options.check(recipe)
-    chosen = pick_device(device)
+    torch_device = pick_device(device)
     data = dataset or load_training_data(recipe, root)
     if len(data) < 2:
-        raise InvalidInputError(f"{recipe.dataset}: expected at least 2 images to train on")
-    recipe = resolve_precision(recipe, native_precision(chosen).name)
+        raise InvalidInputError(
+            f"{recipe.dataset}: expected at least 2 images to train on, got {len(data)}; "
+            "raise recipe.train_limit or add images"
+        )
+    recipe = resolve_precision(recipe, native_precision(torch_device).name)
     check_shareable(recipe, peers, num_images=len(data))
-    classifier = fresh_classifier(recipe, data).to(chosen)
+    classifier = fresh_classifier(recipe, data).to(torch_device)
     channels, map_size = feature_shape(classifier, data.image_size)
-    setting = Setting(
+    inputs = ObjectiveInputs(
         prompt_names=data.prompt_names,
         num_channels=channels,
         map_size=map_size,
         text_encoder=arm.encoder_for(recipe) or "",
         generator=make_generator(recipe.seed, "objective"),
-        device=chosen,
+        device=torch_device,
     )
-    objective = arm.build(setting, options).to(chosen)
+    objective = arm.build(inputs, options).to(torch_device)
     return Session(
         recipe=recipe,
         dataset=data,
         classifier=classifier,
         objective=objective,
         optimizer=_build_optimizer(recipe, classifier, objective),
-        device=chosen,
+        device=torch_device,
         generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
         average=_build_average(recipe, classifier),
         peers=peers,
@@ -67,7 +70,7 @@ def prepare(
 
 
 def fresh_classifier(recipe: Recipe, dataset: Dataset) -> Classifier:
-    """The untrained classifier of `recipe` for the classes of `dataset`, as it lies in memory."""
+    """Return the untrained classifier for the classes of `dataset`, in its memory format."""
     classifier = build_classifier(
         recipe.backbone,
         num_classes=dataset.num_classes,
@@ -81,13 +84,13 @@ def fresh_classifier(recipe: Recipe, dataset: Dataset) -> Classifier:
 
 
 def check_shareable(recipe: Recipe, peers: Peers, *, num_images: int | None = None) -> None:
-    """Raise unless the batches of `recipe` can be cut into one equal part per process.
+    """Check that batches can be split into one equal part per process.
 
     Args:
-        num_images: of the training, where it is known.
+        num_images: of the training split, if known.
 
     Raises:
-        InvalidInputError: for a batch size that does not divide, or a compiled classifier.
+        InvalidInputError: for an indivisible batch size, or a compiled classifier.
     """
     size = min(recipe.batch_size, num_images or recipe.batch_size)
     if size % peers.count:
@@ -97,13 +100,13 @@ def check_shareable(recipe: Recipe, peers: Peers, *, num_images: int | None = No
         )
     if recipe.compile and peers.count > 1:
         raise InvalidInputError(
-            "recipe.compile: several processes normalise together, which a compiled classifier "
-            "does not; leave it off, or train on one device"
+            "recipe.compile: a compiled classifier cannot share batch statistics between "
+            "processes; leave it off, or train on one device"
         )
 
 
 def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
-    """The training split that `recipe` asks for."""
+    """Load the training split of `recipe`."""
     return load_dataset(
         recipe.dataset,
         "train",
@@ -120,7 +123,7 @@ def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
 def feature_shape(
     classifier: Classifier, image_size: tuple[int, int]
 ) -> tuple[int, tuple[int, int]]:
-    """C and (h, w) of the classifier's feature maps for images of `image_size`."""
+    """Return C and (h, w) of the feature maps for images of `image_size`."""
     was_training = classifier.training
     classifier.eval()
     with torch.no_grad():

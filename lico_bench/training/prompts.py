@@ -1,6 +1,6 @@
-"""Learnable prompts: context tokens around class names, read by a text encoder.
+"""Learnable prompts: context tokens around class names, encoded by a text encoder.
 
-The context tokens are shared by all classes or one set per class; some readings of LICO hold
+The context tokens are shared by all classes, or each class has its own; some LICO variants use
 several copies of them. Source: Lei et al., NeurIPS 2023, figure 2; after Zhou et al., IJCV 2022.
 """
 
@@ -18,25 +18,25 @@ from lico_bench.runtime import make_generator
 CONTEXTS = ("shared", "per_class")
 COPIES = ("one", "rolled", "alike")
 CLASS_NAMES = ("card", "sorted", "shuffled", "authors")
-# The list in the released code (ymLeiFDU/LICO at 12fee2a): index 2, the birds, is "automobile".
+# As in the released code (ymLeiFDU/LICO at 12fee2a): index 2, the class bird, is "automobile".
 AUTHORS_CIFAR10 = ("plane", "car", "automobile")
 CARD_CIFAR10 = ("airplane", "automobile", "bird")
 
 
 class Prompts(nn.Module):
-    """Context tokens and how they are handed to the encoder.
+    """Context tokens and their encoding together with class names.
 
     Args:
-        encoder: reads the prompts.
+        encoder: encodes the prompts.
         num_classes: K, for a context per class.
-        num_context: M; 0 leaves the class name alone.
-        context_std: standard deviation of the normal start.
+        num_context: M; with 0 a prompt is the class name alone.
+        context_std: standard deviation of the normal initialisation.
         context: `shared` by all classes, or `per_class`.
-        copies: `one`; `rolled`: copy i is the one context, turned by i places; `alike`: M
-            contexts that all start as the same draw turned by one place.
+        copies: `one`; `rolled`: copy i is the same context rolled by i positions; `alike`: M
+            contexts, all initialised with the same draw rolled by one position.
         position: of the class name, see `TextEncoder.encode`.
-        shuffle: read the context tokens in a new random order at each step.
-        generator: of the start and of the orders.
+        shuffle: draw a new order of the context tokens at each step.
+        generator: for initialisation and orders.
     """
 
     tokens: nn.Parameter | None
@@ -59,23 +59,23 @@ class Prompts(nn.Module):
         if num_context + encoder.longest_name > encoder.max_tokens:
             raise InvalidInputError(
                 f"prompts: {num_context} context tokens and a class name of "
-                f"{encoder.longest_name} tokens do not fit into the {encoder.max_tokens} of "
-                f"text encoder {encoder.identity.name}; lower num_context"
+                f"{encoder.longest_name} tokens exceed the {encoder.max_tokens} tokens of text "
+                f"encoder {encoder.identity.name}; lower num_context"
             )
         self._encode = encoder.encode
         self._copies, self._position, self._shuffle = copies, position, shuffle
         self._generator = generator
         rows = num_classes if context == "per_class" else 1
-        start = torch.empty(1, rows, num_context, encoder.context_width)
-        start.normal_(0, context_std, generator=generator)
+        tokens = torch.empty(1, rows, num_context, encoder.context_width)
+        tokens.normal_(0, context_std, generator=generator)
         if copies == "alike":
-            start = start.roll(1, 2).repeat(max(1, num_context), 1, 1, 1)
-        self.tokens = nn.Parameter(start) if num_context else None
-        self.register_buffer("_empty", start[0], persistent=False)
+            tokens = tokens.roll(1, 2).repeat(max(1, num_context), 1, 1, 1)
+        self.tokens = nn.Parameter(tokens) if num_context else None
+        self.register_buffer("_empty", tokens[0], persistent=False)
 
     @property
     def num_copies(self) -> int:
-        """How many versions of a class's prompt there are."""
+        """Number of copies of the context."""
         if self.tokens is None or self._copies == "one":
             return 1
         return int(self.tokens.shape[2])
@@ -83,20 +83,20 @@ class Prompts(nn.Module):
     def forward(
         self, class_ids: Tensor, *, num_copies: int = 1, constant_copies: bool = False
     ) -> list[TokenVectors]:
-        """The prompts of `class_ids` (K,), one reading per copy; a new order for all of them.
+        """Encode the prompts of `class_ids` (K,) with each copy; all copies share a new order.
 
         Args:
-            num_copies: how many copies are read.
-            constant_copies: let no gradient run through any but the first.
+            num_copies: number of copies to encode.
+            constant_copies: only the first copy has a gradient.
         """
         order = self._draw_order()
-        read = []
+        encoded = []
         for copy in range(num_copies):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not (copy and constant_copies)):
                 context = self._context(copy).index_select(1, order)
                 rows = context[0] if len(context) == 1 else context.index_select(0, class_ids)
-                read.append(self._encode(rows, class_ids, position=self._position))
-        return read
+                encoded.append(self._encode(rows, class_ids, position=self._position))
+        return encoded
 
     def _context(self, copy: int) -> Tensor:
         """(1 or K, M, W) of one copy."""
@@ -113,10 +113,11 @@ class Prompts(nn.Module):
         return torch.arange(length, device=self._empty.device)
 
 
-class HeldPrompts(nn.Module):
-    """The last reading of all prompts, for updates that do not read them anew.
+class CachedPrompts(nn.Module):
+    """Cache of all encoded prompts, for updates that do not encode them again.
 
-    Buffers, so that a training resumed between two readings goes on with the same values.
+    The values are buffers, so that a resumed training continues with the same cache. `whole` holds
+    `TokenVectors.pooled`; its name is part of stored checkpoints.
     """
 
     vectors: Tensor
@@ -138,37 +139,38 @@ class HeldPrompts(nn.Module):
         ):
             self.register_buffer(name, start)
 
-    def next(self, read: Callable[[], TokenVectors]) -> TokenVectors:
-        """What `read` gives where a reading is due, with its gradient; else the last reading."""
+    def next(self, encode: Callable[[], TokenVectors]) -> TokenVectors:
+        """Return the result of `encode` every `every` updates, else the cached constants."""
         is_due = int(self.updates) % self._every == 0
         if self.training:
             self.updates += 1
         if not is_due:
             return TokenVectors(self.vectors, self.mask, self.whole)
-        live = read()
-        for held, now in zip((self.vectors, self.mask, self.whole), live, strict=True):
-            held.copy_(now.detach())
-        return live
+        encoded = encode()
+        for buffer, value in zip((self.vectors, self.mask, self.whole), encoded, strict=True):
+            buffer.copy_(value.detach())
+        return encoded
 
 
 def names_for_prompts(
     names: tuple[str, ...], choice: str, generator: torch.Generator
 ) -> tuple[str, ...]:
-    """The text of each class, in index order, as a reading of LICO has it.
+    """Return the class name to use in the prompt of each class, in index order.
 
-    `card`: the dataset's own names. `sorted`: in Python's order, as Fletcher et al.; the labels
-    stay, so most classes get another's name. `authors`: the released code's list, which differs for
-    CIFAR-10. `shuffled`: every class gets another's name, drawn once per seed.
+    `card`: the names of the dataset card. `sorted`: sorted as in Fletcher et al.; the labels stay,
+    so most classes get the name of another class. `authors`: the list of the released code, which
+    differs for CIFAR-10. `shuffled`: every class gets the name of another class, drawn once per
+    seed.
     """
     if choice == "sorted":
         return tuple(sorted(names))
     if choice == "authors" and names[: len(CARD_CIFAR10)] == CARD_CIFAR10:
         return AUTHORS_CIFAR10 + names[len(AUTHORS_CIFAR10) :]
     if choice == "shuffled":
-        # A generator of its own: the objective's other draws stay those of the other arms.
-        own = make_generator(generator.initial_seed(), "shuffled names")
-        order = torch.randperm(len(names), generator=own).tolist()
-        # Each class takes the name of the next one in a random round: nobody keeps its own.
-        given = {order[i]: names[order[i - 1]] for i in range(len(names))}
-        return tuple(given[i] for i in range(len(names)))
+        # A separate generator keeps the other draws of the objective equal to those of other arms.
+        name_generator = make_generator(generator.initial_seed(), "shuffled names")
+        order = torch.randperm(len(names), generator=name_generator).tolist()
+        # A random cycle: each class takes the name of its predecessor, so no class keeps its name.
+        name_of = {order[i]: names[order[i - 1]] for i in range(len(names))}
+        return tuple(name_of[i] for i in range(len(names)))
     return names

@@ -1,7 +1,7 @@
-"""A training under way: everything that a checkpoint must hold, and one epoch at a time.
+"""The state of a training in progress, and the updates of one epoch.
 
-Every random draw has a generator of its own purpose (weights, order, augmentation, objective), so
-that what one arm draws more shifts nothing in the other.
+Each purpose (weights, order, augmentation, objective) has a separate random generator, so that
+extra draws of one arm do not change the draws of another.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ from lico_bench.models import Classifier
 from lico_bench.models.synced_norm import synced_norms
 from lico_bench.records import Output, Recipe
 from lico_bench.training.diagnostics import channel_geometry
-from lico_bench.training.distributed import ALONE, Peers
-from lico_bench.training.epoch import EpochSoFar
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
+from lico_bench.training.epoch import PartialEpoch
 from lico_bench.training.objective import Batch, Objective, assert_terms_train, term_gradients
-from lico_bench.training.schedule import rate_share
+from lico_bench.training.schedule import rate_factor
 
 LOWER_RATE = "lower the learning rate with --set recipe.learning_rate=..."
-CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not waited for at each
+CHECK_EVERY = 20  # steps between checks of the loss; each check synchronises with the GPU
 
 
 @dataclass
 class Session:
-    """A training under way: everything that a checkpoint must hold."""
+    """A training in progress; holds everything that a checkpoint contains.
+
+    Attributes:
+        average: exponential moving average of the weights, if the recipe has one.
+        epoch: number of finished epochs.
+        history: (epoch, quantity, value) of finished epochs.
+        under_way: the unfinished epoch, None between epochs.
+    """
 
     recipe: Recipe
     dataset: Dataset
@@ -44,49 +51,48 @@ class Session:
     average: AveragedModel | None = None
     epoch: int = 0
     history: list[tuple[int, str, float]] = field(default_factory=list)
-    under_way: EpochSoFar | None = None
-    peers: Peers = ALONE
+    under_way: PartialEpoch | None = None
+    peers: Peers = SINGLE_PROCESS
 
     def __post_init__(self) -> None:
         self._module = torch.compile(self.classifier) if self.recipe.compile else self.classifier
 
     @property
     def batches_per_epoch(self) -> int:
-        """Whole batches; the rest of an epoch is left out, so that every batch has one size."""
+        """Number of full batches per epoch; the remaining images are skipped."""
         return max(1, len(self.dataset) // self.recipe.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Updates in the whole training."""
+        """Number of updates of the complete training."""
         return self.batches_per_epoch * self.recipe.epochs
 
     def run_epoch(self) -> Iterator[int]:
-        """Train one epoch, or the rest of one, yielding the number of updates done after each."""
+        """Train one epoch, or the rest of it; yield the number of finished updates after each."""
         started = time.perf_counter()
         self.classifier.train()
         self.objective.train()
-        self.under_way = so_far = self.under_way or EpochSoFar(self._draws())
-        before_s = so_far.elapsed_s
+        self.under_way = epoch = self.under_way or PartialEpoch(self._generator_states())
+        earlier_s = epoch.elapsed_s
         first = self.epoch * self.batches_per_epoch
-        for images, labels in self._batches(skip=so_far.num_updates):
-            step = first + so_far.num_updates
+        for images, labels in self._batches(skip=epoch.num_updates):
+            step = first + epoch.num_updates
             with synced_norms(self.classifier, self.peers.count):
-                seen = self._update(images, labels, step, looks_closer=step == first)
-            so_far.seen.append(self.peers.mean(seen))
-            so_far.diagnostics.append(self.peers.mean_numbers(self.objective.diagnostics()))
-            so_far.elapsed_s = before_s + time.perf_counter() - started
-            if so_far.num_updates % CHECK_EVERY == 0:
-                self._check_finite(so_far.seen[-CHECK_EVERY:], step + 1 - CHECK_EVERY)
+                values = self._update(images, labels, step, is_first_of_epoch=step == first)
+            epoch.seen.append(self.peers.mean(values))
+            epoch.diagnostics.append(self.peers.mean_numbers(self.objective.diagnostics()))
+            epoch.elapsed_s = earlier_s + time.perf_counter() - started
+            if epoch.num_updates % CHECK_EVERY == 0:
+                self._check_finite(epoch.seen[-CHECK_EVERY:], step + 1 - CHECK_EVERY)
             yield step + 1
-        rest = so_far.num_updates % CHECK_EVERY
-        unchecked = so_far.num_updates - rest
-        self._check_finite(so_far.seen[unchecked:], first + unchecked)
-        self._record(so_far)
+        num_checked = epoch.num_updates - epoch.num_updates % CHECK_EVERY
+        self._check_finite(epoch.seen[num_checked:], first + num_checked)
+        self._record_epoch(epoch)
         self.under_way = None
         self.epoch += 1
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on from here, also inside an epoch: tensors, numbers, text."""
+        """Return the complete state, also within an epoch: tensors, numbers and text."""
         return {
             "epoch": self.epoch,
             "under_way": None if self.under_way is None else self.under_way.state(),
@@ -94,16 +100,18 @@ class Session:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            # Inside an epoch as they were at its start: they have drawn ahead of the updates.
-            "generators": self._draws() if self.under_way is None else self.under_way.draws,
+            # Within an epoch, the states at its start: generators draw ahead of the updates.
+            "generators": (
+                self._generator_states() if self.under_way is None else self.under_way.draws
+            ),
             "history": list(self.history),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put everything back as `state` has it.
+        """Restore the result of `state`.
 
         Raises:
-            BrokenFileError: if the state is of another training.
+            BrokenFileError: if the state belongs to another training.
         """
         try:
             self.classifier.load_state_dict(state["classifier"])
@@ -113,11 +121,13 @@ class Session:
                 self.average.load_state_dict(state["average"])
             for name, generator in self.generators.items():
                 generator.set_state(state["generators"][name].cpu())
-            inside = state.get("under_way")
-            if inside is not None:
-                self.under_way = EpochSoFar.from_state(inside, self._draws(), self.device)
+            epoch_state = state.get("under_way")
+            if epoch_state is not None:
+                self.under_way = PartialEpoch.from_state(
+                    epoch_state, self._generator_states(), self.device
+                )
             self.epoch, self.history = int(state["epoch"]), [tuple(r) for r in state["history"]]
-        # A state of another making may hold any kind of value under a name of ours.
+        # The state of another program may hold values of any type under these keys.
         except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise BrokenFileError(
                 f"checkpoint: it belongs to another training ({str(error).splitlines()[0]}); "
@@ -125,29 +135,29 @@ class Session:
             ) from error
 
     def finish(self) -> Classifier:
-        """The trained classifier, in evaluation mode; with averaged weights if those are kept."""
+        """Return the trained classifier in evaluation mode, with averaged weights if configured."""
         if self.average is not None:
             averaged = self.average.module
-            # The decay is for weights; running statistics are those of the last step.
-            for kept, last in zip(averaged.buffers(), self.classifier.buffers(), strict=True):
-                kept.copy_(last)
+            # Only weights are averaged; running statistics are those of the last step.
+            for buffer, last in zip(averaged.buffers(), self.classifier.buffers(), strict=True):
+                buffer.copy_(last)
             self.classifier.load_state_dict(averaged.state_dict())
         self.classifier.eval().requires_grad_(False)
         return self.classifier
 
-    def _draws(self) -> dict[str, Tensor]:
+    def _generator_states(self) -> dict[str, Tensor]:
         return {name: generator.get_state() for name, generator in self.generators.items()}
 
     def _batches(self, *, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Own images and all labels of the epoch's batches.
+        """Yield the local images and the labels of the complete batch, for each batch.
 
-        The first `skip` batches are drawn like the others and left out.
+        The first `skip` batches are drawn like the others and not yielded.
         """
         size = min(self.recipe.batch_size, len(self.dataset))
         order = torch.randperm(len(self.dataset), generator=self.generators["order"])
-        kept = order[: self.batches_per_epoch * size]
+        used = order[: self.batches_per_epoch * size]
         return self.dataset.batches(
-            kept.view(-1, size).unbind(),
+            used.view(-1, size).unbind(),
             augmentation=self.recipe.augmentation,
             crop_padding_px=self.recipe.crop_padding_px,
             generator=self.generators["augmentation"],
@@ -157,9 +167,9 @@ class Session:
         )
 
     def _forward(self, images: Tensor) -> Output:
-        """The classifier in the precision of the training; logits in single precision.
+        """Run the classifier in the precision of the training; return float32 logits.
 
-        The features stay as they are: a converted copy is not what the logits are made of.
+        Features are not converted: the logits would not depend on a converted copy.
         """
         with self._autocast():
             output: Output = self._module(images)
@@ -171,102 +181,105 @@ class Session:
         )
 
     def _update(
-        self, images: Tensor, labels: Tensor, step: int, *, looks_closer: bool
+        self, images: Tensor, labels: Tensor, step: int, *, is_first_of_epoch: bool
     ) -> dict[str, Tensor]:
-        share = rate_share(
+        """Train on one batch and return its detached loss, terms and accuracy."""
+        factor = rate_factor(
             self.recipe.schedule, step, self.num_steps, warmup_frac=self.recipe.warmup_frac
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * share
+            group["lr"] = self.recipe.learning_rate * factor
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         output = self._forward(images)
-        self._check_together(output, step)
+        self._check_all_processes(output, step)
         batch = Batch(
-            images, self.peers.part(labels), output, self._forward, self.peers, whole_labels=labels
+            images,
+            self.peers.part(labels),
+            output,
+            self._forward,
+            self.peers,
+            complete_labels=labels,
         )
         try:
             with self._autocast():
                 values = self.objective(batch)
         except InvalidInputError as error:
             raise TrainingError(
-                f"{self._place_of(step)}: {error} (where a training diverges, {LOWER_RATE})"
+                f"{self._describe_step(step)}: {error} (if the training diverges, {LOWER_RATE})"
             ) from error
-        if looks_closer:
-            self._look_closer(output.features, values, step)
+        if is_first_of_epoch:
+            self._record_diagnostics(output.features, values, step)
         loss = self.objective.total(values)
         self.optimizer.zero_grad()
         loss.backward()
-        self.peers.average_gradients(self._trained())
+        self.peers.average_gradients(self._trained_parameters())
         if self.recipe.gradient_clip > 0:
-            self._clip()
+            torch.nn.utils.clip_grad_norm_(self._trained_parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.classifier)
         correct = (output.logits.argmax(1) == batch.labels).float().mean()
-        seen = {"loss": loss, **values, "train_accuracy": correct}
-        return {name: value.detach() for name, value in seen.items()}
+        results = {"loss": loss, **values, "train_accuracy": correct}
+        return {name: value.detach() for name, value in results.items()}
 
-    def _look_closer(self, features: Tensor, values: dict[str, Tensor], step: int) -> None:
-        """Once per epoch: the gradient of each term, and whether the channels stay apart."""
+    def _record_diagnostics(self, features: Tensor, values: dict[str, Tensor], step: int) -> None:
+        """Record the gradient norm of each term and the similarity of the channels."""
         gradients = term_gradients(
             self.objective,
             values,
             self.classifier,
-            self._add_gradients,
+            self._backward_of_term,
         )
         if step == 0:
             assert_terms_train(self.objective, gradients)
         norms = {f"{term}_gradient_norm": parts["features"] for term, parts in gradients.items()}
-        shown = channel_geometry(self.peers.gather(features.detach()))
-        for name, value in (norms | shown).items():
+        geometry = channel_geometry(self.peers.gather(features.detach()))
+        for name, value in (norms | geometry).items():
             self.history.append((self.epoch + 1, name, value))
 
-    def _add_gradients(self, value: Tensor) -> None:
-        """Those of one term to parameters that have none yet; the graph is kept."""
+    def _backward_of_term(self, value: Tensor) -> None:
+        """Compute the gradients of one term and retain the graph."""
         value.backward(retain_graph=True)
-        self.peers.average_gradients(self._trained())
+        self.peers.average_gradients(self._trained_parameters())
 
-    def _clip(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self._trained(), self.recipe.gradient_clip)
-
-    def _trained(self) -> list[nn.Parameter]:
+    def _trained_parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def _check_together(self, output: Output, step: int) -> None:
-        """Find values that are not finite in any process, so that all stop at the same step."""
+    def _check_all_processes(self, output: Output, step: int) -> None:
+        """Find non-finite values in any process, so that all processes stop at the same step."""
         if self.peers.count == 1:
-            return  # the losses look themselves
+            return  # the losses check their inputs
         sums = torch.stack([part.detach().float().sum() for part in output])
         if self.peers.any(not sums.isfinite().all()):
             raise TrainingError(
-                f"{self._place_of(step)}: the feature maps are not finite; {LOWER_RATE}"
+                f"{self._describe_step(step)}: the feature maps are not finite; {LOWER_RATE}"
             )
 
-    def _check_finite(self, seen: list[dict[str, Tensor]], first_step: int) -> None:
-        if not seen:
+    def _check_finite(self, updates: list[dict[str, Tensor]], first_step: int) -> None:
+        if not updates:
             return
-        losses = torch.stack([values["loss"] for values in seen])
+        losses = torch.stack([values["loss"] for values in updates])
         if losses.isfinite().all():
             return
-        bad = int((~losses.isfinite()).nonzero()[0])
-        terms = {k: float(v) for k, v in seen[bad].items() if k != "train_accuracy"}
+        index = int((~losses.isfinite()).nonzero()[0])
+        terms = {k: float(v) for k, v in updates[index].items() if k != "train_accuracy"}
         raise TrainingError(
-            f"{self._place_of(first_step + bad)}: the loss is not finite: "
+            f"{self._describe_step(first_step + index)}: the loss is not finite: "
             + ", ".join(f"{name} {value:g}" for name, value in terms.items())
             + f"; {LOWER_RATE}"
         )
 
-    def _place_of(self, step: int) -> str:
+    def _describe_step(self, step: int) -> str:
         return (
             f"step {step + 1} of {self.num_steps} "
             f"(epoch {self.epoch + 1}, arm {self.recipe.arm}, seed {self.recipe.seed})"
         )
 
-    def _record(self, whole: EpochSoFar) -> None:
-        seen, diagnostics = whole.seen, whole.diagnostics
+    def _record_epoch(self, epoch: PartialEpoch) -> None:
+        seen, diagnostics = epoch.seen, epoch.diagnostics
         means = {k: float(torch.stack([v[k] for v in seen]).mean()) for k in seen[0]}
         means |= {k: sum(d[k] for d in diagnostics) / len(diagnostics) for k in diagnostics[0]}
         means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
-        means["elapsed_s"] = whole.elapsed_s
+        means["elapsed_s"] = epoch.elapsed_s
         self.history += [(self.epoch + 1, name, value) for name, value in means.items()]

@@ -1,4 +1,4 @@
-"""A tiny suite on drawn scenes and a reporter that remembers."""
+"""A tiny suite on synthetic scenes and a reporter that records its events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY = {
 
 
 class RecordingReporter:
-    """Keeps everything it is told."""
+    """Records all events."""
 
     def __init__(self) -> None:
         self.events: list[tuple] = []

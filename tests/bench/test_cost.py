@@ -1,4 +1,4 @@
-"""Seconds of a run: the sum over its parts, by stage and by model."""
+"""Seconds of a run: the sum over its work items, by stage and by model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from lico_bench.bench import make_plan, units
 from lico_bench.bench.calibration import Calibration, Timing
 from lico_bench.bench.time_estimate import estimate_time
-from lico_bench.bench.units import parts_of, training_left
+from lico_bench.bench.units import remaining_training, work_items
 
 SECONDS = {
     units.TRAINING: 0.25, units.CLASSIFYING: 0.01, units.EXPLAINING: 0.5, units.DRAWING: 0.1,
@@ -24,22 +24,22 @@ def plan(suite):
 
 
 @pytest.fixture
-def left(plan):
-    return training_left(plan, None)
+def remaining(plan):
+    return remaining_training(plan, None)
 
 
-def known(plan, left) -> Calibration:
+def known(plan, remaining) -> Calibration:
     """Every unit, by its kind; the start of an epoch of LICO takes longer."""
     return Calibration({}).with_timings(
         {
-            part.unit: Timing(SECONDS[part.unit.kind], 1.0, 4.0 if "lico" in part.unit.what else 1)
-            for part in parts_of(plan, left)
+            item.unit: Timing(SECONDS[item.unit.kind], 1.0, 4.0 if "lico" in item.unit.label else 1)
+            for item in work_items(plan, remaining)
         }
     )
 
 
-def test_seconds_are_the_sum_of_the_parts(plan, left):
-    cost = estimate_time(plan, left, known(plan, left))
+def test_seconds_are_the_sum_of_the_parts(plan, remaining):
+    cost = estimate_time(plan, remaining, known(plan, remaining))
     tested = plan.datasets["cifar10"].num_images("test")
     scored = tested * 0.01 + 4 * 0.5
     plain, lico = list(cost.by_cell.values())[:2]
@@ -53,19 +53,19 @@ def test_seconds_are_the_sum_of_the_parts(plan, left):
     assert cost.timed_share == pytest.approx(1.0)
 
 
-def test_what_was_not_timed_is_counted_as_such(plan, left):
-    whole = known(plan, left)
+def test_what_was_not_timed_is_counted_as_such(plan, remaining):
+    whole = known(plan, remaining)
     fewer = {name: t for name, t in whole.timings.items() if not name.startswith("train")}
-    cost = estimate_time(plan, left, replace(whole, timings=fewer))
+    cost = estimate_time(plan, remaining, replace(whole, timings=fewer))
     assert 0 < cost.timed_share < 1
     assert cost.seconds > 0
 
 
-def test_a_half_finished_run_takes_less(plan, left):
+def test_a_half_finished_run_takes_less(plan, remaining):
     first, second = plan.cells[:2]
-    cost = estimate_time(plan, {first.key: 0.0, second.key: 0.5}, known(plan, left))
-    whole = estimate_time(plan, left, known(plan, left))
+    cost = estimate_time(plan, {first.key: 0.0, second.key: 0.5}, known(plan, remaining))
+    whole = estimate_time(plan, remaining, known(plan, remaining))
     assert set(cost.by_cell) == {first.key, second.key}
     assert cost.by_cell[first.key] == pytest.approx(whole.by_cell[first.key] - 4 * 0.25 - 2)
     assert cost.seconds < whole.seconds / 1.5
-    assert estimate_time(plan, {}, known(plan, left)).seconds == 0
+    assert estimate_time(plan, {}, known(plan, remaining)).seconds == 0

@@ -1,4 +1,4 @@
-"""Timing a plan's units on this machine: the largest first, in time, without a trace."""
+"""Timing of units: largest share first, within the budget, without side effects."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lico_bench.bench import ExecutorOptions, execute, make_plan, units
 from lico_bench.bench import time_units as module
 from lico_bench.bench.calibration import Calibration, write_calibration
 from lico_bench.bench.time_estimate import estimate_time
-from lico_bench.bench.time_units import calibrate, look, time_units
+from lico_bench.bench.time_units import calibrate, estimate_remaining, time_units
 from lico_bench.bench.unit_timers import random_images
-from lico_bench.bench.units import training_left
+from lico_bench.bench.units import remaining_training
 from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder
@@ -35,49 +35,49 @@ def plan(suite):
     return make_plan(replace(suite, changes={**suite.changes, **changes}))
 
 
-def timed(plan, *, budget_s, message=lambda _what: None, **options) -> Calibration:
-    left = training_left(plan, None)
+def timed(plan, *, budget_s, on_unit=lambda _what: None, **options) -> Calibration:
+    left = remaining_training(plan, None)
     return time_units(
-        plan, left, Calibration({}), device="cpu", budget_s=budget_s, message=message, **options
+        plan, left, Calibration({}), device="cpu", budget_s=budget_s, on_unit=on_unit, **options
     )
 
 
 def test_every_kind_of_unit_is_timed_where_there_is_time(plan):
-    message = []
-    known = timed(plan, budget_s=PLENTY_S, message=message.append)
+    seen = []
+    known = timed(plan, budget_s=PLENTY_S, on_unit=seen.append)
     kinds = {name.split(" | ")[0] for name in known.timings}
     kinds_of_work = {units.TRAINING, units.CLASSIFYING, units.EXPLAINING, units.DRAWING}
     assert kinds == kinds_of_work | {units.SETUP}  # which is timed with the training
-    assert len(message) == len(known.timings) - 1 == 5  # two arms
+    assert len(seen) == len(known.timings) - 1 == 5  # two arms
     assert all(math.isfinite(t.seconds) and t.seconds > 0 for t in known.timings.values())
 
 
 def test_without_time_nothing_is_timed_and_an_estimate_is_made_all_the_same(plan):
     known = timed(plan, budget_s=0.0)
     assert not known.timings
-    cost = estimate_time(plan, training_left(plan, None), known)
+    cost = estimate_time(plan, remaining_training(plan, None), known)
     assert cost.seconds > 0
     assert cost.timed_share == 0
 
 
 def test_what_takes_longest_is_timed_first(suite):
-    message = []
+    seen = []
     long = make_plan(replace(suite, arms=("baseline",), changes={**suite.changes, "epochs": 500}))
-    timed(long, budget_s=PLENTY_S, message=message.append)
-    assert message[0].startswith(units.TRAINING)
-    message.clear()
+    timed(long, budget_s=PLENTY_S, on_unit=seen.append)
+    assert seen[0].startswith(units.TRAINING)
+    seen.clear()
     many = make_plan(replace(suite, arms=("baseline",), limit=500))
-    timed(many, budget_s=PLENTY_S, message=message.append)
-    assert message[0].startswith(units.EXPLAINING)
+    timed(many, budget_s=PLENTY_S, on_unit=seen.append)
+    assert seen[0].startswith(units.EXPLAINING)
 
 
 def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(plan):
     known = calibrate(plan, device="cpu", write_report=build_report, budget_s=PLENTY_S)
-    assert known.knows(units.STORE)
-    assert known.knows(units.REPORT_PLOT)
-    assert estimate_time(plan, training_left(plan, None), known).timed_share > 0.9
+    assert known.has_timing(units.STORE)
+    assert known.has_timing(units.REPORT_PLOT)
+    assert estimate_time(plan, remaining_training(plan, None), known).timed_share > 0.9
     write_calibration(known)
-    assert look(plan, None, device="cpu").took_s == 0
+    assert estimate_remaining(plan, None, device="cpu").took_s == 0
 
 
 def test_the_images_are_of_the_size_and_classes_of_the_dataset(plan):
@@ -98,7 +98,7 @@ def test_a_look_changes_nothing_that_a_training_uses(plan, tmp_path):
         return torch.get_rng_state().tolist(), threads, drawn
 
     before = state()
-    assert look(plan, RunFolder(tmp_path / "run"), device="cpu").took_s > 0
+    assert estimate_remaining(plan, RunFolder(tmp_path / "run"), device="cpu").took_s > 0
     assert state() == before
     assert not (tmp_path / "run").exists()
 
@@ -107,7 +107,7 @@ def test_the_weights_are_the_same_with_and_without_a_look(plan, reporter, tmp_pa
     looked = []
 
     def starting(run):
-        looked.append(look(plan, run, device="cpu"))
+        looked.append(estimate_remaining(plan, run, device="cpu"))
 
     cpu = ExecutorOptions(device="cpu")
     with_look = execute(plan, tmp_path / "a", options=cpu, reporter=reporter, starting=starting)
@@ -121,7 +121,7 @@ def test_the_weights_are_the_same_with_and_without_a_look(plan, reporter, tmp_pa
 
 def test_a_finished_run_is_not_looked_at(plan, reporter, tmp_path):
     run = execute(plan, tmp_path, options=ExecutorOptions(device="cpu"), reporter=reporter)
-    estimate = look(plan, run, device="cpu")
+    estimate = estimate_remaining(plan, run, device="cpu")
     assert (estimate.seconds, estimate.took_s) == (0, 0)
 
 
@@ -130,7 +130,7 @@ def test_a_trial_that_cannot_be_trained_is_left_out_and_a_full_memory_is_told(pl
         def trial(*_args):
             raise error
 
-        monkeypatch.setitem(module.TRIALS, units.TRAINING, trial)
+        monkeypatch.setitem(module.TIMERS, units.TRAINING, trial)
 
     fail(TrainingError("diverged"))
     known = timed(plan, budget_s=PLENTY_S)
@@ -149,5 +149,5 @@ def test_a_preemption_ends_the_timing_and_leaves_the_random_numbers(plan):
 
     before = torch.get_rng_state()
     with pytest.raises(Preempted):
-        timed(plan, budget_s=PLENTY_S, message=interrupt)
+        timed(plan, budget_s=PLENTY_S, on_unit=interrupt)
     assert torch.equal(torch.get_rng_state(), before)

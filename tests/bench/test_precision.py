@@ -1,4 +1,4 @@
-"""Precision `auto`: resolved once per run, kept by the run, told where it is slow."""
+"""Precision `auto`: resolved once per run, stored with the run, reported where it is slow."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_precision_that_the_device_cannot_compute_is_refused(
     RunFolder(tmp_path).open_for(make_plan(auto_suite(suite)).manifest())
     machine(NO_BFLOAT16)
     monkeypatch.setattr("lico_bench.bench.precision.has_bfloat16", lambda _: False)
-    with pytest.raises(InvalidInputError, match="cannot compute; go on with --device cpu"):
+    with pytest.raises(InvalidInputError, match="cannot compute; continue with --device cpu"):
         resolve_run_precision(make_plan(auto_suite(suite)), tmp_path, "cpu")
 
 

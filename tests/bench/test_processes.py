@@ -1,4 +1,4 @@
-"""Workers beside each other: the same results, and what happens when one dies."""
+"""Parallel worker processes: identical results, and the handling of dead workers."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_no_workers_are_refused():
 def test_a_cell_waits_for_the_one_whose_network_scores_it(suite, reporter):
     plan = make_plan(replace(suite, arms=("lico", "baseline"), scorer="baseline"))
     lico, baseline = plan.cells
-    crew = _WorkerPool(plan, RunFolder(Path("run")), ExecutorOptions(), reporter, [lico, baseline])
-    assert crew._next_cell() is baseline
-    crew.waiting = [lico]
-    crew.workers = [_Worker(None, None, 0, cell=baseline)]  # type: ignore[arg-type]
-    assert crew._next_cell() is None
-    crew.workers = []
-    assert crew._next_cell() is lico
+    pool = _WorkerPool(plan, RunFolder(Path("run")), ExecutorOptions(), reporter, [lico, baseline])
+    assert pool._next_cell() is baseline
+    pool.waiting = [lico]
+    pool.workers = [_Worker(None, None, 0, cell=baseline)]  # type: ignore[arg-type]
+    assert pool._next_cell() is None
+    pool.workers = []
+    assert pool._next_cell() is lico
 
 
 @pytest.mark.slow

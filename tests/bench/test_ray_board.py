@@ -1,4 +1,4 @@
-"""What tasks tell each other through files, and when one gives way."""
+"""Status files of Ray tasks, and when a task ends for another attempt."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def soon(is_so: Callable[[], object]) -> bool:
 
 def test_progress_is_told_on_the_board_and_taken_down(board):
     with StatusReporter(board, new_attempt("cell", "training")) as status_reporter:
-        assert board.message("cell", "training") == status_reporter.message
+        assert board.read("cell", "training") == status_reporter.status
         status_reporter.advance(3, 8)
-        assert soon(lambda: board.message("cell", "training") == status_reporter.message)
-        assert [(t.done, t.total) for t in board.all_messages()] == [(3, 8)]
-    board.take_down("cell", "training")
-    assert not list(board.all_messages())
+        assert soon(lambda: board.read("cell", "training") == status_reporter.status)
+        assert [(t.done, t.total) for t in board.read_all()] == [(3, 8)]
+    board.remove("cell", "training")
+    assert not list(board.read_all())
 
 
 def test_a_stage_that_another_attempt_has_taken_ends_at_once(board, ends):
     with StatusReporter(board, new_attempt("cell", "training")):
-        board.tell(new_attempt("cell", "scoring"))
+        board.write(new_attempt("cell", "scoring"))
         time.sleep(0.05)
         assert not ends
-        board.tell(new_attempt("cell", "training"))
+        board.write(new_attempt("cell", "training"))
         assert soon(lambda: EXIT_PREEMPTED in ends)
 
 
@@ -77,27 +77,27 @@ def test_a_run_that_stops_sends_each_task_one_notice(board, monkeypatch):
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
     with StatusReporter(board, new_attempt("cell", "training")):
-        board.ask_to_stop()
+        board.request_stop()
         assert soon(lambda: sent)
         time.sleep(0.05)
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_a_new_board_is_empty_and_a_closed_one_is_no_error(board):
-    board.tell(new_attempt("cell", "training"))
-    board.ask_to_stop()
+    board.write(new_attempt("cell", "training"))
+    board.request_stop()
     board.open()
     assert not board.is_stopping
-    assert not list(board.all_messages())
+    assert not list(board.read_all())
     board.close()
     board.close()
-    board.ask_to_stop()
-    board.take_down("cell", "training")
+    board.request_stop()
+    board.remove("cell", "training")
     assert not board.path.exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cell": 1}', "null", "\x00"])
 def test_what_is_no_tasks_word_is_not_heard(board, text):
     (board.path / "cell.training.json").write_text(text)
-    assert board.message("cell", "training") is None
-    assert not list(board.all_messages())
+    assert board.read("cell", "training") is None
+    assert not list(board.read_all())

@@ -34,7 +34,7 @@ pytestmark = [
 
 SOON_S = 300  # on a busy machine
 GRACE_S = 10  # that a preempted process has
-# A dead machine is found in seconds; Ray's own patience is half a minute.
+# A dead machine is found in seconds; Ray's default timeout is half a minute.
 HEALTH = {
     "health_check_initial_delay_ms": 5000,
     "health_check_period_ms": 1000,

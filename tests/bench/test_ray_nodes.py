@@ -1,4 +1,4 @@
-"""What a machine says when it is asked whether it can run the cells."""
+"""The check of whether a node can run the cells."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from lico_bench.bench import Plan, make_plan
 from lico_bench.bench.executors import ray_status, ray_tasks
-from lico_bench.bench.executors.ray_nodes import look_around, one_line
+from lico_bench.bench.executors.ray_nodes import check_node, one_line
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import (
     MARKER,
     Outcome,
     TaskContext,
-    identity,
     score_on_node,
+    software_versions,
     train_on_node,
 )
 from lico_bench.errors import ClusterError
@@ -36,27 +36,27 @@ def task_context(tmp_path: Path) -> TaskContext:
     run = tmp_path / "run"
     StatusBoard(run / FOLDER).open()
     (run / FOLDER / MARKER).write_text("ours")
-    return TaskContext(run, "cpu", 1, {}, token="ours", programs=identity())
+    return TaskContext(run, "cpu", 1, {}, token="ours", software=software_versions())
 
 
 def test_a_machine_that_sees_the_folder_leaves_its_mark(plan, task_context):
-    assert look_around(plan, task_context, "seen-1") is None
+    assert check_node(plan, task_context, "seen-1") is None
     assert (task_context.board.path / "seen-1").is_file()
 
 
 def test_a_machine_without_the_folder_says_so(plan, task_context):
     elsewhere = replace(task_context, run=task_context.run.parent / "not_mounted")
-    assert "the run folder cannot be read there" in look_around(plan, elsewhere, "seen-1")
+    assert "the run folder cannot be read there" in check_node(plan, elsewhere, "seen-1")
 
 
 def test_a_machine_with_another_folder_at_the_path_says_so(plan, task_context):
     (task_context.board.path / MARKER).write_text("theirs")
-    assert "another folder is at" in look_around(plan, task_context, "seen-1")
+    assert "another folder is at" in check_node(plan, task_context, "seen-1")
 
 
 def test_a_machine_with_other_programs_names_the_difference(plan, task_context):
-    other = replace(task_context, programs=identity().replace("torch ", "torch 1.0+"))
-    message = look_around(plan, other, "seen-1")
+    other = replace(task_context, software=software_versions().replace("torch ", "torch 1.0+"))
+    message = check_node(plan, other, "seen-1")
     assert "it has torch " in message
     assert "torch 1.0+" in message
     assert "numpy" not in message
@@ -65,7 +65,7 @@ def test_a_machine_with_other_programs_names_the_difference(plan, task_context):
 def test_a_machine_without_the_images_says_so(plan, task_context):
     recipe = replace(plan.cells[0].recipe, source="real")
     real = replace(plan, root=task_context.run, cells=(replace(plan.cells[0], recipe=recipe),))
-    assert look_around(real, task_context, "seen-1") is not None
+    assert check_node(real, task_context, "seen-1") is not None
 
 
 def test_a_plan_travels(plan):
@@ -82,7 +82,7 @@ def test_a_task_on_a_machine_that_came_later_refuses_another_folder(plan, task_c
 
 
 def test_a_run_that_stops_starts_no_task(plan, task_context):
-    task_context.board.ask_to_stop()
+    task_context.board.request_stop()
     assert train_on_node(plan, plan.cells[0].key, task_context) == Outcome(is_done=False)
     assert not (task_context.run / "cells").exists()
 
@@ -97,7 +97,7 @@ def test_a_task_whose_run_stops_stores_its_training_and_ends(suite, task_context
     def stop() -> None:
         while not cell.checkpoint.is_file():
             time.sleep(0.005)
-        task_context.board.ask_to_stop()
+        task_context.board.request_stop()
 
     thread = threading.Thread(target=stop)
     thread.start()
@@ -123,8 +123,8 @@ def test_a_cell_whose_scorer_failed_is_recorded_as_blocked(suite, task_context):
     )
     assert not outcome.is_done
     assert RunFolder(task_context.run).cell(baseline.key).failed
-    assert outcome.said[0][0] == baseline.title
-    assert "FAILED in scoring" in outcome.said[0][1]
+    assert outcome.messages[0][0] == baseline.title
+    assert "FAILED in scoring" in outcome.messages[0][1]
 
 
 class TaskError(Exception):
@@ -134,7 +134,7 @@ class TaskError(Exception):
 
 
 def test_the_line_shown_of_an_error_is_the_one_that_tells():
-    message = "\x1b[36mray::look_around()\x1b[39m (pid=1)\n  File x\nImportError: no lico_bench\n"
+    message = "\x1b[36mray::check_node()\x1b[39m (pid=1)\n  File x\nImportError: no lico_bench\n"
     assert one_line(TaskError(message)) == "ImportError: no lico_bench"
     assert one_line(Exception("\x1b[31mnode died\x1b[0m\nmore")) == "node died"
     assert one_line(KeyError()) == "KeyError"

@@ -1,4 +1,4 @@
-"""Addresses that lead nowhere end in a sentence, soon."""
+"""Connection to a Ray cluster: wrong addresses give a clear message soon."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from lico_bench.bench.executors import ray_session
-from lico_bench.bench.executors.ray_session import check_answers, joined
+from lico_bench.bench.executors.ray_session import check_answers, connect_ray
 from lico_bench.errors import ClusterError, InvalidInputError
 
 SETTINGS_FRAME = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -75,7 +75,10 @@ def test_a_silent_or_closed_address_is_told_soon(monkeypatch):
 
 def test_without_ray_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InvalidInputError, match=r"pip install 'lico-bench\[ray\]'"), joined(None):
+    with (
+        pytest.raises(InvalidInputError, match=r"pip install 'lico-bench\[ray\]'"),
+        connect_ray(None),
+    ):
         pass
 
 
@@ -90,7 +93,7 @@ def wait_as_ray_does(raised: BaseException) -> None:
 
 def test_an_interruption_comes_out_of_ray_as_it_was_raised(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True))
-    with pytest.raises(InterruptionError), joined(None):
+    with pytest.raises(InterruptionError), connect_ray(None):
         wait_as_ray_does(InterruptionError())
-    with pytest.raises(SystemError, match="returned a result"), joined(None):
+    with pytest.raises(SystemError, match="returned a result"), connect_ray(None):
         wait_as_ray_does(ValueError())

@@ -1,4 +1,4 @@
-"""One training serves several runs: the same bits, or a training of its own."""
+"""One training serves several runs if recipe, data and code are the same."""
 
 from __future__ import annotations
 

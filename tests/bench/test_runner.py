@@ -130,7 +130,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(suite, reporter, mon
     assert folder.finished() == [plan.cells[1].key]
     assert not folder.cell(key).model.exists()
     assert "FAILED in training" in reporter.of("finish")[0][2]
-    # The mended run tries the failed cell alone.
+    # The next run repeats only the failed cell.
     reporter.events.clear()
     again = run(suite, reporter)
     assert len(reporter.of("skip")) == 1

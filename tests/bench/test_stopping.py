@@ -1,4 +1,4 @@
-"""A preemption notice: at once, deferred, and when the work does not stop by itself."""
+"""Preemption signals: immediate, deferred, and with the watchdog."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from lico_bench.bench.preemption import deferred, preemptible, should_stop
+from lico_bench.bench.preemption import defer_preemption, preemptible, should_stop
 from lico_bench.errors import EXIT_PREEMPTED, Preempted
 
 STUBBORN = """
 import signal, sys, time
 from lico_bench.bench import preemption
 preemption.GRACE_S = 0.5
-with preemption.preemptible(), preemption.deferred():
+with preemption.preemptible(), preemption.defer_preemption():
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -37,7 +37,7 @@ def work_at_once(done: list[str]) -> None:
 
 
 def work_deferred(requested: list[bool], then: Callable[[], object] = lambda: None) -> None:
-    with preemptible(), deferred():
+    with preemptible(), defer_preemption():
         requested.append(should_stop())
         notify()
         requested.append(should_stop())

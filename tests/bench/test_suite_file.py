@@ -1,4 +1,4 @@
-"""A suite file says what the command line would."""
+"""A suite file is equivalent to the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line in several processes: the same results, and no process is left behind."""
+"""One command in several processes: identical results, and no process left running."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_lost_process_is_told_and_the_run_goes_on(tmp_path: Path, two: Path):
     (other,) = children(process)
     os.kill(other, signal.SIGKILL)
     message = finish(process, 2)
-    assert "cannot go on with the others" in message
+    assert "cannot continue with the others" in message
     assert "repeat the same command" in message
     finish(start(tmp_path / "run", "--devices", "2"), 0)
     assert bits(tmp_path / "run") == bits(two)
@@ -160,10 +160,10 @@ def test_a_process_that_never_joins_does_not_keep_the_leader_waiting():
     code = (
         "import sys; from lico_bench.bench import process_group\n"
         "sys.argv[1:], process_group.NOTICING_S = ['no-such-command'], 1.0\n"
-        "with process_group.joined(devices=2, num_nodes=1): pass"
+        "with process_group.join_process_group(devices=2, num_nodes=1): pass"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert "a process that trains together with this one is gone" in done.stderr
+    assert "another process of this training has ended" in done.stderr

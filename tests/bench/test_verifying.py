@@ -1,4 +1,4 @@
-"""A whole run is found whole and computes to the same rows; whatever is changed in it is found."""
+"""Verification of run folders: intact runs pass and recompute equally, any damage is found."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_whole_run_is_found_whole_and_left_as_it_is(run):
     before = contents(run.path)
     found = verify_run(run)
-    assert found.is_whole
+    assert found.is_intact
     assert (found.cells, found.num_files) == (1, 8)
     assert found.num_bytes == sum(
         len(content)
@@ -126,7 +126,7 @@ def test_damage_is_found_repaired_and_made_anew_to_the_same_bits(run, whole, nam
     assert len(places) == 2
     assert all(place.exists() for place in places.values())
     execute_tiny(run.path)
-    assert verify_run(run).is_whole
+    assert verify_run(run).is_intact
     for file in ("rows.parquet", "curves.parquet", "gallery.parquet", "model.safetensors"):
         made = (run.cell(key).path / file).read_bytes()
         assert made == (whole.cell(key).path / file).read_bytes()
@@ -138,11 +138,11 @@ def test_repeated_command_names_what_is_damaged_and_makes_it_anew(run, whole):
     run.manifest_path.write_bytes(run.manifest_path.read_bytes()[:100])
     notes = execute_tiny(run.path).notes
     assert any("manifest.json: its manifest is damaged" in note for note in notes)
-    assert any("curves.parquet" in note and "set aside" in note for note in notes)
+    assert any("curves.parquet" in note and "moved to" in note for note in notes)
     assert (
         cell.table("curves").read_bytes() == whole.cell(cell.path.name).table("curves").read_bytes()
     )
-    assert verify_run(run).is_whole
+    assert verify_run(run).is_intact
 
 
 def test_damaged_manifest_hides_no_other_damage(run):
@@ -188,7 +188,7 @@ def test_run_of_a_version_without_checksums_says_that_it_has_none(run):
         facts = read_json(cell.done)
         write_json(cell.done, {n: v for n, v in facts.items() if n not in ("files", "seal")})
     found = verify_run(run)
-    assert found.is_whole
+    assert found.is_intact
     assert found.unchecked == run.finished()
     assert len(run.rows()) > 0
 

@@ -1,4 +1,4 @@
-"""Rows of several arms with gains that are known, and claims to judge on them."""
+"""Rows of several arms with known gains, and claims to judge on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from lico_bench.claims import Claim, ClaimVerdict, judge_claims
 from lico_bench.records import ROW_COLUMNS
 
-RESAMPLES = 1000  # p-values from 0.001 on: enough for what is sure here
+RESAMPLES = 1000  # p-values down to 0.001, enough for the effects used here
 METRICS = {
     "insertion": {"higher_is_better": True, "unit": "probability"},
     "deletion": {"higher_is_better": False, "unit": "probability"},
@@ -49,7 +49,7 @@ def rows_with(
     noise: float = 0.02,
     draw: int = 0,
 ) -> pd.DataFrame:
-    """Rows of each arm of `gains`: a baseline of 0.5, the gain, and noise of each image."""
+    """Return rows of each arm of `gains`: 0.5, plus the gain, plus noise per image."""
     rng = np.random.default_rng(draw)
     ease = rng.normal(0, 0.2, images)
     seed, image = np.indices((seeds, images)).reshape(2, -1)
@@ -71,7 +71,7 @@ def rows_with(
 
 
 def manifest_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """What of a manifest the verdicts look at."""
+    """Return the manifest fields that the verdicts use."""
     return {
         "suite": {
             "datasets": list(rows["dataset"].unique()), "arms": list(rows["arm"].unique()),
@@ -82,7 +82,7 @@ def manifest_of(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def verdict_on(claim: Claim, *frames: pd.DataFrame, **more: Any) -> ClaimVerdict:
-    """The verdict on one claim."""
+    """Return the verdict on one claim."""
     rows = pd.concat(frames, ignore_index=True)
     (verdict,) = judge_claims(rows, manifest_of(rows), [claim], resamples=RESAMPLES, **more)
     return verdict

@@ -1,4 +1,4 @@
-"""Verdicts are many and small here."""
+"""Speed-up for many small verdicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 def _little_to_collect() -> Iterator[None]:
     """Keep imported modules out of the garbage collection that statsmodels starts per correction.
 
-    It takes a tenth of a second beside torch, more than a whole verdict.
+    With torch loaded a collection takes 0.1 s, longer than a verdict.
     """
     gc.collect()
     gc.freeze()

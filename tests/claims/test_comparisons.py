@@ -1,4 +1,4 @@
-"""Differences computed all at once, against each computed by itself."""
+"""Differences computed in batches equal those computed one by one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLAIMS = [
     MODEL,
 ]
 IS_BETTER = {"insertion": True, "deletion": False, "accuracy": True}
-# One end of an interval from draws of another order: a few of its hundredths.
+# Interval ends from differently ordered draws vary by a few percent.
 RTOL_DRAWS = 0.1
 
 
@@ -82,7 +82,7 @@ def test_one_metric_may_have_two_smallest_effects(rows):
     found = Comparisons(rows, [MAPS, lenient], IS_BETTER, resamples=RESAMPLES)
     narrow, wide = (found.find(claim, HERE, "grad_cam") for claim in (MAPS, lenient))
     assert wide.gain == narrow.gain
-    # A gain of 0.02, give or take 0.01, is surely below 0.05 and not below 0.01.
+    # A gain of 0.02, give or take 0.01, is significantly below 0.05 but not below 0.01.
     assert wide.p_equivalent < 0.05 < narrow.p_equivalent
 
 
@@ -100,7 +100,7 @@ def test_a_method_is_known_by_its_name_whatever_its_options():
 @pytest.mark.parametrize("arms", [("model",), ("model", "other"), ("lico",), ("baseline",)])
 @pytest.mark.parametrize("methods", [("grad_cam", "random_map"), ("random_map",)])
 def test_runs_without_the_arms_of_a_claim_have_no_gain(arms, methods):
-    """One model of one's own with the control that `score` asks for, was an error."""
+    """Regression: one user model with the control method of `score` raised an error."""
     frames = [rows_with(dict.fromkeys(arms, 0.0), method=name, draw=1) for name in methods]
     frames.append(rows_with(dict.fromkeys(arms, 0.0), metric="accuracy", method=""))
     comparisons = Comparisons(pd.concat(frames), CLAIMS, IS_BETTER, resamples=RESAMPLES)

@@ -29,9 +29,9 @@ def written(*claims: dict[str, str]) -> Path:
     return path
 
 
-def test_a_file_of_ones_own_is_read():
-    own = GOOD | {"min_seeds": "5", "control_arms": '["lico_ot"]', "smallest_effect": "1"}
-    (claim,) = read_claims(written(own))
+def test_user_file_is_read():
+    entries = GOOD | {"min_seeds": "5", "control_arms": '["lico_ot"]', "smallest_effect": "1"}
+    (claim,) = read_claims(written(entries))
     assert (claim.id, claim.min_seeds, claim.smallest_effect) == ("mine", 5, 1.0)
     assert (claim.methods, claim.control_arms, claim.datasets) == (("grad_cam",), ("lico_ot",), ())
 
@@ -40,7 +40,7 @@ def test_a_file_of_ones_own_is_read():
     ("change", "message"),
     [
         ({"metrc": '"x"'}, "unknown field 'metrc'; did you mean 'metric'"),
-        ({"title": None}, "expected the fields title, got none"),
+        ({"title": None}, "missing fields: title"),
         ({"title": "3"}, "title: expected a text, got 3"),
         ({"title": '" "'}, "title: expected a text, got ' '"),
         ({"methods": '"grad_cam"'}, "methods: expected a list of names, got 'grad_cam'"),
@@ -55,11 +55,14 @@ def test_a_file_of_ones_own_is_read():
         ({"direction": '"worse"'}, "direction: expected better or not_worse, got 'worse'"),
         ({"arm": '"baseline"'}, "arm: 'baseline' is compared with itself"),
         ({"control_arms": '["lico"]'}, "arm: 'lico' is compared with itself"),
-        ({"methods": "[]"}, "insertion is of saliency maps; name a saliency method"),
-        ({"metric": '"accuracy"'}, "methods: accuracy is of the model itself"),
+        ({"methods": "[]"}, "insertion is a score of saliency maps; name a saliency method"),
+        ({"metric": '"accuracy"'}, "methods: accuracy is a score of the model"),
         ({"metric": '"confidence"', "methods": None}, "confidence has no direction of merit"),
-        ({"direction": '"not_worse"', "control_arms": '["lico_ot"]'}, "leave the controls out"),
-        ({"metric": '"inference_cost"', "methods": None}, "direction: inference_cost is counted"),
+        ({"direction": '"not_worse"', "control_arms": '["lico_ot"]'}, "remove the controls"),
+        (
+            {"metric": '"inference_cost"', "methods": None},
+            "direction: inference_cost: expected not_worse",
+        ),
     ],
 )
 def test_a_claim_that_rows_cannot_decide_is_refused_by_name(change, message):
@@ -68,14 +71,14 @@ def test_a_claim_that_rows_cannot_decide_is_refused_by_name(change, message):
         read_claims(written(entries))
 
 
-def test_an_id_that_is_there_twice_is_named():
-    with pytest.raises(BrokenFileError, match="claim 'mine': its id is there twice"):
+def test_repeated_id_is_named():
+    with pytest.raises(BrokenFileError, match="claim 'mine': expected a unique id"):
         read_claims(written(GOOD, GOOD))
 
 
 def test_a_claim_without_an_id_is_named_by_its_number():
     nameless = {key: value for key, value in GOOD.items() if key != "id"}
-    with pytest.raises(BrokenFileError, match="claim 'number 2': expected the fields id"):
+    with pytest.raises(BrokenFileError, match="claim 'number 2': missing fields: id"):
         read_claims(written(GOOD, nameless))
 
 
@@ -96,7 +99,7 @@ def test_a_file_that_declares_nothing_is_refused(content, message):
 
 
 def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(MissingDataError, match=r"no such file of claims: none\.toml"):
+    with pytest.raises(MissingDataError, match=r"no such claims file: none\.toml"):
         read_claims("none.toml")
 
 
@@ -104,7 +107,7 @@ CLAIMS = read_claims()
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
-def test_every_declared_claim_can_be_put_to_the_test(claim):
+def test_every_declared_claim_can_be_tested(claim):
     assert all(arm in ARMS for arm in (claim.arm, claim.reference_arm, *claim.control_arms))
     for method in claim.methods:
         assert not SALIENCY[method].is_control

@@ -1,4 +1,4 @@
-"""Rows with known gains, and the verdict that each of them must get."""
+"""Verdicts on rows with known gains."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_a_claimed_gain_is_called_what_it_is(gain, outcome):
     noise = 0.15 if outcome == "inconclusive" else 0.02
     verdict = verdict_on(MAPS, both(gain, noise=noise))
     assert verdict.outcome == outcome
-    (piece,) = verdict.evidence
-    assert piece.outcome == outcome
-    assert piece.low < piece.gain < piece.high
-    assert (piece.num_images, piece.num_seeds, piece.protocol) == (60, 4, "rules@1")
+    (evidence,) = verdict.evidence
+    assert evidence.outcome == outcome
+    assert evidence.low < evidence.gain < evidence.high
+    assert (evidence.num_images, evidence.num_seeds, evidence.protocol) == (60, 4, "rules@1")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, ou
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "num_said", "message"),
+    ("accuracy", "num_predicted", "message"),
     [
         (0.12, 10, "arm baseline have hardly learned: accuracy 12.0%, where guessing gives 10.0%"),
         (0.52, 2, "hardly learned"),
@@ -63,11 +63,11 @@ def test_not_worse_asks_whether_a_loss_that_matters_is_ruled_out(gain, noise, ou
         (0.04, 100, ""),
     ],
 )
-def test_networks_that_guess_decide_nothing(accuracy, num_said, message):
-    """Guessing is among the classes that there are: a copy may have ten of two hundred."""
+def test_networks_that_guess_decide_nothing(accuracy, num_predicted, message):
+    """Chance depends on the predicted classes: a copy may have ten of two hundred."""
     own = both(0.0, metric="accuracy", method="")
     own["value"] = accuracy
-    own["target"] = np.arange(len(own)) % num_said
+    own["target"] = np.arange(len(own)) % num_predicted
     rows = pd.concat([both(TINY), own], ignore_index=True)
     manifest = manifest_of(rows)
     manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(200)]}}
@@ -91,7 +91,7 @@ def test_swapping_the_arms_turns_the_verdict_round(gain):
     turned = {"supported": "contradicted", "contradicted": "supported", "equivalent": "equivalent"}
     assert other.outcome == turned[one.outcome]
     assert other.gain == pytest.approx(-one.gain)
-    # Both come from the same draws; those of the seed level are not mirrored.
+    # Both come from the same draws; the draws of the seed level are not mirrored.
     assert other.low == pytest.approx(-one.high, rel=0.1)
 
 
@@ -99,10 +99,10 @@ def test_a_sure_gain_on_stand_ins_is_no_test_and_its_numbers_are_shown():
     verdict = verdict_on(MAPS, both(SURE, source="standin"))
     assert verdict.outcome == "not_tested"
     assert "stand-ins only" in verdict.sentence
-    (piece,) = verdict.evidence
-    assert piece.outcome == "not_tested"
-    assert piece.gain == pytest.approx(SURE, abs=0.01)
-    assert piece.p_holm is None
+    (evidence,) = verdict.evidence
+    assert evidence.outcome == "not_tested"
+    assert evidence.gain == pytest.approx(SURE, abs=0.01)
+    assert evidence.p_holm is None
 
 
 @given(
@@ -117,7 +117,7 @@ def test_nothing_is_ever_decided_by_stand_ins(gain, noise, seeds, draw):
     for claim, more in ((MAPS, {}), (MODEL, {"metric": "accuracy", "method": ""})):
         verdict = verdict_on(claim, both(gain, **facts, **more))
         assert verdict.outcome == "not_tested"
-        assert {piece.outcome for piece in verdict.evidence} == {"not_tested"}
+        assert {evidence.outcome for evidence in verdict.evidence} == {"not_tested"}
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_control_arm_that_does_as_well_takes_the_support_away(control, outcome
         gains["lico_random_text"] = control
     verdict = verdict_on(claim, rows_with(gains))
     assert verdict.outcome == outcome
-    message = verdict.evidence[0].sentence
-    assert ("control lico_random_text does as well" in message) == (outcome == "inconclusive")
+    sentence = verdict.evidence[0].sentence
+    assert ("control lico_random_text does as well" in sentence) == (outcome == "inconclusive")
     assert ("no control was run" in verdict.sentence) == (control is None)
 
 
@@ -160,8 +160,8 @@ def test_a_control_map_that_gains_as_much_takes_the_support_away(control, outcom
         frames.append(both(control, method="random_map", draw=1))
     verdict = verdict_on(claim, *frames)
     assert verdict.outcome == outcome
-    message = verdict.evidence[0].sentence
-    assert ("control map random_map gains as much" in message) == (outcome == "inconclusive")
+    sentence = verdict.evidence[0].sentence
+    assert ("control map random_map gains as much" in sentence) == (outcome == "inconclusive")
     assert ("no control was run" in verdict.sentence) == (control is None)
 
 
@@ -212,8 +212,10 @@ def test_p_values_are_corrected_over_the_real_tests_of_all_claims():
     rows = pd.concat(frames, ignore_index=True)
     elsewhere = replace(MAPS, id="elsewhere", datasets=("svhn",))
     found = judge_claims(rows, manifest_of(rows), [MAPS, elsewhere], resamples=RESAMPLES)
-    pieces = [piece for verdict in found for piece in verdict.evidence if piece.source == "real"]
-    values = sorted((piece.p_value, piece.p_holm) for piece in pieces)
+    tests = [
+        evidence for verdict in found for evidence in verdict.evidence if evidence.source == "real"
+    ]
+    values = sorted((evidence.p_value, evidence.p_holm) for evidence in tests)
     # Holm by hand: times 3, 2, 1 in rising order, never falling, at most 1.
     slow, highest = [], 0.0
     for rank, (p_value, _) in enumerate(values):
@@ -267,8 +269,8 @@ def test_an_arm_that_a_data_set_was_to_be_without_is_not_called_unfinished():
     manifest = manifest_of(rows)
     manifest["suite"] = {**manifest["suite"], "of_dataset": {"cub200": {"arms": ["baseline"]}}}
     (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
-    message = {piece.dataset: piece.sentence for piece in verdict.evidence}
-    assert message["cub200"] == "the run has no arm lico on cub200"
+    sentences = {evidence.dataset: evidence.sentence for evidence in verdict.evidence}
+    assert sentences["cub200"] == "the run has no arm lico on cub200"
     assert verdict.outcome == "supported"
 
 
@@ -280,9 +282,9 @@ def test_what_one_data_set_lacks_stands_beside_what_the_others_show():
     ]
     verdict = verdict_on(replace(MAPS, datasets=("cifar10", "svhn", "cub200", "cars")), *frames)
     assert verdict.outcome == "supported"
-    message = {piece.dataset: piece.sentence for piece in verdict.evidence}
-    assert "not defined on svhn" in message["svhn"]
-    assert "no model of arm lico is finished" in message["cub200"]
+    sentences = {evidence.dataset: evidence.sentence for evidence in verdict.evidence}
+    assert "not defined on svhn" in sentences["svhn"]
+    assert "no model of arm lico is finished" in sentences["cub200"]
     counts = "supported on 1 of 3 comparisons (cifar10), not tested on 2"
     assert verdict.sentence == f"{counts}; not in this run: cars"
 
@@ -298,15 +300,15 @@ def test_a_single_image_and_equal_scores_give_a_sentence_and_no_nan():
     assert nothing.outcome == "inconclusive"
     assert "every image was skipped" in nothing.evidence[0].sentence
     for verdict in (alone, same, nothing):
-        (piece,) = verdict.evidence
-        numbers = (piece.gain, piece.low, piece.high, piece.p_value, piece.p_holm)
+        (evidence,) = verdict.evidence
+        numbers = (evidence.gain, evidence.low, evidence.high, evidence.p_value, evidence.p_holm)
         assert not any(number is not None and np.isnan(number) for number in numbers)
-        assert "nan" not in piece.sentence
+        assert "nan" not in evidence.sentence
 
 
 def test_a_claim_on_a_metric_without_merit_is_refused():
     claim = replace(MAPS, metric="sparseness")
-    with pytest.raises(InvalidInputError, match=r"claim 'maps'.*sparseness, which only describes"):
+    with pytest.raises(InvalidInputError, match=r"claim 'maps'.*sparseness, which is descriptive"):
         verdict_on(claim, both(SURE, metric="sparseness"))
 
 

@@ -1,4 +1,4 @@
-"""From numbers to outcomes, each rule by itself."""
+"""Outcome rules, one test per rule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def judged(claim, found, p_holm=0.01, controls=None):
         (0.049, 0.9, 0.03, "supported"),
         (0.05, 0.9, 0.03, "inconclusive"),
         (0.049, 0.9, -0.03, "contradicted"),
-        (0.001, 0.049, 0.005, "equivalent"),  # sure, and too small to matter
+        (0.001, 0.049, 0.005, "equivalent"),  # significant, but too small to matter
         (0.9, 0.05, 0.001, "inconclusive"),
         (math.nan, math.nan, 0.03, "inconclusive"),
     ],
@@ -79,7 +79,7 @@ def test_each_control_must_be_beaten_clearly(name, control, outcome, message):
     assert message in found[1]
 
 
-def test_shares_are_told_in_percentage_points_and_a_rounded_zero_has_no_sign():
+def test_shares_are_shown_in_percentage_points_and_a_rounded_zero_has_no_sign():
     found = replace(GAIN, gain=0.0123, low=-0.00001, high=0.03)
     assert gain_text(found, "share of hits") == "+1.23 [0.00, +3.00] percentage points"
     assert gain_text(found, "probability") == "+0.0123 [0.0000, +0.0300] probability"

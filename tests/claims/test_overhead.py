@@ -1,4 +1,4 @@
-"""Counts of a forward: equal, more, less, or not counted."""
+"""Claims on inference cost: equal, higher, lower or missing counts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.claims.claimed_rows import MODEL, rows_with, verdict_on
 CLAIM = replace(MODEL, metric=INFERENCE_COST, smallest_effect=1.0, min_seeds=2)
 
 
-def some_rows(**facts) -> pd.DataFrame:
+def model_rows(**facts) -> pd.DataFrame:
     given = {"metric": "accuracy", "method": "", "images": 2, "seeds": 2} | facts
     return rows_with({"baseline": 0.0, "lico": 0.0}, **given)
 
 
 def counted(rows: pd.DataFrame, parameters: int = 0, gigaflop: float = 0.0) -> pd.DataFrame:
-    """What each cell takes; the numbers are added for lico."""
+    """Return the counts of each cell; the arguments are added for lico."""
     cells = rows[["cell", "arm"]].drop_duplicates()
     extra = (cells["arm"] == "lico").astype(int)
     return pd.DataFrame(
@@ -44,22 +44,22 @@ def counted(rows: pd.DataFrame, parameters: int = 0, gigaflop: float = 0.0) -> p
     ],
 )
 def test_counts_are_equal_or_they_are_not(more, outcome, message):
-    rows = some_rows()
+    rows = model_rows()
     verdict = verdict_on(CLAIM, rows, inference=counted(rows, **more))
     assert verdict.outcome == outcome
     assert message in verdict.evidence[0].sentence
 
 
 def test_stand_ins_one_training_and_old_runs_decide_nothing():
-    drawn = some_rows(source="standin")
+    drawn = model_rows(source="standin")
     verdict = verdict_on(CLAIM, drawn, inference=counted(drawn))
     assert verdict.outcome == "not_tested"
     assert "equal in both arms" in verdict.evidence[0].sentence
-    alone = some_rows(seeds=1)
+    alone = model_rows(seeds=1)
     verdict = verdict_on(CLAIM, alone, inference=counted(alone))
     assert verdict.outcome == "inconclusive"
     assert "one training per arm, the claim asks for 2" in verdict.evidence[0].sentence
-    old = some_rows()
+    old = model_rows()
     for inference in (None, counted(old).iloc[:0], counted(old).iloc[:1]):
         verdict = verdict_on(CLAIM, old, inference=inference)
         assert verdict.outcome == "not_tested"

@@ -43,7 +43,7 @@ def write(folder, *rows, name="somebody.csv"):
 
 
 def areas(frame):
-    """Insertion, deletion and overall of each printed row, with what tells the rows apart."""
+    """Insertion, deletion and overall of each printed row, with the columns that identify a row."""
     place = ["file", "dataset", "method", "arm", "pictures"]
     rows = frame[(frame["table"] == "insertion_deletion") & frame["value"].notna()]
     for key, part in rows.groupby(place, sort=False):
@@ -95,9 +95,9 @@ def test_lico_is_worse_in_three_of_the_24_pairs_of_the_figure(frame):
         gain = (value["lico"] - value["baseline"]) * (1 if key[2] == "insertion" else -1)
         worse += [key] if gain < 0 else []
     assert worse == [
-        ("image 1 of 3", "grad_cam", "deletion"),
-        ("image 1 of 3", "grad_cam", "insertion"),
-        ("image 1 of 3", "score_cam", "insertion"),
+        ("picture 1 of 3", "grad_cam", "deletion"),
+        ("picture 1 of 3", "grad_cam", "insertion"),
+        ("picture 1 of 3", "score_cam", "insertion"),
     ]
 
 
@@ -173,14 +173,14 @@ def test_a_number_of_the_paper_can_be_filled_in(tmp_path):
         ({"metric": "top5"}, "metric: expected one of accuracy"),
         ({"protocol": "rise"}, "protocol: expected one of"),
         ({"confidence": "sure"}, "confidence: expected one of read"),
-        ({"source": " "}, "source: expected where the number stands"),
-        ({"locator": ""}, "locator: expected where the number stands"),
+        ({"source": " "}, "source: expected where the number is printed"),
+        ({"locator": ""}, "locator: expected where the number is printed"),
         ({"dataset": "CIFAR 10"}, "dataset: expected a name"),
         ({"backbone": "WRN-28-2"}, "backbone: expected a name"),
         ({"labels": "0"}, "labels: expected full or a whole number"),
         ({"labels": "all"}, "labels: expected full or a whole number"),
-        ({"value": "94.5"}, "a share and not percent, got '94.5'"),
-        ({"value": "94.5 %"}, "a share and not percent"),
+        ({"value": "94.5"}, "(a fraction, not percent), got '94.5'"),
+        ({"value": "94.5 %"}, "(a fraction, not percent)"),
         ({"value": "nan"}, "expected a number in"),
         ({"value": "1e-1"}, "expected a number in"),
         ({"value": ""}, "got no value"),
@@ -198,11 +198,11 @@ def test_a_wrong_cell_is_one_sentence_with_file_and_line(tmp_path, change, messa
 
 def test_the_same_number_twice_names_both_lines(tmp_path):
     write(tmp_path, {}, {"arm": "baseline"}, {"value": "0.9"})
-    with pytest.raises(BrokenFileError, match=r"line 4: the same number as in line 2"):
+    with pytest.raises(BrokenFileError, match=r"line 4: same entry as in line 2"):
         read_published(tmp_path)
 
 
-def test_a_short_line_and_a_missing_column_are_told(tmp_path):
+def test_short_line_and_missing_column_are_reported(tmp_path):
     write(tmp_path, {})
     path = tmp_path / "somebody.csv"
     path.write_text(path.read_text() + "Somebody 2025,accuracy\n")
@@ -216,7 +216,7 @@ def test_a_short_line_and_a_missing_column_are_told(tmp_path):
         read_published(tmp_path)
 
 
-def test_a_folder_without_numbers_is_told(tmp_path):
+def test_folder_without_numbers_is_reported(tmp_path):
     with pytest.raises(MissingDataError, match="no published numbers in"):
         read_published(tmp_path / "nowhere")
 

@@ -1,11 +1,11 @@
-"""The command line called in this process: what a shell would get of it."""
+"""Fixture that calls the command line in this process."""
 
 from __future__ import annotations
 
 import sys
 from typing import NamedTuple
 
-# A command tells on stderr what it loads; with these loaded, stderr holds its errors alone.
+# Commands report the libraries they import on stderr; if imported here, stderr has only errors.
 import matplotlib as mpl  # noqa: F401
 import pandas as pd  # noqa: F401
 import pytest
@@ -14,7 +14,7 @@ import torch  # noqa: F401
 from lico_bench.cli import main
 
 
-class Done(NamedTuple):
+class Result(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
@@ -22,15 +22,15 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def call_cli(monkeypatch, capsys):
-    """Call the command line with words and get exit code and output."""
+    """Call the command line with arguments; return exit code and output."""
 
-    def call(*words: str) -> Done:
+    def call(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["lico-bench", *words])
         code = 0
         try:
             main()
         except SystemExit as stop:
             code = int(stop.code or 0)
-        return Done(code, *capsys.readouterr())
+        return Result(code, *capsys.readouterr())
 
     return call

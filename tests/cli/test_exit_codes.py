@@ -11,7 +11,7 @@ import pytest
 from user_things import NET, write_images, write_network
 
 from lico_bench.cli import exit_codes
-from lico_bench.cli.system_errors import message
+from lico_bench.cli.system_errors import error_message
 from lico_bench.errors import EXIT_PREEMPTED
 from lico_bench.gate.judgement import EXIT_CODES
 
@@ -94,14 +94,14 @@ def test_too_little_memory_is_told_with_what_helps(broken, call_cli, error):
     "number", [errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG]
 )
 def test_what_the_system_refuses_is_bad_input(number: int):
-    sentence, code = message(OSError(number, os.strerror(number), "some/path"))
+    sentence, code = error_message(OSError(number, os.strerror(number), "some/path"))
     assert code == 2
     assert re.fullmatch(r"some/path: [^;]+; [^;]+(; [^;]+)?", sentence)
 
 
 def test_a_name_of_other_bytes_can_be_told():
     name = os.fsdecode(b"a\xff\nb")
-    sentence, _ = message(PermissionError(errno.EACCES, "Permission denied", name))
+    sentence, _ = error_message(PermissionError(errno.EACCES, "Permission denied", name))
     assert sentence.encode("utf-8").startswith(b"a\\udcff b: permission denied")
 
 
@@ -165,8 +165,7 @@ def test_an_out_that_is_a_file_is_told_before_anything_is_done(call_cli, monkeyp
     done = call_cli(*words)
     assert done.returncode == 2
     assert (
-        "file is a file, so that a folder cannot be written there; choose another --out"
-        in done.stderr
+        "file is a file, so a folder cannot be written there; choose another --out" in done.stderr
     )
     assert Path("file").read_text() == "mine"
 

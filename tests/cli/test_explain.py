@@ -13,7 +13,7 @@ from PIL import Image
 from user_things import write_images, write_network
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
-from lico_bench.bench.explain_image import ExplainedBy, ExplainedMap, Explanation, find_class
+from lico_bench.bench.explain_image import ExplainedMap, Explanation, ModelExplanation, find_class
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.report.figures.overlay import draw_overlay
 
@@ -68,7 +68,7 @@ def test_a_run_of_own_models_is_passed_over(trained, monkeypatch, call_cli):
         assert "results/tiny" in done.stdout
         done = call_cli("explain", "picture.jpg", "--run", "results/later")
         assert done.returncode == 2
-        assert "holds the scores of own models" in done.stderr
+        assert "holds scores of user models" in done.stderr
     finally:
         shutil.rmtree(later)
 
@@ -86,7 +86,7 @@ def test_own_models_are_explained_into_a_pdf_for_the_class_that_was_named(own, c
 
 def explanation(*maps: ExplainedMap) -> Explanation:
     image = np.full((8, 8, 3), 0.5, dtype=np.float32)
-    row = ExplainedBy("model", "Model", "cat", 0.9, 0.02, maps)
+    row = ModelExplanation("model", "Model", "cat", 0.9, 0.02, maps)
     return Explanation(image, "dog & <b>$x$</b>", "as asked", (row, row))
 
 
@@ -105,10 +105,10 @@ def test_a_flat_map_is_named_and_not_drawn():
 
 
 def test_a_signed_map_is_white_at_zero_and_red_and_blue_beside_it():
-    from lico_bench.report.figures.overlay import _heat
+    from lico_bench.report.figures.overlay import _map_overlay
 
     values = np.array([[-2.0, 0.0, 1.0]], dtype=np.float32)
-    against, nothing, favour = _heat(ExplainedMap("m", "M", values, is_signed=True))[0]
+    against, nothing, favour = _map_overlay(ExplainedMap("m", "M", values, is_signed=True))[0]
     assert against[2] > against[0]
     assert favour[0] > favour[2]
     assert nothing[:3].min() > 0.95
@@ -120,7 +120,7 @@ def test_a_class_is_found_by_name_or_number():
     assert find_class("Dog", names) == 1
     assert find_class("3", names) == 3
     assert find_class("7", names) == 3
-    with pytest.raises(InvalidInputError, match="classes 0, 2 bear this name"):
+    with pytest.raises(InvalidInputError, match="classes 0, 2 have this name"):
         find_class("crane", names)
     with pytest.raises(InvalidInputError, match="from 0 to 3"):
         find_class("4", names)
@@ -136,8 +136,8 @@ def test_a_class_is_found_by_name_or_number():
         (("photos/red/0.png", *OWN, "--out", "grid.svg"), "ending in .png or .pdf"),
         (("photos/red/0.png", *OWN, "--class", "9"), "from 0 to 2"),
         (("photos/red/0.png", *OWN, "--methods", "gradcam"), "did you mean 'grad_cam'?"),
-        (("photos/red/0.png", *OWN, "--run", "results/x"), "--run: belongs to a run"),
-        (("photos/red/0.png", "--layer", "conv"), "--layer: belongs to --model"),
+        (("photos/red/0.png", *OWN, "--run", "results/x"), "--run: expected only without --model"),
+        (("photos/red/0.png", "--layer", "conv"), "--layer: expected only with --model"),
         (("photos/red/0.png",), "no run under results/"),
         (("photos/red/0.png", "--run", "photos"), "is not a run folder"),
     ],

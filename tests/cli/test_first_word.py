@@ -1,6 +1,6 @@
-"""A command says at once that it is at work, and what is wrong with what was typed.
+"""Commands print something within two seconds and report bad input before heavy imports.
 
-This is asked in fresh processes, where nothing is imported yet.
+The tests use fresh processes, where nothing is imported yet.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pathlib import Path
 import pytest
 
 from lico_bench.bench.executors import EXECUTORS
-from lico_bench.cli.names import ROOMS
+from lico_bench.cli.names import PACKAGES
 from lico_bench.cli.self_check import SCENES
 from lico_bench.data.readers import READERS
 from lico_bench.evaluation.known_answers.scene import TRAINING_SPECS
 from lico_bench.metrics import METRICS
 from lico_bench.models import BACKBONES, ENCODERS
-from lico_bench.registry import Registry, written_names
+from lico_bench.registry import Registry, registered_names
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
 FIRST_WORD_S = 2.0
-TRIES = 3  # the best counts: what else the machine does can only add to the time
+TRIES = 3  # the best counts; load on the machine only adds to the time
 HEAVY = (
     "torch", "torchvision", "transformers", "pandas", "matplotlib", "scipy", "quantus", "captum",
     "lightning",
 )  # fmt: skip
-# Calls the command line with each list of words in turn, and tells after each its exit code, its
-# errors and what it has imported; the first that imports too much is the first with a list.
+# Calls the command line with each list of words in turn and records the exit code, the errors and
+# the heavy modules imported so far; the first call with a non-empty list imported them.
 PROBE = """
 import contextlib, io, json, sys
 from lico_bench.cli import main
 given = json.load(sys.stdin)
-told = []
+results = []
 for words in given["calls"]:
     sys.argv, errors, code = ["lico-bench", *words], io.StringIO(), 0
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
@@ -44,8 +44,8 @@ for words in given["calls"]:
             main()
         except SystemExit as stop:
             code = stop.code
-    told.append((code, errors.getvalue(), [m for m in given["heavy"] if m in sys.modules]))
-json.dump(told, sys.stdout)
+    results.append((code, errors.getvalue(), [m for m in given["heavy"] if m in sys.modules]))
+json.dump(results, sys.stdout)
 """
 OWN = ("--model", "net.py:build", "--images", "photos")
 PLAN = (
@@ -78,7 +78,7 @@ WRONG = (
     (("score", "--model", "net.py:build", "--images", "gone"), "no such folder: gone"),
     (("score", "--model", "net.py:build", "--images", "empty"), "no images"),
     (("score", *OWN, "--weights", "gone.pt"), "no such weights file: gone.pt"),
-    (("score", *OWN, "--classes", "twice.txt"), "named twice"),
+    (("score", *OWN, "--classes", "twice.txt"), "occurs twice"),
     (("score", *OWN, "--normalise", "mnist"), "--normalise 'mnist'"),
     (("score", *OWN, "--arms", "a,b"), "expected 1 names"),
     (("score", *OWN, "--methods", "gradcam"), "did you mean 'grad_cam'?"),
@@ -87,7 +87,7 @@ WRONG = (
     (("score", *OWN, "--image-size", "-3"), "--image-size: expected a whole number"),
     (("explain", "gone.png"), "no such image: gone.png"),
     (("explain", "photos/0.png", "--run", "photos"), "is not a run folder"),
-    (("explain", "photos/0.png", "--layer", "conv"), "belongs to --model"),
+    (("explain", "photos/0.png", "--layer", "conv"), "expected only with --model"),
     (("explain", "photos/0.png", "--methods", "gradcam"), "did you mean 'grad_cam'?"),
     (("explain", "photos/0.png", "--model", "net.py:no"), "unknown name in net.py: 'no'"),
     (("report", "photos"), "is not a run folder"),
@@ -153,7 +153,7 @@ def test_the_first_word_comes_within_two_seconds(tmp_path, monkeypatch, words):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> dict[tuple[str, ...], tuple[int, str, list[str]]]:
+def results(tmp_path_factory) -> dict[tuple[str, ...], tuple[int, str, list[str]]]:
     """Exit code, errors and heavy imports of each wrong call, all made in one fresh process."""
     folder = make_things(tmp_path_factory.mktemp("things"))
     done = subprocess.run(
@@ -169,8 +169,8 @@ def told(tmp_path_factory) -> dict[tuple[str, ...], tuple[int, str, list[str]]]:
     WRONG,
     ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
 )
-def test_what_is_wrong_is_told_before_anything_heavy_is_imported(told, words, message: str):
-    code, errors, imported = told[words]
+def test_what_is_wrong_is_told_before_anything_heavy_is_imported(results, words, message: str):
+    code, errors, imported = results[words]
     assert code == 2, errors
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
@@ -190,12 +190,12 @@ def test_what_is_wrong_is_told_before_anything_heavy_is_imported(told, words, me
     ],
 )
 def test_names_read_from_source_are_those_that_are_registered(kind, registry: Registry):
-    room = registry.room.removeprefix("lico_bench.")
-    assert written_names(room) == registry.names(), (
-        f"write the name of each entry of {room} out where it is added, as `written_names` says"
+    package = registry.package.removeprefix("lico_bench.")
+    assert registered_names(package) == registry.names(), (
+        f"{package}: register each entry with a literal name, as `registered_names` requires"
     )
     if kind is not None:
-        assert ROOMS[kind] == (room,)
+        assert PACKAGES[kind] == (package,)
         assert kind == registry.kind
 
 

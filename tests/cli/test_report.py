@@ -56,7 +56,7 @@ def test_a_place_with_files_of_somebody_else_or_in_a_run_is_refused(small_run, t
     file = tmp_path / "file"
     file.write_bytes(b"")
     for out, words in (
-        (taken, "figures is there and of no report"),
+        (taken, "figures exists and is not part of a report"),
         (small_run.path / "report", "outside of every run"),
         (file, "cannot be written there"),
         (file / "below", "cannot be written there"),

@@ -53,11 +53,11 @@ def finished(tmp_path_factory):
                 patch.setattr("lico_bench.report.build_report", lambda *_words, page=page: page)
             patch.setattr(sys, "argv", ["lico-bench", *words, "--out", f"results/{name}"])
             with (
-                contextlib.redirect_stdout(io.StringIO()) as message,
+                contextlib.redirect_stdout(io.StringIO()) as stdout,
                 contextlib.suppress(SystemExit),
             ):
                 main()
-            output[name] = message.getvalue()
+            output[name] = stdout.getvalue()
     return SimpleNamespace(folder=folder, **output)
 
 
@@ -88,7 +88,7 @@ def test_accuracy_is_that_of_the_network_by_hand(finished):
     from lico_bench.models.user_model import load_user_model
 
     rows = read_run(finished.folder / "results/pair").rows()
-    message = rows[(rows.metric == "accuracy") & (rows.arm == "mine")].set_index("image_id")[
+    accuracy = rows[(rows.metric == "accuracy") & (rows.arm == "mine")].set_index("image_id")[
         "value"
     ]
     network = load_user_model(
@@ -96,7 +96,7 @@ def test_accuracy_is_that_of_the_network_by_hand(finished):
     ).network
     data = load_folder(finished.folder / "photos").dataset
     right = network(data.images).argmax(1) == data.labels
-    assert message.loc[list(data.image_ids)].tolist() == right.float().tolist()
+    assert accuracy.loc[list(data.image_ids)].tolist() == right.float().tolist()
 
 
 def test_images_without_labels_have_no_accuracy_and_say_so(finished):
@@ -175,10 +175,10 @@ def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
         (("--model", "net.py:Net", "--images", "photos", *("--weights", "a.safetensors") * 3),
          "expected one or two files, got 3"),
         (("--model", "net.py:Net", "--images", "photos", "--arms", "a,b"), "expected 1 names"),
-        ((*PAIR[1:], "--arms", "mine,baseline"), "pass its weights, first"),
+        ((*PAIR[1:], "--arms", "mine,baseline"), "pass its name and its weights first"),
         (("--model", "net.py:Net", "--images", "photos", "--methods", "gradcam"),
          "did you mean 'grad_cam'?"),
-        ((*PAIR[1:], "--metrics", "pointing_game"), "ask for other metrics"),
+        ((*PAIR[1:], "--metrics", "pointing_game"), "request other metrics"),
         ((*PAIR[1:], "--normalise", "mnist"), "--normalise 'mnist'"),
         ((*PAIR[1:], "--classes", "names.txt"), "--classes: expected 3 names"),
         ((*PAIR[1:3], "--images", "broken"), "broken.png: cannot be decoded"),

@@ -98,7 +98,7 @@ def test_a_pair_is_compared_with_itself_and_as_a_run(through, call_cli):
         assert done.returncode == code, done.stdout
     done = call_cli("compare", run, "results/again", "--methods", "random_map")
     assert done.returncode == 2, "nothing was compared"
-    assert "expected a score with a better and a worse" in done.stderr
+    assert "expected a score with a direction" in done.stderr
 
 
 def test_three_models_are_no_pair(call_cli):

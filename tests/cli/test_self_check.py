@@ -44,10 +44,10 @@ def self_check(call_cli, monkeypatch):
 def test_a_sound_metric_passes_with_a_table(self_check):
     done = self_check("localisation_auc", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("check", "expected", "measured", "margin", "verdict", "the reason beats", "pass"):
+    for word in ("check", "expected", "measured", "margin", "verdict", "oracle beats", "pass"):
         assert word in done.stdout
     assert "FAIL" not in done.stdout
-    assert "of unseen ones right" in done.stdout
+    assert "accuracy on new scenes" in done.stdout
     assert "\x1b[" not in done.stdout
 
 
@@ -70,7 +70,7 @@ def test_a_method_that_draws_the_image_fails(self_check):
     Path("mine.py").write_text(METHOD)
     done = self_check("brightness", "--load", "mine.py", "--quick")
     assert done.returncode == 6
-    assert "likeness to the maps of an untrained network" in done.stdout
+    assert "correlation with the maps of an untrained network" in done.stdout
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(self_check):
@@ -84,7 +84,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(self_check):
     [
         (None, "no such file"),
         ("raise OSError('no disk')", "OSError: no disk"),
-        ("x = 1", "registers nothing"),
+        ("x = 1", "expected a file that registers a metric or method"),
         ("import lico_bench.nowhere", "ModuleNotFoundError"),
     ],
 )

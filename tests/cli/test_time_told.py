@@ -1,4 +1,4 @@
-"""How long a run says that it will take: one line before it starts, and the same in a plan."""
+"""Estimated time of a run: one line before it starts, and in a plan."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_a_run_says_in_one_line_how_long_it_takes_and_counts_what_is_missing(cal
     assert not LINE.findall(call_cli(*TINY).stdout)  # nothing is left
     next(Path("run").glob("cells/*lico*/done.json")).unlink()
     again = call_cli(*TINY)
-    assert [found[2] for found in LINE.findall(again.stdout)] == ["the 1 unfinished of 2 models"]
+    assert [found[2] for found in LINE.findall(again.stdout)] == ["1 unfinished of 2 models"]
 
 
 def test_the_sentence_says_what_on_what_and_how_it_is_known(plan):
     message = time_sentence(plan, estimate(plan, 540.0), CPU)
     assert message == "About 9 min for 8 models on the CPU (1 thread, float32), measured in 3 s."
     kept = time_sentence(plan, estimate(plan, 540.0, took_s=0.0), CPU)
-    assert kept.endswith(", from the calibration kept here.")
+    assert kept.endswith(", from the stored calibration.")
     unsure = time_sentence(plan, estimate(plan, 540.0, timed_share=0.5), CPU)
     assert unsure.endswith("measured in 3 s (50% of it not timed).")
     rough = time_sentence(plan, estimate(plan, 20.0, timed_share=0.0), CPU)
@@ -78,7 +78,7 @@ def test_a_long_run_names_what_makes_it_shorter(plan):
     message = time_sentence(plan, estimate(plan, 7200.0), CPU)
     assert "About 2 h 0 min" in message
     assert message.endswith(
-        "Shorter: --profile smoke (to see that all works); --datasets cifar10 (60 min); "
+        "Shorter: --profile smoke (tests the setup); --datasets cifar10 (60 min); "
         "--seeds 1 (60 min); --limit 32."
     )
     single = make_plan(Suite(datasets=("cifar10",), data="standin", profile="smoke", seeds=1))
@@ -93,7 +93,7 @@ def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
     shown = StringIO()
     console = Console(file=shown, width=80)
     assert print_time(huge, RunFolder(tmp_path / "run"), CPU, console) is None
-    assert shown.getvalue().startswith("  How long it takes cannot be told: ")
+    assert shown.getvalue().startswith("  The time cannot be estimated: ")
     assert len(shown.getvalue().splitlines()) == 1
 
 
@@ -104,8 +104,8 @@ import os, signal, sys
 from lico_bench.bench import time_units
 def interrupted(*_args):
     os.kill(os.getpid(), signal.SIGTERM)
-time_units.TRIALS = dict.fromkeys(time_units.TRIALS, interrupted)
-time_units.LOOK_SHARE = 10.0
+time_units.TIMERS = dict.fromkeys(time_units.TIMERS, interrupted)
+time_units.QUICK_SHARE = 10.0
 sys.argv = ["lico-bench", *{TINY!r}]
 from lico_bench.cli import main
 main()

@@ -25,10 +25,10 @@ def run(tmp_path) -> RunFolder:
     history = {"cell": [KEY], "epoch": [1], "quantity": ["loss"], "value": [0.5]}
     write_parquet(cell.table("history"), pd.DataFrame(history))
     cell.write_weights(save({"weight": np.zeros(3, np.float32)}))
-    message = {"cell": KEY, "pair": "p"}
-    rows = dict.fromkeys(ROW_COLUMNS, "x") | message | {"value": 0.5}
+    keys = {"cell": KEY, "pair": "p"}
+    rows = dict.fromkeys(ROW_COLUMNS, "x") | keys | {"value": 0.5}
     write_parquet(cell.table("rows"), pd.DataFrame([rows]))
-    curves = dict.fromkeys(CURVE_COLUMNS, "x") | message | {"fractions": [0.0], "values": [0.0]}
+    curves = dict.fromkeys(CURVE_COLUMNS, "x") | keys | {"fractions": [0.0], "values": [0.0]}
     write_parquet(cell.table("curves"), pd.DataFrame([curves]))
     gallery = {"cell": KEY, "image_id": "i", "method": "m"}
     write_parquet(cell.table("gallery"), pd.DataFrame([gallery]))
@@ -54,7 +54,7 @@ def test_damaged_run_exits_7_names_the_file_and_changes_nothing(call_cli, run):
     done = call_cli("verify", str(run.path))
     assert done.returncode == 7
     assert "model.safetensors" in done.stdout.replace("\n", "").replace("│", "").replace(" ", "")
-    assert "repeat the command that made this run" in done.stdout
+    assert "Repeat the command that made this run" in done.stdout
     assert path.exists()
     assert not run.damaged.exists()
 
@@ -73,7 +73,7 @@ def test_repair_of_a_run_at_work_is_refused_in_one_sentence(call_cli, run):
     with RunLock(run.path):
         done = call_cli("verify", str(run.path), "--repair")
     assert done.returncode == 2
-    assert "is at work on" in done.stderr
+    assert "is using" in done.stderr
     assert "Traceback" not in done.stderr
     assert path.exists()
 
@@ -81,7 +81,7 @@ def test_repair_of_a_run_at_work_is_refused_in_one_sentence(call_cli, run):
 def test_sample_of_own_models_is_refused_in_one_sentence(call_cli, run):
     done = call_cli("verify", str(run.path), "--sample", "3")
     assert done.returncode == 2
-    assert "holds the scores of own models" in done.stderr
+    assert "holds scores of user models" in done.stderr
 
 
 def test_folder_that_is_no_run_is_refused(call_cli, tmp_path):

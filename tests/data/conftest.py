@@ -1,4 +1,4 @@
-"""Fixtures of the data room."""
+"""Fixtures of the tests of the data package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """An empty data root, so that no test reads what happens to lie on this machine."""
+    """An empty data root, so that no test reads the datasets of this machine."""
     folder = tmp_path / "data"
     folder.mkdir()
     return folder
@@ -29,10 +29,10 @@ def root(tmp_path: Path) -> Path:
 def closed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path], AbstractContextManager[None]]:
-    """A folder that may not be read inside the block, not even by a superuser running the tests.
+    """A context manager that makes a folder unreadable, also if the tests run as root.
 
-    The superuser steps down for the block. The checkout may lie where nobody else may look, so
-    what the block needs of it (cards, readers) is brought or imported before.
+    Root changes to another user for the block. This user may not be able to read the checkout, so
+    cards are copied and readers imported in advance.
     """
     copied = tmp_path / "cards"
     copied.mkdir()

@@ -198,7 +198,7 @@ def flowers(root: Path, *, masks: bool = True) -> Path:
 
 
 def class_folders(root: Path, name: str, splits: tuple[str, ...]) -> Path:
-    """A user's own images, three of each of the card's first three classes."""
+    """User images, three of each of the card's first three classes."""
     folder = root / name
     for split in splits:
         for label, class_name in enumerate(load_card(name).class_names[:3]):
@@ -208,7 +208,7 @@ def class_folders(root: Path, name: str, splits: tuple[str, ...]) -> Path:
 
 
 def hub_parquet(root: Path, name: str, *, names: list[str] | None = None) -> Path:
-    """The hub's form, ten rows in each of two splits."""
+    """Hugging Face Parquet files, ten rows in each of two splits."""
     folder = root / name
     folder.mkdir(parents=True)
     paint(folder / "one.jpg")

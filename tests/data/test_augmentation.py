@@ -10,7 +10,7 @@ from lico_bench.runtime import make_generator
 ONE_STEP = 1  # of 255: rounding after interpolation
 
 
-def pictures(num: int, size: int = 8) -> torch.Tensor:
+def random_images(num: int, size: int = 8) -> torch.Tensor:
     values = torch.randint(0, 256, (num, 3, size, size), generator=make_generator(0, "pictures"))
     return values.to(torch.uint8)
 
@@ -18,7 +18,7 @@ def pictures(num: int, size: int = 8) -> torch.Tensor:
 @given(seed=st.integers(0, 50), padding=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_crop_is_a_window_of_the_padded_image(seed: int, padding: int) -> None:
-    images = pictures(5)
+    images = random_images(5)
     draws = augmentation.draw(5, make_generator(seed, "draws"))
     moved = augmentation.crop(images, draws, padding)
     for image, result, row in zip(images, moved, draws, strict=True):
@@ -38,7 +38,7 @@ def test_crop_reaches_every_place_and_no_other() -> None:
 
 
 def test_flip_mirrors_half_of_the_images_and_leaves_the_rest() -> None:
-    images = pictures(400)
+    images = random_images(400)
     draws = augmentation.draw(400, make_generator(0, "draws"))
     flipped = augmentation.flip(images, draws)
     mirrored = (flipped == images.flip(-1)).flatten(1).all(1)
@@ -59,7 +59,7 @@ def test_resized_crop_box_lies_in_the_image(seed: int, height: int, width: int) 
 
 
 def test_resized_crop_of_a_ramp_is_the_ramp_of_its_box() -> None:
-    # Along a linear ramp bilinear sampling is exact, so the values tell where each pixel came from.
+    # Bilinear sampling is exact on a linear ramp, so values give the position of each source pixel.
     size = 64
     ramp = torch.arange(size).mul(3).to(torch.uint8).expand(6, 3, size, size).contiguous()
     draws = augmentation.draw(6, make_generator(2, "draws"))

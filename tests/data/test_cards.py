@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from own_cards import MINIMAL
+from user_cards import MINIMAL
 
 from lico_bench.data import card_names, load_card
 from lico_bench.data.cards import PROFILES, read_card
@@ -16,7 +16,7 @@ from lico_bench.records import Recipe
 from lico_bench.runtime import shipped
 
 EIGHT = ("aircraft", "cars", "cifar10", "cifar100", "cub200", "flowers", "imagenet", "svhn")
-# The publishers' own figures.
+# Numbers from the publishers.
 NUM_CLASSES = dict(zip(EIGHT, (100, 196, 10, 100, 200, 102, 1000, 10), strict=True))
 
 
@@ -123,7 +123,7 @@ def test_faulty_card_is_refused_with_its_file_name(
     with pytest.raises(BrokenFileError, match=complaint) as caught:
         read_card(path)
     assert str(path) in str(caught.value)
-    assert "mend the card" in str(caught.value)
+    assert "fix the card" in str(caught.value)
 
 
 def test_listing_and_locating_datasets_imports_no_torch() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from own_cards import card_with_source
+from user_cards import card_with_source
 
 from lico_bench.data import fetch
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -26,7 +26,7 @@ def packed(name: str = "train/left/a.txt", content: bytes = bytes(200_000)) -> b
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves one archive, in part where asked, and can hang up half way."""
+    """Serves one archive, with range requests, and can close the connection half way."""
 
     archive = b""
     ranges: ClassVar[list[str | None]] = []
@@ -66,19 +66,19 @@ def write_card(root: Path, url: str, md5: str | None = None) -> None:
 def test_archive_is_fetched_checked_and_unpacked(root: Path, url: str) -> None:
     write_card(root, url)
     seen: list[tuple[str, int, int | None]] = []
-    fetched = fetch("mine", root, lambda *message: seen.append(message))
+    fetched = fetch("mine", root, lambda *update: seen.append(update))
     assert (root / "mine" / "train" / "left" / "a.txt").stat().st_size == 200_000
     assert fetched.files == (root / "mine" / "mine.tar",)
     assert fetched.steps == ()
     assert seen[-1] == ("mine.tar", len(Server.archive), len(Server.archive))
     fetch("mine", root)
-    assert len(Server.ranges) == 1  # what is whole is not fetched again
+    assert len(Server.ranges) == 1  # a complete file is not downloaded again
 
 
-def test_cut_off_download_goes_on_where_it_stopped(root: Path, url: str) -> None:
+def test_interrupted_download_is_resumed(root: Path, url: str) -> None:
     write_card(root, url)
     Server.hangs_up = True
-    with pytest.raises(MissingDataError, match="goes on where it stopped"):
+    with pytest.raises(MissingDataError, match="to resume the download"):
         fetch("mine", root)
     Server.hangs_up = False
     fetch("mine", root)
@@ -104,13 +104,13 @@ def test_archive_that_unpacks_elsewhere_is_refused(root: Path, url: str) -> None
 
 def test_without_a_network_one_sentence_says_so(root: Path) -> None:
     (root / "mine.toml").write_text(card_with_source("http://127.0.0.1:9/x.tar", "0" * 32))
-    with pytest.raises(MissingDataError, match="cannot be fetched") as caught:
+    with pytest.raises(MissingDataError, match="cannot be downloaded") as caught:
         fetch("mine", root)
     assert "--data standin" in str(caught.value)
     assert not (root / "mine").exists()
 
 
-def test_answer_that_is_no_file_is_told(root: Path, url: str) -> None:
+def test_http_error_is_reported(root: Path, url: str) -> None:
     class Refusing(Server):
         def do_GET(self) -> None:
             self.send_error(404)

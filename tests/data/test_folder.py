@@ -1,4 +1,4 @@
-"""A folder of a user's own images: labels, names, sizes and what is wrong with it."""
+"""A folder of user images: labels, class names, sizes and invalid folders."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def test_a_flat_folder_has_no_labels_until_a_model_gives_them():
     assert not images.is_labelled
     assert images.dataset.image_ids == ("a.jpg", "b.png")
     assert images.dataset.class_names == tuple(f"class {number}" for number in range(5))
-    message = images.with_targets(torch.tensor([4, 1]), "'model' predicts").dataset
-    assert message.labels.tolist() == [4, 1]
-    assert "accuracy is not known" in message.notes[-1]
-    assert message.fingerprint != images.dataset.fingerprint
+    predicted = images.with_targets(torch.tensor([4, 1]), "'model' predicts").dataset
+    assert predicted.labels.tolist() == [4, 1]
+    assert "accuracy is not known" in predicted.notes[-1]
+    assert predicted.fingerprint != images.dataset.fingerprint
 
 
 def test_the_fingerprint_follows_files_labels_and_size(photos: Path):
@@ -101,7 +101,7 @@ def test_the_first_frame_of_an_animated_gif_is_an_image(photos: Path):
     assert found.read(torch.tensor([number])).mean() > 0.9
 
 
-def test_images_beside_the_class_folders_are_left_out_and_told(photos: Path):
+def test_images_beside_the_class_folders_are_left_out_and_noted(photos: Path):
     draw(photos / "loose.png")
     data = load_folder(photos).dataset
     assert len(data) == 6
@@ -148,7 +148,8 @@ def test_folders_that_are_no_classes_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "no such file"), ("\n", "got none"), ("a\nb\na\n", "'a' is named")]
+    ("text", "message"),
+    [(None, "no such file"), ("\n", "got none"), ("a\nb\na\n", "'a' occurs twice")],
 )
 def test_a_list_of_names_that_is_none_is_refused(text: str | None, message: str):
     path = Path("names.txt")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lico_bench.data.index_files import inside, read_pickle
+from lico_bench.data.index_files import read_pickle, safe_join
 from lico_bench.errors import BrokenFileError
 
 
@@ -46,7 +46,7 @@ def test_pickle_that_names_anything_else_is_refused(
 def test_no_name_leads_out_of_its_folder(name: str) -> None:
     folder = Path("/data/images")
     try:
-        path = inside(folder, name, "a list")
+        path = safe_join(folder, name, "a list")
     except BrokenFileError:
         return
     assert ".." not in path.parts
@@ -57,4 +57,4 @@ def test_no_name_leads_out_of_its_folder(name: str) -> None:
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x.jpg", "a/../../x", "..\\x", "C:/x", "."])
 def test_names_that_lead_out_are_refused(name: str) -> None:
     with pytest.raises(BrokenFileError, match="leads out"):
-        inside(Path("/data"), name, "a list")
+        safe_join(Path("/data"), name, "a list")

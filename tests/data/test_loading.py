@@ -114,7 +114,7 @@ def test_label_budget_keeps_that_many_of_each_class(root: Path) -> None:
 
 
 def test_label_budget_of_the_test_split_is_refused(root: Path) -> None:
-    with pytest.raises(InvalidInputError, match="belongs to the train split"):
+    with pytest.raises(InvalidInputError, match="applies to the train split only"):
         load_dataset("cifar10", "test", root=root, source="standin", labels=40)
 
 
@@ -201,7 +201,7 @@ def test_batches_repeat_with_the_generators_seed(root: Path, name: str, augmenta
     else:
         assert not torch.equal(images, data.read(torch.cat(order)))
         assert not torch.equal(images, epoch(1)[0])
-    # Whatever the augmentation, a batch leaves the generator in the same state.
+    # The generator state after a batch does not depend on the augmentation.
     plain = make_generator(0, "augmentation")
     for part in order:
         torch.rand(len(part), 5, generator=plain)

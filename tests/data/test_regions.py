@@ -16,7 +16,7 @@ from lico_bench.data.regions import (
     XmlBoxes,
     fit_instances,
     fit_region,
-    tells_objects_apart,
+    separates_objects,
 )
 from lico_bench.errors import BrokenFileError, MissingDataError
 
@@ -90,12 +90,12 @@ def test_a_mask_is_one_instance_and_does_not_tell_objects_apart(tmp_path: Path) 
     objects = fit_instances(mask, fit, 20, 20)
     assert objects.shape == (1, 20, 20)
     assert torch.equal(objects[0], fit_region(mask, fit, 20, 20))
-    assert not tells_objects_apart(mask)
-    assert tells_objects_apart(Boxes(()))
+    assert not separates_objects(mask)
+    assert separates_objects(Boxes(()))
 
 
 def test_xml_gives_the_boxes_of_its_class_alone(tmp_path: Path) -> None:
-    path = tmp_path / "picture.xml"
+    path = tmp_path / "image.xml"
     boxes = [("cat", 0, 0, 8, 8), ("dog", 8, 8, 24, 32)]
     items = "".join(
         f"<object><name>{n}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax>"
@@ -110,22 +110,22 @@ def test_xml_gives_the_boxes_of_its_class_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["<annotation>", "<a><object><name>dog</name></object></a>"])
 def test_broken_xml_names_its_file(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "picture.xml"
+    path = tmp_path / "image.xml"
     path.write_text(text)
     with pytest.raises(BrokenFileError, match=r"image\.xml: not an annotation"):
-        XmlBoxes(path, "dog").on(32, 32)
+        XmlBoxes(path, "dog").to_tensor(32, 32)
 
 
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     Image.new("L", (20, 10), 255).save(path)
     with pytest.raises(BrokenFileError, match="expected a mask of 30 x 10 px"):
-        MaskFile(path, "grey").on(10, 30)
+        MaskFile(path, "grey").to_tensor(10, 30)
 
 
 def test_missing_and_broken_masks_name_their_file(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"mask\.png: mask missing"):
-        MaskFile(tmp_path / "mask.png", "grey").on(10, 30)
+        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 30)
     (tmp_path / "mask.png").write_bytes(b"not an image")
     with pytest.raises(BrokenFileError, match=r"mask\.png: cannot be decoded"):
-        MaskFile(tmp_path / "mask.png", "grey").on(10, 30)
+        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 30)

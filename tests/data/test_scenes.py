@@ -81,7 +81,7 @@ def test_scenes_are_the_same_in_another_process_with_other_threads() -> None:
 
 
 def test_region_is_where_the_image_changes_with_the_class() -> None:
-    # The same scenes with other glyphs: all else is drawn from the same numbers.
+    # The same scenes with other glyphs: everything else uses the same random numbers.
     facts = facts_of("cifar10")
     names = list(facts.glyphs)
     turned = {n: facts.glyphs[names[i - 1]] for i, n in enumerate(names)}
@@ -111,7 +111,7 @@ def test_planted_mark_tells_the_class_and_the_object_does_not() -> None:
     facts = facts_of("cifar10")
     scenes = draw_scenes("cifar10", facts, "train", variant="planted_cue", count=640)
     assert not (scenes.regions & scenes.objects).any()
-    # Mean colour inside the mark, one nearest class mean: near perfect. Inside the object: chance.
+    # A nearest-mean classifier on the mean colour: near perfect in the cue, chance in the object.
     for masks, low, high in ((scenes.regions, 0.95, 1.0), (scenes.objects, 0.0, 0.3)):
         weight = masks[:, None].float()
         colour = (scenes.images.float() * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
@@ -138,7 +138,7 @@ def test_no_two_classes_look_the_same(name: str) -> None:
 
 
 def test_character_that_the_font_lacks_is_refused() -> None:
-    with pytest.raises(BrokenFileError, match="no shape"):
+    with pytest.raises(BrokenFileError, match="no glyph"):
         glyph_masks(("\U0001f9ff",), "DejaVuSans")
     with pytest.raises(MissingDataError, match="font missing"):
         glyph_masks(("A",), "ComicSans")

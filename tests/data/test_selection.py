@@ -13,7 +13,7 @@ LABELS = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(np.array)
 
 def test_label_budget_is_the_published_draw() -> None:
     labels = np.random.default_rng(3).integers(0, 10, 500)
-    # The published rule, word for word: seed once, then one draw per class in index order.
+    # The published rule: seed once, then one draw per class in index order.
     np.random.seed(0)  # noqa: NPY002
     expected = []
     for label in range(10):
@@ -33,7 +33,7 @@ def test_label_budget_takes_the_same_number_of_each_class(labels: np.ndarray, se
 
 
 def test_label_budget_that_does_not_divide_says_which_does() -> None:
-    with pytest.raises(InvalidInputError, match=r"multiple of the 10 classes.*got 45; 40 is"):
+    with pytest.raises(InvalidInputError, match=r"multiple of the 10 classes.*got 45; use 40"):
         draw_label_budget(np.arange(100) % 10, 45, seed=0)
 
 
@@ -75,7 +75,7 @@ def test_hold_out_outside_zero_and_one_is_refused() -> None:
 
 @given(labels=LABELS, limit=st.integers(1, 70))
 def test_limit_takes_the_first_of_each_class_in_turn(labels: np.ndarray, limit: int) -> None:
-    # The slow way: rounds over the classes, each giving its next image.
+    # Slow reference: rounds over the classes, each gives its next image.
     queues = [list(np.flatnonzero(labels == label)) for label in np.unique(labels)]
     expected: list[int] = []
     while any(queues) and len(expected) < limit:

@@ -1,4 +1,4 @@
-"""What `quick` makes of the stand-ins: networks that learned, and LICO that did not collapse."""
+"""Profile `quick` on the stand-ins: both arms learn, and LICO does not collapse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lico_bench import Recipe, load_dataset, train
 from lico_bench.data import card_names, load_card
 from lico_bench.training import ARMS
 
-# Maps of a network that has not learned its task explain nothing.
+# Saliency maps of an untrained network are not meaningful.
 LEAST_ACCURACY = 0.8
 MOST_LOST = 0.05  # by LICO, mean over the seeds
 SEEDS = (0, 1, 2)

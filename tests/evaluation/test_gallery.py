@@ -1,4 +1,4 @@
-"""Images and maps as they are kept for looking at."""
+"""Small copies of images and maps for display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every registered metric and method is held to the known answers, and the suite to wrong ones."""
+"""Known-answer checks: registered entries pass, wrong entries fail."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ from lico_bench.evaluation.known_answers.networks import (
     colour_network,
     linear_case,
 )
-from lico_bench.evaluation.known_answers.reference_maps import break_ties, halves
-from lico_bench.evaluation.known_answers.scene import CHEAPER, NUM_IMAGES_QUICK, cheaper
+from lico_bench.evaluation.known_answers.reference_maps import break_ties, split_in_halves
+from lico_bench.evaluation.known_answers.scene import (
+    NUM_IMAGES_QUICK,
+    REDUCED_OPTIONS,
+    with_reduced_cost,
+)
 from lico_bench.metrics import METRICS, Metric
 from lico_bench.models import logits_of
 from lico_bench.records import MetricSpec
@@ -45,7 +49,7 @@ def scene() -> Scene:
     return load_scene("planted_cue", seed=0, num_images=NUM_IMAGES_QUICK)
 
 
-def message(findings: list[Finding], *verdicts: str) -> list[str]:
+def described(findings: list[Finding], *verdicts: str) -> list[str]:
     return [
         f"{f.subject}: {f.check}: {f.measured:.4g}, limit {f.limit:.4g} ({f.detail})"
         for f in findings
@@ -57,17 +61,17 @@ def failed_checks(name: str, scene: Scene) -> set[str]:
     return {f.check for f in findings_of(name, scene, is_alone=False) if f.verdict == "FAIL"}
 
 
-# Every entry, on the day it appears.
+# Every registered entry passes.
 
 
 @pytest.mark.parametrize("name", SALIENCY)
 def test_a_method_shows_the_known_reason(scene, name: str):
-    assert not message(findings_of(name, scene, is_alone=False), "FAIL")
+    assert not described(findings_of(name, scene, is_alone=False), "FAIL")
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_puts_known_maps_in_their_order(scene, name: str):
-    assert not message(findings_of(name, scene), "FAIL")
+    assert not described(findings_of(name, scene), "FAIL")
 
 
 @pytest.mark.slow
@@ -76,7 +80,7 @@ def test_a_metric_puts_known_maps_in_their_order(scene, name: str):
 @pytest.mark.parametrize("variant", ["planted_cue", "plain"])
 def test_everything_passes_on_more_scenes_and_other_networks(variant: str, seed: int):
     result = self_check(variant=variant, seed=seed)
-    assert not message(list(result.findings), "FAIL")
+    assert not described(list(result.findings), "FAIL")
 
 
 @pytest.mark.slow
@@ -93,7 +97,7 @@ def test_every_declared_reason_is_needed():
 
 
 def where(finding: Finding) -> str:
-    """The metric or, where reasons are declared for it, the category that a finding is about."""
+    """The metric of a finding, or its category if reasons are declared for the category."""
     if finding.subject not in METRICS:
         return ""
     kind = kind_of(METRICS[finding.subject].spec)
@@ -104,7 +108,7 @@ def test_declarations_name_what_is_registered():
     categories = {METRICS[name].spec.category for name in METRICS}
     for method, what in REASONS:
         assert method in SALIENCY
-        assert what in METRICS or what in categories or " " in what  # a check's words
+        assert what in METRICS or what in categories or " " in what  # the name of a check
     for margins in MARGINS.values():
         assert set(margins) <= {*METRICS, *categories}
     for limits in METHOD_LIMITS.values():
@@ -115,13 +119,13 @@ def test_declarations_name_what_is_registered():
 
 
 def flipped(inputs) -> Tensor:
-    """Share of the map's mass off the region, sold as the share on it."""
+    """Share of the map's mass outside the region instead of inside."""
     mass = inputs.maps.clamp_min(0) + 1e-9
     return (mass * ~inputs.regions).sum((1, 2)) / mass.sum((1, 2))
 
 
 def guessing(inputs) -> Tensor:
-    """A number drawn from the image's name: repeatable, and blind to the map."""
+    """A number derived from the image's name, independent of the map."""
     return torch.tensor([(hash_of(inputs.key(i)) % 997) / 997 for i in range(len(inputs.maps))])
 
 
@@ -130,13 +134,13 @@ def hash_of(text: str) -> int:
 
 
 def by_neighbours(inputs) -> Tensor:
-    """Mass on the region, over the batch's largest value."""
+    """Mass on the region, divided by the maximum of the batch."""
     scaled = inputs.maps.clamp_min(0) / inputs.maps.max()
     return (scaled * inputs.regions).mean((1, 2))
 
 
 def unbounded(inputs) -> Tensor:
-    """The mass on the region, which is no share."""
+    """Mass on the region, not normalised."""
     return (inputs.maps.abs() * inputs.regions).sum((1, 2))
 
 
@@ -147,7 +151,7 @@ def undefined_on_flat(inputs) -> Tensor:
 
 
 def in_place(inputs) -> Tensor:
-    """Mass on the region; it clips the maps that others look at too."""
+    """Mass on the region; modifies the input maps."""
     mass = inputs.maps.clamp_(min=0) + 1e-9
     return (mass * inputs.regions).sum((1, 2)) / mass.sum((1, 2))
 
@@ -163,9 +167,9 @@ def metric_of(compute, **facts) -> Metric:
 @pytest.mark.parametrize(
     ("compute", "check"),
     [
-        (flipped, "the reason beats the random map (effect)"),
-        (guessing, "the reason beats the random map (effect)"),
-        (by_neighbours, "a batch is its images one by one"),
+        (flipped, "oracle beats the random map (effect)"),
+        (guessing, "oracle beats the random map (effect)"),
+        (by_neighbours, "batch against single images: change of the values"),
         (unbounded, "excess over the declared bounds"),
         (undefined_on_flat, "maps without a finite value"),
         (in_place, "runs"),
@@ -181,8 +185,8 @@ def test_deletion_with_its_direction_flipped_fails_where_the_answer_is_known(sce
     wrong = replace(right, spec=replace(right.spec, higher_is_better=True, name="wrong"))
     monkeypatch.setitem(METRICS._entries, "wrong", wrong)
     failed = failed_checks("wrong", scene)
-    assert "the reason beats the random map (effect)" in failed
-    assert "on a linear model, contributions beat noise (effect)" in failed
+    assert "oracle beats the random map (effect)" in failed
+    assert "linear network: contributions beat noise (effect)" in failed
 
 
 def brightness(_model, images: Tensor, _targets: Tensor) -> Tensor:
@@ -213,22 +217,22 @@ def counting(model, images: Tensor, targets: Tensor) -> Tensor:
         (
             brightness,
             {
-                "likeness to the maps of an untrained network",
-                "peaks on the colour that is asked for",
-                "follows the weights of a linear model",
+                "correlation with the maps of an untrained network",
+                "peaks on the square of the target colour",
+                "correlation with the weights of a linear network",
             },
         ),
         (
             noise,
             {
-                "a pixel of the reason outranks another",
-                "energy on the reason",
-                "likeness to the maps of an untrained network",
+                "ROC AUC of the region",
+                "energy on the region",
+                "correlation with the maps of an untrained network",
             },
         ),
-        (of_the_first_class, {"peaks on the colour that is asked for"}),
-        (by_batch, {"a batch is its images one by one"}),
-        (counting, {"traces left in a model in training"}),
+        (of_the_first_class, {"peaks on the square of the target colour"}),
+        (by_batch, {"batch against single images: change of the maps"}),
+        (counting, {"state changed in a model in training mode"}),
     ],
 )
 def test_a_wrong_method_fails(scene, monkeypatch, compute, checks: set[str]):
@@ -240,7 +244,7 @@ def test_a_wrong_method_fails(scene, monkeypatch, compute, checks: set[str]):
 def test_a_method_that_is_called_a_control_must_not_look_at_the_model(scene, monkeypatch):
     entry = replace(SALIENCY["gradient"], family="control")
     monkeypatch.setitem(SALIENCY._entries, "wrong", entry)
-    assert failed_checks("wrong", scene) == {"a control does not look at the model"}
+    assert failed_checks("wrong", scene) == {"control: change with the model"}
 
 
 def test_an_entry_that_raises_fails_and_its_words_are_kept(scene, monkeypatch):
@@ -253,7 +257,7 @@ def test_an_entry_that_raises_fails_and_its_words_are_kept(scene, monkeypatch):
     assert finding.detail == "ZeroDivisionError: no pixels"
 
 
-# The scenes, networks and yardsticks are what they are said to be.
+# Scenes, networks and reference maps.
 
 
 def test_the_network_has_learned_the_mark(scene):
@@ -275,7 +279,7 @@ def test_the_oracle_has_its_region_first_and_no_equal_values(scene):
 
 def test_halves_share_a_region_between_them(scene):
     for region in scene.regions:
-        left, right = halves(region)
+        left, right = split_in_halves(region)
         assert (left | right).equal(region)
         assert not (left & right).any()
         assert left.any()
@@ -283,7 +287,7 @@ def test_halves_share_a_region_between_them(scene):
 
 
 def test_contributions_of_the_linear_network_add_up_to_its_logit():
-    case = linear_case(4, is_even=False)
+    case = linear_case(4, is_uniform=False)
     start = torch.tensor(MEAN_RGB).view(1, 3, 1, 1).expand_as(case.images)
     with torch.no_grad():
         gained = (case.network(case.images) - case.network(start))[:, 1]
@@ -314,14 +318,14 @@ def test_colour_squares_do_not_touch():
 
 
 def test_costly_options_are_made_cheap_and_the_callers_kept():
-    assert cheaper("rise") == f"rise(num_masks={CHEAPER['num_masks']})"
-    assert cheaper("rise(num_masks=9)") == "rise(num_masks=9)"
-    assert cheaper("grad_cam") == "grad_cam"
+    assert with_reduced_cost("rise") == f"rise(num_masks={REDUCED_OPTIONS['num_masks']})"
+    assert with_reduced_cost("rise(num_masks=9)") == "rise(num_masks=9)"
+    assert with_reduced_cost("grad_cam") == "grad_cam"
     named = {option for name in SALIENCY for option in keyword_defaults(SALIENCY[name].compute)}
     assert {"num_masks", "samples", "steps"} <= named
 
 
-# The arithmetic.
+# Numeric helpers.
 
 
 def test_rank_of_a_region_is_the_share_of_pairs_in_order():

@@ -1,4 +1,4 @@
-"""Scores in parts: resumed without asking twice, and a fixed network that scores both arms."""
+"""Scores in parts: resuming without recomputation, and one network that scores both arms."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import lico_bench
 from lico_bench.errors import InvalidInputError, OutOfMemoryError
 from lico_bench.evaluation import EvalConfig, Subject, evaluate, score_in_parts, shards
 from lico_bench.metrics import perturbation_curves
-from lico_bench.models import Forwards, build_classifier
-from lico_bench.models.forwards import in_halves
+from lico_bench.models import MicroBatchRunner, build_classifier
+from lico_bench.models.forwards import compute_in_batches
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
@@ -134,7 +134,7 @@ def test_a_model_without_the_scoring_arm_scores_itself_only_where_the_rules_allo
 
 
 class ShortOfMemory(torch.nn.Module):
-    """Fails as an accelerator does when more than `most` images come at once."""
+    """Raises an out-of-memory error for more than `most` images, like an accelerator."""
 
     def __init__(self, model, most: int) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ def test_explaining_halves_its_batch_too(dataset):
 def test_a_single_image_that_does_not_fit_is_an_error_with_the_remedy():
     short = ShortOfMemory(torch.nn.Identity(), most=0)
     with pytest.raises(OutOfMemoryError, match="use a smaller image_size"):
-        Forwards(short, size=4).run(
+        MicroBatchRunner(short, size=4).run(
             3, lambda jobs: torch.zeros(len(jobs), 2), lambda logits, _: logits,
             device=torch.device("cpu"),
         )  # fmt: skip
@@ -185,4 +185,4 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        in_halves(broken, 4)
+        compute_in_batches(broken, 4)

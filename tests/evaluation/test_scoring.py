@@ -13,7 +13,7 @@ from PIL import Image
 
 import lico_bench
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.evaluation import evaluate, spread
+from lico_bench.evaluation import evaluate, evenly_spaced
 from lico_bench.models import build_classifier
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 
@@ -44,7 +44,7 @@ def scores(models, dataset):
 def test_rows_have_the_stable_columns_and_counts(scores):
     rows = scores.to_frame()
     assert tuple(rows.columns) == ROW_COLUMNS
-    # Arms; own scores of all; methods, metrics and facts of the map; ends of the curves.
+    # Arms; classification scores of all images; methods, metrics and map facts; curve endpoints.
     assert len(rows) == 2 * (3 * 20 + 2 * (4 + 2) * 8 + 3 * 8)
     assert not rows.duplicated(["cell", "image_id", "method", "metric"]).any()
 
@@ -157,9 +157,9 @@ def test_a_region_cropped_away_is_skipped_in_both_arms(models, dataset):
 
 
 def test_images_to_explain_are_spread_over_the_dataset():
-    assert spread(100, 4).tolist() == [0, 25, 50, 75]
-    assert spread(3, 10).tolist() == [0, 1, 2]
-    assert spread(5, None).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(100, 4).tolist() == [0, 25, 50, 75]
+    assert evenly_spaced(3, 10).tolist() == [0, 1, 2]
+    assert evenly_spaced(5, None).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_progress_ends_at_its_total(models, dataset):

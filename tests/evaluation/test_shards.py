@@ -1,4 +1,4 @@
-"""Ranges of images shared out among processes: the rows are the same, to the bit."""
+"""Ranges of images distributed over processes: the rows are bit-identical."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def score(folder, subject, dataset, index: int, count: int):
     return seen
 
 
-# The last shard first: it meets images that nobody has classified yet.
+# The last shard runs first and needs images that are not classified yet.
 @pytest.mark.parametrize("order", [[(0, 2), (1, 2)], [(2, 3), (0, 3), (1, 3)], [(1, 2), (2, 3),
                                    (0, 3), (1, 3)]])  # fmt: skip
 def test_shards_give_the_same_tables_to_the_bit(order, dataset, subject, whole, tmp_path):

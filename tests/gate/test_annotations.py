@@ -3,7 +3,7 @@ from __future__ import annotations
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict, github_annotations
-from lico_bench.gate.annotations import MOST_PER_KIND
+from lico_bench.gate.annotations import MAX_PER_KIND
 from lico_bench.gate.judgement import worst
 
 
@@ -36,5 +36,5 @@ def test_line_breaks_and_marks_are_escaped():
 def test_more_than_github_shows_are_counted():
     lines = lines_of(*({"outcome": "regression"} for _ in range(25)))
     errors = [line for line in lines if line.startswith("::error")]
-    assert len(errors) == MOST_PER_KIND
+    assert len(errors) == MAX_PER_KIND
     assert "16 more scores" in errors[-1]

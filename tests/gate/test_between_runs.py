@@ -58,12 +58,12 @@ def test_a_run_and_itself_are_as_good_as_each_other():
 @pytest.mark.parametrize(
     ("theirs", "words"),
     [
-        (rows_of(EASE, protocol="rise_2018@1"), "two protocols never compare"),
-        (rows_of(EASE).assign(source="standin"), "two sources never compare"),
+        (rows_of(EASE, protocol="rise_2018@1"), "protocols cannot be mixed"),
+        (rows_of(EASE).assign(source="standin"), "sources cannot be mixed"),
         (rows_of(EASE, method="rise"), "B has no deletion of grad_cam for cifar10"),
         (rows_of(EASE).assign(backbone="resnet18"), "B has no deletion of grad_cam"),
-        (rows_of(EASE[:50]), "50 images in both, 10 in A alone, 0 in B alone (first: 'i50')"),
-        (rows_of(EASE).assign(seed=3), "0 seeds in both, 1 in A alone, 1 in B alone"),
+        (rows_of(EASE[:50]), "50 images in both, 10 only in A, 0 only in B (first: 'i50')"),
+        (rows_of(EASE).assign(seed=3), "0 seeds in both, 1 only in A, 1 only in B"),
     ],
 )
 def test_what_cannot_be_paired_says_why(theirs, words):
@@ -75,7 +75,7 @@ def test_what_cannot_be_paired_says_why(theirs, words):
 def test_other_data_of_the_same_name_is_not_comparable():
     verdict = compare(side(rows_of(EASE)), side(rows_of(EASE), "B", images="ffff"))
     assert verdict.exit_code == 4
-    assert "A and B saw different data (0123456789ab, ffff)" in verdict.judgements[0].sentence
+    assert "A and B used different data (0123456789ab, ffff)" in verdict.judgements[0].sentence
 
 
 def test_shared_restricts_to_what_both_have():
@@ -176,7 +176,7 @@ def test_two_arms_of_one_run_are_named_in_the_judgement():
 
 def test_arms_that_nothing_puts_together_are_refused():
     two = pd.concat([rows_of(EASE).assign(arm=name) for name in ("a", "b")])
-    with pytest.raises(InvalidInputError, match="say which with RUN:ARM"):
+    with pytest.raises(InvalidInputError, match="choose them with RUN:ARM"):
         pair_arms(side(two), side(rows_of(EASE), "B"))
     with pytest.raises(UnknownNameError, match="unknown arm in A 'lica'; did you mean"):
         side(rows_of(EASE).assign(arm="lico"), arm="lica")

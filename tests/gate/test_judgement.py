@@ -4,12 +4,12 @@ import pytest
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict
-from lico_bench.gate.judgement import Loss, settle, worst
+from lico_bench.gate.judgement import Loss, decide, worst
 
 
 def outcomes(*losses, margin=0.05, names_better=False):
     found = [(judgement(margin=margin), loss) for loss in losses]
-    return settle(found, other="the reference", names_better=names_better)
+    return decide(found, other="the reference", names_better=names_better)
 
 
 @pytest.mark.parametrize(
@@ -17,8 +17,8 @@ def outcomes(*losses, margin=0.05, names_better=False):
     [
         (Loss(0.00, -0.02, 0.02, 0.5), "pass", "as good as the reference"),
         (Loss(-0.1, -0.12, -0.08, 1.0), "pass", "0.100 better than the reference"),
-        (Loss(0.10, 0.08, 0.12, 1e-6), "regression", "beyond the margin of 0.050"),
-        (Loss(0.05, 0.03, 0.07, 1e-3), "inconclusive", "which holds the margin of 0.050"),
+        (Loss(0.10, 0.08, 0.12, 1e-6), "regression", "above the margin of 0.050"),
+        (Loss(0.05, 0.03, 0.07, 1e-3), "inconclusive", "which includes the margin of 0.050"),
     ],
 )
 def test_bounds_decide(loss, outcome, words):
@@ -33,12 +33,12 @@ def test_one_of_many_scores_must_be_surer_than_one_alone():
     assert outcomes(beyond)[0].outcome == "regression"
     first, *_ = outcomes(beyond, *[well] * 20)
     assert first.outcome == "inconclusive"
-    assert "chance may do that to one of 21 scores" in first.sentence
+    assert "not significant among 21 scores" in first.sentence
     assert first.p_holm == pytest.approx(21 * 0.004)
 
 
 def test_what_was_not_compared_is_no_part_of_the_family():
-    (first, other) = settle(
+    (first, other) = decide(
         [
             (judgement(), Loss(0.1, 0.06, 0.14, 0.03)),
             (judgement(outcome="not_comparable", sentence="no such score"), None),
@@ -67,6 +67,6 @@ def test_gravest_speaks_for_all():
     verdict = Verdict(worst(ones), tuple(ones), 0)
     assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 3)
     assert verdict.sentence == "inconclusive: 1 inconclusive, 1 pass, 1 better of 3 scores"
-    assert [one.outcome for one in verdict.those("pass", "inconclusive")] == [
+    assert [one.outcome for one in verdict.with_outcome("pass", "inconclusive")] == [
         "inconclusive", "pass",
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from gated_rows import judgement
 
 from lico_bench.gate import Verdict, markdown
 from lico_bench.gate.judgement import worst
-from lico_bench.gate.markdown import LARGEST, escape
+from lico_bench.gate.markdown import MAX_LENGTH, escape
 
 
 def comment(*changes, **facts):
@@ -19,7 +19,7 @@ def test_verdict_comes_first_then_what_is_worse_then_the_rest_folded():
     assert lines[0].startswith("<!--")
     assert lines[1] == "### ❌ lico-bench check: regression"
     places = [
-        text.index(word) for word in ("**Worse by more", "<summary>Undecided", "<summary>Not")
+        text.index(word) for word in ("**Worse by more", "<summary>Inconclusive", "<summary>Not")
     ]
     assert places == sorted(places)
     assert text.count("<details>") == text.count("</details>") == 2
@@ -70,5 +70,5 @@ def test_escaped_text_is_the_same_to_a_reader():
 
 def test_a_comment_stays_within_what_github_takes():
     text = comment(*({"outcome": "regression", "sentence": "s" * 100} for _ in range(900)))
-    assert len(text) <= LARGEST + 1000
-    assert "more, which the JUnit file lists" in text
+    assert len(text) <= MAX_LENGTH + 1000
+    assert "more; see the JUnit file" in text

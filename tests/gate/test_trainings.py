@@ -40,5 +40,5 @@ def test_the_same_run_twice_is_no_other_training():
 
 
 def test_trainings_on_other_images_are_not_joined():
-    with pytest.raises(NotComparableError, match="cifar10: a and b saw different images"):
+    with pytest.raises(NotComparableError, match="cifar10: a and b used different images"):
         join_trainings([run_at("a"), run_at("b", images="ffff")])

@@ -11,7 +11,7 @@ from gated_rows import judgement
 from scipy.special import stdtrit
 from scipy.stats import ttest_ind
 
-from lico_bench.gate.judgement import Loss, settle
+from lico_bench.gate.judgement import Loss, decide
 from lico_bench.gate.uncertainty import MeanFacts, default_margin, loss_error
 
 RTOL_ROOT = 2e-5  # of the root finder, which works on the logarithm of a p-value
@@ -41,14 +41,14 @@ def test_trainings_alone_are_the_two_sample_t_test():
 def test_p_value_and_bound_tell_the_same():
     error = loss_error(MeanFacts(0.02, 0.03, 50, 5), MeanFacts(0.03, math.nan, 50, 1))
     for p_value in (0.2, 0.05, 1e-3, 1e-6):
-        loss = error.reach(1 - p_value)
+        loss = error.half_width(1 - p_value)
         assert error.p_no_loss(loss) == pytest.approx(p_value, rel=RTOL_ROOT)
         assert error.p_no_loss(-loss) == pytest.approx(1 - p_value, rel=RTOL_ROOT)
 
 
 def test_no_spread_at_all_decides_without_doubt():
     error = loss_error(MeanFacts(0.0, 0.0, 50, 2), MeanFacts(0.0, math.nan, 50, 1))
-    assert error.reach(0.95) == 0
+    assert error.half_width(0.95) == 0
     assert error.p_no_loss(0.0) == 1
     assert error.p_no_loss(0.1) < 1e-9
 
@@ -98,10 +98,10 @@ def one_check(rng, scores, loss):
         margin = default_margin(reference)
         size = before - now + {"none": 0, "margin": margin, "twice": 2 * margin}[loss]
         error = loss_error(reference, run)
-        reach = error.reach(0.95)
-        message = Loss(size, size - reach, size + reach, error.p_no_loss(size))
-        found.append((judgement(margin=margin), message))
-    return [one.outcome for one in settle(found, other="the reference")]
+        half_width = error.half_width(0.95)
+        loss_facts = Loss(size, size - half_width, size + half_width, error.p_no_loss(size))
+        found.append((judgement(margin=margin), loss_facts))
+    return [one.outcome for one in decide(found, other="the reference")]
 
 
 def test_an_equal_model_of_another_seed_is_hardly_ever_called_a_regression(checks):

@@ -16,7 +16,7 @@ def run_of(shift=0.0, methods=("grad_cam", "rise")):
     return Run(pd.concat([rows_of(EASE + shift, method=name) for name in methods]))
 
 
-def message(update):
+def table_text(update):
     console = Console(width=160, record=True, force_terminal=False)
     console.print(update_table(update))
     return console.export_text()
@@ -45,7 +45,7 @@ def test_the_same_scores_change_nothing(path):
 def test_what_moved_came_and_went_is_shown(path):
     update = update_reference(run_of(0.1, methods=("grad_cam", "layer_cam")), path)
     assert update.sentence == "1 changed, 1 added, 1 removed, 0 unchanged of 2 scores"
-    text = message(update)
+    text = table_text(update)
     assert "deletion ↓ of grad_cam" in text
     assert "+0.1000, worse" in text
     assert "removed" in text
@@ -56,7 +56,7 @@ def test_other_images_and_seeds_are_named(path):
     more = np.concatenate([EASE[:30], EASE[:30] + 0.01])
     both = pd.concat([rows_of(more, method=name, seeds=2) for name in ("grad_cam", "rise")])
     (change, _) = update_reference(Run(both), path).changes
-    assert "num_images 60 → 30; num_seeds 1 → 2" in change.also
+    assert "num_images 60 → 30; num_seeds 1 → 2" in change.others
 
 
 def test_a_margin_set_by_hand_stays_until_another_is_given(path):
@@ -82,7 +82,7 @@ def test_scores_that_cannot_fail_are_counted(tmp_path):
     facts = {"deletion": {"higher_is_better": False, "bounds": [0.0, 1.0]}}
     run = Run(rows_of(np.tile([0.0, 1.0], 4)), metrics=facts)
     (note,) = update_reference(run, tmp_path / "ref.csv").notes
-    assert note.startswith("1 of 1 scores have a margin as wide as all they can lose")
+    assert note.startswith("1 of 1 scores cannot fail")
 
 
 @pytest.mark.parametrize("spoil", ["nothing", "write"])
@@ -109,6 +109,6 @@ def test_a_reference_of_another_version_is_replaced_and_a_foreign_file_is_not(pa
     assert "could not be read" in note
     assert len(read_reference(path)) == 2
     path.write_text("name,phone\nme,1\n")
-    with pytest.raises(BrokenFileError, match="is no reference of lico-bench"):
+    with pytest.raises(BrokenFileError, match="expected a reference of lico-bench"):
         update_reference(run_of(), path)
     assert path.read_text() == "name,phone\nme,1\n"

@@ -1,4 +1,4 @@
-"""Miniature data sets and drawn runs of the other rooms' tests, here in hostile hands."""
+"""Fixtures of the hostile-input tests; they use miniature datasets and fake runs of other tests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-for _room in ("data", "report"):
-    if str(TESTS / _room) not in sys.path:
-        sys.path.append(str(TESTS / _room))
+for _folder in ("data", "report"):
+    if str(TESTS / _folder) not in sys.path:
+        sys.path.append(str(TESTS / _folder))
 
 
 def everything_under(folder: Path) -> dict[str, bytes | str]:
-    """Every path below a folder with what it holds, links as where they lead."""
+    """Return the content of every path below a folder; for links, their target."""
     return {
         str(path.relative_to(folder)): str(path.readlink())
         if path.is_symlink()
@@ -27,7 +27,7 @@ def everything_under(folder: Path) -> dict[str, bytes | str]:
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Path]:
-    """A folder outside of everything that is tested; nothing in it may change."""
+    """A folder outside the tested folders; nothing in it may change."""
     folder = tmp_path / "canary"
     folder.mkdir()
     (folder / "precious.txt").write_text("not yours")
@@ -39,14 +39,14 @@ def canary(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def only_changes(tmp_path: Path) -> Callable[[Path], object]:
-    """A block in which nothing of the test's folder may change but what lies in the named one."""
+    """A context manager: only the given folder may change within the test's folder."""
 
     @contextmanager
     def watch(allowed: Path) -> Iterator[None]:
         def outside() -> dict[str, bytes | str]:
-            inside = str(allowed.relative_to(tmp_path))
-            found = everything_under(tmp_path)
-            return {k: v for k, v in found.items() if not (k + "/").startswith(inside + "/")}
+            prefix = str(allowed.relative_to(tmp_path)) + "/"
+            content = everything_under(tmp_path)
+            return {k: v for k, v in content.items() if not (k + "/").startswith(prefix)}
 
         before = outside()
         yield

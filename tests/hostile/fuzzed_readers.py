@@ -1,4 +1,4 @@
-"""Every reader of files, each with a whole example to spoil and a call that reads all of it."""
+"""Every file reader, with a valid example to damage and a call that reads all of it."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ Spoil = Callable[[Path, random.Random], None]
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader of files.
+    """A file reader under test.
 
     Attributes:
-        make: writes a whole example into a folder; gives the files that are spoilt.
-        read: reads all of the folder.
-        spoil: changes one of the files.
-        is_light: quick enough for the tests of every day.
+        make: writes a valid example into a folder and returns the files to damage.
+        read: reads the whole folder.
+        spoil: damages one file.
+        is_light: fast enough for the default tests.
     """
 
     name: str
@@ -67,7 +67,7 @@ def spoil_bytes(path: Path, rng: random.Random) -> None:
 
 
 def spoil_json(path: Path, rng: random.Random) -> None:
-    """A JSON file whose structure changes; without its seal, as a stranger would write it."""
+    """Change the structure of a JSON file and remove its seal."""
     value = json.loads(path.read_text())
     if isinstance(value, dict):
         value.pop("seal", None)
@@ -75,7 +75,7 @@ def spoil_json(path: Path, rng: random.Random) -> None:
 
 
 def spoil_table(path: Path, rng: random.Random) -> None:
-    """A table that is whole, with a column or a few cells of something else."""
+    """Write a valid table with a missing column, wrong values or wrong rows."""
     frame = read_parquet(path)
     name = rng.choice(list(frame.columns))
     kind = rng.randrange(5)
@@ -165,7 +165,7 @@ def _run_files(*patterns: str) -> Callable[[Path], list[Path]]:
 
 
 def _with_a_failure(folder: Path) -> list[Path]:
-    """Every record of the cells, of which the last failed."""
+    """Return the JSON files of all cells; the last cell failed."""
     run = small_run(folder)
     cell = run.cell(read_json(run.manifest_path)["cells"][-1]["key"])
     cell.done.unlink()
@@ -222,7 +222,7 @@ def _checkpoint(folder: Path) -> list[Path]:
     return [cell.checkpoint]
 
 
-def pictures_of_every_kind(folder: Path) -> list[Path]:
+def _image_formats(folder: Path) -> list[Path]:
     noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     exif = Image.Exif()
@@ -243,10 +243,10 @@ def _decode(folder: Path) -> None:
     images = FileImages(tuple(files), tuple(p.name for p in files), Fit(8, "crop", 1.0, 0))
     for index in range(len(files)):
         images.decode(index)
-        images.stored(index)
+        images.header(index)
 
 
-def _own_pictures(folder: Path) -> list[Path]:
+def _user_images(folder: Path) -> list[Path]:
     for label in ("ant", "bee"):
         (folder / label).mkdir()
         for number in range(2):
@@ -254,9 +254,9 @@ def _own_pictures(folder: Path) -> list[Path]:
     return files_of(folder)
 
 
-def _read_own(folder: Path) -> None:
-    found = load_folder(folder).dataset
-    found.read(range(len(found)))
+def _read_user_images(folder: Path) -> None:
+    dataset = load_folder(folder).dataset
+    dataset.read(range(len(dataset)))
 
 
 def _tar(folder: Path) -> list[Path]:
@@ -308,8 +308,9 @@ READERS = (
            lambda f: load_weights(network(), f / "w.safetensors"), spoil_bytes),
     Reader("checkpoint", _checkpoint, lambda f: Checkpoint(RunFolder(f / "run").cell("x")).read(),
            spoil_bytes),
-    Reader("pictures", pictures_of_every_kind, _decode, spoil_bytes),
-    Reader("own images", _own_pictures, _read_own, spoil_bytes),
+    # The names of readers seed the mutations.
+    Reader("pictures", _image_formats, _decode, spoil_bytes),
+    Reader("own images", _user_images, _read_user_images, spoil_bytes),
     Reader("class list", _written("classes.txt", CLASSES),
            lambda f: read_class_names(f / "classes.txt"), spoil_bytes),
     Reader("boxes in XML", _xml, lambda f: read_xml_boxes(f / "a.xml", "n01440764"), spoil_bytes),

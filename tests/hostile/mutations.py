@@ -1,4 +1,4 @@
-"""Files spoilt on purpose, the same way for the same seed."""
+"""Reproducible mutations of files and values."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ ODD_VALUES: tuple[Any, ...] = (
 
 
 def spoilt_bytes(content: bytes, rng: random.Random) -> bytes:
-    """`content` with one to four changes: bits, bytes, pieces lost, doubled, moved or cut off."""
-    made = bytearray(content)
+    """Apply one to four changes: flip, replace, delete, repeat, insert or truncate bytes."""
+    data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        at = rng.randrange(len(made) + 1) if made else 0
-        # Heads and tails are where the structure is.
+        at = rng.randrange(len(data) + 1) if data else 0
+        # Most of the structure is at the start and the end.
         if rng.random() < 0.4:
             at = min(at, rng.randrange(64))
         elif rng.random() < 0.3:
-            at = max(0, len(made) - rng.randrange(64))
+            at = max(0, len(data) - rng.randrange(64))
         size = rng.choice((1, 2, 4, 8, 64, 1024))
         kind = rng.randrange(7)
-        if kind == 0 and at < len(made):
-            made[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and at < len(made):
-            made[at] = rng.randrange(256)
+        if kind == 0 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1 and at < len(data):
+            data[at] = rng.randrange(256)
         elif kind == 2:
-            del made[at : at + size]
+            del data[at : at + size]
         elif kind == 3:
-            made[at:at] = made[at : at + size]
+            data[at:at] = data[at : at + size]
         elif kind == 4:
             odd = rng.choice(ODD_BYTES)
-            made[at : at + len(odd)] = odd
+            data[at : at + len(odd)] = odd
         elif kind == 5:
-            made[at:at] = rng.randbytes(size)
+            data[at:at] = rng.randbytes(size)
         else:
-            del made[at:]
-    return bytes(made)
+            del data[at:]
+    return bytes(data)
 
 
 def spoilt_value(value: Any, rng: random.Random) -> Any:
-    """A JSON or TOML value with one to three entries replaced, removed, doubled or renamed."""
-    made = copy.deepcopy(value)
+    """Replace, delete, repeat or rename one to three entries of a JSON or TOML value."""
+    result = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        places = list(_places(made))
-        if not places:
+        entries = list(_entries(result))
+        if not entries:
             return rng.choice(ODD_VALUES)
-        holder, key = rng.choice(places)
+        parent, key = rng.choice(entries)
         kind = rng.randrange(5)
         if kind == 0:
-            del holder[key]
-        elif kind == 1 and isinstance(holder, list):
-            holder.append(holder[key])
-        elif kind == 1 and isinstance(holder, dict):
-            holder[rng.choice(("../x", "", "a\nb", "odd", "__class__"))] = holder.pop(key)
+            del parent[key]
+        elif kind == 1 and isinstance(parent, list):
+            parent.append(parent[key])
+        elif kind == 1 and isinstance(parent, dict):
+            parent[rng.choice(("../x", "", "a\nb", "odd", "__class__"))] = parent.pop(key)
         else:
-            holder[key] = rng.choice(ODD_VALUES)
-    return made
+            parent[key] = rng.choice(ODD_VALUES)
+    return result
 
 
-def _places(value: Any) -> Any:
+def _entries(value: Any) -> Any:
     keys = value.keys() if isinstance(value, dict) else range(len(value))
     for key in list(keys):
         yield value, key
         if isinstance(value[key], dict | list):
-            yield from _places(value[key])
+            yield from _entries(value[key])

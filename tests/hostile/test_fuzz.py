@@ -1,4 +1,4 @@
-"""Thousands of spoilt files: each ends in a result or in an error of ours."""
+"""Fuzzing of all readers: each damaged file gives a result or a LicoBenchError."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from fuzzed_readers import READERS, Reader
 
-from lico_bench.checks import is_plain
+from lico_bench.checks import is_single_line
 from lico_bench.errors import LicoBenchError
 
-EVERY_DAY = 10  # spoilt files per light reader
-SLOW, SLOW_HEAVY = 108, 36  # per light reader, and per other one
+EVERY_DAY = 10  # damaged files per light reader in the default tests
+SLOW, SLOW_HEAVY = 108, 36  # damaged files per light reader, and per other reader
 
 
 def outcomes(reader: Reader, folder: Path, count: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """How many reads ended how, and what escaped: one entry per kind of error and place."""
+    """Count the outcomes of damaged reads; also returns one report per unexpected error."""
     folder.mkdir()
     files = reader.make(folder)
     whole = {path: path.read_bytes() for path in files}
-    reader.read(folder)  # the example itself is fine, or the counts mean nothing
+    reader.read(folder)  # the undamaged example must be readable
     ended: Counter[str] = Counter()
     escaped: dict[str, str] = {}
     for number in range(count):
@@ -32,12 +32,12 @@ def outcomes(reader: Reader, folder: Path, count: int, seed: int) -> tuple[Count
         reader.spoil(path, rng)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the libraries' remarks on damaged files
+                warnings.simplefilter("ignore")  # libraries warn about damaged files
                 reader.read(folder)
             ended["result"] += 1
         except LicoBenchError as error:
-            ended["our error" if is_plain(str(error)) else "escaped"] += 1
-        except BaseException as error:  # counted, and told below
+            ended["our error" if is_single_line(str(error)) else "escaped"] += 1
+        except BaseException as error:  # counted and reported below
             ended["escaped"] += 1
             last = traceback.extract_tb(error.__traceback__)[-1]
             key = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
@@ -49,7 +49,7 @@ def outcomes(reader: Reader, folder: Path, count: int, seed: int) -> tuple[Count
 
 
 def table(found: dict[str, Counter[str]]) -> str:
-    """A line per reader, and the sum."""
+    """Format the counts, one line per reader and a total."""
     columns = ("result", "our error", "escaped")
     lines = [f"{'reader':24}" + "".join(f"{name:>11}" for name in ("files", *columns))]
     for name, counts in (*found.items(), ("all", sum(found.values(), Counter()))):
@@ -59,15 +59,15 @@ def table(found: dict[str, Counter[str]]) -> str:
 
 
 def run(readers: list[Reader], folder: Path, counts: tuple[int, int], seed: int) -> str:
-    """Spoil and read, so many files per light and other reader; the table, printed."""
+    """Damage and read files with each reader, `counts` for (light, other); returns the table."""
     found: dict[str, Counter[str]] = {}
     escaped = []
     for number, reader in enumerate(readers):
         count = counts[0] if reader.is_light else counts[1]
-        ended, message = outcomes(reader, folder / str(number), count, seed)
+        ended, reports = outcomes(reader, folder / str(number), count, seed)
         name = reader.name if reader.name not in found else f"{reader.name}, other layout"
         found[name] = ended
-        escaped += message
+        escaped += reports
     shown = table(found)
     print(f"\n{shown}")  # noqa: T201 - shown with -s: what was read, and how it ended
     assert not escaped, f"{shown}\n\n" + "\n".join(escaped)

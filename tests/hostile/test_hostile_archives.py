@@ -1,4 +1,4 @@
-"""Archives and lists that want out of their folder, into memory, or to be executed."""
+"""Hostile archives and index files: path traversal, decompression bombs and code execution."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from own_cards import card_with_source
+from user_cards import card_with_source
 
 from lico_bench.data import fetch, unpacking
 from lico_bench.data.index_files import read_mat, read_pickle
-from lico_bench.data.matlab_files import LARGEST_BYTES, read_variable
+from lico_bench.data.matlab_files import MAX_VARIABLE_BYTES, read_variable
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.models.user_weights import read_state
@@ -60,7 +60,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def served(tmp_path):
     """Fetch an archive through the real code, from a server to a data root."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    # Asked often whether it may end: a shutdown waits for that.
+    # A short poll interval makes shutdown fast.
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     root = tmp_path / "data"
     root.mkdir()
@@ -109,7 +109,7 @@ def test_archive_that_goes_through_its_own_link_is_refused(served, canary):
 
 
 def test_archive_that_grows_out_of_proportion_is_refused_before_it_is_written(served, monkeypatch):
-    monkeypatch.setattr(unpacking, "FREE_GROWTH_BYTES", 1_000_000)
+    monkeypatch.setattr(unpacking, "UNCHECKED_BYTES", 1_000_000)
     bomb = tar_of((member("train/left/zeros"), bytes(30_000_000)), mode="w:gz")
     assert len(bomb) < 100_000
     with pytest.raises(BrokenFileError, match="expected at most"):
@@ -126,14 +126,14 @@ def test_archive_that_lies_about_a_member_is_a_broken_file(served):
 
 
 @pytest.mark.parametrize(
-    "message", [{"folder": "../../canary"}, {"folder": "/tmp"}, {"url": "file:///etc/passwd"},
+    "options", [{"folder": "../../canary"}, {"folder": "/tmp"}, {"url": "file:///etc/passwd"},
              {"url": "http://127.0.0.1:1/.."}],
 )  # fmt: skip
 def test_card_of_a_stranger_fetches_neither_out_of_the_folder_nor_from_this_machine(
-    served, canary, only_changes, message
+    served, canary, only_changes, options
 ):
     with only_changes(served.root), pytest.raises(BrokenFileError, match="the card's source"):
-        served(tar_of(GOOD), **message)
+        served(tar_of(GOOD), **options)
     assert not (served.root / "mine").exists()
 
 
@@ -154,18 +154,18 @@ def test_pickle_that_runs_a_command_is_refused_at_every_depth(tmp_path, protocol
     with pytest.raises(BrokenFileError, match=r"asks to load \w+\.system"):
         read_pickle(tmp_path / "batch")
     torch.save({"w": Executed(tmp_path / "ran")}, tmp_path / "w.pt")
-    with pytest.raises(BrokenFileError, match="nothing of it was executed"):
+    with pytest.raises(BrokenFileError, match="its code was not executed"):
         read_state(tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()
 
 
 NAMED = {
-    # Memory that is not the array's, which an object array would follow as addresses.
+    # An object array over foreign memory would interpret its content as addresses.
     "an array over foreign bytes": b"cnumpy\nndarray\n((I2\ntS'O'\nC\x10" + bytes(16) + b"tR.",
     "an object kind": b"cnumpy._core.numeric\n_frombuffer\n(C\x08" + b"x" * 8
     + b"cnumpy\ndtype\n(S'O'\ntR(I1\ntS'C'\ntR.",
     "fields in a kind": b"cnumpy\ndtype\n(S'u1'\ntR(I3\nS'|'\nN(S'a'\nt}I-1\nI-1\nI0\ntb.",
-    "a change of what is loaded": b"cnumpy\ndtype\n}S'_made'\nI1\nsb.",
+    "a change of what is loaded": b"cnumpy\ndtype\n}S'_function'\nI1\nsb.",
     "a codec": b"c_codecs\nencode\n(S'x'\nS'zip'\ntR.",
     "a registered extension": b"\x80\x02\x82\x01.",
     "a foreign object": b"\x80\x02X\x01\x00\x00\x00aQ.",
@@ -207,10 +207,10 @@ def matrix(kind: int, shape: tuple[int, ...], rest: bytes, name: bytes = b"X") -
 
 
 def nested(depth: int) -> bytes:
-    made = matrix(6, (1, 1), element(9, struct.pack("<d", 1)))
+    value = matrix(6, (1, 1), element(9, struct.pack("<d", 1)))
     for _ in range(depth):
-        made = matrix(1, (1, 1), made)
-    return made
+        value = matrix(1, (1, 1), value)
+    return value
 
 
 BAD_MATS = {
@@ -237,7 +237,7 @@ def test_matlab_file_that_decompresses_to_gigabytes_is_refused(tmp_path):
     packer = zlib.compressobj(9)
     start = matrix(9, (1, 1), b"")[8:]
     content = packer.compress(struct.pack("<II", 14, 2**32 - 1) + start)
-    for _ in range(LARGEST_BYTES // 2**26 + 2):
+    for _ in range(MAX_VARIABLE_BYTES // 2**26 + 2):
         content += packer.compress(bytes(2**26))
     content += packer.flush()
     (tmp_path / "a.mat").write_bytes(mat(struct.pack("<II", 15, len(content)) + content))
@@ -326,5 +326,5 @@ def test_state_dict_that_was_packed_to_grow_is_refused(tmp_path):
 
 def test_tensor_of_one_number_that_claims_a_trillion_is_refused(tmp_path):
     torch.save({"w": torch.zeros(1).expand(10**12)}, tmp_path / "w.pt")
-    with pytest.raises(BrokenFileError, match="its own numbers"):
+    with pytest.raises(BrokenFileError, match="stores all its elements"):
         read_state(tmp_path / "w.pt")

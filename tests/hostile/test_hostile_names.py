@@ -1,4 +1,4 @@
-"""Names that LaTeX, HTML, a terminal, a spreadsheet or a file system would obey."""
+"""Names with special meaning in LaTeX, HTML, terminals, spreadsheets and file systems."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from miniatures import svhn
 from rich.console import Console
 
-from lico_bench.checks import is_name, is_plain, is_title
+from lico_bench.checks import is_name, is_single_line, is_title
 from lico_bench.cli import main
 from lico_bench.data.folder import load_folder
 from lico_bench.data.user_images import read_class_names
-from lico_bench.errors import BrokenFileError, InvalidInputError, plain
+from lico_bench.errors import BrokenFileError, InvalidInputError, escape_controls
 from lico_bench.gate import check, github_annotations, junit_xml, markdown, verdict_table
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.report import build_report, gather, show_summary
-from lico_bench.report.formatting import file_part, inert_cell
+from lico_bench.report.formatting import escape_csv_cell, file_part
 from lico_bench.report.latex.escaping import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
@@ -42,7 +42,7 @@ TITLES = (
 
 
 def rename(run: RunFolder, titles: tuple[str, ...]) -> None:
-    """Everything in the run that has a title gets a hostile one."""
+    """Replace all titles in the run by hostile ones."""
     manifest = json.loads(run.manifest_path.read_text())
     manifest.pop("seal", None)
     names = iter(titles * 9)
@@ -128,7 +128,7 @@ def test_summary_on_a_terminal_prints_titles_as_they_are(hostile_run):
     console = Console(file=stream, force_terminal=True, width=400)
     console.print(show_summary(gather(hostile_run)))
     shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
-    assert is_plain(shown.replace("\n", ""))
+    assert is_single_line(shown.replace("\n", ""))
     assert "]8;" not in stream.getvalue(), "no link of a title"
 
 
@@ -164,7 +164,7 @@ def test_rows_with_a_name_that_is_none_are_refused_and_the_column_is_named(colum
             continue
         with pytest.raises(BrokenFileError, match=f"column {column}: expected names") as caught:
             check_texts(Path("rows.parquet"), frame)
-        assert is_plain(str(caught.value))
+        assert is_single_line(str(caught.value))
 
 
 def test_rows_of_a_run_are_checked_when_they_are_read(tmp_path):
@@ -190,19 +190,19 @@ def test_class_list_and_class_folders_take_letters_of_every_language(tmp_path):
     assert read_class_names(tmp_path / "classes.txt") == names
     for odd in ("\x1b[2Jant", "a\u202eb", "x" * 301):
         (tmp_path / "classes.txt").write_text(f"ant\n{odd}\n")
-        with pytest.raises(BrokenFileError, match="control signs"):
+        with pytest.raises(BrokenFileError, match="control characters"):
             read_class_names(tmp_path / "classes.txt")
-    (tmp_path / "pictures" / "ant\x1b[2J").mkdir(parents=True)
-    (tmp_path / "pictures" / "ant\x1b[2J" / "a.png").write_bytes(b"x")
+    (tmp_path / "images" / "ant\x1b[2J").mkdir(parents=True)
+    (tmp_path / "images" / "ant\x1b[2J" / "a.png").write_bytes(b"x")
     with pytest.raises(InvalidInputError, match=r"\\x1b\[2J.*rename it"):
-        load_folder(tmp_path / "pictures")
+        load_folder(tmp_path / "images")
 
 
 @given(text=st.text())
 def test_error_says_any_text_on_one_line_without_control_signs(text):
     message = str(InvalidInputError(f"unknown '{text}'"))
-    assert is_plain(message)
-    assert not is_plain(text) or message == f"unknown '{text}'"
+    assert is_single_line(message)
+    assert not is_single_line(text) or message == f"unknown '{text}'"
 
 
 @given(text=st.text(max_size=400))
@@ -229,10 +229,10 @@ def test_no_text_leaves_a_bare_sign_of_latex(text):
 @given(text=st.text())
 def test_a_name_is_a_title_and_a_title_is_plain(text):
     assert is_title(text) or not is_name(text)
-    assert is_plain(text) or not is_title(text)
+    assert is_single_line(text) or not is_title(text)
     if is_name(text):
-        assert inert_cell(text) == text
-        assert plain(text) == text
+        assert escape_csv_cell(text) == text
+        assert escape_controls(text) == text
 
 
 def test_card_and_folder_that_look_like_markup_are_printed_as_they_are(

@@ -1,4 +1,4 @@
-"""A run folder from somebody else: a result or a sentence, nothing executed, nothing outside."""
+"""Untrusted run folders: commands give a result or an error message, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fake_run import make_run
 from miniatures import paint
 from mutations import ODD_VALUES, spoilt_value
 
-from lico_bench.checks import is_plain
+from lico_bench.checks import is_single_line
 from lico_bench.cli import main
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.report import build_report
@@ -31,34 +31,34 @@ PARTS = ["datasets", "methods", "arms", "metrics", "protocols", "versions", "sui
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A small run; to be copied."""
+    """A small run; tests copy it."""
     folder = tmp_path_factory.mktemp("foreign") / "run"
     return make_run(folder, datasets={"cub200": "standin"}, seeds=1, num_test=6, num_explained=3)
 
 
 @pytest.fixture
 def run(whole, tmp_path, canary):
-    """A copy of it in a folder of its own, beside a folder that nobody may touch."""
-    place = tmp_path / "runs" / "foreign"
-    shutil.copytree(whole.path, place)
-    return RunFolder(place)
+    """A copy of the run, next to a folder that must not change."""
+    copy = tmp_path / "runs" / "foreign"
+    shutil.copytree(whole.path, copy)
+    return RunFolder(copy)
 
 
 def rewrite(run: RunFolder, change: Any) -> None:
-    """Another manifest, sealed as one that was written so."""
+    """Change the manifest and write it with a valid seal."""
     manifest = json.loads(run.manifest_path.read_text())
     manifest.pop("seal", None)
-    made = change(manifest)
-    made = manifest if made is None else made
+    changed = change(manifest)
+    changed = manifest if changed is None else changed
     try:
-        made = sealed(made)
+        changed = sealed(changed)
     except (AttributeError, ValueError):
-        made = {**made, "seal": "0" * 64} if isinstance(made, dict) else made
-    run.manifest_path.write_text(json.dumps(made))
+        changed = {**changed, "seal": "0" * 64} if isinstance(changed, dict) else changed
+    run.manifest_path.write_text(json.dumps(changed))
 
 
 def call(monkeypatch, capsys, *words: object) -> tuple[int, str]:
-    """Exit code of a command and the sentence that it printed for an error."""
+    """Return the exit code of a command and its error message."""
     monkeypatch.setattr(sys, "argv", ["lico-bench", *map(str, words)])
     code = 0
     try:
@@ -69,7 +69,7 @@ def call(monkeypatch, capsys, *words: object) -> tuple[int, str]:
 
 
 def put(*path: Any, value: Any) -> Any:
-    """A change that puts a value at a path of the manifest."""
+    """Return a change that sets a value at a path of the manifest."""
 
     def change(manifest: Any) -> None:
         for step in path[:-1]:
@@ -116,7 +116,7 @@ def test_manifest_that_no_reader_can_use_is_one_sentence(run, what):
     rewrite(run, CHANGES[what])
     with pytest.raises(BrokenFileError, match="manifest") as caught:
         read_run(run.path)
-    assert is_plain(str(caught.value))
+    assert is_single_line(str(caught.value))
     assert len(str(caught.value)) < 600
 
 
@@ -140,9 +140,9 @@ COMMANDS = (
 
 
 def words_of(command: str, run: RunFolder, whole: RunFolder, folder: Path) -> list[object]:
-    paint(folder / "picture.png", size=(32, 32))
-    (folder / "pictures").mkdir(exist_ok=True)
-    paint(folder / "pictures" / "a.png", size=(32, 32))
+    paint(folder / "image.png", size=(32, 32))
+    (folder / "images").mkdir(exist_ok=True)
+    paint(folder / "images" / "a.png", size=(32, 32))
     other = folder / "other.csv"
     if not other.exists():
         other.write_text("dataset\n")
@@ -151,11 +151,11 @@ def words_of(command: str, run: RunFolder, whole: RunFolder, folder: Path) -> li
         "history": ["report", run.path, whole.path, "--out", folder / "history"],
         "check": ["check", run.path, "--against", other],
         "compare": ["compare", whole.path, run.path],
-        "explain": ["explain", folder / "picture.png", "--run", run.path,
+        "explain": ["explain", folder / "image.png", "--run", run.path,
                     "--out", folder / "explained.png"],
         "verify": ["verify", run.path],
         "verify --repair": ["verify", run.path, "--repair"],
-        "score": ["score", "--model", "torch.nn:Identity", "--images", folder / "pictures",
+        "score": ["score", "--model", "torch.nn:Identity", "--images", folder / "images",
                   "--out", run.path],
     }[command]  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_facts_of_a_cell_that_name_files_outside_are_refused(run, canary, name):
     cell = run.cell("cub200-lico-s0")
     fact = {"sha256": "0" * 64, "bytes": 1}
     cell.done.write_text(json.dumps(sealed({"key": "cub200-lico-s0", "files": {name: fact}})))
-    with pytest.raises(BrokenFileError, match="not what was written"):
+    with pytest.raises(BrokenFileError, match="does not match its checksum"):
         cell.facts()
 
 
@@ -249,16 +249,16 @@ def test_reports_of_spoilt_manifests_end_in_a_report_or_a_sentence(
     with only_changes(run.path):
         for number in range(12):
             rng = random.Random(number)
-            made = spoilt_value(content, rng)
-            for part in PARTS[:4]:  # keep some that pass the door
-                if rng.random() < 0.7 and isinstance(made, dict):
-                    made[part] = content[part]
-            run.manifest_path.write_text(json.dumps(made))
+            changed = spoilt_value(content, rng)
+            for part in PARTS[:4]:  # keep some manifests valid at the top level
+                if rng.random() < 0.7 and isinstance(changed, dict):
+                    changed[part] = content[part]
+            run.manifest_path.write_text(json.dumps(changed))
             try:
                 build_report(run)
                 ended["report"] += 1
             except LicoBenchError as error:
-                ended["sentence" if is_plain(str(error)) else "mess"] += 1
+                ended["sentence" if is_single_line(str(error)) else "mess"] += 1
     assert set(ended) == {"report", "sentence"}, ended
 
 

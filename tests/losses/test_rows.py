@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lico_bench.losses.rows import in_single, unit_rows
+from lico_bench.losses.rows import as_single_precision, unit_rows
 
 
 def test_rows_are_those_of_torch_bit_for_bit():
@@ -41,4 +41,4 @@ def test_nan_and_infinity_stay_visible():
     ],
 )
 def test_half_precision_is_raised_and_double_stays(given, expected):
-    assert in_single(torch.ones(2, 2, dtype=given)).dtype == expected
+    assert as_single_precision(torch.ones(2, 2, dtype=given)).dtype == expected

@@ -149,9 +149,9 @@ def test_scaling_the_kernel_takes_the_iterations_of_the_log_domain(spread, itera
         mass[:, 11:] = 0
     mass = mass / mass.sum(1, keepdim=True)
     rows = torch.full((5, 64), 1 / 64)
-    options = transport._Options(0.1, iterations, 1e-3)
-    plan, done = transport._scaled(cost, rows, mass, options)
-    expected, expected_done = transport._in_log_domain(
+    options = transport._SolverOptions(0.1, iterations, 1e-3)
+    plan, done = transport._scale_kernel(cost, rows, mass, options)
+    expected, expected_done = transport._solve_in_log_domain(
         cost, rows, mass, options, differentiates=False
     )
     assert done == expected_done
@@ -427,7 +427,7 @@ def test_features_that_are_not_finite_are_refused(side, value):
     points = random_points(12)
     points[side][0, 0, 0] = value
     for options in COSTS:
-        with pytest.raises(InvalidInputError, match=r"expected finite values.*mend the features"):
+        with pytest.raises(InvalidInputError, match=r"expected finite values.*check the features"):
             transport_loss(*points, **options)
 
 
@@ -447,7 +447,7 @@ def test_shapes_that_do_not_fit_are_refused():
         (features, text[:, :0]),
         (features[:, :, :0], text[:, :, :0]),
     ):
-        with pytest.raises(InvalidInputError, match=r"nothing empty.*leave empty batches out"):
+        with pytest.raises(InvalidInputError, match=r"without an empty axis.*skip empty batches"):
             transport_loss(*pair)
 
 
@@ -465,11 +465,11 @@ def test_a_batch_of_one_is_a_problem_like_any_other():
     ("cost", "mass", "message"),
     [
         (torch.ones(2, 3), None, r"cost: expected \(B, N, M\).*cost\[None\]"),
-        (torch.ones(0, 2, 3), None, "nothing empty"),
+        (torch.ones(0, 2, 3), None, "without an empty axis"),
         (torch.full((1, 2, 3), math.inf), None, "expected finite values"),
         (torch.ones(1, 2, 3), torch.ones(1, 2) / 2, r"column_mass: expected \(1, 3\)"),
         (torch.ones(1, 2, 3), torch.ones(1, 3), "off by 2; divide by the sum"),
-        (torch.ones(1, 2, 3), torch.tensor([[-0.5, 0.5, 1]]), "a least value of -0.5"),
+        (torch.ones(1, 2, 3), torch.tensor([[-0.5, 0.5, 1]]), "a smallest value of -0.5"),
         (torch.ones(1, 2, 3), torch.tensor([[math.nan, 0.5, 0.5]]), "divide by the sum"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A small network that tells colours apart, its images, and inputs about them."""
+"""A small network that classifies colours, its images, and metric inputs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def colour_images(count: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]
 
 @cache
 def trained_net() -> ColourNet:
-    """The network after a second of training; it gets nearly all images right."""
+    """The network after one second of training; it classifies nearly all images correctly."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ColourNet()
@@ -68,7 +68,7 @@ def inputs_of(
     maps: Tensor | None = None,
     seed: int = 0,
 ) -> MetricInputs:
-    """MetricInputs on some of seven images; `maps` takes the place of the method's own."""
+    """Metric inputs for a selection of seven images; `maps` replaces the method's maps."""
     net = trained_net()
     images, labels, regions = (part[rows] for part in colour_images(NUM_IMAGES))
     return MetricInputs(
@@ -86,7 +86,7 @@ def inputs_of(
 
 
 def in_batches(compute, size: int, **case) -> Tensor:  # type: ignore[no-untyped-def]
-    """What a metric says of the seven images in batches of `size`."""
+    """Values of a metric for the seven images in batches of `size`."""
     return torch.cat(
         [
             compute(inputs_of(rows=slice(start, start + size), **case))

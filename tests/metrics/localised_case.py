@@ -1,4 +1,4 @@
-"""MetricInputs with maps and regions, for the metrics that look at nothing else."""
+"""Metric inputs with maps and regions, for metrics that need nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lico_bench.metrics import PROTOCOLS, MetricInputs
 
 
 def localised(maps: Tensor, regions: Tensor | None, **facts: object) -> MetricInputs:
-    """MetricInputs of `maps` (N, H, W) alone; its model is never asked."""
+    """Metric inputs with `maps` (N, H, W); the model is never called."""
     num_images, height, width = maps.shape
 
     def model(_images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mass on the object against loops, closed forms and what must not matter."""
+"""Mass on the object against loops, closed forms and invariances."""
 
 from __future__ import annotations
 

@@ -135,5 +135,5 @@ def test_the_crops_are_rules():
 
 def test_maps_alone_are_refused():
     assert "explainer" in inspect.signature(MetricInputs).parameters
-    with pytest.raises(InvalidInputError, match="makes maps anew"):
+    with pytest.raises(InvalidInputError, match="computes new maps"):
         SES.compute(localised(torch.rand(1, 8, 8), None))

@@ -1,4 +1,4 @@
-"""Quantus' metrics behind the fence: against slow loops, and free of the batch around them."""
+"""Adapted Quantus metrics against slow loops; independent of the batch."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_sign_that_is_none_is_refused():
 
 
 def bare(metric: str, maps: torch.Tensor, **options) -> list[float]:
-    """What Quantus says without the fence."""
+    """Scores of Quantus without the adapter."""
     import quantus
 
     images, labels, regions = colour_images(NUM_IMAGES)

@@ -1,4 +1,4 @@
-"""The sanity check: what passes, what fails, what is drawn anew, and what is left alone."""
+"""The sanity check: passing and failing methods, randomised modules, unchanged state."""
 
 from __future__ import annotations
 

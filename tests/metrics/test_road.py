@@ -167,7 +167,7 @@ def test_shares_become_whole_pixels():
 
 @pytest.mark.parametrize("percent", ["", "0 10", "10 100", "20 10", "10,20", "ten"])
 def test_shares_that_make_no_sense_are_refused(percent: str):
-    with pytest.raises(InvalidInputError, match="percent: expected rising numbers"):
+    with pytest.raises(InvalidInputError, match="percent: expected ascending numbers"):
         road_curves(random_case(7), percent=percent)
 
 

@@ -169,5 +169,5 @@ def test_rules_out_of_range_and_maps_alone_are_refused():
         max_sensitivity(inputs_of(), radius=0.0)
     inputs = inputs_of()
     inputs.explainer = None
-    with pytest.raises(InvalidInputError, match="makes maps anew"):
+    with pytest.raises(InvalidInputError, match="computes new maps"):
         max_sensitivity(inputs)

@@ -93,5 +93,5 @@ def test_it_is_not_negative_and_scale_and_batch_do_not_matter(seed: int, scale: 
 
 
 def test_unknown_objects_are_refused():
-    with pytest.raises(InvalidInputError, match="each single object"):
+    with pytest.raises(InvalidInputError, match="expected a mask for each object"):
         METRICS["mosu_area_salience"].compute(localised(torch.ones(1, 4, 4), None))

@@ -58,7 +58,7 @@ def test_hard_prompts_agree_with_the_librarys_forward(text_tower, monkeypatch, p
         assert int(tokens.mask[row].sum()) == num_tokens
         read = tokens.vectors[row, :num_tokens]
         assert torch.allclose(read, expected[1 : 1 + num_tokens], atol=ATOL_ATTENTION)
-        assert torch.allclose(tokens.whole[row], output.text_embeds[0], atol=ATOL_ATTENTION)
+        assert torch.allclose(tokens.pooled[row], output.text_embeds[0], atol=ATOL_ATTENTION)
 
 
 def test_padded_positions_hold_what_clip_gives_after_a_shorter_name(text_tower, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_file_of_the_whole_clip_is_read_without_its_image_tower(whole_clip, mo
         with torch.no_grad():
             hidden = model.text_model(input_ids=ids).last_hidden_state[0]
             expected = model.text_projection(hidden[-1])
-        assert torch.allclose(tokens.whole[row], expected, atol=ATOL_ATTENTION)
+        assert torch.allclose(tokens.pooled[row], expected, atol=ATOL_ATTENTION)
 
 
 def test_nothing_stays_hooked_after_an_error(clip_folder):
@@ -166,7 +166,7 @@ def test_a_folder_made_as_the_remedy_says_is_read(whole_clip, tmp_path, monkeypa
     made = build(tmp_path, monkeypatch).encode(context, classes)
     expected = build(whole_clip, monkeypatch).encode(context, classes)
     assert torch.equal(made.vectors, expected.vectors)
-    assert torch.equal(made.whole, expected.whole)
+    assert torch.equal(made.pooled, expected.pooled)
 
 
 def test_a_missing_folder_or_file_is_named_with_the_remedy(text_tower, tmp_path, monkeypatch):
@@ -232,9 +232,9 @@ def test_a_tokeniser_of_another_model_is_refused(write_clip, tmp_path, monkeypat
 
 
 def test_the_longest_name_that_fits_is_read_and_a_longer_one_is_named(clip_folder):
-    room = 24 - 3  # the tiny tower's positions without start, full stop, end
-    encoder = ENCODERS["clip_vit_b32"].build(("x " * room, "bird"))
-    assert encoder.longest_name == encoder.max_tokens == room
-    assert encoder.encode(torch.zeros(0, 16), torch.tensor([0])).mask.sum() == room
-    with pytest.raises(InvalidInputError, match=f"'x x .*expected 1 to {room} tokens"):
-        ENCODERS["clip_vit_b32"].build(("bird", "x " * (room + 1)))
+    num_tokens = 24 - 3  # the tiny tower's positions without start, full stop, end
+    encoder = ENCODERS["clip_vit_b32"].build(("x " * num_tokens, "bird"))
+    assert encoder.longest_name == encoder.max_tokens == num_tokens
+    assert encoder.encode(torch.zeros(0, 16), torch.tensor([0])).mask.sum() == num_tokens
+    with pytest.raises(InvalidInputError, match=f"'x x .*expected 1 to {num_tokens} tokens"):
+        ENCODERS["clip_vit_b32"].build(("bird", "x " * (num_tokens + 1)))

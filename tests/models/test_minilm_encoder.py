@@ -42,7 +42,7 @@ def test_hard_prompts_agree_with_the_librarys_forward(encoder, library, position
         assert int(tokens.mask[row].sum()) == len(expected) - 2
         read = tokens.vectors[row][tokens.mask[row]]
         assert torch.allclose(read, expected[1:-1], atol=ATOL_ATTENTION)
-        assert torch.allclose(tokens.whole[row], expected.mean(0), atol=ATOL_ATTENTION)
+        assert torch.allclose(tokens.pooled[row], expected.mean(0), atol=ATOL_ATTENTION)
 
 
 def test_only_the_asked_classes_are_encoded_and_only_as_long_as_needed(encoder):

@@ -21,12 +21,12 @@ def encoder():
 
 
 def test_a_name_has_as_many_tokens_as_words_and_each_its_own_vector(encoder):
-    vectors, mask, whole = encoder.encode(torch.zeros(0, 384), torch.arange(4))
+    vectors, mask, pooled = encoder.encode(torch.zeros(0, 384), torch.arange(4))
     assert mask.sum(1).tolist() == [1, 1, 2, 4]
     tokens = vectors[mask]
     cosines = torch.corrcoef(tokens) - torch.eye(len(tokens))
     assert cosines.abs().max() < 0.25  # five standard deviations of 1 / sqrt(384)
-    assert torch.allclose(whole[2], vectors[2, :2].mean(0), atol=ATOL_NORM)
+    assert torch.allclose(pooled[2], vectors[2, :2].mean(0), atol=ATOL_NORM)
 
 
 def test_vectors_have_the_scale_of_a_layer_norm(encoder):

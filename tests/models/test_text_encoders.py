@@ -31,9 +31,9 @@ def draw_context(encoder, *rows, seed=0):
 @pytest.mark.parametrize("position", POSITIONS)
 def test_shapes_and_masks_are_those_of_the_longest_asked_name(encoder, position):
     classes = torch.tensor([3, 1])
-    vectors, mask, whole = encoder.encode(draw_context(encoder, 4), classes, position=position)
+    vectors, mask, pooled = encoder.encode(draw_context(encoder, 4), classes, position=position)
     assert vectors.shape == (2, 4 + encoder.longest_name, encoder.width)
-    assert whole.shape == (2, encoder.width)
+    assert pooled.shape == (2, encoder.width)
     assert mask.dtype == torch.bool
     assert mask[0].all()
     used = int(mask[1].sum())
@@ -50,7 +50,7 @@ def test_a_class_reads_the_same_whoever_is_asked_with_it(encoder, position):
         alone = encoder.encode(context, torch.tensor([number]), position=position)
         read = together.vectors[row][together.mask[row]]
         assert torch.allclose(read, alone.vectors[0], atol=ATOL_ATTENTION)
-        assert torch.allclose(together.whole[row], alone.whole[0], atol=ATOL_ATTENTION)
+        assert torch.allclose(together.pooled[row], alone.pooled[0], atol=ATOL_ATTENTION)
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -92,7 +92,7 @@ def test_gradient_reaches_every_context_token_and_nothing_else(encoder, position
 
 def test_gradient_reaches_the_context_through_the_whole_prompt(encoder):
     context = draw_context(encoder, 4).requires_grad_()
-    encoder.encode(context, torch.tensor([1])).whole[0, 0].backward()
+    encoder.encode(context, torch.tensor([1])).pooled[0, 0].backward()
     assert (context.grad.abs().sum(1) > 0).all()
 
 
@@ -102,7 +102,7 @@ def test_an_unfrozen_copy_learns_and_the_original_stays(encoder):
     before = encoder.encode(context, classes)
     assert torch.equal(learner.encode(context, classes).vectors, before.vectors)
     tokens = learner.encode(context, classes)
-    (tokens.vectors[..., 0].sum() + tokens.whole[..., 1].sum()).backward()
+    (tokens.vectors[..., 0].sum() + tokens.pooled[..., 1].sum()).backward()
     reached = {name for name, p in learner.named_parameters() if p.grad is not None}
     # The name's embeddings are read anew in every step, not kept from the frozen weights.
     assert any("embedding" in name or "table" in name for name in reached)
@@ -134,12 +134,12 @@ def test_building_leaves_the_global_generator_alone(encoder, text_tower, monkeyp
 
 
 def test_the_longest_prompt_that_is_promised_is_read(encoder):
-    room = encoder.max_tokens - encoder.longest_name
+    num_context = encoder.max_tokens - encoder.longest_name
     classes = torch.tensor([3])
-    tokens = encoder.encode(draw_context(encoder, room), classes)
+    tokens = encoder.encode(draw_context(encoder, num_context), classes)
     assert tokens.mask.numel() == encoder.max_tokens
     with pytest.raises(InvalidInputError, match=r"'red-winged blackbird'.*use fewer context"):
-        encoder.encode(draw_context(encoder, room + 1), classes)
+        encoder.encode(draw_context(encoder, num_context + 1), classes)
 
 
 def test_each_context_token_gets_its_nearest_words(encoder):
@@ -157,7 +157,7 @@ def test_each_context_token_gets_its_nearest_words(encoder):
 @pytest.mark.parametrize(
     ("context", "classes", "position", "sentence"),
     [
-        ((4, -1), [0], "end", r"context: expected \(M, \d+\), or one per asked class"),
+        ((4, -1), [0], "end", r"context: expected \(M, \d+\), or one per requested class"),
         ((2, 4, 0), [0], "end", r"context: expected .*\(1, M, \d+\), got \(2, 4, \d+\)"),
         ((1, 1, 4, 0), [0], "end", "context: expected"),
         ((4, 0), [4], "end", r"class_ids: expected classes in \[0, 4\), got \[4, 4\]"),

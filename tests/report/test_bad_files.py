@@ -90,6 +90,6 @@ def test_report_of_a_damaged_run_is_one_sentence_and_the_old_report_stays(
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "history.parquet: not a whole Parquet file" in message
+    assert "history.parquet: damaged or not a Parquet file" in message
     assert (whole.path / "report" / "report.html").read_text() == "old"
     assert not [one for one in whole.path.iterdir() if one.name.startswith(".")]

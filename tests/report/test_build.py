@@ -70,7 +70,7 @@ def test_older_report_is_replaced_whole_and_kept_if_the_new_one_fails(small_run)
     key = small_run.finished()[0]
     curves = small_run.cell(key).table("curves")
     curves.write_bytes(curves.read_bytes()[:100])
-    with pytest.raises(BrokenFileError, match="not a whole Parquet file"):
+    with pytest.raises(BrokenFileError, match="damaged or not a Parquet file"):
         build_report(small_run)
     assert (small_run.path / "report" / "report.html").read_bytes() == page
     assert not [one for one in small_run.path.iterdir() if one.name.startswith(".")]

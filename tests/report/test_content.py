@@ -79,8 +79,8 @@ def test_interrupted_run_shows_complete_pairs_and_says_what_is_missing(tmp_path)
     (block,) = content.blocks
     assert set(block.differences["num_seeds"]) == {1}
     assert block.means.set_index("arm").loc["baseline", "num_seeds"].tolist() == [2] * 8
-    assert any("3 of 4 models are in" in note for note in content.notes)
-    assert any("lack an arm: 1" in note for note in content.notes)
+    assert any("3 of 4 models are stored" in note for note in content.notes)
+    assert any("missing arm: 1" in note for note in content.notes)
 
 
 def test_an_arm_that_was_not_asked_of_a_dataset_is_not_lacking(tmp_path):
@@ -92,7 +92,7 @@ def test_an_arm_that_was_not_asked_of_a_dataset_is_not_lacking(tmp_path):
     write_manifest(run.manifest_path, {**manifest, "cells": kept})
     shutil.rmtree(run.cell(cell_key("cub200", "lico_mm", 0)).path)
     notes = gather(run).notes
-    assert not any("lack an arm" in note or "not finished" in note for note in notes)
+    assert not any("missing arm" in note or "not finished" in note for note in notes)
 
 
 def test_flagged_maps_are_counted_once_per_map(content):
@@ -119,7 +119,7 @@ def test_metric_the_manifest_does_not_know_is_an_error(tmp_path):
     manifest = run.manifest()
     del manifest["metrics"]["deletion"]
     write_json(run.manifest_path, manifest)
-    with pytest.raises(MissingDataError, match="does not say what these metrics are: deletion"):
+    with pytest.raises(MissingDataError, match="describes every metric, missing: deletion"):
         gather(run)
 
 

@@ -14,8 +14,8 @@ from lico_bench.claims import Claim, ClaimVerdict
 from lico_bench.report.content import gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.figures.canvas import COLOURS, Plot
-from lico_bench.report.figures.forest import MOST_LINES, draw_forests
-from lico_bench.report.figures.gallery import heat
+from lico_bench.report.figures.forest import MAX_LINES, draw_forests
+from lico_bench.report.figures.gallery import map_overlay
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
 
 SETTING_KEYS = ("cifar10_wrn_10_2", "cub200_standin_wrn_10_2")
@@ -108,7 +108,7 @@ def test_heat_is_brightest_and_least_transparent_where_the_map_is_highest():
     values = np.zeros((4, 5), dtype=np.float32)
     values[2, 3] = 7.0
     row = {"map": values.ravel(), "height": 4, "width": 5}
-    pixels = heat(row)
+    pixels = map_overlay(row)
     assert pixels.shape == (4, 5, 4)
     assert np.unravel_index(pixels[..., :3].sum(2).argmax(), (4, 5)) == (2, 3)
     assert np.unravel_index(pixels[..., 3].argmax(), (4, 5)) == (2, 3)
@@ -116,7 +116,7 @@ def test_heat_is_brightest_and_least_transparent_where_the_map_is_highest():
 
 def test_flat_map_is_drawn_without_a_warning():
     row = {"map": np.full(6, 0.5, dtype=np.float32), "height": 2, "width": 3}
-    assert len(np.unique(heat(row).reshape(-1, 4), axis=0)) == 1
+    assert len(np.unique(map_overlay(row).reshape(-1, 4), axis=0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_forest_bands_the_smallest_effect_of_what_a_claim_is_about(content, figu
 
 def test_long_forest_is_cut_into_sheets_and_says_what_is_left_out(content, figures):
     block = content.blocks[0]
-    many = tuple(replace(block, title=f"Data set {k}") for k in range(2 * MOST_LINES))
+    many = tuple(replace(block, title=f"Data set {k}") for k in range(2 * MAX_LINES))
     message = list(draw_forests(with_forest(replace(content, blocks=many), 1.0)))
     sheets = [plot for plot in message if plot.name.startswith("forest_grad_cam_")]
     assert [plot.name for plot in sheets] == [f"forest_grad_cam_{k}" for k in (1, 2, 3)]

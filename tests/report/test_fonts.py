@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lico_bench.report.figures.canvas import font_families
-from lico_bench.report.figures.fonts import LIGHT, WHOLE, write_light
+from lico_bench.report.figures.fonts import FULL_FONT, SUBSET_FONT, write_font_subset
 
 
 def drawn(families: list[str], text: str, kind: str) -> bytes:
@@ -30,20 +30,20 @@ def drawn(families: list[str], text: str, kind: str) -> bytes:
 )
 @pytest.mark.filterwarnings("ignore:Glyph")  # no font here has the cat
 def test_plots_look_the_same(text):
-    assert font_families() == (LIGHT, WHOLE)
-    assert drawn([LIGHT, WHOLE], text, "png") == drawn([WHOLE], text, "png")
+    assert font_families() == (SUBSET_FONT, FULL_FONT)
+    assert drawn([SUBSET_FONT, FULL_FONT], text, "png") == drawn([FULL_FONT], text, "png")
 
 
 def test_files_hold_the_light_font_and_the_whole_one_only_for_other_signs():
     font_families()
-    assert b"PlotSans" in drawn([LIGHT, WHOLE], "plain", "pdf")
-    assert b"DejaVuSans" not in drawn([LIGHT, WHOLE], "plain", "pdf")
-    assert b"DejaVuSans" in drawn([LIGHT, WHOLE], "plain ж", "pdf")
+    assert b"PlotSans" in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
+    assert b"DejaVuSans" not in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
+    assert b"DejaVuSans" in drawn([SUBSET_FONT, FULL_FONT], "plain ж", "pdf")
 
 
 def test_the_font_does_not_tell_when_it_was_made(monkeypatch):
-    whole = Path(font_manager.findfont(WHOLE))
-    first = write_light(whole).read_bytes()
+    whole = Path(font_manager.findfont(FULL_FONT))
+    first = write_font_subset(whole).read_bytes()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # fontTools' clock
     monkeypatch.setattr("time.time", lambda: 2e9)
-    assert write_light(whole).read_bytes() == first
+    assert write_font_subset(whole).read_bytes() == first

@@ -76,7 +76,7 @@ def test_rows_of_two_protocols_share_neither_a_table_nor_a_line(history, figures
     runs_of = {title: re.findall(r"run\d", head) for title, head in tables}
     assert runs_of[OLD] == ["run1", "run2"]
     assert runs_of[NEW] == ["run3"]
-    assert runs_of["The models themselves"] == ["run1", "run2", "run3"]
+    assert runs_of["Model scores"] == ["run1", "run2", "run3"]
     list(draw_history(history))
     by_score = {name.partition("_")[2][3:]: figure for name, figure in figures.items()}
     for score, count in (("grad_cam_insertion", 2), ("model_accuracy", 3)):
@@ -97,7 +97,7 @@ def test_a_line_shows_the_means_and_intervals_of_its_series(history, figures):
 
 def test_stand_ins_are_marked_on_the_page_and_in_the_plots(history, figures):
     page = render_history(history, [])
-    assert "say nothing about the real data sets" in page
+    assert "say nothing about the real datasets" in page
     assert page.count('class="tag">STAND-IN') > len(history.means) / 3
     list(draw_history(history))
     assert all(

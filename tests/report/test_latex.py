@@ -71,7 +71,7 @@ def piece(dataset="cifar10", source="real", method="grad_cam"):
 
 def sheet(lines, **changes):
     requested = {
-        "name": "some", "run_name": "run", "caption": "Some", "heads": ("Score", "Mean"),
+        "name": "some", "run_name": "run", "caption": "Some", "headers": ("Score", "Mean"),
         "align": "lr", "sections": (Section("CIFAR-10", tuple(lines), notes=("Real images.",)),),
     } | changes  # fmt: skip
     return Sheet(**requested)
@@ -145,7 +145,7 @@ def test_notes_tell_data_protocol_units_and_what_bold_means(content, tables):
     assert re.search(r"Protocols: lico\\_(\\allowbreak\{\})?bench\\_", text)
     assert r"Units: Insertion $\uparrow$, Deletion $\downarrow$, Overall $\uparrow$: probab" in text
     assert "Holm's correction for the 4 differences on real images" in text
-    assert "apart for the 5 on stand-ins" in text
+    assert "separately for the 5 on stand-ins" in text
     assert "Protocol" not in tables["model_lico"]
 
 

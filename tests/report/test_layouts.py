@@ -314,5 +314,5 @@ def test_names_of_forms_are_those_of_registries_and_cards():
             known = METRICS[name].spec
             message = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
             assert message == (known.title, known.higher_is_better, known.bounds, known.unit)
-    assert {arm for form in table_specs.FORMS for arm in form.arms} <= set(ARMS)
-    assert pd.Series([form.table for form in table_specs.FORMS]).is_unique
+    assert {arm for table in table_specs.TABLE_SPECS for arm in table.arms} <= set(ARMS)
+    assert pd.Series([table.name for table in table_specs.TABLE_SPECS]).is_unique

@@ -17,7 +17,7 @@ from lico_bench.report import formatting
 from lico_bench.report.content import gather
 from lico_bench.report.figures.canvas import heat_colours
 from lico_bench.report.page import render_page
-from lico_bench.report.page.gallery import MOST_MAPS, SHADES, _per_group, heat_uri, image_uri
+from lico_bench.report.page.gallery import MAX_MAPS, SHADES, _per_group, heat_uri, image_uri
 from lico_bench.report.page.verdicts import OUTCOMES
 from lico_bench.report.templating import TEMPLATES
 
@@ -198,7 +198,7 @@ def test_every_difference_is_on_the_page_with_all_that_belongs_to_it(page, conte
         for _, row in block.differences.iterrows()
         for spec in [content.specs[row["metric"]]]
     ]  # fmt: skip
-    keys = ("method", "score", "difference", "interval", "word", "p_holm", "num_images",
+    keys = ("method", "score", "difference", "interval", "effect", "p_holm", "num_images",
             "num_seeds")  # fmt: skip
     found = [tuple(line[key] for key in keys) for line in lines if line["subset"] == "all"]
     assert sorted(found) == sorted(wanted)
@@ -217,14 +217,14 @@ def test_bold_and_signs_stand_where_the_corrected_p_value_is_small_and_nowhere_e
     p_values = [p for block in content.blocks for p in block.differences["p_holm"]]
     significant = sum(formatting.is_significant(p) for p in p_values)
     assert 0 < significant < len(p_values)
-    assert results.count('class="sure"') == significant
+    assert results.count('class="significant"') == significant
     assert len(re.findall('class="(better|worse)"', results)) == significant
 
 
 def test_standins_are_called_so_before_any_number(page):
     body = page[page.index("<body>") :]
     assert body.index("STAND-IN") < body.index("<table")
-    assert "drawn scenes" in body
+    assert "<strong>synthetic</strong>" in body
     assert body.count('<span class="tag">STAND-IN</span>') > 5
     standins = [one for one in numbers_of(page)["names"]["dataset"] if "stand-in" in one["text"]]
     assert standins
@@ -286,7 +286,7 @@ def test_page_of_one_arm_shows_means(tmp_path):
     assert "One arm" in page
     assert "Difference," not in page
     assert {column["key"] for column in numbers_of(page)["columns"]}.isdisjoint(
-        {"difference", "reference", "p_holm", "word"}
+        {"difference", "reference", "p_holm", "effect"}
     )
 
 
@@ -350,7 +350,7 @@ def test_large_images_are_carried_small_and_small_ones_as_they_are():
 @pytest.mark.parametrize("arms", [2, 11])
 def test_the_number_of_maps_on_a_page_is_bounded(galleries, arms):
     shown = 3 * galleries * arms * _per_group(galleries, arms)
-    assert shown <= max(MOST_MAPS, 3 * galleries * arms)
+    assert shown <= max(MAX_MAPS, 3 * galleries * arms)
 
 
 def luminance(colour):

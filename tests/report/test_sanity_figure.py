@@ -12,7 +12,7 @@ from PIL import Image
 
 from lico_bench.report.content import ReportContent, gather
 from lico_bench.report.figures import draw
-from lico_bench.report.figures.canvas import drawing
+from lico_bench.report.figures.canvas import plot_style
 from lico_bench.report.figures.sanity import draw_sanity
 
 ENDS = {"grad_cam": 0.2, "random_map": 1.0}
@@ -45,7 +45,7 @@ def falling(rng: np.random.Generator, end: float, stages: int) -> np.ndarray:
 
 @pytest.mark.parametrize("stages", [1, 6, 8])
 def test_cascades_of_any_length_become_a_figure(content, stages: int):
-    with drawing():
+    with plot_style():
         (plot,) = draw_sanity(content, content.blocks[0], cascades_of(content, stages=stages))
     assert plot.name == "sanity_cub200_standin_wrn_10_2"
     assert plot.title.startswith("STAND-IN ")
@@ -56,7 +56,7 @@ def test_cascades_of_any_length_become_a_figure(content, stages: int):
 
 
 def test_equal_rows_give_equal_files(content):
-    with drawing():
+    with plot_style():
         first, again = (
             next(draw_sanity(content, content.blocks[0], cascades_of(content))) for _ in range(2)
         )

@@ -63,7 +63,7 @@ def test_claims_that_were_tested_stand_under_the_table_and_the_others_are_counte
         reason = one.sentence.removeprefix(one.outcome).lstrip(": ")
         assert " ".join(reason.split()[:4]) in text
     silent = len(content.claims) - len(tested)
-    assert f"does not test: {silent} of {len(content.claims)}" in text
+    assert f"not tested by this run: {silent} of {len(content.claims)}" in text
 
 
 def test_protocol_and_seeds_are_told(run):

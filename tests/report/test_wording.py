@@ -114,7 +114,7 @@ def test_data_sentence_tells_how_much_of_the_official_data_was_found():
         == "real images (test 2,000 of 10,000, train 50,000)"
     )
     assert formatting.data_sentence(facts, "standin").startswith(
-        "drawn scenes, not the real data set"
+        "synthetic images, not the real dataset"
     )
 
 

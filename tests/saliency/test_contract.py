@@ -1,4 +1,4 @@
-"""What every registered method promises; a new one is tested on the day it appears."""
+"""The contract of every registered method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ATOL_BATCH = 1e-5  # a batch of one may take another kernel
 WITH_LAYER = tuple(name for name in SALIENCY if SALIENCY[name].needs_layer)
 ASKING = tuple(name for name in SALIENCY if not SALIENCY[name].is_control)
 
-# Options under which a method with many forwards is tested; its promises do not hang on them.
+# Reduced options for costly methods; the contract does not depend on them.
 CHEAP: dict[str, dict[str, Any]] = {
     "rise": {"num_masks": 16},
     "group_cam": {"num_groups": 4},
@@ -33,7 +33,7 @@ def cheap_explain(model, images, targets, *, method: str, **options: Any) -> tor
 
 
 def own_network(*, inplace: bool = False) -> nn.Sequential:
-    """What a user may bring: no declared layer, BatchNorm and dropout, a linear head."""
+    """A user model: no declared layer, BatchNorm and dropout, a linear head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(
@@ -47,7 +47,7 @@ def layer_of_own(method: str) -> dict[str, str]:
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """All that a method must leave as it was."""
+    """State that a method must not change."""
     return {
         "state": {k: v.clone() for k, v in model.state_dict().items()},
         "training": [module.training for module in model.modules()],

@@ -14,7 +14,7 @@ from torch import nn
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, Setting, explain
+from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 
 RTOL_ORACLE = 1e-4  # float32 gradients of some 10 layers, other batch sizes
 ATOL_ORACLE = 1e-6
@@ -219,8 +219,8 @@ def test_as_many_images_are_asked_as_the_method_declares(
     explain(model, images, targets, method=method, **options)
     handle.remove()
     assert sum(shown) == 2 * passes
-    setting = Setting(channels=1, image_size=(8, 8))
-    assert SALIENCY[method].cost(setting, **options) == 3 * passes
+    cost_inputs = MapCostInputs(channels=1, image_size=(8, 8))
+    assert SALIENCY[method].cost(cost_inputs, **options) == 3 * passes
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -249,7 +249,7 @@ def test_a_model_that_detaches_is_refused(quadratic):
         ("smooth_grad", {"samples": 0}, "samples: expected a whole number"),
         ("smooth_grad", {"noise": -0.1}, "noise: expected a number of at least 0"),
         ("integrated_gradients", {"steps": 0}, "steps: expected a whole number"),
-        ("integrated_gradients", {"fill": -1.0}, "fill: expected mean or a grey level"),
+        ("integrated_gradients", {"fill": -1.0}, "fill: expected 'mean' or a grey level"),
     ],
 )
 def test_an_option_out_of_range_is_refused(quadratic, method: str, options: dict, sentence: str):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.saliency import SALIENCY, Setting, explain
+from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 from lico_bench.saliency.group_cam import blurred_copies, group_masks
 from lico_bench.saliency.layer_maps import activation_and_gradient
 
@@ -56,8 +56,8 @@ def test_a_layer_with_fewer_channels_than_groups_has_a_mask_per_channel():
     masks = group_masks(activation, gradient, num_groups=32, threshold=0)
     assert masks.shape[1] == 5
     cost = SALIENCY["group_cam"].cost
-    assert cost(Setting(5, (32, 32))) == 7
-    assert cost(Setting(512, (32, 32)), num_groups=16) == 18
+    assert cost(MapCostInputs(5, (32, 32))) == 7
+    assert cost(MapCostInputs(512, (32, 32)), num_groups=16) == 18
 
 
 def test_negative_evidence_gives_masks_of_zeros():

@@ -1,4 +1,4 @@
-"""One look at a layer: what is refused, and what a caller's or model's habits may not break."""
+"""Layer activations and gradients: rejected inputs, and unusual callers and models."""
 
 from __future__ import annotations
 

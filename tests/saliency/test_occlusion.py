@@ -9,7 +9,7 @@ from torch import nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
-from lico_bench.saliency import SALIENCY, Setting, explain
+from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 
 ATOL_ORACLE = 1e-5  # captum may pick other kernels: it sends another number of images at a time
 
@@ -78,16 +78,16 @@ def test_a_window_that_hides_what_speaks_against_the_class_counts_below_zero():
 def test_as_many_images_are_asked_as_the_method_declares(options: dict):
     model = OnePixel(0, 0)
     images = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(0))
-    setting = Setting(channels=1, image_size=(24, 32))
-    declared = 2 * SALIENCY["occlusion"].cost(setting, **options)
+    cost_inputs = MapCostInputs(channels=1, image_size=(24, 32))
+    declared = 2 * SALIENCY["occlusion"].cost(cost_inputs, **options)
     explain(model, images, torch.tensor([0, 1]), method="occlusion", **options)
     assert declared <= model.shown < declared + 64  # a last micro-batch is filled up
 
 
 def test_the_default_asks_fifty_times_at_any_resolution():
     for side in (32, 64, 224):
-        setting = Setting(channels=1, image_size=(side, side))
-        assert SALIENCY["occlusion"].cost(setting) == 50
+        cost_inputs = MapCostInputs(channels=1, image_size=(side, side))
+        assert SALIENCY["occlusion"].cost(cost_inputs) == 50
 
 
 @pytest.mark.parametrize(

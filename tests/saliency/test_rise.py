@@ -12,8 +12,8 @@ from torch import nn
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
 from lico_bench.records import IMAGENET_MEAN
-from lico_bench.saliency import SALIENCY, Setting, explain
-from lico_bench.saliency.rise import MASKS_PER_DRAW, _draws, enlarge
+from lico_bench.saliency import SALIENCY, MapCostInputs, explain
+from lico_bench.saliency.rise import MASKS_PER_DRAW, _draws, resize_and_crop
 from lico_bench.saliency.states import fill_colour
 
 ATOL_FP32_SUM = 1e-5  # up to 200 additions of values up to 1, divided by their number
@@ -21,7 +21,7 @@ NUM_DRAWN = 4096
 
 
 class Counting(nn.Module):
-    """A model that says which images it was shown."""
+    """A model that records its input images."""
 
     def __init__(self, network):
         super().__init__()
@@ -50,7 +50,7 @@ def pictures(number: int = 2, height: int = 32, width: int = 32):
 
 
 def drawn(grid: int, size: tuple[int, int], keep: float = 0.5, number: int = NUM_DRAWN):
-    """Grids and shifts of the test's own."""
+    """Grids and shifts from a generator of the test."""
     rng = torch.Generator().manual_seed(3)
     grids = (torch.rand(number, grid, grid, generator=rng) < keep).float()
     cells = [math.ceil(side / grid) for side in size]
@@ -71,12 +71,14 @@ def test_a_mask_is_a_crop_of_the_enlarged_grid(grid: int, size: tuple[int, int])
             for mask, (top, left) in zip(whole, shifts.tolist(), strict=True)
         ]
     )
-    torch.testing.assert_close(enlarge(grids, shifts, size), slow, atol=ATOL_FP32_SUM, rtol=0)
+    torch.testing.assert_close(
+        resize_and_crop(grids, shifts, size), slow, atol=ATOL_FP32_SUM, rtol=0
+    )
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5])
 def test_every_pixel_is_visible_with_the_probability_keep(keep: float):
-    masks = enlarge(*drawn(4, (12, 15), keep), (12, 15))
+    masks = resize_and_crop(*drawn(4, (12, 15), keep), (12, 15))
     six_sigma = 6 * math.sqrt(keep * (1 - keep) / NUM_DRAWN)  # a mask's variance is at most a bit's
     assert (masks.mean(0) - keep).abs().max() < six_sigma
     assert masks.min() >= -ATOL_FP32_SUM
@@ -145,9 +147,9 @@ def test_as_many_images_are_asked_as_the_method_declares():
     model = Counting(BrightnessOf(slice(0, 8), slice(0, 8)))
     count = 2 * MASKS_PER_DRAW
     explain(model, pictures(3), torch.tensor([0, 1, 0]), method="rise", num_masks=count)
-    setting = Setting(channels=1, image_size=(32, 32))
-    assert sum(map(len, model.shown)) == 3 * SALIENCY["rise"].cost(setting, num_masks=count)
-    assert SALIENCY["rise"].cost(setting) == 4000
+    cost_inputs = MapCostInputs(channels=1, image_size=(32, 32))
+    assert sum(map(len, model.shown)) == 3 * SALIENCY["rise"].cost(cost_inputs, num_masks=count)
+    assert SALIENCY["rise"].cost(cost_inputs) == 4000
 
 
 def test_more_masks_add_to_those_there_were():
@@ -207,8 +209,8 @@ def test_the_map_can_be_worked_on_in_place():
         ({"grid": 33}, "grid: expected at most one cell per pixel"),
         ({"keep": 0.0}, "keep: expected a probability"),
         ({"keep": 1.0}, "keep: expected a probability"),
-        ({"fill": 2.0}, "fill: expected mean or a grey level"),
-        ({"fill": "blur"}, "fill: expected mean or a grey level"),
+        ({"fill": 2.0}, "fill: expected 'mean' or a grey level"),
+        ({"fill": "blur"}, "fill: expected 'mean' or a grey level"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options: dict, sentence: str):

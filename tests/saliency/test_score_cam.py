@@ -8,7 +8,7 @@ from pytorch_grad_cam import ScoreCAM
 from torch import nn
 
 from lico_bench.models import default_micro_batch
-from lico_bench.saliency import SALIENCY, Setting, explain
+from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 
 RTOL_FORWARD = 1e-4  # a forward of one image takes another kernel than one of 64
 
@@ -55,7 +55,7 @@ def test_forwards_are_one_per_channel_in_micro_batches(images):
     explain(Counting(), images[:2], torch.tensor([0, 1]), method="score_cam", layer="conv")
     size = default_micro_batch(images)
     assert sizes == [2, size, size]  # 100 jobs; the last micro-batch is filled up
-    assert SALIENCY["score_cam"].cost(Setting(50, (32, 32))) == 51
+    assert SALIENCY["score_cam"].cost(MapCostInputs(50, (32, 32))) == 51
 
 
 def test_a_flat_channel_masks_everything_and_adds_nothing(images):

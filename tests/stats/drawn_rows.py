@@ -1,4 +1,4 @@
-"""Rows drawn at random under a known model of noise, for the tests of the statistics."""
+"""Random rows with a known noise model, for the tests of the statistics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rows_of(
     correct: np.ndarray | bool = True,
     flag: str = "",
 ) -> pd.DataFrame:
-    """Rows of one arm; `values` is (seeds, images)."""
+    """Return rows of one arm; `values` is (seeds, images)."""
     seeds, images = np.indices(values.shape).reshape(2, -1)
     frame = pd.DataFrame(
         {
@@ -45,6 +45,6 @@ def rows_of(
 
 
 def pair_of(baseline: np.ndarray, lico: np.ndarray, **facts: object) -> pd.DataFrame:
-    """Rows of both arms."""
+    """Return rows of both arms."""
     both = [rows_of(baseline, **facts), rows_of(lico, arm="lico", **facts)]
     return pd.concat(both, ignore_index=True)

@@ -9,13 +9,13 @@ from scipy import stats
 from lico_bench.errors import InvalidInputError
 from lico_bench.stats import two_level
 
-# 10,000 draws leave an error of about 1 % of the half-width in an end of an interval; three of
-# them, and as much for the slow loop's 3,000.
+# With 10,000 draws the end of an interval has an error of about 1 % of the half-width; three times
+# that, and as much for the 3,000 draws of the slow loop.
 RTOL_DRAWS = 0.06
 
 
 def slow_two_level(values, *, resamples, seed):
-    """The image level by a plain loop: draw images, average each seed, average the seeds."""
+    """Bootstrap the image level in a plain loop: draw images, average each seed, then the seeds."""
     generator = np.random.default_rng(seed)
     num_images = values.shape[1]
     draws = []
@@ -73,7 +73,7 @@ def test_noise_of_single_images_is_not_counted_as_seed_noise():
     for draw in range(200):
         values = np.random.default_rng(draw).normal(size=(5, 100, 1))
         parts.append(two_level(values, resamples=100).seed_part[0] ** 2)
-    # Without the correction the mean would be 1 / 500; cut at zero, it is a fifth of that.
+    # Without the correction the mean would be 1 / 500; clipped at zero, it is a fifth of that.
     assert np.mean(parts) < 0.4 / 500
 
 

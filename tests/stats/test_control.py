@@ -10,7 +10,7 @@ from lico_bench.stats import as_frame, minus_control, paired_differences
 
 
 def drawn(shape=(2, 6)):
-    """Rows of two methods, a control and the model, and the values of (method, arm)."""
+    """Return rows of two methods, a control and the model, and the values of (method, arm)."""
     generator = np.random.default_rng(0)
     values = {
         method: generator.random((2, *shape)) for method in ("grad_cam", "rise", "random_map", "")

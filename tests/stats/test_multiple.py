@@ -35,5 +35,5 @@ def test_what_was_not_tested_stays_nan_and_does_not_count():
 
 @pytest.mark.parametrize("p_values", [[0.1, 1.2], [-0.1], [np.inf], [[0.1]]])
 def test_what_is_no_p_value_is_refused(p_values):
-    with pytest.raises(InvalidInputError, match=r"numbers in \[0, 1\]"):
+    with pytest.raises(InvalidInputError, match=r"1-D array in \[0, 1\]"):
         holm(p_values)

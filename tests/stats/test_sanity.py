@@ -1,4 +1,4 @@
-"""The sanity gate on cascades whose answer is known."""
+"""Sanity verdicts on cascades with known outcomes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def curve_rows(method: str, cascades: np.ndarray, *, seed: int = 0, curve: str =
 
 
 @pytest.mark.parametrize(("end", "outcome"), [(0.1, "pass"), (1.0, "fail"), (0.5, "inconclusive")])
-def test_a_map_that_lets_go_passes_and_one_that_does_not_fails(end: float, outcome: str):
+def test_map_that_changes_passes_and_map_that_does_not_fails(end: float, outcome: str):
     assert sanity_verdict(falling(end)).outcome == outcome
 
 
@@ -104,5 +104,5 @@ def test_numbers_out_of_range_and_a_run_without_cascades_are_refused():
             sanity_verdict(falling(0.1), threshold=threshold)
     with pytest.raises(InvalidInputError, match="confidence"):
         sanity_verdict(falling(0.1), confidence=0.4)
-    with pytest.raises(InvalidInputError, match="ask for the metric sanity_check"):
+    with pytest.raises(InvalidInputError, match="add the metric sanity_check"):
         sanity_verdicts(curve_rows("grad_cam", falling(0.1), curve="insertion"))

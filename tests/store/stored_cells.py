@@ -1,4 +1,4 @@
-"""A run folder with real files and invented content: what a cell is on disk, without a training."""
+"""Run folders with real files and invented content, without a training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def new_run(path, *cells: str) -> RunFolder:
 
 
 def tables_of(cell: str, part: str) -> dict[str, pd.DataFrame]:
-    """The tables of a part: two images, one of them in the gallery."""
+    """Return the tables of a part: two images, one of them in the gallery."""
     base = dict.fromkeys(ROW_COLUMNS, "x") | {"cell": cell, "pair": "p", "metric": "insertion"}
     images = [f"{part} {i}" for i in range(2)]
     rows = [base | {"image_id": image, "value": 0.5} for image in images]
@@ -46,7 +46,7 @@ def tables_of(cell: str, part: str) -> dict[str, pd.DataFrame]:
 
 
 def train(run: RunFolder, key: str) -> CellFolder:
-    """A cell whose training is done."""
+    """Return a trained cell."""
     cell = run.cell(key)
     entry = next(entry for entry in run.manifest()["cells"] if entry["key"] == key)
     write_json(cell.recipe, entry)
@@ -57,7 +57,7 @@ def train(run: RunFolder, key: str) -> CellFolder:
 
 
 def score(run: RunFolder, key: str) -> CellFolder:
-    """A cell whose parts are scored."""
+    """Return a cell with scored parts."""
     cell = run.cell(key)
     for part in PARTS:
         cell.write_part(part, tables_of(key, part))
@@ -65,7 +65,7 @@ def score(run: RunFolder, key: str) -> CellFolder:
 
 
 def finish(run: RunFolder, key: str) -> CellFolder:
-    """A cell with everything."""
+    """Return a finished cell."""
     train(run, key)
     cell = score(run, key)
     seal_cell(run, key, {"rows": cell.join_parts()})

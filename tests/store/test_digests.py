@@ -20,7 +20,7 @@ from lico_bench.store.digests import (
 
 
 def test_digest_is_that_of_the_whole_file(tmp_path):
-    content = bytes(range(256)) * 10_000  # more than one piece
+    content = bytes(range(256)) * 10_000  # more than one chunk
     (tmp_path / "file").write_bytes(content)
     assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
@@ -41,7 +41,7 @@ def test_sidecar_comes_back_newest_first_and_does_not_grow_without_end():
 
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
-def test_sidecar_is_what_the_common_tool_reads(tmp_path):
+def test_sidecar_is_readable_by_sha256sum(tmp_path):
     (tmp_path / "file").write_text("content")
     text = sidecar_text({"file": [file_digest(tmp_path / "file")]})
     (tmp_path / "file.sha256").write_text(text)
@@ -54,10 +54,10 @@ def test_stamp_is_the_digest_of_the_file_with_zeros_in_its_place(tmp_path):
     path = tmp_path / "rows.parquet"
     write_parquet(path, pd.DataFrame({"value": [0.5]}))
     content = path.read_bytes()
-    place = content.rindex(b"lico_bench.sha256") + len(b"lico_bench.sha256") + 2
-    message = content[place : place + 64]
-    zeroed = content[:place] + b"0" * 64 + content[place + 64 :]
-    assert message.decode() == hashlib.sha256(zeroed).hexdigest()
+    start = content.rindex(b"lico_bench.sha256") + len(b"lico_bench.sha256") + 2
+    stamp = content[start : start + 64]
+    zeroed = content[:start] + b"0" * 64 + content[start + 64 :]
+    assert stamp.decode() == hashlib.sha256(zeroed).hexdigest()
     assert has_valid_stamp(path)
     path.write_bytes(zeroed)
     assert not has_valid_stamp(path)

@@ -14,7 +14,7 @@ from lico_bench.store import (
     write_parquet,
 )
 from lico_bench.store.digests import PARQUET_KEY
-from lico_bench.store.files import replacing
+from lico_bench.store.files import atomic_write
 
 
 def test_frame_comes_back_as_it_was_written(tmp_path):
@@ -22,7 +22,7 @@ def test_frame_comes_back_as_it_was_written(tmp_path):
     write_parquet(tmp_path / "rows.parquet", frame)
     back = read_parquet(tmp_path / "rows.parquet")
     pd.testing.assert_frame_equal(back[["name", "value"]], frame[["name", "value"]])
-    assert [list(one) for one in back["list"]] == frame["list"].tolist()
+    assert [list(values) for values in back["list"]] == frame["list"].tolist()
 
 
 def test_json_comes_back_as_it_was_written(tmp_path):
@@ -44,20 +44,20 @@ def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
     write_bytes(path, b"old")
 
     def break_off() -> None:
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(b"half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         break_off()
     assert path.read_bytes() == b"old"
-    assert [one.name for one in tmp_path.iterdir()] == ["file.bin"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file.bin"]
 
 
 def test_file_is_whole_at_every_moment_it_can_be_seen(tmp_path):
     path = tmp_path / "file.bin"
     write_bytes(path, b"old")
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(b"new and longer")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new and longer"
@@ -74,7 +74,7 @@ def test_truncated_parquet_is_named_with_a_remedy(tmp_path, keep):
     write_parquet(path, pd.DataFrame({"value": np.arange(1000.0)}))
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
-        BrokenFileError, match=r"rows\.parquet: not a whole Parquet file; delete it"
+        BrokenFileError, match=r"rows\.parquet: damaged or not a Parquet file; delete it"
     ):
         read_parquet(path)
 
@@ -82,7 +82,7 @@ def test_truncated_parquet_is_named_with_a_remedy(tmp_path, keep):
 def test_foreign_bytes_are_no_parquet(tmp_path):
     path = tmp_path / "rows.parquet"
     path.write_text("pair,cell\n1,2\n")
-    with pytest.raises(BrokenFileError, match="not a whole Parquet file"):
+    with pytest.raises(BrokenFileError, match="damaged or not a Parquet file"):
         read_parquet(path)
 
 
@@ -101,7 +101,7 @@ def test_broken_json_is_named(tmp_path, content):
 
 
 def mixed_frame() -> pd.DataFrame:
-    """Texts, numbers, truths, lists and bytes, as in rows, curves and galleries."""
+    """Return texts, numbers, bools, lists and bytes, as in rows, curves and galleries."""
     return pd.DataFrame(
         {
             "cell": ["c"] * 20,
@@ -116,28 +116,28 @@ def mixed_frame() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("every", [31, pytest.param(1, marks=pytest.mark.slow)])
-def test_every_flipped_bit_of_a_table_is_told_or_changes_nothing_that_is_read(tmp_path, every):
+def test_every_flipped_bit_of_a_table_is_detected_or_harmless(tmp_path, every):
     path = tmp_path / "rows.parquet"
     write_parquet(path, mixed_frame())
     whole, expected = path.read_bytes(), read_parquet(path)
-    silent, message = [], 0
-    for place in range(0, len(whole), every):
-        path.write_bytes(flipped(whole, place))
+    undetected, num_detected = [], 0
+    for offset in range(0, len(whole), every):
+        path.write_bytes(flipped(whole, offset))
         try:
             pd.testing.assert_frame_equal(read_parquet(path), expected)
         except BrokenFileError:
-            message += 1
+            num_detected += 1
         except AssertionError:
-            silent.append(place)
-    assert not silent
-    # All but the name under which the digest stands, without which a file is one of before.
-    assert message > 0.98 * len(range(0, len(whole), every))
+            undetected.append(offset)
+    assert not undetected
+    # Except in the key of the digest; a file without it counts as one of an older version.
+    assert num_detected > 0.98 * len(range(0, len(whole), every))
 
 
-def flipped(content: bytes, place: int) -> bytes:
-    """`content` with one bit of the byte at `place` turned over."""
+def flipped(content: bytes, offset: int) -> bytes:
+    """Return `content` with one bit of the byte at `offset` flipped."""
     damaged = bytearray(content)
-    damaged[place] ^= 1 << (place % 8)
+    damaged[offset] ^= 1 << (offset % 8)
     return bytes(damaged)
 
 
@@ -173,6 +173,6 @@ def test_damaged_part_is_not_merged(tmp_path):
     part = tmp_path / "a.parquet"
     write_parquet(part, mixed_frame())
     part.write_bytes(flipped(part.read_bytes(), 60))
-    with pytest.raises(BrokenFileError, match="do not fit together"):
+    with pytest.raises(BrokenFileError, match="cannot merge the stored parts"):
         merge_parquet([part], tmp_path / "whole.parquet")
     assert not (tmp_path / "whole.parquet").exists()

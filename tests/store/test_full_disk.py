@@ -1,4 +1,4 @@
-"""No room on the disk: an error of ours that says where, and nothing half-written."""
+"""A full disk raises a DiskFullError that names the file, and leaves no partial files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lico_bench.errors import BrokenFileError, DiskFullError, LicoBenchError
 from lico_bench.store import RunFolder, merge_parquet, write_bytes, write_json, write_parquet
 
 LIMIT = 64 * 1024  # bytes: less than any of the files below
-NUMBERS = np.random.default_rng(0).random(30_000)  # that nothing makes small
+NUMBERS = np.random.default_rng(0).random(30_000)  # incompressible
 
 
 def write_checkpoint(path: Path) -> None:
@@ -33,7 +33,7 @@ WRITERS = {
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses to let a file grow beyond `size` bytes."""
+    """Limit the size of files to `size` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -45,18 +45,18 @@ def files_of_at_most(size: int) -> Iterator[None]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    folder = tmp_path / "disk"
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)],
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)],
         capture_output=True,
         text=True,
         check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -69,7 +69,8 @@ def test_full_disk_is_an_error_of_ours_and_the_old_file_stays(small_disk, writer
     if writer != "checkpoint":
         write_bytes(path, b"old")
     before = content(small_disk)
-    with pytest.raises(DiskFullError, match=r"no room to write it \(No space left on device\)"):
+    message = r"not enough disk space to write it \(No space left on device\)"
+    with pytest.raises(DiskFullError, match=message):
         WRITERS[writer](path)
     after = content(small_disk)
     assert {n: c for n, c in after.items() if not n.endswith(".sha256")} == before

@@ -1,4 +1,4 @@
-"""Every damage to a file of a cell is found, set aside, and leaves what can make it again."""
+"""Damaged files of a cell are found and quarantined, and the rest suffices to rebuild them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lico_bench.store import (
     Damage,
     RunFolder,
     check_cell,
-    quarantined,
+    quarantine_damage,
     repair_cell,
     seal_cell,
     write_json,
@@ -59,7 +59,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """A run whose cells lack nothing but the joining of their parts."""
+    """A run whose cells are scored but not merged."""
     run = new_run(tmp_path_factory.mktemp("scored") / "run", "one", "two")
     for key in ("one", "two"):
         train(run, key)
@@ -89,7 +89,7 @@ def copy_of(run: RunFolder, folder: Path) -> RunFolder:
 
 @pytest.fixture(autouse=True, scope="module")
 def _unsynced():
-    """Waiting for the disk takes most of the time here, and no test pulls the plug."""
+    """Skip fsync, which takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _handle: None)
         yield
@@ -108,10 +108,10 @@ def test_finished_cell_has_exactly_the_files_of_the_layout_and_nothing_is_wrong(
 
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
 @pytest.mark.parametrize("name", FINISHED)
-def test_damage_to_a_finished_cell_is_named_and_set_aside(finished, name, damage):
+def test_damage_to_a_finished_cell_is_named_and_quarantined(finished, name, damage):
     cell = finished.cell("one")
     damage(cell.path / name)
-    if not cell.is_done:  # a cell without its record is not finished, which is no damage
+    if not cell.is_done:  # a cell without a record is unfinished, not damaged
         assert repair_cell(finished, "one") == ()
         return
     found = repair_cell(finished, "one")
@@ -119,7 +119,7 @@ def test_damage_to_a_finished_cell_is_named_and_set_aside(finished, name, damage
     assert check_cell(cell) == ()
     if damage is not Path.unlink:
         assert (finished.damaged / "one" / name).is_file()
-    assert cell.is_done == (name == "recipe.json")  # of which the manifest has a copy
+    assert cell.is_done == (name == "recipe.json")  # the manifest holds a copy
     assert cell.model.is_file() == (name not in TRAINING)
 
 
@@ -146,7 +146,7 @@ def test_another_cell_is_left_alone(finished):
     assert other.is_done
 
 
-def test_sizes_alone_find_a_torn_file_and_not_a_flipped_one(finished):
+def test_sizes_alone_find_a_truncated_file_and_not_a_flipped_one(finished):
     cell = finished.cell("one")
     flip(cell.table("rows"))
     assert check_cell(cell, hashes=False) == ()
@@ -154,7 +154,7 @@ def test_sizes_alone_find_a_torn_file_and_not_a_flipped_one(finished):
     assert [d.file.name for d in check_cell(cell, hashes=False)] == ["curves.parquet"]
 
 
-def test_foreign_file_is_set_aside_and_the_cell_stays_finished(finished):
+def test_foreign_file_is_quarantined_and_the_cell_stays_finished(finished):
     cell = finished.cell("one")
     (cell.path / "notes.txt").write_text("mine")
     (cell.path / ".nfs0001").write_text("the file system's")
@@ -181,7 +181,7 @@ def test_damaged_weights_take_the_scores_with_them(unfinished):
 
 @pytest.mark.parametrize("damage", DAMAGES[:-1])
 @pytest.mark.parametrize("table", ["rows", "curves", "gallery"])
-def test_damaged_part_is_set_aside_alone(unfinished, table, damage):
+def test_damaged_part_is_quarantined_alone(unfinished, table, damage):
     cell = unfinished.cell("one")
     before = names(cell.path)
     damage(cell.parts / f"{PARTS[1]}.{table}.parquet")
@@ -199,10 +199,10 @@ def test_part_of_another_cell_or_name_is_not_joined(unfinished):
     shutil.copy(other.parts / rows, cell.parts / rows)
     assert cell.join_parts() == 2 * len(PARTS)
     found = {d.file.name: d.problem for d in repair_cell(unfinished, "one")}
-    assert found == {f"copy of {rows}": "none of this cell's files", rows: "of another cell"}
+    assert found == {f"copy of {rows}": "not a file of this cell", rows: "scores of another cell"}
 
 
-def test_damaged_checkpoint_gives_way_to_the_one_before(run):
+def test_damaged_checkpoint_is_replaced_by_the_previous_one(run):
     cell = run.cell("one")
     for state in (b"first state", b"second state"):
         cell.write_checkpoint(state)
@@ -285,12 +285,12 @@ def test_linked_folder_is_named_and_not_followed(run):
     assert (outside / "thesis.tex").read_text() == "mine"
 
 
-def test_file_outside_the_cells_is_not_set_aside(run):
-    with pytest.raises(InvalidInputError, match="expected a file of a cell"):
-        quarantined(run, Damage(run.manifest_path, "any"))
+def test_file_outside_the_cells_is_not_quarantined(run):
+    with pytest.raises(InvalidInputError, match="expected a file below"):
+        quarantine_damage(run, Damage(run.manifest_path, "any"))
 
 
-def test_nothing_that_was_set_aside_is_overwritten(run):
+def test_quarantined_files_are_not_overwritten(run):
     for _ in range(3):
         cell = finish(run, "one")
         flip(cell.table("rows"))

@@ -14,10 +14,10 @@ import pytest
 
 from lico_bench.bench.preemption import preemptible
 from lico_bench.errors import LicoBenchError, Preempted, RunBusyError
-from lico_bench.store.lock import LOCK, RunLock, is_held
+from lico_bench.store.lock import LOCK, RunLock, lock_holder
 
-# Another process that takes the lock, says so, and keeps it until its input ends. It loads the
-# one file of the lock, not the package with its tables.
+# Another process that takes the lock, prints "held" and keeps the lock until its stdin ends.
+# It does not import the package, which is slow.
 HOLDER = """
 import fcntl, json, os, sys
 handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644)
@@ -43,33 +43,33 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_second_process_is_told_who_works_there_and_what_to_do(tmp_path, holder):
-    expected = rf"\(elsewhere, process {holder.pid}, since noon\) is at work on .*--wait.*--out"
+def test_second_process_gets_the_holder_and_the_remedies(tmp_path, holder):
+    expected = rf"\(elsewhere, process {holder.pid}, since noon\) is using .*--wait.*--out"
     with pytest.raises(RunBusyError, match=expected) as caught, RunLock(tmp_path):
         pass
     assert isinstance(caught.value, LicoBenchError)
-    assert str(holder.pid) in is_held(tmp_path)
+    assert str(holder.pid) in lock_holder(tmp_path)
 
 
 def test_lock_is_free_as_soon_as_its_holder_is_killed(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert (tmp_path / LOCK).read_text()  # what the dead one wrote decides nothing
+    assert (tmp_path / LOCK).read_text()  # the content of the file does not matter
     with RunLock(tmp_path) as lock:
         assert lock.is_exclusive
 
 
 def test_waiting_ends_when_the_other_process_does(tmp_path, holder):
-    message: list[str] = []
+    messages: list[str] = []
 
-    def note(sentence: str) -> None:
-        message.append(sentence)
+    def note(message: str) -> None:
+        messages.append(message)
         holder.kill()
 
     with RunLock(tmp_path, wait=True, note=note) as lock:
         assert lock.is_exclusive
-    assert len(message) == 1
-    assert "waiting for it" in message[0]
+    assert len(messages) == 1
+    assert "waiting for it" in messages[0]
 
 
 @pytest.mark.usefixtures("holder")
@@ -92,46 +92,46 @@ def test_jumping_clock_gives_the_lock_to_nobody(tmp_path, holder, monkeypatch, j
 def test_lock_says_who_holds_it_while_it_is_held_and_nothing_after(tmp_path):
     folder = tmp_path / "results" / "run"
     with RunLock(folder):
-        assert f"process {os.getpid()}" in is_held(folder)
+        assert f"process {os.getpid()}" in lock_holder(folder)
         before = (folder / LOCK).read_bytes()
         assert before
-    assert is_held(folder) == ""
+    assert lock_holder(folder) == ""
     assert (folder / LOCK).read_bytes() == b""
     with RunLock(folder):
         pass
 
 
-def test_lock_is_given_back_when_the_work_fails(tmp_path):
+def test_lock_is_released_on_error(tmp_path):
     def fail() -> None:
         with RunLock(tmp_path):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert not is_held(tmp_path)
+    assert not lock_holder(tmp_path)
 
 
 def test_child_process_does_not_keep_the_lock(tmp_path):
     with RunLock(tmp_path):
         child = subprocess.Popen(["sleep", "30"], close_fds=False)
     try:
-        assert not is_held(tmp_path)
+        assert not lock_holder(tmp_path)
     finally:
         child.kill()
         child.wait()
 
 
-def test_file_system_without_locks_is_told_and_the_run_goes_on(tmp_path, monkeypatch):
+def test_file_system_without_locks_is_reported_and_the_run_continues(tmp_path, monkeypatch):
     def refuse(_handle: int, _kind: int) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    message: list[str] = []
-    with RunLock(tmp_path, note=message.append) as lock:
+    messages: list[str] = []
+    with RunLock(tmp_path, note=messages.append) as lock:
         assert not lock.is_exclusive
-    assert "has no locks" in message[0]
+    assert "has no locks" in messages[0]
 
 
-def test_looking_at_a_folder_without_a_lock_writes_nothing(tmp_path: Path):
-    assert is_held(tmp_path) == ""
+def test_lock_holder_writes_nothing(tmp_path: Path):
+    assert lock_holder(tmp_path) == ""
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A damaged or lost manifest: written anew where all else says that the suite is the same."""
+"""A damaged or lost manifest is written again if the other files belong to the same suite."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lico_bench.store import RunFolder, read_run, write_json
 
 @pytest.fixture(autouse=True)
 def _unsynced(monkeypatch):
-    """Waiting for the disk takes most of the time here, and no test pulls the plug."""
+    """Skip fsync, which takes most of the time."""
     monkeypatch.setattr(os, "fsync", lambda _handle: None)
 
 
@@ -55,7 +55,7 @@ def test_manifest_comes_back_without_its_seal(run):
 
 
 @pytest.mark.parametrize("damage", DAMAGES[:-1])
-def test_changed_manifest_is_told_by_whoever_reads_it(run, damage):
+def test_changed_manifest_is_reported_on_reading(run, damage):
     damage(run)
     with pytest.raises(BrokenFileError, match=r"manifest\.json"):
         read_run(run.path)
@@ -67,13 +67,13 @@ def test_manifest_of_a_version_without_seals_is_read(run):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_manifest_is_written_anew_where_a_finished_cell_names_the_suite(run, damage):
+def test_manifest_is_written_again_if_a_finished_cell_names_the_suite(run, damage):
     finish(run, "one")
     before = run.manifest()
     damage(run)
     repaired = run.open_for(manifest_of("one", "two"))
     assert len(repaired) == 1
-    assert "written anew" in repaired[0]
+    assert "written again" in repaired[0]
     assert run.manifest() == before
     assert run.finished() == ["one"]
     assert (run.damaged / "manifest.json").is_file() == (damage is not lose)
@@ -91,7 +91,7 @@ def test_another_suite_does_not_take_the_folder_over(run, damage):
 
 
 @pytest.mark.parametrize("damage", [tear, lose])
-def test_weights_stay_and_parts_go_where_nothing_says_what_was_asked(run, damage):
+def test_weights_stay_and_parts_are_quarantined_without_a_known_suite(run, damage):
     train(run, "one")
     cell = score(run, "one")
     damage(run)
@@ -105,7 +105,7 @@ def test_finished_cells_that_name_no_suite_are_not_guessed_at(run):
     cell = finish(run, "one")
     write_json(cell.done, {"key": "one"})
     tear(run)
-    with pytest.raises(BrokenFileError, match="nothing there says which suite"):
+    with pytest.raises(BrokenFileError, match="no file records the suite"):
         run.open_for(manifest_of("one", "two"))
 
 
@@ -117,7 +117,7 @@ def test_folder_with_a_lost_manifest_and_other_things_is_refused(run):
         run.open_for(manifest_of("one", "two"))
 
 
-def test_folder_that_was_locked_and_nothing_more_is_free(tmp_path):
+def test_folder_with_only_a_lock_is_free(tmp_path):
     (tmp_path / "lock").write_text("")
     RunFolder(tmp_path).open_for(manifest_of("one"))
     assert RunFolder(tmp_path).manifest()["suite_key"] == SUITE_KEY

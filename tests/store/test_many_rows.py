@@ -1,4 +1,4 @@
-"""Rows of many cells in little memory: the same rows, texts as categories in their order."""
+"""Concatenation of rows keeps all values; texts become sorted categories."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from lico_bench.store.row_tables import join_rows, keep_rows
 
 
-def numbered(**columns: list) -> pa.Table:
+def encoded(**columns: list) -> pa.Table:
     table = pa.table(columns)
-    for place, field in enumerate(table.schema):
+    for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
-            table = table.set_column(place, field.name, table.column(place).dictionary_encode())
+            table = table.set_column(number, field.name, table.column(number).dictionary_encode())
     return table
 
 
 def test_tables_follow_one_another_and_texts_stay_what_they_are():
     tables = [
-        numbered(arm=["lico", "baseline"], value=[1.0, None], seed=[0, 1]),
-        numbered(arm=["cgc", "lico"], value=[3.0, 4.0], seed=[2, 3]),
+        encoded(arm=["lico", "baseline"], value=[1.0, None], seed=[0, 1]),
+        encoded(arm=["cgc", "lico"], value=[3.0, 4.0], seed=[2, 3]),
     ]
     frame = join_rows(iter(tables), ("value", "arm", "seed"))
     assert list(frame.columns) == ["value", "arm", "seed"]
@@ -32,32 +32,32 @@ def test_tables_follow_one_another_and_texts_stay_what_they_are():
 
 
 def test_a_missing_text_stays_missing():
-    frame = join_rows([numbered(flag=["", None, "skipped"])], ("flag",))
+    frame = join_rows([encoded(flag=["", None, "skipped"])], ("flag",))
     assert frame["flag"].isna().tolist() == [False, True, False]
 
 
 def test_a_table_without_rows_changes_no_kind():
     empty = pa.table({"arm": pa.nulls(0), "value": pa.nulls(0)})
-    frame = join_rows([empty, numbered(arm=["lico"], value=[1.0])], ("arm", "value"))
+    frame = join_rows([empty, encoded(arm=["lico"], value=[1.0])], ("arm", "value"))
     assert isinstance(frame["arm"].dtype, pd.CategoricalDtype)
     assert frame["value"].dtype == np.float64
     assert join_rows([empty], ("arm", "value")).empty
 
 
 def test_texts_and_numbers_in_one_column_are_handed_on_as_they_are():
-    frame = join_rows([numbered(labels=["full"]), numbered(labels=[400])], ("labels",))
+    frame = join_rows([encoded(labels=["full"]), encoded(labels=[400])], ("labels",))
     assert frame["labels"].tolist() == ["full", 400]
 
 
 @pytest.mark.parametrize("many", [1, 126, 127, 128, 40_000])
 def test_numbers_of_texts_do_not_run_over(many: int):
     texts = [f"{number:06d}" for number in range(many)]
-    frame = join_rows([numbered(image_id=texts[::-1]), numbered(image_id=texts)], ("image_id",))
+    frame = join_rows([encoded(image_id=texts[::-1]), encoded(image_id=texts)], ("image_id",))
     assert frame["image_id"].tolist() == texts[::-1] + texts
 
 
 def test_only_rows_with_the_texts_asked_for_are_kept():
-    table = numbered(arm=["lico", "cgc", None, "lico"], metric=["a", "a", "a", "b"])
+    table = encoded(arm=["lico", "cgc", None, "lico"], metric=["a", "a", "a", "b"])
     assert keep_rows(table, {"arm": {"lico"}}).column("metric").to_pylist() == ["a", "b"]
     assert keep_rows(table, {"arm": {"lico", "cgc"}, "metric": {"a"}}).num_rows == 2
     assert keep_rows(table, {"arm": {"nobody"}}).num_rows == 0

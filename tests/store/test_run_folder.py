@@ -77,8 +77,8 @@ def test_rows_of_another_version_are_refused(tmp_path):
     ("content", "message"),
     [
         ('{"format": 99, "cells": []}', "manifest of format 1"),
-        ("[]", "not what was written"),
-        ("{}", "not what was written"),
+        ("[]", "does not match its checksum"),
+        ("{}", "does not match its checksum"),
     ],
 )
 def test_manifest_of_another_format_or_of_none_is_refused(tmp_path, content, message):

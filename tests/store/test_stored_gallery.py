@@ -1,4 +1,4 @@
-"""The gallery of a run as it is read: the image in every row."""
+"""A gallery is read with the image in every row."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def rows(*, once: bool) -> pd.DataFrame:
 
 
 def test_each_map_gets_the_image_of_its_cell():
-    whole = with_images(rows(once=True), WHERE)
-    assert len(whole) == 8
-    expected = [f"{row.cell}{row.image_id}".encode() for row in whole.itertuples()]
-    assert whole["image_png"].tolist() == expected
+    completed = with_images(rows(once=True), WHERE)
+    assert len(completed) == 8
+    expected = [f"{row.cell}{row.image_id}".encode() for row in completed.itertuples()]
+    assert completed["image_png"].tolist() == expected
 
 
 def test_rows_that_all_hold_their_image_stay_as_they_are():
@@ -43,12 +43,20 @@ def test_rows_that_all_hold_their_image_stay_as_they_are():
 
 
 def test_map_without_an_image_is_an_error_that_names_it():
-    lost = rows(once=True)
-    lost = lost[~((lost["cell"] == "c2") & (lost["image_id"] == "i1") & (lost["method"] == "m1"))]
-    with pytest.raises(BrokenFileError, match="a map of 'i1' in the gallery of cell c2 has no pic"):
-        with_images(lost, WHERE)
+    incomplete = rows(once=True)
+    incomplete = incomplete[
+        ~(
+            (incomplete["cell"] == "c2")
+            & (incomplete["image_id"] == "i1")
+            & (incomplete["method"] == "m1")
+        )
+    ]
+    with pytest.raises(
+        BrokenFileError, match="a map of 'i1' in the gallery of cell c2 has no image"
+    ):
+        with_images(incomplete, WHERE)
 
 
 def test_foreign_table_is_an_error_that_names_the_columns():
-    with pytest.raises(BrokenFileError, match=r"lacks the columns .*label_name.*map"):
+    with pytest.raises(BrokenFileError, match=r"columns missing .*label_name.*map"):
         with_images(rows(once=True).drop(columns=["map", "label_name"]), WHERE)

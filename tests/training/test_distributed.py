@@ -17,7 +17,7 @@ from lico_bench.data import load_dataset
 from lico_bench.errors import InvalidInputError, LicoBenchError, LostPeersError
 from lico_bench.records import Recipe
 from lico_bench.training import ARMS, train
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 from lico_bench.training.preparation import check_shareable, prepare
 
 SCRIPT = Path(__file__).parent / "together.py"
@@ -199,7 +199,7 @@ def test_what_cannot_be_trained_ends_every_process_with_the_same_sentence(made):
 )
 def test_a_recipe_that_cannot_be_shared_is_refused(recipe, changes, message: str):
     recipe = replace(recipe, arm="baseline", **changes)
-    check_shareable(recipe, ALONE)
+    check_shareable(recipe, SINGLE_PROCESS)
     with pytest.raises(InvalidInputError, match=message):
         check_shareable(recipe, Peers(0, 2))
 
@@ -229,20 +229,20 @@ def test_parts_of_a_batch_are_the_batch(augmentation: str):
 def test_one_process_has_nothing_to_exchange():
     rows = torch.rand(4, 2)
     values = {"loss": torch.tensor(3.0)}
-    assert ALONE.part(rows) is rows
-    assert ALONE.gather(rows) is rows
-    assert ALONE.mean(values)["loss"] is values["loss"]
-    assert ALONE.largest(3) == 3
-    assert ALONE.same("state") == "state"
-    assert ALONE.attempt(lambda: 5) == 5
-    assert Peers.meet() is ALONE
+    assert SINGLE_PROCESS.part(rows) is rows
+    assert SINGLE_PROCESS.gather(rows) is rows
+    assert SINGLE_PROCESS.mean(values)["loss"] is values["loss"]
+    assert SINGLE_PROCESS.maximum(3) == 3
+    assert SINGLE_PROCESS.broadcast("state") == "state"
+    assert SINGLE_PROCESS.run_on_all(lambda: 5) == 5
+    assert Peers.from_process_group() is SINGLE_PROCESS
 
 
-def test_an_error_in_step_with_others_is_told_from_one_found_together():
+def test_unexpected_errors_become_lost_peers_and_known_errors_stay():
     message = r"process 1 of 2 .*RuntimeError: reset by peer"
-    with pytest.raises(LostPeersError, match=message), Peers(1, 2).in_step():
+    with pytest.raises(LostPeersError, match=message), Peers(1, 2).synchronised():
         raise RuntimeError("reset by peer\nmore")
-    with pytest.raises(LicoBenchError, match=r"^diverged$"), Peers(1, 2).in_step():
+    with pytest.raises(LicoBenchError, match=r"^diverged$"), Peers(1, 2).synchronised():
         raise LicoBenchError("diverged")
-    with pytest.raises(RuntimeError, match="reset"), ALONE.in_step():
+    with pytest.raises(RuntimeError, match="reset"), SINGLE_PROCESS.synchronised():
         raise RuntimeError("reset by peer")

@@ -16,7 +16,7 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch, Objective, Term
 from lico_bench.training.arms.lico import LicoObjective
-from lico_bench.training.distributed import ALONE
+from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
 from lico_bench.training.preparation import prepare
@@ -64,7 +64,7 @@ def forbidden(_images):
 
 def text_of(objective, batch):
     """G of each sample and its mask."""
-    return objective._read(batch.labels, ALONE).tokens()
+    return objective._encode_prompts(batch.labels, SINGLE_PROCESS).tokens()
 
 
 def test_terms_are_the_public_losses_of_the_text_features(objective, batch):

@@ -11,7 +11,7 @@ import torch
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError, UnknownNameError
 from lico_bench.training import train
 from lico_bench.training.preparation import prepare
-from lico_bench.training.schedule import rate_share
+from lico_bench.training.schedule import rate_factor
 
 
 def copy_of(state):
@@ -148,7 +148,7 @@ def test_device_that_is_not_there_or_has_no_memory_is_refused(recipe, name: str)
 )
 def test_schedules_pass_through_their_known_points(schedule, first, middle, last):
     steps = 100_000
-    assert rate_share(schedule, 0, steps) == pytest.approx(first, abs=1e-4)
-    assert rate_share(schedule, steps // 2, steps) == pytest.approx(middle, abs=1e-4)
-    assert rate_share(schedule, steps - 1, steps) == pytest.approx(last, abs=1e-4)
-    assert max(rate_share(schedule, k, 1000) for k in range(1000)) == pytest.approx(1, abs=1e-4)
+    assert rate_factor(schedule, 0, steps) == pytest.approx(first, abs=1e-4)
+    assert rate_factor(schedule, steps // 2, steps) == pytest.approx(middle, abs=1e-4)
+    assert rate_factor(schedule, steps - 1, steps) == pytest.approx(last, abs=1e-4)
+    assert max(rate_factor(schedule, k, 1000) for k in range(1000)) == pytest.approx(1, abs=1e-4)

@@ -16,7 +16,7 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch
 from lico_bench.training.arms.lico import LicoObjective
-from lico_bench.training.distributed import ALONE
+from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_options import CHOICES, LicoOptions
 from lico_bench.training.preparation import prepare
 from lico_bench.training.prompts import names_for_prompts
@@ -70,11 +70,11 @@ def test_the_released_codes_transport_is_a_constant(batch):
 def test_the_released_code_weighs_far_samples_more(batch):
     objective = without_draws("lico_authors_code", mm_index="once")
     value = objective(batch)["manifold_matching"]
-    whole = objective._read(LABELS, ALONE).whole()
+    prompt_vectors = objective._encode_prompts(LABELS, SINGLE_PROCESS).pooled()
     pooled = batch.output.features.mean(2)
     of_image, of_text = (
         affinity(side, temperature=objective.temperature[0], sign=1, least_distance=0.01)
-        for side in (pooled, whole)
+        for side in (pooled, prompt_vectors)
     )
     expected = (of_text * (of_text.log() - of_image.log())).sum(1).mean()
     assert torch.allclose(value, expected, atol=1e-6)
@@ -82,20 +82,22 @@ def test_the_released_code_weighs_far_samples_more(batch):
 
 def test_the_released_code_takes_the_text_of_another_sample(batch):
     objective = without_draws("lico_authors_code")
-    whole = objective._read(LABELS, ALONE).whole()
+    prompt_vectors = objective._encode_prompts(LABELS, SINGLE_PROCESS).pooled()
     once = without_draws("lico_authors_code", mm_index="once")
     mixed = batch._replace(labels=LABELS[LABELS])  # the class whose text row i is given
-    assert torch.equal(once._read(mixed.labels, ALONE).whole(), whole[LABELS])
+    assert torch.equal(
+        once._encode_prompts(mixed.labels, SINGLE_PROCESS).pooled(), prompt_vectors[LABELS]
+    )
     assert not torch.equal(objective(batch)["manifold_matching"], once(batch)["manifold_matching"])
 
 
 def test_the_responses_text_points_are_rolled_contexts(batch):
     objective = without_draws("lico_response")
-    points, mask = objective._read(LABELS, ALONE).rolled_contexts()
+    points, mask = objective._encode_prompts(LABELS, SINGLE_PROCESS).rolled_contexts()
     assert points.shape == (6, 12, 16)
     assert mask is None
     context = objective.prompts.tokens.detach()[0, 0]
-    third = encoder().encode(context.roll(3, 0), torch.tensor([2])).whole
+    third = encoder().encode(context.roll(3, 0), torch.tensor([2])).pooled
     assert torch.allclose(points[1, 3], objective._project(third)[0], atol=1e-5)
     values = objective(batch)
     assert torch.equal(values["transport"], transport_loss(batch.output.features, points))
@@ -110,7 +112,7 @@ def test_contexts_that_start_alike_are_one_roll_of_one_draw():
 
 def test_fletchers_text_points_are_the_prompts_of_the_batch(batch):
     objective = without_draws("lico_fletcher")
-    points, _ = objective._read(LABELS, ALONE).batch_prompts()
+    points, _ = objective._encode_prompts(LABELS, SINGLE_PROCESS).batch_prompts()
     assert points.shape == (6, 6, 16)
     assert torch.equal(points[0], points[5])
     assert torch.equal(points[0, 1], points[0, 5])  # two samples of one class
@@ -125,7 +127,7 @@ def test_a_context_per_class_differs_between_classes():
 
 def test_bartaks_padding_carries_mass(batch):
     objective = without_draws("lico_bartak")
-    text = objective._read(LABELS, ALONE)
+    text = objective._encode_prompts(LABELS, SINGLE_PROCESS)
     rows, mask = text.tokens()
     assert mask.all()
     assert (rows[0, -1] != 0).any()
@@ -149,7 +151,7 @@ def test_bartaks_temperature_is_held_in_its_range(batch):
 def test_all_classes_are_read_where_a_reading_says_so(batch):
     objective = without_draws("lico", ot_points="all_classes")
     only = batch._replace(labels=torch.zeros(6, dtype=torch.int64))
-    points, _ = objective._read(only.labels, ALONE).all_classes()
+    points, _ = objective._encode_prompts(only.labels, SINGLE_PROCESS).all_classes()
     assert points.shape == (6, 3, 16)
 
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from lico_bench.errors import LicoBenchError
 from lico_bench.records import Recipe
 from lico_bench.training import train
-from lico_bench.training.distributed import ALONE, Peers
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 
 
 def run_job(job: dict[str, Any], peers: Peers) -> dict[str, Any]:
@@ -46,9 +46,9 @@ def main(folder: Path) -> None:
     """Do every job of the folder with the others."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    peers = Peers.meet()
+    peers = Peers.from_process_group()
     for number, job in enumerate(torch.load(folder / "jobs.pt")):
-        made = run_job(job, peers if job.get("together", True) else ALONE)
+        made = run_job(job, peers if job.get("together", True) else SINGLE_PROCESS)
         torch.save(made, folder / f"{number}-{peers.rank}.pt")
     dist.destroy_process_group()
 

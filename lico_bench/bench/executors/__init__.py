@@ -1,4 +1,4 @@
-"""Where cells run: this process, workers beside it, a cluster; one file per executor."""
+"""Executors run cells in this process, in worker processes or on a cluster; one file each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExecutorOptions:
-    """With what the cells are run; an executor takes of it what concerns it.
+    """Execution options; each executor reads the fields it needs.
 
     Attributes:
-        device: as `runtime.pick_device` takes it.
-        workers: processes on this machine that take a cell each.
-        address: of a cluster; None leaves it to the engine.
+        device: argument of `runtime.pick_device`.
+        workers: processes on this machine; each runs one cell at a time.
+        address: address of the cluster; None uses the default of the executor.
         devices: processes per machine that share one training.
         num_nodes: machines that share one training.
     """
@@ -38,20 +38,20 @@ class ExecutorOptions:
 
 
 class Executor(Protocol):
-    """Runs the cells of a plan that are not finished.
+    """Runs the unfinished cells of a plan.
 
-    A cell that fails is recorded in its folder (`bench.failures.attempt`) and the others go on;
-    a full disk, an interruption and a preemption stop the run.
+    A failed cell is recorded in its folder (`bench.failures.attempt`) and the run continues.
+    A full disk, an interruption and a preemption stop the run.
     """
 
     def __call__(
         self, plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
     ) -> None:
-        """Return when every cell is stored or recorded as failed."""
+        """Run the cells; return when each is stored or recorded as failed."""
 
 
 def unfinished(plan: Plan, run: RunFolder, reporter: Reporter) -> list[PlannedCell]:
-    """The cells that are to be run, in the plan's order; of the others the reporter hears."""
+    """Return the unfinished cells in the plan's order; report the finished ones as skipped."""
     todo = []
     for cell in plan.cells:
         if run.cell(cell.key).is_done:

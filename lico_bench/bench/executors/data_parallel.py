@@ -1,7 +1,7 @@
-"""All processes of one command on one cell after the other: they train it together.
+"""Data-parallel execution: all processes of one command train each cell together.
 
-The leader walks the plan and writes what belongs to a cell; the others hear from it what is next.
-Of a scoring each process stores its own parts, so that the run folder must be one that all see.
+The leader iterates over the plan, writes the results and broadcasts the next stage to the
+followers. In scoring, each process stores its own parts, so all need access to the run folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lico_bench.bench.cell import RunContext, follow_cell, run_cell
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.preemption import preemptible
-from lico_bench.bench.process_group import Place
+from lico_bench.bench.process_group import ProcessInfo
 from lico_bench.bench.reporter import NoOpReporter, Reporter
 from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import InvalidInputError, LostPeersError, MissingDataError, Preempted
@@ -28,64 +28,65 @@ from lico_bench.training.preparation import check_shareable
 def run_data_parallel(
     plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
-    """Run what is missing in the plan's order, with the processes that are in `follow`.
+    """Run the unfinished cells in the plan's order as leader of the processes in `follow`.
 
     Raises:
-        LostPeersError: if one of them is gone.
-        InvalidInputError: for batches that cannot be shared out.
-        LicoBenchError: if one of them does not see the run folder.
+        LostPeersError: if a follower has ended.
+        InvalidInputError: if batches cannot be divided among the processes.
+        LicoBenchError: if a follower cannot access the run folder.
     """
-    peers = Peers.meet()
-    place = RunContext(plan, run, SplitCache(plan.root), options.device, reporter, peers)
-    peers.attempt(partial(_check_ready, plan, run, peers))
+    peers = Peers.from_process_group()
+    context = RunContext(plan, run, SplitCache(plan.root), options.device, reporter, peers)
+    peers.run_on_all(partial(_check_ready, plan, run, peers))
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:
             reporter.skip(cell.title)
-        elif not folder.failed:  # while its network was to score another cell
-            run_cell(cell, place)
-    peers.same(None)
+        elif not folder.failed:  # may have failed already, as scorer of another cell
+            run_cell(cell, context)
+    peers.broadcast(None)
 
 
 def follow(plan: Plan, out: Path, *, device: str) -> None:
-    """Do this process's share of every stage that the leader calls, until it calls no more.
+    """Compute this process's share of each stage that the leader broadcasts, until it stops.
 
-    A preemption ends it without a word: the leader has stored what is under way, and says so.
+    A preemption ends it silently: the leader stores the state and reports the preemption.
 
     Raises:
-        LostPeersError: if another process is gone.
+        LostPeersError: if another process has ended.
         LicoBenchError: if a process is not ready for this plan.
     """
-    peers, run = Peers.meet(), RunFolder(out)
-    place = RunContext(plan, run, SplitCache(plan.root), device, NoOpReporter(), peers)
+    peers, run = Peers.from_process_group(), RunFolder(out)
+    context = RunContext(plan, run, SplitCache(plan.root), device, NoOpReporter(), peers)
     cells = {cell.key: cell for cell in plan.cells}
     with suppress(Preempted), preemptible():
-        peers.attempt(partial(_check_ready, plan, run, peers))
-        while (called := peers.same(None)) is not None:
-            stage, key = called
+        peers.run_on_all(partial(_check_ready, plan, run, peers))
+        while (next_stage := peers.broadcast(None)) is not None:
+            stage, key = next_stage
             try:
-                follow_cell(stage, cells[key], place)
+                follow_cell(stage, cells[key], context)
             except LostPeersError:
                 raise
-            except Exception:  # what fails in one fails in all, and the leader records it
+            except Exception:  # the leader raises the same error and records it
                 continue
 
 
-def options_at(place: Place, options: ExecutorOptions, executor: str) -> ExecutorOptions:
-    """`options` of the command for the process at `place`.
+def process_options(info: ProcessInfo, options: ExecutorOptions, executor: str) -> ExecutorOptions:
+    """Return the command's `options` with the device of one process.
 
     Args:
-        executor: that the user asked for.
+        executor: name given by the user.
 
     Raises:
-        InvalidInputError: for several workers or another executor, or a device that is not there.
+        InvalidInputError: for several workers, another executor, or a missing device.
     """
     if options.workers > 1 or executor not in ("local", "together"):
         raise InvalidInputError(
-            f"{place.count} processes train each model together: that goes neither with --workers "
-            "nor with another --executor; leave these out"
+            f"{info.count} processes train each model together; "
+            "--devices and --num-nodes go neither with --workers nor with another --executor: "
+            "leave these out"
         )
-    return replace(options, device=place.device(options.device))
+    return replace(options, device=info.device(options.device))
 
 
 def _check_ready(plan: Plan, run: RunFolder, peers: Peers) -> None:
@@ -93,6 +94,6 @@ def _check_ready(plan: Plan, run: RunFolder, peers: Peers) -> None:
         check_shareable(cell.recipe, peers)
     if not run.manifest_path.is_file():
         raise MissingDataError(
-            f"{run.path} is not there for process {peers.rank}; name a folder with --out that all "
-            "machines see"
+            f"{run.path}: process {peers.rank} cannot find the run folder; pass an --out folder "
+            "on storage that all machines share"
         )

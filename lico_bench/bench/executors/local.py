@@ -1,4 +1,4 @@
-"""On this machine: one cell after the other in this process, or several beside each other."""
+"""Local execution: cells one by one in this process, or in parallel worker processes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lico_bench.store import RunFolder
 def run_locally(
     plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
-    """Run what is missing: in the plan's order, or by as many workers as are asked for."""
+    """Run the unfinished cells in the plan's order, or in `options.workers` processes."""
     if options.workers > 1:
         run_in_processes(plan, run, options=options, reporter=reporter)
         return
-    place = RunContext(plan, run, SplitCache(plan.root), options.device, reporter)
+    context = RunContext(plan, run, SplitCache(plan.root), options.device, reporter)
     for cell in plan.cells:
         folder = run.cell(cell.key)
         if folder.is_done:
             reporter.skip(cell.title)
-        elif not folder.failed:  # while its network was to score another cell
-            run_cell(cell, place)
+        elif not folder.failed:  # may have failed already, as scorer of another cell
+            run_cell(cell, context)

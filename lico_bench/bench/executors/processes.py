@@ -1,7 +1,7 @@
-"""Several cells at a time on this machine, each in a worker process with its threads and device.
+"""Run several cells in parallel on this machine, one per worker process.
 
-The parent hands out one cell at a time and shows what the workers tell. Each worker has a pipe of
-its own: one that is killed while it speaks silences nobody else.
+The parent assigns one cell at a time and forwards the workers' messages. Each worker has its own
+pipe, so that a worker killed while it sends cannot block the others.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from typing import Any
 import torch
 
 from lico_bench.bench.executors import ExecutorOptions, unfinished
-from lico_bench.bench.executors.worker import work_for
+from lico_bench.bench.executors.worker import run_worker
 from lico_bench.bench.failures import record_lost
 from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.bench.preemption import EXIT_PREEMPTED, GRACE_S, deferred, should_stop
+from lico_bench.bench.preemption import EXIT_PREEMPTED, GRACE_S, defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
 from lico_bench.data.image_source import num_workers as num_cores
 from lico_bench.errors import Preempted
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 
-TRIES = 3  # of a cell whose worker dies: what kills two more is likely the cell
-LOOK_EVERY_S = 0.2  # for a preemption notice
-SPARE_S = 1.0  # of the grace, for this process to end after its workers
+MAX_ATTEMPTS = 3  # per cell; after three dead workers the cell is likely the cause
+POLL_S = 0.2  # interval of checks for a preemption signal
+EXIT_MARGIN_S = 1.0  # part of the grace period left for this process after its workers
 
 
 def run_in_processes(
     plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
-    """Run what is missing by `options.workers` workers; results are those of one after another.
+    """Run the unfinished cells in `options.workers` processes; results equal a sequential run.
 
-    The cores are shared out, and GPUs go round. A cell whose worker dies is handed out again at
-    most twice.
+    CPU cores are divided among the workers, GPUs are assigned round robin. A cell whose worker
+    dies is assigned again at most twice.
 
     Raises:
-        Preempted: at a notice, when the workers have stored what is under way.
-        DiskFullError: from a worker that met it; the others are stopped.
+        Preempted: at a preemption signal, after the workers have stored their state.
+        DiskFullError: if a worker raised it; the other workers are stopped.
     """
     todo = unfinished(plan, run, reporter)
     if not todo:
         return
-    crew = _WorkerPool(plan, run, options, reporter, todo)
-    with deferred():  # a notice goes to the workers first
+    pool = _WorkerPool(plan, run, options, reporter, todo)
+    with defer_preemption():  # the workers are stopped first
         try:
-            crew.work_off()
+            pool.run_cells()
         finally:
-            crew.dismiss()
+            pool.shut_down()
 
 
 @dataclass
@@ -74,25 +74,25 @@ class _WorkerPool:
     reporter: Reporter
     waiting: list[PlannedCell]
     workers: list[_Worker] = field(default_factory=list)
-    losses: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
 
-    def work_off(self) -> None:
-        """Return when no cell waits and no worker is busy, or when a notice came."""
+    def run_cells(self) -> None:
+        """Run all waiting cells; return when they are finished or a preemption signal came."""
         while (self.waiting or self._busy()) and not should_stop():
-            self._hand_out()
+            self._assign_cells()
             sources = [source for w in self.workers for source in (w.pipe, w.process.sentinel)]
-            ready = wait(sources, timeout=LOOK_EVERY_S)
+            ready = wait(sources, timeout=POLL_S)
             for worker in list(self.workers):
                 if worker.pipe in ready:
-                    self._hear(worker)
+                    self._read_messages(worker)
                 if worker.process.sentinel in ready:
-                    self._bury(worker)
+                    self._remove_dead(worker)
 
-    def dismiss(self) -> None:
-        """Ask every worker to store what it does and to leave; who stays too long is killed."""
+    def shut_down(self) -> None:
+        """Send SIGTERM to every worker and kill those that do not end within the grace period."""
         for worker in self.workers:
             worker.process.terminate()
-        deadline = time.monotonic() + GRACE_S - SPARE_S
+        deadline = time.monotonic() + GRACE_S - EXIT_MARGIN_S
         for worker in self.workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
@@ -105,47 +105,50 @@ class _WorkerPool:
     def _busy(self) -> list[_Worker]:
         return [worker for worker in self.workers if worker.cell is not None]
 
-    def _hand_out(self) -> None:
+    def _assign_cells(self) -> None:
         while (cell := self._next_cell()) is not None:
             idle = [worker for worker in self.workers if worker.cell is None]
             if not idle and len(self.workers) == self.options.workers:
                 return
-            worker = idle[0] if idle else self._hire()
+            worker = idle[0] if idle else self._start_worker()
             self.waiting.remove(cell)
             worker.cell = cell
             try:
                 worker.pipe.send(cell.key)
             except OSError:
-                return  # it died just now: its sentinel says so in the next round
+                return  # the worker just died; the next round handles its sentinel
 
     def _next_cell(self) -> PlannedCell | None:
-        """The first cell that needs no network which another cell is still to train."""
-        open_keys = {c.key for c in self.waiting} | {w.cell.key for w in self._busy() if w.cell}
+        """Return the first waiting cell whose scorer is not waiting or running."""
+        unfinished_keys = {c.key for c in self.waiting}
+        unfinished_keys |= {w.cell.key for w in self._busy() if w.cell}
         for cell in self.waiting:
             scorer = self.plan.scorer_of(cell)
-            if scorer is None or scorer.key not in open_keys:
+            if scorer is None or scorer.key not in unfinished_keys:
                 return cell
         return None
 
-    def _hire(self) -> _Worker:
-        taken = {worker.number for worker in self.workers}
-        number = next(n for n in range(self.options.workers) if n not in taken)
+    def _start_worker(self) -> _Worker:
+        used = {worker.number for worker in self.workers}
+        number = next(n for n in range(self.options.workers) if n not in used)
         context: SpawnContext = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        pipe, worker_pipe = context.Pipe()
         threads = threads_per_worker(self.options.workers)
         device = device_of_worker(self.options.device, number)
         process = context.Process(
-            target=work_for, args=(theirs, self.plan, self.run.path, device, threads), daemon=True
+            target=run_worker,
+            args=(worker_pipe, self.plan, self.run.path, device, threads),
+            daemon=True,
         )
         with _environment("OMP_NUM_THREADS", str(threads)):  # read when torch is imported
             process.start()
-        theirs.close()
-        worker = _Worker(process, ours, number)
+        worker_pipe.close()
+        worker = _Worker(process, pipe, number)
         self.workers.append(worker)
         return worker
 
-    def _hear(self, worker: _Worker) -> None:
-        """Pass on what a worker says, until it has no more to say."""
+    def _read_messages(self, worker: _Worker) -> None:
+        """Handle all messages in a worker's pipe."""
         for kind, *content in _messages(worker.pipe):
             if kind == "idle":
                 worker.cell = None
@@ -155,50 +158,54 @@ class _WorkerPool:
                 name, args, options = content
                 getattr(self.reporter, name)(*args, **options)
 
-    def _bury(self, worker: _Worker) -> None:
-        """Take a dead worker off the list; its cell is handed out again, or failed."""
-        self._hear(worker)
+    def _remove_dead(self, worker: _Worker) -> None:
+        """Remove a dead worker; assign its cell again or record it as failed."""
+        self._read_messages(worker)
         self.workers.remove(worker)
         worker.process.join()
         code = worker.process.exitcode or 0
         worker.pipe.close()
         worker.process.close()
-        if code == EXIT_PREEMPTED:  # the notice went to the whole group
+        if code == EXIT_PREEMPTED:  # the signal was sent to the whole process group
             raise Preempted
         cell = worker.cell
         if cell is None:
             return
-        self.losses[cell.key] = self.losses.get(cell.key, 0) + 1
-        if self.losses[cell.key] >= TRIES:
-            record_lost(cell, self.run, f"{_how(code)}, {TRIES} times", self.reporter)
+        self.deaths[cell.key] = self.deaths.get(cell.key, 0) + 1
+        if self.deaths[cell.key] >= MAX_ATTEMPTS:
+            record_lost(
+                cell, self.run, f"{_describe_exit(code)}, {MAX_ATTEMPTS} times", self.reporter
+            )
         else:
             self.waiting.insert(0, cell)
-            self.reporter.note(f"{cell.title}: its worker {_how(code)}; another one goes on")
+            self.reporter.note(
+                f"{cell.title}: its worker {_describe_exit(code)}; another worker continues"
+            )
 
 
 def threads_per_worker(workers: int) -> int:
-    """Threads of each worker: the cores shared out, never more than this process has."""
+    """Return threads per worker: the cores divided, at most the threads of this process."""
     return max(1, min(num_cores() // workers, torch.get_num_threads()))
 
 
 def device_of_worker(device: str, number: int) -> str:
-    """`device`, or one of the machine's GPUs in turn where no certain one is asked for."""
-    chosen = pick_device(device)
-    if chosen.type == "cuda" and chosen.index is None:
+    """Return the device of worker `number`; GPUs round robin unless `device` has an index."""
+    picked = pick_device(device)
+    if picked.type == "cuda" and picked.index is None:
         return f"cuda:{number % torch.cuda.device_count()}"
-    return str(chosen)
+    return str(picked)
 
 
 def _messages(pipe: Connection) -> Iterator[tuple[Any, ...]]:
-    """What waits in a pipe; of a worker that died, whatever it had said in full."""
+    """Yield the complete messages in a pipe, also those of a dead worker."""
     try:
         while pipe.poll():
             yield pipe.recv()
     except (EOFError, OSError):
-        return  # its sentinel tells how it ended
+        return  # the sentinel reports the dead worker
 
 
-def _how(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

@@ -1,8 +1,8 @@
-"""On a Ray cluster: the training and the scoring of a cell are a task each, on whatever machine.
+"""Execution on a Ray cluster: the training and the scoring of each cell are separate tasks.
 
-What a task makes lies in the run folder, on storage that every machine sees; only "it is done"
-travels through Ray. A machine that is lost loses no row: its tasks are given to another machine and
-go on from what is stored. Threads per task are the same everywhere, so the bits are as well.
+Tasks write to the run folder on shared storage; Ray transfers only their outcome. If a machine is
+lost, its tasks run on another machine and resume from the stored state. All tasks use the same
+number of threads, so that results are bit-identical on every machine.
 """
 
 from __future__ import annotations
@@ -12,55 +12,55 @@ from typing import Any
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.executors.ray_nodes import choose_task_context, inspect_nodes, one_line
-from lico_bench.bench.executors.ray_session import joined
+from lico_bench.bench.executors.ray_session import connect_ray
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
 from lico_bench.bench.failures import record_blocked, record_lost
 from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.bench.preemption import deferred, should_stop
+from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root
 from lico_bench.store import RunFolder
 
-RETRIES = 3  # of a task whose machine or process is lost; what is lost so often is at fault itself
-LOOK_EVERY_S = 0.5
-STOP_S = 4.0  # for the tasks to store what they have, out of the eight that a notice leaves
+RETRIES = 3  # per task whose machine or process is lost; after that the task is likely the cause
+POLL_S = 0.5
+STOP_S = 4.0  # for the tasks to store their state, out of the grace period of 8 s
 STAGES = {"training": train_on_node, "scoring": score_on_node}
 
 
 @EXECUTORS.register("ray")
 def run_on_ray(plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter) -> None:
-    """Run what is missing, as many cells at a time as the cluster has room for.
+    """Run the unfinished cells, as many in parallel as the cluster has resources for.
 
     Raises:
-        InvalidInputError: if ray is not installed, or options that it has no use for are set.
-        ClusterError: if the cluster cannot be joined, or a machine sees another run folder.
-        Preempted: at a notice, when the tasks have stored what is under way.
-        DiskFullError: from a task that met it; the others are stopped.
+        InvalidInputError: if ray is not installed, or for options that it does not support.
+        ClusterError: if the cluster is unreachable, or a node has another run folder.
+        Preempted: at a preemption signal, after the tasks have stored their state.
+        DiskFullError: if a task raised it; the other tasks are stopped.
     """
     if options.devices > 1 or options.num_nodes > 1:
         raise InvalidInputError(
-            "--executor ray: a task trains on one device, and --devices and --num-nodes share one "
-            "training among several; leave them out, or take --executor local"
+            "--executor ray trains each model on one device and does not support --devices and "
+            "--num-nodes; leave them out, or use --executor local"
         )
     todo = unfinished(plan, run, reporter)
     if not todo:
         return
     board = StatusBoard(run.path.resolve() / FOLDER)
-    with joined(options.address) as ray:
+    with connect_ray(options.address) as ray:
         board.open()
         try:
             shared = _with_absolute_root(plan)
             task_context = choose_task_context(ray, board.path.parent, options)
             inspect_nodes(ray, shared, task_context)
             job = _Job(ray, shared, run, reporter, task_context)
-            with deferred():  # a notice goes to the tasks first
+            with defer_preemption():  # the tasks are stopped first
                 try:
                     job.submit(todo)
-                    job.work_off()
+                    job.wait_for_tasks()
                 finally:
-                    job.dismiss()
+                    job.stop_tasks()
         finally:
             board.close()
 
@@ -70,10 +70,10 @@ class _Job:
     """The tasks of a run.
 
     Attributes:
-        pending: tasks that have not ended, with the stage and the cell of each.
-        trained: by cell, what a scoring waits for: a task, or an outcome of before.
-        lost: cells whose training was lost once too often.
-        shown: by cell and stage, the attempt that the reporter heard of last.
+        pending: unfinished tasks with their stage and cell.
+        trained: by cell key, the training task or the outcome of an earlier training.
+        lost: keys of cells whose training was lost after all retries.
+        reported: by cell key and stage, the last reported attempt.
     """
 
     ray: Any
@@ -84,13 +84,13 @@ class _Job:
     pending: dict[Any, tuple[str, PlannedCell]] = field(default_factory=dict)
     trained: dict[str, Any] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
-    shown: dict[tuple[str, str], str] = field(default_factory=dict)
+    reported: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stages = {name: self.ray.remote(function) for name, function in STAGES.items()}
 
     def submit(self, todo: list[PlannedCell]) -> None:
-        """Ask for every stage that is missing; a scoring waits for the trainings it needs."""
+        """Submit every missing stage; a scoring depends on the trainings it needs."""
         plan = self.ray.put(self.plan)
         scorers = {cell.key: self.plan.scorer_of(cell) for cell in todo}
         for cell in [*todo, *(s for s in scorers.values() if s is not None)]:
@@ -99,36 +99,34 @@ class _Job:
             if self.run.cell(cell.key).model.is_file():
                 self.trained[cell.key] = Outcome(is_done=True)
             else:
-                self.trained[cell.key] = self._ask("training", cell, plan)
+                self.trained[cell.key] = self._submit_task("training", cell, plan)
         for cell in todo:
             needed = [self.trained[c.key] for c in (cell, scorers[cell.key] or cell)]
-            self._ask("scoring", cell, plan, *needed)
+            self._submit_task("scoring", cell, plan, *needed)
 
-    def work_off(self) -> None:
-        """Return when every task has ended, or when a notice came."""
+    def wait_for_tasks(self) -> None:
+        """Return when every task has ended or a preemption signal came."""
         while self.pending and not should_stop():
-            ready, _ = self.ray.wait(list(self.pending), num_returns=1, timeout=LOOK_EVERY_S)
-            self._show()
+            ready, _ = self.ray.wait(list(self.pending), num_returns=1, timeout=POLL_S)
+            self._report_progress()
             for task in ready:
                 self._collect(task, *self.pending.pop(task))
 
-    def dismiss(self) -> None:
-        """Ask the tasks to store what they do and to end; who stays too long is killed."""
+    def stop_tasks(self) -> None:
+        """Request the tasks to store their state and stop; cancel those that take too long."""
         if not self.pending:
             return
-        self.task_context.board.ask_to_stop()
-        begun = {
-            (message.stage, message.cell) for message in self.task_context.board.all_messages()
-        }
+        self.task_context.board.request_stop()
+        running = {(status.stage, status.cell) for status in self.task_context.board.read_all()}
         for task, (stage, cell) in self.pending.items():
-            if (stage, cell.key) not in begun:
+            if (stage, cell.key) not in running:
                 self.ray.cancel(task, force=True)
         tasks = list(self.pending)
         _, late = self.ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
         for task in late:
             self.ray.cancel(task, force=True)
 
-    def _ask(self, stage: str, cell: PlannedCell, plan: Any, *needed: Any) -> Any:
+    def _submit_task(self, stage: str, cell: PlannedCell, plan: Any, *needed: Any) -> Any:
         task = (
             self.stages[stage]
             .options(
@@ -144,19 +142,19 @@ class _Job:
         return task
 
     def _collect(self, task: Any, stage: str, cell: PlannedCell) -> None:
-        """Tell how a task ended; one that Ray has given up on is a failure of its cell."""
-        self._enter(stage, cell)
+        """Report the outcome of a task; a task lost after all retries is a failure of its cell."""
+        self._report_stage(stage, cell)
         errors = self.ray.exceptions
         try:
             outcome = self.ray.get(task)
         except errors.RayTaskError as error:
-            raise _as_ours(error, cell) from None
+            raise _error_of_task(error, cell) from None
         except errors.RayError as error:
             self._record_loss(stage, cell, f"was lost {RETRIES + 1} times ({one_line(error)})")
             return
         finally:
-            self.task_context.board.take_down(cell.key, stage)
-        for title, message in outcome.said:
+            self.task_context.board.remove(cell.key, stage)
+        for title, message in outcome.messages:
             self.reporter.finish(title, message)
 
     def _record_loss(self, stage: str, cell: PlannedCell, how: str) -> None:
@@ -170,46 +168,46 @@ class _Job:
             return
         record_lost(cell, self.run, how, self.reporter)
 
-    def _show(self) -> None:
-        """Pass on what the tasks have told since the last look."""
+    def _report_progress(self) -> None:
+        """Forward the status of the running tasks to the reporter."""
         cells = {cell.key: cell for _, cell in self.pending.values()}
-        for message in self.task_context.board.all_messages():
-            if message.cell not in cells:
+        for status in self.task_context.board.read_all():
+            if status.cell not in cells:
                 continue
-            cell = cells[message.cell]
-            attempt = self.shown.get((cell.key, message.stage), "")
-            if attempt not in ("", message.attempt):
+            cell = cells[status.cell]
+            attempt = self.reported.get((cell.key, status.stage), "")
+            if attempt not in ("", status.attempt):
                 self.reporter.note(
-                    f"{cell.title}: the process at its {message.stage} was lost; "
-                    f"it goes on from what is stored, on {message.host}"
+                    f"{cell.title}: the process of its {status.stage} was lost; "
+                    f"it resumes from the stored state on {status.host}"
                 )
-            self._enter(message.stage, cell, message.attempt)
-            if message.total:
-                self.reporter.advance(message.done, message.total, cell=cell.title)
+            self._report_stage(status.stage, cell, status.attempt)
+            if status.total:
+                self.reporter.advance(status.done, status.total, cell=cell.title)
 
-    def _enter(self, stage: str, cell: PlannedCell, attempt: str = "") -> None:
-        """Tell that a stage has begun, once."""
-        if (cell.key, stage) not in self.shown:
+    def _report_stage(self, stage: str, cell: PlannedCell, attempt: str = "") -> None:
+        """Report the start of a stage, once."""
+        if (cell.key, stage) not in self.reported:
             work = cell.work
             share = work.train_gigaflop if stage == "training" else work.score_gigaflop
             self.reporter.stage(cell.title, stage, work=share)
-        self.shown[cell.key, stage] = attempt
+        self.reported[cell.key, stage] = attempt
 
 
 def _with_absolute_root(plan: Plan) -> Plan:
-    """The plan as a process in another folder reads it."""
+    """Return the plan with an absolute data root, for processes in other working directories."""
     if plan.root is None and all(cell.recipe.source != "real" for cell in plan.cells):
         return plan
     root = data_root(plan.root)
     return replace(plan, root=None if root is None else root.resolve())
 
 
-def _as_ours(error: Any, cell: PlannedCell) -> Exception:
-    """The error that a task raised to stop the run."""
+def _error_of_task(error: Any, cell: PlannedCell) -> Exception:
+    """Return the error with which a task stopped the run."""
     cause = error.cause
     if isinstance(cause, LicoBenchError | OSError):
         return cause
     return ClusterError(
         f"{cell.title}: its task did not start ({one_line(error)}); "
-        "every node needs the same lico-bench[ray]"
+        "install the same lico-bench[ray] on every node"
     )

@@ -1,4 +1,4 @@
-"""Whether the machines of a cluster can run the cells: asked once, before the first task."""
+"""Check before the first task that the nodes of a cluster can run the cells."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typing import Any
 
 from lico_bench.bench.executors import ExecutorOptions
 from lico_bench.bench.executors.processes import threads_per_worker
-from lico_bench.bench.executors.ray_tasks import MARKER, REMEDY, TaskContext, identity, what_differs
-from lico_bench.bench.plan import Plan, facts_found
+from lico_bench.bench.executors.ray_tasks import (
+    MARKER,
+    REMEDY,
+    TaskContext,
+    find_mismatch,
+    software_versions,
+)
+from lico_bench.bench.plan import Plan, describe_local_data
 from lico_bench.errors import ClusterError, LicoBenchError
 
-ANSWER_S = 300.0  # for a machine to start Python there and to look at its data
+ANSWER_S = 300.0  # for a node to start Python and check its data
 
 
 def choose_task_context(ray: Any, run: Path, options: ExecutorOptions) -> TaskContext:
-    """Device and threads of the tasks; a GPU each where the cluster has any and none is refused."""
+    """Choose device and threads of the tasks; `auto` means a GPU if the cluster has one."""
     wants_gpu = options.device.startswith("cuda") or (
         options.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1
     )
@@ -26,63 +32,64 @@ def choose_task_context(ray: Any, run: Path, options: ExecutorOptions) -> TaskCo
     environment = {k: v for k, v in os.environ.items() if k.startswith("LICO_BENCH_")}
     threads = threads_per_worker(options.workers)
     return TaskContext(
-        run, device, threads, environment, token=uuid.uuid4().hex, programs=identity()
+        run, device, threads, environment, token=uuid.uuid4().hex, software=software_versions()
     )
 
 
 def inspect_nodes(ray: Any, plan: Plan, task_context: TaskContext) -> None:
-    """Let every machine that may get a task look around.
+    """Run `check_node` on every node that may get a task.
 
     Raises:
-        ClusterError: if none has the CPUs or GPU of a task, or one does not see the run folder, has
-            other versions of what decides a number, or other images.
+        ClusterError: if no node has the CPUs or GPU of a task, or if a node cannot access the run
+            folder, has other software versions or other images.
     """
     nodes = [
         node
         for node in ray.nodes()
-        if node["Alive"] and _has_space(node["Resources"], task_context)
+        if node["Alive"] and _has_resources(node["Resources"], task_context)
     ]
     if not nodes:
         requested = f"{task_context.threads} CPUs" + (
             " and a GPU" if task_context.device == "cuda" else ""
         )
         raise ClusterError(
-            f"no machine of the cluster has the {requested} that a task takes; "
+            f"no machine of the cluster has the {requested} that a task needs; "
             "add one, or set OMP_NUM_THREADS to fewer threads (--device cpu for no GPU)"
         )
     (task_context.board.path / MARKER).write_text(task_context.token, encoding="utf-8")
-    shared, looks = ray.put(plan), {}
+    shared, checks = ray.put(plan), {}
     for node in nodes:
-        mark = f"seen-{node['NodeID']}"
-        looks[_at_node(ray, node["NodeID"]).remote(shared, task_context, mark)] = (node, mark)
-    _, silent = ray.wait(list(looks), num_returns=len(looks), timeout=ANSWER_S)
-    for task, (node, mark) in looks.items():
-        problem = "no answer" if task in silent else _answer(ray, task)
-        if problem is None and not (task_context.board.path / mark).is_file():
-            problem = f"what it writes to {task_context.board.path} does not come here"
+        file_name = f"seen-{node['NodeID']}"
+        task = _check_on_node(ray, node["NodeID"]).remote(shared, task_context, file_name)
+        checks[task] = (node, file_name)
+    _, late = ray.wait(list(checks), num_returns=len(checks), timeout=ANSWER_S)
+    for task, (node, file_name) in checks.items():
+        problem = f"no answer within {ANSWER_S:.0f} s" if task in late else _result(ray, task)
+        if problem is None and not (task_context.board.path / file_name).is_file():
+            problem = f"files that it writes to {task_context.board.path} are not visible here"
         if problem is not None and _is_alive(ray, node["NodeID"]):
             raise ClusterError(f"node {node['NodeManagerAddress']}: {problem}; {REMEDY}")
 
 
-def look_around(plan: Plan, task_context: TaskContext, mark: str) -> str | None:
-    """What keeps the machine that this runs on from running the cells of `plan`; None if nothing.
+def check_node(plan: Plan, task_context: TaskContext, file_name: str) -> str | None:
+    """Return why this machine cannot run the cells of `plan`; None if it can.
 
     Args:
-        mark: name of the file that is to be written into the board, for the driver to find.
+        file_name: file to write into the board's folder; the driver checks that it sees it.
     """
     os.environ.update(task_context.environment)
-    problem = what_differs(task_context)
+    problem = find_mismatch(task_context)
     if problem is not None:
         return problem
     try:
-        (task_context.board.path / mark).touch()
+        (task_context.board.path / file_name).touch()
     except OSError as error:
         return f"the run folder cannot be written there ({error})"
     return _problem_with_data(plan)
 
 
 def one_line(error: Exception) -> str:
-    """What an error of Ray says, in one line: of a task's the end of the traceback."""
+    """Return the message of a Ray error in one line; for a task error the traceback's last line."""
     message = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if not lines:
@@ -90,23 +97,23 @@ def one_line(error: Exception) -> str:
     return lines[0] if getattr(error, "cause", None) is None else lines[-1]
 
 
-def _has_space(resources: dict[str, float], task_context: TaskContext) -> bool:
+def _has_resources(resources: dict[str, float], task_context: TaskContext) -> bool:
     has_gpu = task_context.device != "cuda" or resources.get("GPU", 0) >= 1
     return has_gpu and resources.get("CPU", 0) >= task_context.threads
 
 
 def _is_alive(ray: Any, node: str) -> bool:
-    return any(found["Alive"] for found in ray.nodes() if found["NodeID"] == node)
+    return any(entry["Alive"] for entry in ray.nodes() if entry["NodeID"] == node)
 
 
-def _at_node(ray: Any, node: str) -> Any:
+def _check_on_node(ray: Any, node: str) -> Any:
     strategies = ray.util.scheduling_strategies
-    where = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(look_around).options(num_cpus=0, scheduling_strategy=where)
+    strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(check_node).options(num_cpus=0, scheduling_strategy=strategy)
 
 
-def _answer(ray: Any, task: Any) -> str | None:
-    """What is wrong with the machine that was asked."""
+def _result(ray: Any, task: Any) -> str | None:
+    """Return the problem that a check found; None if there is none."""
     try:
         problem: str | None = ray.get(task)
     except ray.exceptions.RayError as error:
@@ -117,11 +124,11 @@ def _answer(ray: Any, task: Any) -> str | None:
 def _problem_with_data(plan: Plan) -> str | None:
     for recipe in {cell.recipe.dataset: cell.recipe for cell in plan.cells}.values():
         if recipe.source != "real":
-            continue  # drawn by the same version of the same program
+            continue  # generated identically by the same software version
         try:
-            facts = facts_found(recipe, plan.root)
+            facts = describe_local_data(recipe, plan.root)
         except LicoBenchError as error:
             return str(error)
         if facts.fingerprint != plan.datasets[recipe.dataset].fingerprint:
-            return f"other images of {recipe.dataset} are in {plan.root} there"
+            return f"{plan.root} has other images of {recipe.dataset} there"
     return None

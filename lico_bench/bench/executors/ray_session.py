@@ -1,4 +1,4 @@
-"""Joining a Ray cluster and leaving it: quietly, and without waiting for an address in vain."""
+"""Connect to a Ray cluster and disconnect, without Ray's output or long waits for an address."""
 
 from __future__ import annotations
 
@@ -14,37 +14,39 @@ from typing import Any
 from lico_bench.data.image_source import num_workers as num_cores
 from lico_bench.errors import ClusterError, InvalidInputError, Preempted
 
-ANSWER_S = 5.0  # for a machine to take a connection and to greet
-STORE_BYTES = 100_000_000  # of shared memory; results travel by the run folder, not by Ray
-# Read when ray is imported. Ray would send usage statistics, would start the workers of a process
-# that runs under `uv run` by another `uv run`, and would warn on the terminal.
+ANSWER_S = 5.0  # for a machine to accept a connection and answer
+STORE_BYTES = 100_000_000  # of shared memory; results go through the run folder, not through Ray
+# Ray reads these when imported. They disable usage statistics, starting workers through `uv run`,
+# and a warning on the terminal.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# HTTP/2, which Ray speaks: a client's greeting with empty settings, and where a frame's kind is.
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-FRAME_BYTES, KIND_AT, SETTINGS_KIND = 9, 3, 4
+# Ray uses HTTP/2: the client preface with an empty SETTINGS frame, and the offset of the type
+# field in a frame.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+FRAME_BYTES, TYPE_OFFSET, SETTINGS_TYPE = 9, 3, 4
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[Any]:
-    """The module ray, connected inside the block.
+def connect_ray(address: str | None) -> Iterator[Any]:
+    """Connect to a Ray cluster and yield the module `ray`; disconnect after the block.
+
+    A process that is connected already stays connected.
 
     Args:
-        address: `host:port` of the cluster's head; `auto` for the one that this machine belongs to;
-            `local` for one of this machine alone that ends with the block. RAY_ADDRESS if None,
-            `local` without that. A process that is connected already stays so.
+        address: `host:port` of the cluster's head; `auto` for the cluster of this machine;
+            `local` for a temporary cluster on this machine. None uses RAY_ADDRESS, else `local`.
 
     Raises:
-        InvalidInputError: if ray is not installed, or for an address of another form.
-        ClusterError: if no cluster answers there, or it does not take this machine.
-        Preempted: if a preemption notice came meanwhile.
+        InvalidInputError: if ray is not installed, or for a malformed address.
+        ClusterError: if no cluster answers, or the connection fails.
+        Preempted: if a preemption signal came during the connection.
     """
     ray = _import_ray()
     if ray.is_initialized():
-        with _own_interruptions():
+        with _restored_interruptions():
             yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -52,7 +54,7 @@ def joined(address: str | None) -> Iterator[Any]:
         address = _cluster_of_this_machine(ray)
     if address != "local":
         check_answers(address)
-    with _own_interruptions():
+    with _restored_interruptions():
         _connect(ray, address)
         try:
             yield ray
@@ -61,13 +63,13 @@ def joined(address: str | None) -> Iterator[Any]:
 
 
 def check_answers(address: str) -> None:
-    """Raise unless a machine at `host:port` speaks as a cluster's head does.
+    """Check that a cluster head answers at `host:port`.
 
-    Ray itself tries for two minutes and then ends the process.
+    Ray itself would retry for two minutes and then end the process.
 
     Raises:
-        InvalidInputError: for another form of address.
-        ClusterError: if nothing answers, or something else.
+        InvalidInputError: for a malformed address.
+        ClusterError: if no server answers, or it is not a Ray cluster.
     """
     host, colon, port = address.rpartition(":")
     if "//" in address or not (host and colon and port.isdecimal() and int(port) < 2**16):
@@ -76,19 +78,19 @@ def check_answers(address: str) -> None:
             "run on a machine of the cluster, with the address that `ray start --head` printed"
         )
     if os.environ.get("RAY_USE_TLS", "0") != "0":
-        return  # the greeting is another one there
+        return  # the preface differs with TLS
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as line:
-            line.sendall(GREETING)
+            line.sendall(PREFACE)
             answer = line.recv(FRAME_BYTES)
     except OSError as error:
         raise ClusterError(
             f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, "
             "or correct --address or RAY_ADDRESS"
         ) from error
-    if len(answer) <= KIND_AT or answer[KIND_AT] != SETTINGS_KIND:
+    if len(answer) <= TYPE_OFFSET or answer[TYPE_OFFSET] != SETTINGS_TYPE:
         raise ClusterError(
-            f"what answers at {address} is no Ray cluster; name the address that "
+            f"the server at {address} is no Ray cluster; pass the address that "
             "`ray start --head` printed"
         )
 
@@ -102,17 +104,17 @@ def _import_ray() -> Any:
         raise InvalidInputError(
             "--executor ray needs the package ray, which is not installed; "
             "install it with `pip install 'lico-bench[ray]'` (in a checkout `uv sync --extra ray`) "
-            "where there is one for this Python, or take --executor local --workers N"
+            "if there is one for this Python, or use --executor local --workers N"
         ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 
 @contextmanager
-def _own_interruptions() -> Iterator[None]:
-    """Let what a signal's handler raises come out of the block as it is.
+def _restored_interruptions() -> Iterator[None]:
+    """Raise the exception of a signal handler unchanged.
 
-    Where the signal comes while Ray waits, Ray makes a SystemError of it.
+    If the signal comes while Ray waits, Ray replaces the exception by a SystemError.
     """
     try:
         yield
@@ -123,7 +125,7 @@ def _own_interruptions() -> Iterator[None]:
 
 
 def _cluster_of_this_machine(ray: Any) -> str:
-    """What `auto` stands for; the note that Ray keeps of it may be of a cluster that is gone."""
+    """Resolve the address `auto`; Ray's record of it may name a cluster that has ended."""
     try:
         return str(ray._private.services.canonicalize_bootstrap_address("auto"))
     except (ConnectionError, ValueError) as error:
@@ -134,13 +136,13 @@ def _cluster_of_this_machine(ray: Any) -> str:
 
 
 def _connect(ray: Any, address: str) -> None:
-    own: dict[str, Any] = {}
+    local_options: dict[str, Any] = {}
     if address == "local":
-        own = {
+        local_options = {
             "num_cpus": num_cores(),
             "object_store_memory": STORE_BYTES,
             "include_dashboard": False,
-            # A task that was killed for memory would be tried again for ever.
+            # By default Ray retries a task killed for memory forever.
             "_system_config": {"task_oom_retries": 2},
         }
     before = signal.getsignal(signal.SIGTERM)
@@ -150,30 +152,30 @@ def _connect(ray: Any, address: str) -> None:
             log_to_driver=False,
             configure_logging=False,
             logging_level=logging.ERROR,
-            **own,
+            **local_options,
         )
     except SystemExit as stop:
-        if stop.code == signal.SIGTERM:  # Ray's own way to take a notice
+        if stop.code == signal.SIGTERM:  # Ray converts SIGTERM to SystemExit
             raise Preempted from None
         raise
     except SystemError:
-        raise  # see _own_interruptions
-    except Exception as error:  # connection, token, version, a slow start: of many types
+        raise  # see _restored_interruptions
+    except Exception as error:  # connection, token, version or slow start; Ray raises many types
         ray.shutdown()
         reason = str(error).strip().partition("\n")[0]
-        raise ClusterError(_could_not_join(address, reason)) from error
+        raise ClusterError(_connection_message(address, reason)) from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray puts its own handler there
+            signal.signal(signal.SIGTERM, before)  # Ray installs its own handler
 
 
-def _could_not_join(address: str, reason: str) -> str:
+def _connection_message(address: str, reason: str) -> str:
     if address == "local":
         return (
             f"Ray could not be started on this machine ({reason}); repeat the command when the "
-            "machine is less busy, or take --executor local --workers N"
+            "machine is less busy, or use --executor local --workers N"
         )
     return (
         f"the Ray cluster '{address}' could not be joined ({reason}); run on a machine that "
-        "`ray start` made one of its nodes, with the same versions of Python and ray"
+        "`ray start` added to the cluster, with the same versions of Python and ray"
     )

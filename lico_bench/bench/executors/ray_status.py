@@ -1,9 +1,9 @@
-"""What the tasks of a run are doing, told through files that every machine sees.
+"""Status of a run's Ray tasks, exchanged through files on shared storage.
 
-RUN/.tasks/<cell>.<stage>.json says which attempt at a stage of a cell is at work, where, and how
-far it is. The newest attempt owns the stage: one that finds another's name there (its machine was
-believed to be lost, and the work was given to another) ends at once. RUN/.tasks/stop asks all to
-stop.
+RUN/.tasks/<cell>.<stage>.json holds the attempt that runs a stage of a cell, its host and its
+progress. The newest attempt owns the stage. An attempt that finds another one in the file exits at
+once: its machine was considered lost and the task was restarted. RUN/.tasks/stop requests all tasks
+to stop.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from lico_bench.store.files import naming_full_disk
 
 FOLDER = ".tasks"
 REPORT_EVERY_S = 0.5
-MISSES = 4  # looks in a row that find no file before a task takes its run for gone
+MISSES = 4  # consecutive checks without a status file before a task considers its run ended
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """What a task says of itself."""
+    """Progress of one attempt at a stage of a cell."""
 
     cell: str
     stage: str
@@ -49,45 +49,45 @@ class StatusBoard:
     path: Path
 
     def open(self) -> None:
-        """Start with an empty board; tasks of an earlier run find their names gone and end."""
+        """Create an empty folder; tasks of an earlier run find their files missing and exit."""
         self.close()
         self.path.mkdir(parents=True)
 
     def close(self) -> None:
-        """Take the board away."""
+        """Delete the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def tell(self, message: TaskStatus) -> None:
-        """Put up what is done at a stage, whole or not at all."""
-        file = self._file(message.cell, message.stage)
-        draft = self.path / f".{message.cell}.{message.attempt}"
+    def write(self, status: TaskStatus) -> None:
+        """Store the status of a stage atomically."""
+        file = self._file(status.cell, status.stage)
+        draft = self.path / f".{status.cell}.{status.attempt}"
         with naming_full_disk(file):
-            draft.write_text(json.dumps(asdict(message)), encoding="utf-8")
+            draft.write_text(json.dumps(asdict(status)), encoding="utf-8")
             draft.replace(file)
 
-    def message(self, cell: str, stage: str) -> TaskStatus | None:
-        """What was last told of a stage of `cell`; None if there is nothing."""
+    def read(self, cell: str, stage: str) -> TaskStatus | None:
+        """Return the stored status of a stage of `cell`; None if there is none."""
         return _read(self._file(cell, stage))
 
-    def all_messages(self) -> Iterator[TaskStatus]:
-        """Every stage that is at work."""
+    def read_all(self) -> Iterator[TaskStatus]:
+        """Yield the status of every running stage."""
         for path in sorted(self.path.glob("[!.]*.json")):
-            message = _read(path)
-            if message is not None:
-                yield message
+            status = _read(path)
+            if status is not None:
+                yield status
 
-    def take_down(self, cell: str, stage: str) -> None:
-        """The stage has ended."""
+    def remove(self, cell: str, stage: str) -> None:
+        """Delete the status of a stage that has ended."""
         self._file(cell, stage).unlink(missing_ok=True)
 
-    def ask_to_stop(self) -> None:
-        """Every task is to store what it has and to end."""
-        with contextlib.suppress(FileNotFoundError):  # nobody has opened it, nobody listens
+    def request_stop(self) -> None:
+        """Request every task to store its state and stop."""
+        with contextlib.suppress(FileNotFoundError):  # no board is open, so no task runs
             (self.path / "stop").touch()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the tasks were asked to stop."""
+        """Whether the tasks were requested to stop."""
         return (self.path / "stop").exists()
 
     def _file(self, cell: str, stage: str) -> Path:
@@ -96,23 +96,23 @@ class StatusBoard:
 
 @dataclass
 class StatusReporter(NoOpReporter):
-    """A task's reporter: how far it is goes to the board from a thread while the block lasts.
+    """Reporter of a task: a thread writes its progress to the board inside the block.
 
-    The thread also hears: when the run stops it sends this process a preemption notice, and when
-    another attempt has taken the stage it ends this process, before two write the same files.
+    The thread also sends this process a preemption signal when the run stops, and ends this process
+    when another attempt owns the stage, so that two processes never write the same files.
 
     Attributes:
-        said: messages of finished cells, for the one who asked for the task.
+        messages: cell titles and messages of finished cells, returned to the driver.
     """
 
     board: StatusBoard
-    message: TaskStatus
-    said: list[tuple[str, str]] = field(default_factory=list)
+    status: TaskStatus
+    messages: list[tuple[str, str]] = field(default_factory=list)
 
     def __enter__(self) -> StatusReporter:
-        self.board.tell(self.message)
+        self.board.write(self.status)
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._tell_and_hear, daemon=True)
+        self._thread = threading.Thread(target=self._sync, daemon=True)
         self._thread.start()
         return self
 
@@ -126,32 +126,32 @@ class StatusReporter(NoOpReporter):
         self._thread.join()
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """Remember how far the stage is."""
-        self.message = replace(self.message, done=done, total=total)
+        """Record the progress; the thread writes it."""
+        self.status = replace(self.status, done=done, total=total)
 
     def finish(self, cell: str, message: str) -> None:
-        """Keep the message."""
-        self.said.append((cell, message))
+        """Record the message."""
+        self.messages.append((cell, message))
 
-    def _tell_and_hear(self) -> None:
-        last, is_asked, misses = self.message, False, 0
+    def _sync(self) -> None:
+        last, is_signalled, misses = self.status, False, 0
         while not self._is_over.wait(REPORT_EVERY_S):
-            found = self.board.message(last.cell, last.stage)
-            misses = misses + 1 if found is None else 0
-            is_taken = found is not None and found.attempt != last.attempt
-            if is_taken or misses == MISSES:
-                os._exit(EXIT_PREEMPTED)  # nothing is to be cleaned up: all of it is another's now
-            if not is_asked and self.board.is_stopping:
-                is_asked = True
+            stored = self.board.read(last.cell, last.stage)
+            misses = misses + 1 if stored is None else 0
+            is_replaced = stored is not None and stored.attempt != last.attempt
+            if is_replaced or misses == MISSES:
+                os._exit(EXIT_PREEMPTED)  # no cleanup: another attempt owns the files
+            if not is_signalled and self.board.is_stopping:
+                is_signalled = True
                 os.kill(os.getpid(), signal.SIGTERM)
-            if self.message != last:
-                last = self.message
-                with contextlib.suppress(OSError):  # the board is taken down just now
-                    self.board.tell(last)
+            if self.status != last:
+                last = self.status
+                with contextlib.suppress(OSError):  # the board may be deleted at this moment
+                    self.board.write(last)
 
 
 def new_attempt(cell: str, stage: str) -> TaskStatus:
-    """The first thing that a task says, under a name that no other has."""
+    """Return the initial status of a new attempt with a unique identifier."""
     return TaskStatus(cell, stage, uuid.uuid4().hex, socket.gethostname())
 
 

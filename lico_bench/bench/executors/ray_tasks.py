@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: the stages of a cell."""
+"""Functions that run on the nodes of a cluster: the stages of a cell."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from lico_bench.store import RunFolder
 
 MARKER = "marker"
 REMEDY = (
-    "every node needs the same lico-bench[ray], and the run folder and the data root under the "
-    "same paths as here"
+    "every node needs the same lico-bench[ray], and the run folder and data root at the same "
+    "paths as here"
 )
-PLACES = ("python", "platform")  # may differ; Ray itself holds the Pythons together
+IGNORED_VERSIONS = ("python", "platform")  # may differ; Ray itself checks the Python version
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """Where and with what a task works, the same for all tasks of a run.
+    """Settings shared by all tasks of a run.
 
     Attributes:
-        run: the run folder, an absolute path on storage that every machine sees.
-        device: for each task.
-        threads: of each task; sums depend on their number in the last bits.
-        environment: variables of the driver that say where data and encoders are.
-        token: what stands in the board's marker file.
-        programs: `identity()` of the driver.
+        run: absolute path of the run folder on shared storage.
+        device: device of each task.
+        threads: threads of each task; the last bits of sums depend on it.
+        environment: LICO_BENCH_* variables of the driver, which locate data and encoders.
+        token: content of the board's marker file; identifies the run folder.
+        software: `software_versions()` of the driver.
     """
 
     run: Path
@@ -47,62 +47,62 @@ class TaskContext:
     threads: int
     environment: Mapping[str, str]
     token: str
-    programs: str
+    software: str
 
     @property
     def board(self) -> StatusBoard:
-        """Where tasks tell what they do."""
+        """Status board of the run."""
         return StatusBoard(self.run / FOLDER)
 
 
-def identity() -> str:
-    """Versions of all that decides a number."""
-    found = {name: version for name, version in versions().items() if name not in PLACES}
-    return ", ".join(f"{n} {version}" for n, version in {**found, "code": CODE_VERSION}.items())
+def software_versions() -> str:
+    """Return the versions of all software that affects results, as one line."""
+    relevant = {name: text for name, text in versions().items() if name not in IGNORED_VERSIONS}
+    return ", ".join(f"{name} {text}" for name, text in {**relevant, "code": CODE_VERSION}.items())
 
 
-def what_differs(task_context: TaskContext) -> str | None:
-    """What keeps this machine from working at `post`; None if nothing does."""
+def find_mismatch(task_context: TaskContext) -> str | None:
+    """Return why this machine cannot run tasks of `task_context`; None if it can."""
     try:
         if (task_context.board.path / MARKER).read_text(encoding="utf-8") != task_context.token:
             return f"another folder is at {task_context.run} there"
     except OSError as error:
         return f"the run folder cannot be read there ({error})"
-    found = identity()
-    if found != task_context.programs:
-        theirs, ours = set(found.split(", ")), set(task_context.programs.split(", "))
-        return f"it has {_listed(theirs - ours)}, and {_listed(ours - theirs)} is here"
+    software = software_versions()
+    if software != task_context.software:
+        node, driver = set(software.split(", ")), set(task_context.software.split(", "))
+        return f"it has {_join_names(node - driver)}; the driver has {_join_names(driver - node)}"
     return None
 
 
-def _listed(names: set[str]) -> str:
+def _join_names(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "nothing else"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage of a cell ended.
+    """Result of a stage of a cell.
 
     Attributes:
         is_done: whether the stage is stored; a failure is recorded in the cell's folder.
-        said: messages for whoever watches, by cell.
+        messages: cell titles and messages for the reporter.
     """
 
     is_done: bool
-    said: tuple[tuple[str, str], ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
-    """Train the cell called `key`, or go on with its checkpoint.
+    """Train the cell `key`, resuming from its checkpoint.
 
     Raises:
-        DiskFullError: as whatever else must stop the run.
-        ClusterError: if this machine sees another run folder or has other programs.
+        DiskFullError: like every error that must stop the run.
+        ClusterError: if this machine has another run folder or other software versions.
     """
 
-    def work(cell: PlannedCell, place: RunContext) -> bool:
+    def work(cell: PlannedCell, context: RunContext) -> bool:
         return attempt(
-            cell, place.run, "training", place.reporter, partial(train_cell, cell, place)
+            cell, context.run, "training", context.reporter, partial(train_cell, cell, context)
         )
 
     return _on_node(plan, key, task_context, "training", work)
@@ -111,22 +111,24 @@ def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
 def score_on_node(
     plan: Plan, key: str, task_context: TaskContext, trained: Outcome, scorer_trained: Outcome
 ) -> Outcome:
-    """Score the cell called `key`, whose network and whose scorer's were to be trained before.
+    """Score the cell `key` after the trainings of its network and of its scorer.
 
     Raises:
-        DiskFullError: as whatever else must stop the run.
-        ClusterError: if this machine sees another run folder or has other programs.
+        DiskFullError: like every error that must stop the run.
+        ClusterError: if this machine has another run folder or other software versions.
     """
 
-    def work(cell: PlannedCell, place: RunContext) -> bool:
+    def work(cell: PlannedCell, context: RunContext) -> bool:
         scorer = plan.scorer_of(cell)
         if scorer is not None and not scorer_trained.is_done:
-            record_blocked(cell, scorer, place.run, place.reporter)
+            record_blocked(cell, scorer, context.run, context.reporter)
             return False
-        return attempt(cell, place.run, "scoring", place.reporter, partial(score_cell, cell, place))
+        return attempt(
+            cell, context.run, "scoring", context.reporter, partial(score_cell, cell, context)
+        )
 
     if not trained.is_done:
-        return Outcome(is_done=False)  # recorded and told by the training
+        return Outcome(is_done=False)  # the training has recorded and reported the failure
     return _on_node(plan, key, task_context, "scoring", work)
 
 
@@ -137,11 +139,11 @@ def _on_node(
     stage: str,
     work: Callable[[PlannedCell, RunContext], bool],
 ) -> Outcome:
-    """What `work` makes of the cell in this process, which Ray lends to one task at a time."""
+    """Run `work` for a cell in this process; Ray runs one task at a time in it."""
     os.environ.update(task_context.environment)
     torch.set_num_threads(task_context.threads)
     cell, run = next(c for c in plan.cells if c.key == key), RunFolder(task_context.run)
-    problem = what_differs(task_context)  # a machine that has come since the others were inspected
+    problem = find_mismatch(task_context)  # for nodes added after `inspect_nodes`
     if problem is not None:
         raise ClusterError(f"node {socket.gethostname()}: {problem}; {REMEDY}")
     if task_context.board.is_stopping:
@@ -157,12 +159,12 @@ def _on_node(
             )
     except Preempted:
         if not task_context.board.is_stopping:
-            os._exit(EXIT_PREEMPTED)  # this machine alone is asked to leave: Ray tries elsewhere
+            os._exit(EXIT_PREEMPTED)  # only this machine is preempted: Ray retries elsewhere
         return Outcome(is_done=False)
-    return Outcome(is_done, tuple(status_reporter.said))
+    return Outcome(is_done, tuple(status_reporter.messages))
 
 
 @lru_cache(maxsize=1)
 def _splits(root: Path | None) -> SplitCache:
-    """Kept for the next task in this process."""
+    """Return the split cache of this process, shared by its tasks."""
     return SplitCache(root)

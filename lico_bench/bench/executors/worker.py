@@ -1,4 +1,4 @@
-"""What a worker process does: run the cells it is told, and tell what happens."""
+"""Worker process: run the cells it receives and send their progress events back."""
 
 from __future__ import annotations
 
@@ -21,70 +21,71 @@ from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import Preempted
 from lico_bench.store import RunFolder
 
-REPORT_EVERY_S = 0.2  # progress; more would only be drawn over
+REPORT_EVERY_S = 0.2  # between two progress events; terminals do not redraw faster
 
 
-def work_for(pipe: Connection, plan: Plan, path: Path, device: str, threads: int) -> None:
-    """Run cells by the keys that come through `pipe` until it is closed.
+def run_worker(pipe: Connection, plan: Plan, path: Path, device: str, threads: int) -> None:
+    """Run the cells whose keys arrive through `pipe` until it is closed.
 
-    Sent back: `("tell", name, args, options)` for each call of the reporter, `("idle",)` after a
-    cell, `("stopped", error)` for what stops the run. Exit code 75 after a preemption notice.
+    Messages sent back: `("report", name, args, options)` for each reporter call, `("idle",)`
+    after a cell, `("stopped", error)` for an error that stops the run. The exit code after a
+    preemption signal is 75.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops the workers
     torch.set_num_threads(threads)
     cells = {cell.key: cell for cell in plan.cells}
-    place = RunContext(plan, RunFolder(path), SplitCache(plan.root), device, _PipedReporter(pipe))
+    context = RunContext(plan, RunFolder(path), SplitCache(plan.root), device, _PipedReporter(pipe))
     try:
         with preemptible():
             while True:
-                run_cell(cells[pipe.recv()], place)
+                run_cell(cells[pipe.recv()], context)
                 pipe.send(("idle",))
     except Preempted:
         sys.exit(EXIT_PREEMPTED)
     except EOFError:
-        pass  # nobody is left to work for
+        pass  # the parent closed the pipe
     except Exception as error:
         pipe.send(("stopped", error))
 
 
 class _PipedReporter(NoOpReporter):
-    """Tells the parent what it does not know itself, progress not too often."""
+    """Sends events to the parent; progress at most every `REPORT_EVERY_S` seconds."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._cell = ""
-        self._message = 0.0
+        self._reported = 0.0
 
     def stage(self, cell: str, stage: str, *, work: float) -> None:
-        """A stage starts."""
+        """Send the start of a stage."""
         self._cell = cell
-        self._tell("stage", cell, stage, work=work)
+        self._send("stage", cell, stage, work=work)
 
     def advance(self, done: int, total: int, *, cell: str | None = None) -> None:
-        """With the cell's name, since other workers advance as well."""
+        """Send progress with the cell's name, since several workers report."""
         now = time.monotonic()
-        if done == total or now - self._message > REPORT_EVERY_S:
-            self._message = now
-            self._tell("advance", done, total, cell=cell or self._cell)
+        if done == total or now - self._reported > REPORT_EVERY_S:
+            self._reported = now
+            self._send("advance", done, total, cell=cell or self._cell)
 
     def finish(self, cell: str, message: str) -> None:
-        """A cell is finished."""
-        self._tell("finish", cell, message)
+        """Send the end of a cell."""
+        self._send("finish", cell, message)
 
     def note(self, sentence: str) -> None:
-        """Something to know."""
-        self._tell("note", sentence)
+        """Send a message for the user."""
+        self._send("note", sentence)
 
-    def _tell(self, name: str, *args: object, **options: object) -> None:
+    def _send(self, name: str, *args: object, **options: object) -> None:
         try:
-            self._pipe.send(("tell", name, args, options))
+            self._pipe.send(("report", name, args, options))
         except OSError:
-            os._exit(EXIT_PREEMPTED)  # the parent is gone: no failure of this cell
+            os._exit(EXIT_PREEMPTED)  # the parent has ended; the cell has not failed
 
 
 def _end_with_parent() -> None:
-    """End at once when the parent is killed: the run folder is then free for another process."""
+    """Exit when the parent ends, so that another process can use the run folder."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

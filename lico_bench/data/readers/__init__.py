@@ -1,4 +1,4 @@
-"""Readers of on-disk layouts, one file each; a file dropped in here adds its layout."""
+"""Registry of dataset layout readers; each module of this package registers one."""
 
 from __future__ import annotations
 

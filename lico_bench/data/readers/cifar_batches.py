@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as the Python archives unpack: pickled batches of raw pixels."""
+"""CIFAR-10 and CIFAR-100 as Python archives: pickled batches of raw pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_names, label_of, read_pickle
+from lico_bench.data.index_files import check_class_names, parse_label, read_pickle
 from lico_bench.data.readers import READERS
 from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, LicoBenchError
@@ -19,18 +19,18 @@ BYTES_PER_IMAGE = 3 * SIDE_PX**2
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
-    """Train always, so that its absence is an error; test if its file is there."""
+    """Return train in any case, so that its absence is an error, and test if its file exists."""
     base = folder / card.markers[0]
     has_test = any((base / name).exists() for name in card.layout_files["test"])
     return ("train", "test") if has_test else ("train",)
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """All batches of `split`, in the archive's order."""
+    """Read all batches of `split` in the archive's order."""
     base = folder / card.markers[0]
     files = card.layout_files
     meta = base / files["meta"]
-    check_names(meta, _names(meta, files["names"]), card)
+    check_class_names(meta, _read_class_names(meta, files["names"]), card)
     pixels, labels = [], []
     for name in files[split]:
         try:
@@ -42,10 +42,10 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
         labels.append(batch_labels)
     if not labels:
         raise BrokenFileError(f"{base}: no readable batch of {split}; unpack the archive again")
-    joined = np.concatenate(labels)
+    all_labels = np.concatenate(labels)
     return SplitIndex(
-        labels=joined,
-        image_ids=tuple(f"{split}/{i:05d}" for i in range(len(joined))),
+        labels=all_labels,
+        image_ids=tuple(f"{split}/{i:05d}" for i in range(len(all_labels))),
         pixels=np.concatenate(pixels),
         digest=digest_of([meta.read_bytes()]),
     )
@@ -64,14 +64,14 @@ def _read_batch(path: Path, card: DatasetCard) -> tuple[NDArray[np.uint8], NDArr
             f"{path}: expected ({len(labels)}, {BYTES_PER_IMAGE}) bytes, one row per label, got "
             f"{getattr(data, 'shape', type(data).__name__)}; unpack the archive again"
         )
-    numbers = [label_of(v, card, f"{path}, image {i}", first=0) for i, v in enumerate(labels)]
+    numbers = [parse_label(v, card, f"{path}, image {i}", first=0) for i, v in enumerate(labels)]
     return data.reshape(-1, 3, SIDE_PX, SIDE_PX), np.array(numbers, dtype=np.int64)
 
 
-def _names(meta: Path, key: str) -> list[str]:
+def _read_class_names(meta: Path, key: str) -> list[str]:
     names: Any = read_pickle(meta).get(key)
     if not isinstance(names, list):
-        raise BrokenFileError(f"{meta}: has no list '{key}'; unpack the archive again")
+        raise BrokenFileError(f"{meta}: list '{key}' missing; unpack the archive again")
     return [v.decode() if isinstance(v, bytes) else str(v) for v in names]
 
 

@@ -1,6 +1,6 @@
-"""The layout of a user's own images: `train/<class>/*`, `val/<class>/*`, `test/<class>/*`.
+"""Class folders: `train/<class>/*`, `val/<class>/*`, `test/<class>/*`.
 
-Where there is no test folder, val serves as test, as in ImageNet.
+Without a test folder, val serves as test, as in ImageNet.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import comparable, folder_index
+from lico_bench.data.index_files import class_folder_numbers, normalise_name
 from lico_bench.data.readers import READERS
 from lico_bench.data.split_index import Faults, Reader, SplitIndex
 from lico_bench.data.user_images import SUFFIXES
@@ -18,28 +18,30 @@ from lico_bench.errors import BrokenFileError
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
-    """Those whose folder is there."""
-    return tuple(split for split in ("train", "val", "test") if _place(folder, split).is_dir())
+    """Return the splits whose folder exists."""
+    names = ("train", "val", "test")
+    return tuple(split for split in names if _split_folder(folder, split).is_dir())
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """Every image of `split`, folders and names in alphabetical order."""
-    place = _place(folder, split)
-    index = folder_index(card)
+    """Read all images of `split`, folders and files in alphabetical order."""
+    split_folder = _split_folder(folder, split)
+    class_numbers = class_folder_numbers(card)
     files, labels = [], []
-    for entry in sorted(place.iterdir()):
+    for entry in sorted(split_folder.iterdir()):
         if not entry.is_dir():
             continue
-        if comparable(entry.name) not in index:
+        name = normalise_name(entry.name)
+        if name not in class_numbers:
             raise BrokenFileError(
-                f"{entry}: no class of {card.title} is called '{entry.name}'; "
+                f"{entry}: unknown class '{entry.name}' of {card.title}; "
                 f"name the folders as in the card ({', '.join(card.class_names[:3])}, ...)"
             )
-        found = sorted(f for f in entry.rglob("*") if f.suffix.lower() in SUFFIXES)
-        files += found
-        labels += [index[comparable(entry.name)]] * len(found)
+        images = sorted(f for f in entry.rglob("*") if f.suffix.lower() in SUFFIXES)
+        files += images
+        labels += [class_numbers[name]] * len(images)
     notes: tuple[str, ...] = ()
-    if split == "test" and place.name == "val":
+    if split == "test" and split_folder.name == "val":
         notes = (f"{card.title}: no test folder; the val folder serves as test",)
     return SplitIndex(
         labels=np.array(labels, dtype=np.int64),
@@ -49,12 +51,13 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     )
 
 
-def _place(folder: Path, split: str) -> Path:
+def _split_folder(folder: Path, split: str) -> Path:
+    """Return the folder of `split`, which need not exist."""
     has_test = (folder / "test").is_dir()
     if split == "test" and not has_test:
         return folder / "val"
     if split == "val" and not has_test:
-        return folder / "no-val-beside-test"  # val is the test here
+        return folder / "no-val-beside-test"  # val already serves as test
     return folder / split
 
 

@@ -1,6 +1,6 @@
-"""The public hub's Parquet form: encoded images in `img` or `image`, numbers in `label`.
+"""Hugging Face Parquet files: encoded images in `img` or `image`, class numbers in `label`.
 
-The encoded images are held in memory; unpack a very large set to class folders instead.
+The encoded images are held in memory; unpack very large datasets to class folders instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_names, label_of
+from lico_bench.data.index_files import check_class_names, parse_label
 from lico_bench.data.readers import READERS
 from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -25,29 +25,31 @@ LABEL_COLUMNS = ("fine_label", "label", "labels")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
-    """Those with a file; validation serves as test where there is none."""
-    found = tuple(split for split in STEMS if _files(folder, split))
-    if "val" in found and "test" not in found:
-        return tuple("test" if split == "val" else split for split in found)
-    return found
+    """Return the splits with a file; validation serves as test if there is no test file."""
+    present = tuple(split for split in STEMS if _find_files(folder, split))
+    if "val" in present and "test" not in present:
+        return tuple("test" if split == "val" else split for split in present)
+    return present
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """All rows of `split`, files in alphabetical order."""
-    paths = _files(folder, split)
+    """Read all rows of `split`, files in alphabetical order."""
+    paths = _find_files(folder, split)
     notes: tuple[str, ...] = ()
     if split == "test" and not paths:
-        paths = _files(folder, "val")
+        paths = _find_files(folder, "val")
         notes = (f"{card.title}: no test file; the validation file serves as test",)
     if not paths:
-        raise MissingDataError(f"{folder}: no {split}-*.parquet; expected one file or several")
+        raise MissingDataError(
+            f"{folder}: expected at least one file {split}-*.parquet, got none; download the split"
+        )
     encoded: list[Path | bytes] = []
     labels: list[int] = []
     for path in paths:
         images, numbers = _read_file(path, card)
         encoded += images
         labels += [
-            label_of(value, card, f"{path}, row {row}", first=0)
+            parse_label(value, card, f"{path}, row {row}", first=0)
             for row, value in enumerate(numbers)
         ]
     return SplitIndex(
@@ -59,58 +61,59 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     )
 
 
-def _files(folder: Path, split: str) -> list[Path]:
+def _find_files(folder: Path, split: str) -> list[Path]:
     return sorted(
         path
-        for place in (folder, folder / "data")
+        for parent in (folder, folder / "data")
         for stem in STEMS[split]
-        for path in place.glob(f"{stem}-*.parquet")
+        for path in parent.glob(f"{stem}-*.parquet")
     )
 
 
 def _read_file(path: Path, card: DatasetCard) -> tuple[list[bytes], list[Any]]:
     try:
         schema = pq.read_schema(path)
-        image = _column(path, schema, IMAGE_COLUMNS)
-        label = _column(path, schema, LABEL_COLUMNS)
+        image = _find_column(path, schema, IMAGE_COLUMNS)
+        label = _find_column(path, schema, LABEL_COLUMNS)
         table = pq.read_table(path, columns=[image, label], partitioning=None)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise BrokenFileError(
-            f"{path}: not a whole Parquet file ({str(error).splitlines()[0]}); download it again"
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}); download it again"
         ) from error
-    _check_schema_names(path, schema, label, card)
+    _check_stored_names(path, schema, label, card)
     rows = table.column(image).to_pylist()
     encoded: list[bytes] = []
     for number, row in enumerate(rows):
         content = row.get("bytes") if isinstance(row, dict) else row
         if not isinstance(content, bytes):
             raise BrokenFileError(
-                f"{path}, row {number}: column '{image}' holds no encoded image; "
+                f"{path}, row {number}: expected an encoded image in column '{image}', got none; "
                 "export the dataset with its images embedded"
             )
         encoded.append(content)
     return encoded, table.column(label).to_pylist()
 
 
-def _column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
+def _find_column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
     for name in names:
         if name in schema.names:
             return name
     raise BrokenFileError(
-        f"{path}: expected a column {' or '.join(names)}, got {', '.join(schema.names)}"
+        f"{path}: expected a column {' or '.join(names)}, got {', '.join(schema.names)}; "
+        "rename the column"
     )
 
 
-def _check_schema_names(path: Path, schema: pa.Schema, label: str, card: DatasetCard) -> None:
-    """The hub writes the class names into the file; where it did, they must be the card's."""
-    written = (schema.metadata or {}).get(b"huggingface")
-    if written is None:
+def _check_stored_names(path: Path, schema: pa.Schema, label: str, card: DatasetCard) -> None:
+    """Check the class names in the file's Hugging Face metadata, if there are any."""
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    if metadata is None:
         return
     try:
-        names = json.loads(written)["info"]["features"][label]["names"]
+        names = json.loads(metadata)["info"]["features"][label]["names"]
     except (ValueError, KeyError, TypeError):
-        return  # no names were written, which is not an error
-    check_names(path, [str(name) for name in names], card)
+        return  # class names are optional
+    check_class_names(path, [str(name) for name in names], card)
 
 
 READERS.add("hub_parquet", Reader(splits, read))

@@ -1,4 +1,4 @@
-"""Stanford Cars with its MATLAB development kit: class numbers from 1, one box per image."""
+"""Stanford Cars with its MATLAB development kit: 1-based class numbers, one box per image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.image_files import open_image
 from lico_bench.data.index_files import (
-    check_names,
-    inside,
-    label_of,
-    need_folder,
+    check_class_names,
+    parse_label,
     read_mat,
+    require_folder,
+    safe_join,
 )
 from lico_bench.data.readers import READERS
 from lico_bench.data.regions import Boxes, read_corners
@@ -21,32 +21,32 @@ from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
-LOOKED_AT = 64  # images that tell whether a copy was cut to its boxes
-WHOLE = 0.98  # of both sides
+NUM_CHECKED = 64  # images used to detect a copy that was cropped to its boxes
+FULL_SIDE = 0.98  # share of width and height from which a box counts as the full image
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
-    """Train always, so that its absence is an error; test if its labelled list is there."""
+    """Return train in any case, so that its absence is an error, and test if it has labels."""
     base = _base(folder)
-    has_test = _test_list(base) is not None and (base / "cars_test").is_dir()
+    has_test = _find_test_list(base) is not None and (base / "cars_test").is_dir()
     return ("train", "test") if has_test else ("train",)
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """The images of `split` in the order of its annotation list."""
+    """Read the images of `split` in the order of its annotation list."""
     base = _base(folder)
     meta = base / "devkit" / "cars_meta.mat"
-    check_names(meta, [str(name) for name in read_mat(meta, "class_names")], card)
+    check_class_names(meta, [str(name) for name in read_mat(meta, "class_names")], card)
     path = base / "devkit" / "cars_train_annos.mat"
     if split == "test":
-        path = _test_list(base) or path
-    images = need_folder(base / f"cars_{split}")
+        path = _find_test_list(base) or path
+    images = require_folder(base / f"cars_{split}")
     files, labels, ids, regions = [], [], [], []
-    for number, entry in enumerate(_entries(path)):
-        place = f"{path}, entry {number}"
+    for number, entry in enumerate(_read_annotations(path)):
+        location = f"{path}, entry {number}"
         name = str(entry["fname"])
-        label = label_of(entry["class"], card, place, first=1)
-        file = inside(images, name, place)
+        label = parse_label(entry["class"], card, location, first=1)
+        file = safe_join(images, name, location)
         if not file.is_file():
             faults.report(MissingDataError(
                 f"{file}: listed in {path.name} but missing; restore it or pass --skip-broken"
@@ -55,9 +55,9 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
         files.append(file)
         labels.append(label)
         ids.append(f"{split}/{Path(name).stem}")
-        regions.append(_box(entry, place))
+        regions.append(_read_box(entry, location))
     notes: tuple[str, ...] = ()
-    if files and _are_whole(files, regions):
+    if files and _cover_images(files, regions):
         notes = (
             f"{card.title}: the boxes cover whole images (a copy cut to its boxes), "
             "so they are not used as regions",
@@ -76,44 +76,45 @@ def _base(folder: Path) -> Path:
     return folder / "stanford_cars" if (folder / "stanford_cars").is_dir() else folder
 
 
-def _test_list(base: Path) -> Path | None:
-    for place in (base, base / "devkit"):
-        if (place / "cars_test_annos_withlabels.mat").is_file():
-            return place / "cars_test_annos_withlabels.mat"
+def _find_test_list(base: Path) -> Path | None:
+    for parent in (base, base / "devkit"):
+        if (parent / "cars_test_annos_withlabels.mat").is_file():
+            return parent / "cars_test_annos_withlabels.mat"
     return None
 
 
-def _entries(path: Path) -> np.ndarray:
+def _read_annotations(path: Path) -> np.ndarray:
     entries = read_mat(path, "annotations")
     missing = [field for field in FIELDS if field not in (entries.dtype.names or ())]
     if missing:
         raise BrokenFileError(
-            f"{path}: annotations lack {', '.join(missing)}; take the file from the official kit"
+            f"{path}: annotation fields missing: {', '.join(missing)}; "
+            "take the file from the official kit"
         )
     return entries
 
 
-def _box(entry: np.void, place: str) -> Boxes:
+def _read_box(entry: np.void, location: str) -> Boxes:
     try:
         left, top, right, bottom = read_corners(*(entry[field] for field in FIELDS[:4]))
     except (TypeError, ValueError) as error:
         raise BrokenFileError(
-            f"{place}: the box is not four numbers; take the file from the official kit"
+            f"{location}: expected four numbers for the box; take the file from the official kit"
         ) from error
-    # MATLAB counts pixels from 1 and means the last one to be inside.
+    # MATLAB coordinates are 1-based and inclusive.
     return Boxes(((left - 1, top - 1, right, bottom),))
 
 
-def _are_whole(files: list[Path], regions: list[Boxes]) -> bool:
-    """Whether boxes are as large as their images in all of the first few."""
-    for file, region in list(zip(files, regions, strict=True))[:LOOKED_AT]:
+def _cover_images(files: list[Path], regions: list[Boxes]) -> bool:
+    """Whether the boxes of the first `NUM_CHECKED` images all cover the full image."""
+    for file, region in list(zip(files, regions, strict=True))[:NUM_CHECKED]:
         left, top, right, bottom = region.corners[0]
         try:
             with open_image(file, str(file), "") as image:
                 width, height = image.size
         except (OSError, BrokenFileError):
-            continue  # a broken image is reported, by name, when it is decoded
-        if right - left < WHOLE * width or bottom - top < WHOLE * height:
+            continue  # decoding reports broken images by name
+        if right - left < FULL_SIDE * width or bottom - top < FULL_SIDE * height:
             return False
     return True
 

@@ -1,4 +1,4 @@
-"""SVHN's cropped digits as published: one MATLAB file per split."""
+"""SVHN, cropped digits (format 2): one MATLAB file per split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import label_of, read_mat
+from lico_bench.data.index_files import parse_label, read_mat
 from lico_bench.data.readers import READERS
 from lico_bench.data.split_index import Faults, Reader, SplitIndex
 from lico_bench.errors import BrokenFileError
@@ -17,25 +17,25 @@ SPLITS = ("train", "test")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
-    """Those whose file is there."""
+    """Return the splits whose file exists."""
     return tuple(split for split in SPLITS if _file(folder, split).exists())
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
-    """All digits of `split`, in the file's order; the publisher stores the digit 0 as 10."""
+    """Read all digits of `split` in the file's order; the file stores the digit 0 as 10."""
     path = _file(folder, split)
-    pixels, stored = read_mat(path, "X"), read_mat(path, "y")
+    pixels, digits = read_mat(path, "X"), read_mat(path, "y")
     if pixels.ndim == 3:
-        pixels = pixels[..., None]  # one image: the reader of MATLAB files drops its axis
-    shape = (SIDE_PX, SIDE_PX, 3, len(stored))
+        pixels = pixels[..., None]  # a single image: `read_mat` removes axes of length one
+    shape = (SIDE_PX, SIDE_PX, 3, len(digits))
     if pixels.dtype != np.uint8 or pixels.shape != shape:
         raise BrokenFileError(
-            f"{path}: expected X of shape {shape} in bytes, one image per entry of y, "
+            f"{path}: expected X of shape {shape} and type uint8, one image per entry of y, "
             f"got {pixels.shape} {pixels.dtype}; unpack the official file again"
         )
     labels = [
-        label_of(0 if value == 10 else value, card, f"{path}, image {i}", first=0)
-        for i, value in enumerate(stored)
+        parse_label(0 if value == 10 else value, card, f"{path}, image {i}", first=0)
+        for i, value in enumerate(digits)
     ]
     return SplitIndex(
         labels=np.array(labels, dtype=np.int64),

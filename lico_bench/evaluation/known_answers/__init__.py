@@ -1,8 +1,7 @@
-"""Known answers: scenes and networks whose reason is known, and what must follow from it.
+"""Check metrics and methods on scenes and networks whose correct explanation is known.
 
-On planted-cue scenes the reason for a decision is a mark, so the best map is known and so is the
-worst; on a constant, a weighted sum and detectors of colour the answers can be written down. Every
-metric and every method is asked what it makes of them.
+On planted-cue scenes only a mark determines the class, so the best and the worst map are known. For
+a constant network, a linear network and colour detectors the correct results follow in closed form.
 """
 
 from lico_bench.evaluation.known_answers.finding import Finding

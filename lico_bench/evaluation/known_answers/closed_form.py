@@ -1,4 +1,4 @@
-"""Perturbation metrics on networks worked out by hand: a constant and a weighted sum."""
+"""Check perturbation metrics on a constant and a linear network, in closed form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lico_bench.evaluation.known_answers.map_pairs import (
     effect_size,
     merit,
 )
-from lico_bench.evaluation.known_answers.margins import LEAST_EFFECT
+from lico_bench.evaluation.known_answers.margins import MIN_EFFECT
 from lico_bench.evaluation.known_answers.networks import (
     MEAN_RGB,
     ConstantNetwork,
@@ -30,54 +30,60 @@ NUM_IMAGES = 8
 ATOL_CONSTANT = 1e-5
 ATOL_CURVES = 1e-4  # sums of 3,072 products in float32, through a logistic function
 PROTOCOL = PROTOCOLS["lico_bench_1"]
-MAPS = ("contributions", "noise", "upside down")  # from the best to the worst
+MAPS = ("contributions", "noise", "negated")  # from best to worst
 
 
 def closed_form_findings(metric: Metric) -> Iterator[Finding]:
-    """On a constant all maps are equal; on a weighted sum the contributions are the best map."""
-    name, least = metric.spec.name, LEAST_EFFECT
+    """All maps score equally on a constant network; contributions score best on a linear one."""
+    name, min_effect = metric.spec.name, MIN_EFFECT
     constant = [merit(metric, _inputs("constant", maps)) for maps in MAPS]
-    spread = max(difference(constant[0], other) for other in constant[1:])
-    yield at_most(name, "on a constant model, spread over maps", spread, ATOL_CONSTANT)
+    spread = max(difference(constant[0], values) for values in constant[1:])
+    yield at_most(name, "constant network: spread over maps", spread, ATOL_CONSTANT)
     best, middle, worst = (merit(metric, _inputs("linear", maps)) for maps in MAPS)
     effect = effect_size(best - middle)
-    yield at_least(name, "on a linear model, contributions beat noise (effect)", effect, least)
+    yield at_least(name, "linear network: contributions beat noise (effect)", effect, min_effect)
     effect = effect_size(middle - worst)
-    yield at_least(name, "on a linear model, noise beats upside down (effect)", effect, least)
+    yield at_least(
+        name, "linear network: noise beats negated contributions (effect)", effect, min_effect
+    )
     if "curves" in metric.spec.needs:
-        by_hand = merit(metric, _inputs_by_hand())
+        expected = merit(metric, _closed_form_inputs())
         yield at_most(
             name,
-            "on a linear model, away from the closed form",
-            difference(best, by_hand),
+            "linear network: deviation from the closed form",
+            difference(best, expected),
             ATOL_CURVES,
         )
 
 
 @lru_cache(maxsize=1)
 def _case() -> LinearCase:
-    return linear_case(NUM_IMAGES, is_even=False)
+    return linear_case(NUM_IMAGES, is_uniform=False)
 
 
 @lru_cache(maxsize=1)
-def _start() -> dict[str, Tensor]:
-    """What deletion ends with and insertion begins with, (1 or N, 3, H, W)."""
+def _baselines() -> dict[str, Tensor]:
+    """End state of deletion and start state of insertion, (1 or N, 3, H, W)."""
     fill = torch.tensor(MEAN_RGB).view(1, 3, 1, 1)
     return {"fill": fill, "blur": insertion_baseline(_case().images, PROTOCOL, fill=fill)}
 
 
 @lru_cache(maxsize=8)
 def _inputs(network: str, maps: str) -> MetricInputs:
-    """MetricInputs of maps by name, from a network by name; kept, as metrics share what is costly."""
+    """Inputs for a network and maps by name; cached because metrics share costly results."""
     case = _case()
-    truth = case.network.contributions(case.images, _start()["fill"])
-    chosen = {"contributions": truth, "noise": noise_maps(case.images, 0), "upside down": -truth}
+    contributions = case.network.contributions(case.images, _baselines()["fill"])
+    maps_by_name = {
+        "contributions": contributions,
+        "noise": noise_maps(case.images, 0),
+        "negated": -contributions,
+    }
     model = {"linear": case.network, "constant": ConstantNetwork().eval()}[network]
     return MetricInputs(
         model,
         case.images,
         case.targets,
-        chosen[maps],
+        maps_by_name[maps],
         None,
         PROTOCOL,
         network=model,
@@ -88,34 +94,33 @@ def _inputs(network: str, maps: str) -> MetricInputs:
 
 
 @lru_cache(maxsize=1)
-def _inputs_by_hand() -> MetricInputs:
-    """That of the contributions, with curves that were summed up and not measured."""
+def _closed_form_inputs() -> MetricInputs:
+    """Inputs of the contributions map with curves computed in closed form."""
     inputs = replace(_inputs("linear", "contributions"), shared={})
     order = inputs.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     inputs.__dict__["curves"] = _curves(order)
-    # Least first is most first with the order read backwards.
     inputs.__dict__["least_first"] = _curves(order.flip(1))
     return inputs
 
 
 def _curves(order: Tensor) -> Curves:
-    """σ(b + Σ contributions of the visible pixels) after 0, P/K, 2P/K, ... pixels."""
-    case, start = _case(), _start()
+    """Curves σ(b + Σ contributions of the visible pixels) after 0, P/K, 2P/K, ... pixels."""
+    case, baselines = _case(), _baselines()
     num_pixels, steps = order.shape[1], PROTOCOL.steps or 0
     counts = torch.arange(steps + 1) * num_pixels // steps
     scores = {}
-    for name, sign, first in (("fill", -1, case.images), ("blur", 1, start["blur"])):
-        parts = case.network.contributions(case.images, start[name]).flatten(1).double()
-        ordered = parts.gather(1, order).cumsum(1)
+    for name, sign, first in (("fill", -1, case.images), ("blur", 1, baselines["blur"])):
+        contributions = case.network.contributions(case.images, baselines[name])
+        ordered = contributions.flatten(1).double().gather(1, order).cumsum(1)
         sums = torch.cat([torch.zeros_like(ordered[:, :1]), ordered], 1)[:, counts]
         scores[name] = torch.sigmoid(_logit(first)[:, None] + sign * sums).float()
-    shares = counts / num_pixels
+    fractions = counts / num_pixels
     return Curves(
-        fractions=shares,
+        fractions=fractions,
         insertion=scores["blur"],
         deletion=scores["fill"],
-        insertion_auc=area_under(scores["blur"], shares),
-        deletion_auc=area_under(scores["fill"], shares),
+        insertion_auc=area_under(scores["blur"], fractions),
+        deletion_auc=area_under(scores["fill"], fractions),
         forwards=0,
     )
 

@@ -1,4 +1,4 @@
-"""Metrics that make maps anew, asked about explainers whose answers are known."""
+"""Check metrics that compute new maps on explainers with known results."""
 
 from __future__ import annotations
 
@@ -16,87 +16,95 @@ from lico_bench.evaluation.known_answers.map_pairs import RANDOM, effect_size, m
 from lico_bench.evaluation.known_answers.margins import margins_of, reason_for
 from lico_bench.evaluation.known_answers.reference_maps import (
     brightness_explainer,
-    steady_explainer,
+    constant_explainer,
 )
-from lico_bench.evaluation.known_answers.scene import Scene, cheaper
+from lico_bench.evaluation.known_answers.scene import Scene, with_reduced_cost
 from lico_bench.metrics import Explainer, Metric, MetricInputs
-from lico_bench.saliency import Setting, explain, resolve_method
+from lico_bench.saliency import MapCostInputs, explain, resolve_method
 
 NUM_IMAGES = 8
 ATOL_BLIND = 1e-5  # a map compared with itself
-ATOL_IDEAL = 0.01  # a moved image is resampled, which costs a little
-MOST_FORWARDS = 4  # of a method whose maps are made anew here
-LEAST_CHANGE = 0.05  # of a method that does what its name says, from the value of a blind one
-LEAST_SHAKEN = 1e-3  # what a method that looks at the image is away from the ideal
+ATOL_IDEAL = 0.01  # resampling a transformed image costs a little
+MAX_FORWARDS = 4  # per map, of the methods checked here
+MIN_CHANGE = 0.05  # distance of a real method from the value of a model-independent map
+MIN_SENSITIVITY = 1e-3  # distance of an image-dependent method from the ideal value
 
 
-def blind_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
-    """A map that does not look at the network has the worst value, a true method another one."""
-    name, some = metric.spec.name, scene.first(NUM_IMAGES)
+def model_dependence_findings(
+    metric: Metric, scene: Scene, methods: Sequence[str]
+) -> Iterator[Finding]:
+    """A model-independent map has the worst value; real methods have another value."""
+    name, subset = metric.spec.name, scene.first(NUM_IMAGES)
     worst = metric.spec.bounds[0 if metric.spec.higher_is_better else 1]
     if worst is None:
         return
-    blind = metric.compute(inputs_by(brightness_explainer, some))
+    blind = metric.compute(inputs_from(brightness_explainer, subset))
     yield at_most(
-        name, "a map of the image alone, away from the worst value",
+        name, "model-independent map: distance from the worst value",
         float((blind.double() - worst).abs().max()), ATOL_BLIND,
     )  # fmt: skip
     distances = {
-        method: float((metric.compute(inputs_by(method, some)).double() - worst).abs().mean())
-        for method in quick_to_make(methods)
+        method: float((metric.compute(inputs_from(method, subset)).double() - worst).abs().mean())
+        for method in cheap_methods(methods)
     }
     yield from hardest(
         at_least(
-            name, "a method, away from the worst value", distance, LEAST_CHANGE,
+            name, "method: distance from the worst value", distance, MIN_CHANGE,
             detail=method, reason=reason_for(method, name),
         )
         for method, distance in distances.items()
     )  # fmt: skip
 
 
-def steady_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
-    """What nothing can shake has the ideal value, what every change shakes a worse one."""
-    name, some = metric.spec.name, scene.first(NUM_IMAGES)
-    steady = [
-        merit(metric, inputs_by(explainer, some))
-        for explainer in (steady_explainer, brightness_explainer)
+def invariance_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
+    """A map that no perturbation changes has the ideal value; a random map has a worse one."""
+    name, subset = metric.spec.name, scene.first(NUM_IMAGES)
+    invariant = [
+        merit(metric, inputs_from(explainer, subset))
+        for explainer in (constant_explainer, brightness_explainer)
     ]
-    best = max(steady, key=lambda values: float(values.nanmean()))
-    jumpy = merit(metric, inputs_by(RANDOM, some))
+    best = max(invariant, key=lambda values: float(values.nanmean()))
+    random = merit(metric, inputs_from(RANDOM, subset))
     yield at_least(
-        name, "an unshakeable map beats the random one (effect)", effect_size(best - jumpy),
+        name, "invariant map beats the random map (effect)", effect_size(best - random),
         margins_of(metric.spec, scene.variant).effect,
-        detail=f"means {abs(float(best.nanmean())):.3f}, {abs(float(jumpy.nanmean())):.3f}",
+        detail=f"means {abs(float(best.nanmean())):.3f}, {abs(float(random.nanmean())):.3f}",
     )  # fmt: skip
     ideal = metric.spec.bounds[1 if metric.spec.higher_is_better else 0]
     if ideal is None:
         return
     sign = 1 if metric.spec.higher_is_better else -1
     yield at_most(
-        name, "an unshakeable map, away from the ideal value",
+        name, "invariant map: distance from the ideal value",
         abs(float(best.nanmean()) - sign * ideal), ATOL_IDEAL,
     )  # fmt: skip
     distances = {
-        method: abs(float(merit(metric, inputs_by(method, some)).nanmean()) - sign * ideal)
-        for method in quick_to_make(methods)
+        method: abs(float(merit(metric, inputs_from(method, subset)).nanmean()) - sign * ideal)
+        for method in cheap_methods(methods)
     }
     yield from hardest(
         at_least(
-            name, "a method, away from the ideal value", distance, LEAST_SHAKEN,
+            name, "method: distance from the ideal value", distance, MIN_SENSITIVITY,
             detail=method, reason=reason_for(method, name),
         )
         for method, distance in distances.items()
     )  # fmt: skip
 
 
-def inputs_by(explainer: Explainer | str, scene: Scene) -> MetricInputs:
-    """MetricInputs whose maps come from `explainer`, a function or the name of a method."""
-    compute = explainer if callable(explainer) else partial(explain, method=cheaper(explainer))
+def inputs_from(explainer: Explainer | str, scene: Scene) -> MetricInputs:
+    """Inputs with maps by `explainer`, a function or the name of a method."""
+    compute = (
+        explainer if callable(explainer) else partial(explain, method=with_reduced_cost(explainer))
+    )
     maps = compute(scene.network, scene.images, scene.targets)
     return replace(scene.inputs(maps), explainer=compute)
 
 
-def quick_to_make(methods: Sequence[str]) -> list[str]:
-    """Those whose maps cost a few forwards."""
-    setting = Setting(channels=64, image_size=(32, 32))
-    return [m for m in methods if resolve_method(cheaper(m))[1].cost(setting) <= MOST_FORWARDS]
+def cheap_methods(methods: Sequence[str]) -> list[str]:
+    """The methods whose maps cost at most MAX_FORWARDS forwards."""
+    cost_inputs = MapCostInputs(channels=64, image_size=(32, 32))
+    return [
+        m
+        for m in methods
+        if resolve_method(with_reduced_cost(m))[1].cost(cost_inputs) <= MAX_FORWARDS
+    ]

@@ -1,4 +1,4 @@
-"""One check with its answer: what was expected, what was measured, how far apart they are."""
+"""The result of one check: measured value, limit, margin and verdict."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ Verdict = Literal["pass", "known", "FAIL"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check of one entry found.
+    """The result of one check of a metric or method.
 
     Attributes:
         subject: name of the metric or method.
-        check: what was asked, in words.
-        limit: what `measured` is held against.
-        is_floor: whether `measured` must reach the limit, or else must not pass it.
-        detail: which case was the hardest, or what went wrong.
-        reason: why a failure is no surprise; empty where none is declared.
+        check: description of the check.
+        is_floor: whether `limit` is a minimum for `measured`; otherwise it is a maximum.
+        detail: the hardest case, or the error.
+        reason: declared explanation of an expected failure; empty if none is declared.
     """
 
     subject: str
@@ -33,17 +32,17 @@ class Finding:
 
     @property
     def margin(self) -> float:
-        """How far `measured` lies on the right side of the limit; below zero is a failure."""
+        """Distance of `measured` from the limit; negative for a failure."""
         return self.measured - self.limit if self.is_floor else self.limit - self.measured
 
     @property
     def holds(self) -> bool:
-        """Whether the answer is the expected one; a NaN is not."""
+        """Whether the limit holds; false for NaN."""
         return self.margin >= 0
 
     @property
     def verdict(self) -> Verdict:
-        """`pass`; `known` for a failure that is declared with its reason; else `FAIL`."""
+        """`pass`, `known` for a failure with a declared reason, otherwise `FAIL`."""
         if self.holds:
             return "pass"
         return "known" if self.reason else "FAIL"
@@ -52,27 +51,27 @@ class Finding:
 def at_least(
     subject: str, check: str, measured: float, limit: float, *, detail: str = "", reason: str = ""
 ) -> Finding:
-    """A finding that wants `measured` at or above `limit`."""
+    """Finding of a check with a minimum."""
     return Finding(subject, check, float(measured), limit, detail=detail, reason=reason)
 
 
 def at_most(
     subject: str, check: str, measured: float, limit: float, *, detail: str = "", reason: str = ""
 ) -> Finding:
-    """A finding that wants `measured` at or below `limit`."""
+    """Finding of a check with a maximum."""
     return Finding(
         subject, check, float(measured), limit, is_floor=False, detail=detail, reason=reason
     )
 
 
 def hardest(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Of one question asked many times: every failure, and of the rest the one closest to it."""
+    """Of one check repeated over many cases: all failures and the pass with the smallest margin."""
     ordered = sorted(findings, key=lambda finding: finding.margin)
     yield from (finding for finding in ordered if not finding.holds)
     yield from [finding for finding in ordered if finding.holds][:1]
 
 
 def raised(subject: str, check: str, error: Exception) -> Finding:
-    """The finding of a check that could not be made because the entry raised."""
+    """Finding of a check that could not finish because the entry raised."""
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return Finding(subject, check, math.nan, 0.0, detail=message)

@@ -1,4 +1,4 @@
-"""A metric's opinion of maps whose order of merit is known."""
+"""Scores of maps with a known ranking, and comparisons of such scores."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ RANDOM = "random_map"
 
 
 def merit(metric: Metric, inputs: MetricInputs) -> Tensor:
-    """(N,) float64 values with the sign that makes larger better; a descriptive metric's as is."""
+    """Metric values (N,) float64, negated if lower is better; unchanged for descriptive metrics."""
     values = metric.compute(inputs).detach().double().cpu()
     return -values if metric.spec.higher_is_better is False else values
 
 
 def effect_size(differences: Tensor) -> float:
-    """Mean of (N,) differences over their standard deviation, NaN left out; infinite without any.
+    """Mean of the (N,) differences over their standard deviation, ignoring NaN.
 
-    NaN if nothing is defined.
+    Infinite for equal non-zero differences; NaN if all are NaN.
     """
     defined = differences[~differences.isnan()]
     if len(defined) == 0:
@@ -34,7 +34,7 @@ def effect_size(differences: Tensor) -> float:
 
 
 def difference(values: Tensor, others: Tensor) -> float:
-    """Largest difference, relative where values pass 1; infinite where only one is a NaN."""
+    """Largest difference, relative for values above 1; infinite if only one of a pair is NaN."""
     if not torch.equal(values.isnan(), others.isnan()):
         return float("inf")
     change = (values - others).abs() / values.abs().clamp_min(1)
@@ -43,12 +43,11 @@ def difference(values: Tensor, others: Tensor) -> float:
 
 @dataclass(frozen=True)
 class RelativeMerit:
-    """Where a method's mean lies between those of the random map and of the oracle.
+    """Position of a method's mean between those of the random map and of the oracle.
 
     Attributes:
-        method: its name.
-        above_random: (method - random) / (oracle - random), 0 for noise and 1 for the oracle.
-        mean: of the metric, in its own direction.
+        above_random: (method - random) / (oracle - random); 0 for random, 1 for the oracle.
+        mean: mean of `merit`.
     """
 
     method: str
@@ -58,25 +57,25 @@ class RelativeMerit:
 
 @dataclass(frozen=True)
 class MapScores:
-    """What a metric says of the oracle, the random map and some methods on one scene."""
+    """Merit (N,) of the oracle and of the random map on one scene."""
 
     oracle: Tensor
     random: Tensor
 
     @property
     def gap(self) -> float:
-        """By how much the oracle's mean is better than the random map's."""
+        """Mean merit of the oracle minus that of the random map."""
         return float((self.oracle - self.random).nanmean())
 
     def relative_merit(self, method: str, values: Tensor) -> RelativeMerit:
-        """Of a method with values (N,)."""
+        """Relative merit of a method with merits `values` (N,)."""
         above = float((values - self.random).nanmean()) / self.gap if self.gap else float("nan")
         return RelativeMerit(method, above, float(values.nanmean()))
 
 
 def map_scores_of(metric: Metric, scene: Scene) -> MapScores:
-    """The two ends of the scale."""
+    """Return the merits of the oracle and of the random map."""
     return MapScores(
-        merit(metric, scene.kept_inputs("the reason", lambda: scene.oracle)),
+        merit(metric, scene.cached_inputs("oracle map", lambda: scene.oracle)),
         merit(metric, scene.inputs_of(RANDOM)),
     )

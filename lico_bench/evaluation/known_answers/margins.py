@@ -1,4 +1,4 @@
-"""What is expected of whom, as data: margins, their exceptions, and failures that have a reason."""
+"""Margins of the known-answer checks, their exceptions, and declared failures."""
 
 from __future__ import annotations
 
@@ -7,50 +7,48 @@ from dataclasses import dataclass, field
 
 from lico_bench.records import MetricSpec
 
-LEAST_EFFECT = 0.75  # with 16 images, a guess gets there once in two hundred times
+MIN_EFFECT = 0.75  # with 16 images, a random metric reaches it once in 200 times
 
 
 @dataclass(frozen=True)
 class Margins:
-    """How clearly a metric must tell right from wrong on scenes with a known reason.
+    """Margins by which a metric must separate good from bad maps on scenes.
 
     Attributes:
-        effect: by which the oracle beats the random map: the mean of the differences per image,
+        effect: minimum effect size of oracle against random map: mean of the differences per image
             over their standard deviation.
-        method: by which each method beats the random map, as a share of the gap between oracle and
-            random map; None where it is not asked.
-        oracle: by which the oracle beats each method, as a share of the same gap; None where it is
-            not asked. Below zero it is what a method may gain on the oracle: the mark is the
-            reason, but within it a method may find the few pixels that suffice, which a mask does
-            not know.
-        known: why oracle or flat map may not stand where they should; such a failure is reported
-            with these words.
+        method: minimum distance of each method above the random map, as a share of the gap between
+            oracle and random map; None if not checked.
+        oracle: minimum distance of the oracle above each method, as a share of the same gap; None
+            if not checked. Negative values allow methods to exceed the oracle: a method may find
+            the few sufficient pixels within the mark, while the oracle covers the whole mark.
+        known: declared reason why the checks of oracle and flat map may fail; it is reported.
     """
 
-    effect: float = LEAST_EFFECT
+    effect: float = MIN_EFFECT
     method: float | None = 0.01
     oracle: float | None = 0.0
     known: str = ""
 
 
-SMALL_MARK = "without half of its pixels a mark this small is hidden whatever their order"
-SCATTER = "a scatter of filled pixels hides a glyph from the network as well as covering it does"
-HALF_A_SIDE = "15 px are half a side here: noise hits as well"
+SMALL_MARK = "removing half of the pixels hides a mark this small in any order"
+SCATTER = "scattered filled pixels hide a glyph from the network as well as covering it does"
+HALF_A_SIDE = "15 px are half of the side here, so that noise hits as well"
 
 # By variant of the scenes, then by name or category of the metric; `Margins()` for all others.
-# On plain scenes the object is where the class is drawn, but which of its pixels the network needs
-# is not known, so that no order is asked between oracle and methods.
+# On plain scenes it is unknown which pixels of the object the network needs, so the ranking of
+# oracle and methods is not checked.
 MARGINS: dict[str, dict[str, Margins]] = {
     "planted_cue": {
-        # The trained network differs between processors in its rounding: a method gains at most 4 %
-        # on the oracle with AVX-512, 16 % with AVX2. Raised from 10 % on 2026-11-30.
+        # Rounding in training differs between processors: methods exceed the oracle by at most 4 %
+        # with AVX-512 and 16 % with AVX2. Raised from 10 % on 2026-11-30.
         "perturbation": Margins(method=0.5, oracle=-0.20),
         "localisation": Margins(method=0.2),
         "deletion_at_50": Margins(method=None, oracle=None, known=SMALL_MARK),
     },
     "plain": {
         "perturbation": Margins(effect=0.5, method=None, oracle=None),
-        "soft_iou": Margins(method=-0.1),  # a sparse map shares little of a large region
+        "soft_iou": Margins(method=-0.1),  # a sparse map covers little of a large region
         "pointing_game_15px": Margins(method=None, oracle=None, known=HALF_A_SIDE),
         **{
             metric: Margins(method=None, oracle=None, known=SCATTER)
@@ -65,18 +63,18 @@ MARGINS: dict[str, dict[str, Margins]] = {
 
 @dataclass(frozen=True)
 class MethodLimits:
-    """What a method must show on networks whose reason is known.
+    """Limits for a method on networks with a known explanation.
 
     Attributes:
-        yardsticks: controls that it must beat.
-        rank: by which a pixel of the reason outranks another more often than in the best of them.
-        energy: share of the gap between random map and oracle. Little, because the maps of masks
-            stand on an offset; noise of 16 images stays below a hundredth.
-        likeness: largest correlation with the maps of an untrained network; a method that draws
-            the image has 1.
-        colours: share of the peaks on the square whose colour is asked for.
-        linear: least correlation with the weights of a linear model, by family: gradients are the
-            weights; masks see them through a window, and few masks only roughly.
+        reference_maps: controls that the method must beat.
+        rank: minimum excess of the ROC AUC of the region over the best control's.
+        energy: minimum share of the gap between random map and oracle. Small because maps from
+            masks have an offset; noise over 16 images stays below 0.01.
+        likeness: maximum correlation with the maps of an untrained network; 1 for a method that
+            only depends on the image.
+        colours: minimum share of peaks on the square of the target colour.
+        linear: minimum correlation with the weights of a linear network, by family: gradients equal
+            the weights; masks blur them, and few masks are noisy.
     """
 
     reference_maps: tuple[str, ...] = ("random_map", "center_map", "edge_map")
@@ -91,16 +89,17 @@ class MethodLimits:
 
 METHOD_LIMITS = {
     "planted_cue": MethodLimits(),
-    "plain": MethodLimits(reference_maps=("random_map",)),  # objects stand near the middle
+    "plain": MethodLimits(reference_maps=("random_map",)),  # objects are near the centre
 }
 
-NO_CLASS = "does not look at the class"
+NO_CLASS = "does not depend on the class"
 TIED = "constant over cells of its stride, and a shared peak is a miss"
-OFFSET = "its maps carry an offset everywhere, which counts as mass"
-# (method, check or metric or category of metrics): why it fails there, and nobody need be
-# surprised. A category tells of one's own metrics too.
+OFFSET = "its maps have a constant offset, which counts as mass"
+PEAKS_CHECK = "peaks on the square of the target colour"
+# (method, check or metric or category of metrics): reason of an expected failure. A category also
+# applies to user metrics.
 REASONS: dict[tuple[str, str], str] = {
-    ("eigen_cam", "peaks on the colour that is asked for"): NO_CLASS,
+    ("eigen_cam", PEAKS_CHECK): NO_CLASS,
     ("eigen_cam", "random_logit"): NO_CLASS,
     ("occlusion", "localisation"): TIED,
     ("rise", "localisation"): OFFSET,
@@ -108,16 +107,16 @@ REASONS: dict[tuple[str, str], str] = {
 
 
 def reason_for(method: str, *where: str) -> str:
-    """Why `method` may fail a check, a metric or a category of metrics; empty where it may not."""
+    """Declared reason why `method` fails a check, metric or category; empty if there is none."""
     return next((REASONS[method, w] for w in where if (method, w) in REASONS), "")
 
 
 def margins_of(spec: MetricSpec, variant: str) -> Margins:
-    """The margins of a metric on some scenes: its own, else its category's, else those for all."""
-    known = MARGINS[variant]
-    return known.get(spec.name, known.get(kind_of(spec), Margins()))
+    """Margins of a metric on a scene variant: by name, else by category, else the default."""
+    margins = MARGINS[variant]
+    return margins.get(spec.name, margins.get(kind_of(spec), Margins()))
 
 
 def kind_of(spec: MetricSpec) -> str:
-    """The category of a metric; what looks at regions is about them, whatever it says."""
+    """Category of a metric; `localisation` for every metric that needs regions."""
     return "localisation" if "regions" in spec.needs else spec.category

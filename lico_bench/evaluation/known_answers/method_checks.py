@@ -1,4 +1,4 @@
-"""Can a method's maps be believed? Its contract, and maps of networks whose reason is known."""
+"""Check saliency methods: their contract, and maps of networks with a known explanation."""
 
 from __future__ import annotations
 
@@ -13,43 +13,49 @@ from lico_bench.evaluation.known_answers.finding import Finding, at_least, at_mo
 from lico_bench.evaluation.known_answers.map_pairs import map_scores_of, merit
 from lico_bench.evaluation.known_answers.margins import (
     METHOD_LIMITS,
+    PEAKS_CHECK,
     kind_of,
     margins_of,
     reason_for,
 )
 from lico_bench.evaluation.known_answers.networks import colour_case, linear_case
-from lico_bench.evaluation.known_answers.scene import Scene, cheaper
+from lico_bench.evaluation.known_answers.scene import Scene, with_reduced_cost
 from lico_bench.metrics import resolve_metric
 from lico_bench.registry import parse_call
 from lico_bench.saliency import explain, resolve_method
 
-ATOL_BATCH = 1e-4  # of the largest value: a batch of one may take another kernel
+ATOL_BATCH = 1e-4  # of the largest value; a batch of one may use another kernel
 NUM_COLOUR = 6
 NUM_LINEAR = 2
 PEAK_REACH_PX = 2  # the explained layer of the colour network has cells of this side
 
 
 def contract_findings(method: str, scene: Scene) -> Iterator[Finding]:
-    """What every method promises, controls too: finite maps, repeatable, whatever the batch."""
-    some = scene.first()
-    whole = _maps(method, some.network, some)
-    again = _maps(method, some.network, some)
-    yield at_most(method, "the same call gives the same maps", _largest(whole - again), 0.0)
-    alone = torch.cat(
+    """Check repeatability, independence of the batch, and that the model is left unchanged."""
+    subset = scene.first()
+    batched = _maps(method, subset.network, subset)
+    repeated = _maps(method, subset.network, subset)
+    yield at_most(method, "repeated call: change of the maps", _largest(batched - repeated), 0.0)
+    single = torch.cat(
         [
-            explain(some.network, image[None], target[None], method=cheaper(method))
-            for image, target in zip(some.images, some.targets, strict=True)
+            explain(subset.network, image[None], target[None], method=with_reduced_cost(method))
+            for image, target in zip(subset.images, subset.targets, strict=True)
         ]
     )
-    scale = max(_largest(whole), 1e-12)
+    scale = max(_largest(batched), 1e-12)
     yield at_most(
-        method, "a batch is its images one by one", _largest(whole - alone) / scale, ATOL_BATCH
+        method,
+        "batch against single images: change of the maps",
+        _largest(batched - single) / scale,
+        ATOL_BATCH,
     )
-    yield at_most(method, "traces left in a model in training", _traces_left(method, some), 0.0)
+    yield at_most(
+        method, "state changed in a model in training mode", _num_state_changes(method, subset), 0.0
+    )
 
 
-def _traces_left(method: str, scene: Scene) -> int:
-    """Tensors, flags, hooks and random states that are not as before, in a copy of the network."""
+def _num_state_changes(method: str, scene: Scene) -> int:
+    """Number of tensors, flags, hooks and random states that a call changes, on a model copy."""
     model = copy.deepcopy(scene.network).train().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.random.get_rng_state()
@@ -65,11 +71,11 @@ def _traces_left(method: str, scene: Scene) -> int:
     return tensors + flags + hooks + (not torch.equal(torch.random.get_rng_state(), random_state))
 
 
-def reason_findings(method: str, scene: Scene) -> Iterator[Finding]:
-    """Whether maps show the known reason: by the network, not by the image alone."""
+def explanation_findings(method: str, scene: Scene) -> Iterator[Finding]:
+    """Check that maps show the region that decides, and that they depend on the network."""
     name, entry = parse_call(method)[0], resolve_method(method)[1]
     if entry.is_control:
-        yield from _blind(method, scene)
+        yield from _control_findings(method, scene)
         return
     limits = METHOD_LIMITS[scene.variant]
     maps = scene.maps(method)
@@ -78,33 +84,33 @@ def reason_findings(method: str, scene: Scene) -> Iterator[Finding]:
         for control in limits.reference_maps
     }
     best = max(ranks, key=ranks.__getitem__)
-    yield _judged(
-        method, "a pixel of the reason outranks another", rank_of_region(maps, scene.regions),
+    yield _mean_finding(
+        method, "ROC AUC of the region", rank_of_region(maps, scene.regions),
         ranks[best] + limits.rank, detail=f"best control: {best} {ranks[best]:.2f}",
     )  # fmt: skip
     oracle = energy_in_region(scene.oracle, scene.regions, is_signed=False)
     noise = energy_in_region(scene.maps("random_map"), scene.regions, is_signed=False)
     gap = float((oracle - noise).mean())
-    yield _judged(
-        method, "energy on the reason",
+    yield _mean_finding(
+        method, "energy on the region",
         energy_in_region(maps, scene.regions, is_signed=entry.is_signed),
         float(noise.mean()) + limits.energy * gap,
         detail=f"random map {float(noise.mean()):.2f}, oracle {float(oracle.mean()):.2f}",
     )  # fmt: skip
-    some = scene.first(len(scene) // 2)
-    other = _maps(method, some.stranger, some)
+    subset = scene.first(len(scene) // 2)
+    untrained = _maps(method, subset.untrained, subset)
     yield at_most(
-        method, "likeness to the maps of an untrained network",
-        float(correlation(maps[: len(some)], other).mean()), limits.likeness,
+        method, "correlation with the maps of an untrained network",
+        float(correlation(maps[: len(subset)], untrained).mean()), limits.likeness,
         reason=reason_for(name, "likeness"),
     )  # fmt: skip
-    yield from _colours(method, name, limits.colours)
+    yield from _colour_findings(method, name, limits.colours)
     if not entry.needs_layer:
-        yield from _linear(method, name, limits.linear[entry.family])
+        yield from _linear_findings(method, name, limits.linear[entry.family])
 
 
 def score_findings(method: str, scene: Scene, metrics: Sequence[str]) -> Iterator[Finding]:
-    """What metrics with an order of merit say of the method: better than noise."""
+    """Check that metrics which rank maps score the method above the random map."""
     name, entry = parse_call(method)[0], resolve_method(method)[1]
     if entry.is_control:
         return
@@ -117,50 +123,50 @@ def score_findings(method: str, scene: Scene, metrics: Sequence[str]) -> Iterato
         if limit is None:
             continue
         yield at_least(
-            method, f"in {metric_name} (random 0, reason 1)", relative_merit.above_random, limit,
+            method, f"{metric_name} (random 0, oracle 1)", relative_merit.above_random, limit,
             reason=reason_for(name, metric_name, kind_of(metric.spec)),
         )  # fmt: skip
 
 
-def _judged(method: str, check: str, values: Tensor, limit: float, *, detail: str) -> Finding:
+def _mean_finding(method: str, check: str, values: Tensor, limit: float, *, detail: str) -> Finding:
     name = parse_call(method)[0]
     return at_least(
         method, check, float(values.mean()), limit, detail=detail, reason=reason_for(name, check)
     )
 
 
-def _blind(method: str, scene: Scene) -> Iterator[Finding]:
-    some = scene.first()
-    change = _maps(method, some.network, some) - _maps(method, some.stranger, some)
-    yield at_most(method, "a control does not look at the model", _largest(change), 0.0)
+def _control_findings(method: str, scene: Scene) -> Iterator[Finding]:
+    subset = scene.first()
+    change = _maps(method, subset.network, subset) - _maps(method, subset.untrained, subset)
+    yield at_most(method, "control: change with the model", _largest(change), 0.0)
 
 
-def _colours(method: str, name: str, limit: float) -> Iterator[Finding]:
-    """Asked for red, the map peaks on the red square; asked for green, on the green one."""
+def _colour_findings(method: str, name: str, limit: float) -> Iterator[Finding]:
+    """Check that the map peaks on the square of the target colour."""
     case = colour_case(NUM_COLOUR)
     hits = []
     for colour, squares in enumerate(case.squares):
         targets = torch.full((NUM_COLOUR,), colour)
-        maps = explain(case.network, case.images, targets, method=cheaper(method))
+        maps = explain(case.network, case.images, targets, method=with_reduced_cost(method))
         hits.append(peaks_within(maps, squares, reach_px=PEAK_REACH_PX))
-    check = "peaks on the colour that is asked for"
     share = float(torch.cat(hits).float().mean())
-    yield at_least(method, check, share, limit, reason=reason_for(name, check))
+    yield at_least(method, PEAKS_CHECK, share, limit, reason=reason_for(name, PEAKS_CHECK))
 
 
-def _linear(method: str, name: str, limit: float) -> Iterator[Finding]:
-    case = linear_case(NUM_LINEAR, is_even=True)
-    maps = explain(case.network, case.images, case.targets, method=cheaper(method))
+def _linear_findings(method: str, name: str, limit: float) -> Iterator[Finding]:
+    case = linear_case(NUM_LINEAR, is_uniform=True)
+    maps = explain(case.network, case.images, case.targets, method=with_reduced_cost(method))
     weight = case.network.weight.detach().expand_as(maps)
-    check = "follows the weights of a linear model"
-    found = float(correlation(maps, weight).mean())
-    yield at_least(method, check, found, limit, reason=reason_for(name, check))
+    check = "correlation with the weights of a linear network"
+    measured = float(correlation(maps, weight).mean())
+    yield at_least(method, check, measured, limit, reason=reason_for(name, check))
 
 
 def rank_of_region(maps: Tensor, regions: Tensor) -> Tensor:
-    """(N,) in [0, 1]: how often a pixel of the region has a larger value than one outside.
+    """ROC AUC (N,) of map values as a predictor of the region, in [0, 1].
 
-    The area under the ROC curve; equal values count half, so that a flat map has 0.5.
+    It is the probability that a pixel inside has a larger value than one outside; ties count half,
+    so that a flat map has 0.5.
     """
     ranks = average_ranks(maps.flatten(1))
     inside = regions.flatten(1).double()
@@ -170,10 +176,10 @@ def rank_of_region(maps: Tensor, regions: Tensor) -> Tensor:
 
 
 def energy_in_region(maps: Tensor, regions: Tensor, *, is_signed: bool) -> Tensor:
-    """(N,) in [0, 1]: share of the map's mass that lies on the region.
+    """Share (N,) of the map's mass on the region, in [0, 1].
 
-    Mass is the positive part of signed maps and what stands above the lowest value of others, so
-    that a constant that a method adds everywhere does not count. A flat map has the region's area.
+    Mass is the positive part of a signed map, and the value above the minimum of other maps, so
+    that a constant offset does not count. A flat map scores the region's share of the area.
     """
     floor = torch.zeros_like(maps[:, :1, :1]) if is_signed else maps.amin((1, 2), keepdim=True)
     mass = (maps - floor).clamp_min(0).double()
@@ -183,21 +189,21 @@ def energy_in_region(maps: Tensor, regions: Tensor, *, is_signed: bool) -> Tenso
 
 
 def correlation(maps: Tensor, others: Tensor) -> Tensor:
-    """(N,) Pearson correlation of pixels, in [-1, 1]; 0 where one of the two maps is flat."""
+    """Pearson correlation (N,) of the pixels, in [-1, 1]; 0 if one of the maps is flat."""
     first, second = (m.flatten(1).double() for m in (maps, others))
     first, second = (m - m.mean(1, keepdim=True) for m in (first, second))
     return F.cosine_similarity(first, second, dim=1, eps=1e-30)
 
 
 def peaks_within(maps: Tensor, regions: Tensor, *, reach_px: int) -> Tensor:
-    """(N,) bool: every pixel with the largest value lies on the region or within reach of it."""
+    """(N,) bool: whether all pixels with the maximum lie within `reach_px` of the region."""
     near = F.max_pool2d(regions.float()[:, None], 2 * reach_px + 1, 1, reach_px)[:, 0] > 0
     is_peak = maps == maps.amax((1, 2), keepdim=True)
     return ~(is_peak & ~near).flatten(1).any(1)
 
 
 def average_ranks(values: Tensor) -> Tensor:
-    """(N, P) float64 ranks from 0 up; equal values share the mean of their places."""
+    """Ranks (N, P) float64 from 0; equal values share their mean rank."""
     ordered = values.sort(dim=1).values.contiguous()
     first = torch.searchsorted(ordered, values.contiguous())
     last = torch.searchsorted(ordered, values.contiguous(), right=True)
@@ -205,7 +211,7 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def _maps(method: str, network: nn.Module, scene: Scene) -> Tensor:
-    return explain(network, scene.images, scene.targets, method=cheaper(method))
+    return explain(network, scene.images, scene.targets, method=with_reduced_cost(method))
 
 
 def _largest(values: Tensor) -> float:

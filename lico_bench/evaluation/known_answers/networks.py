@@ -1,4 +1,4 @@
-"""Networks whose reasons can be written down: a constant, a weighted sum, detectors of colour."""
+"""Networks with a known explanation: constant, linear, and colour detectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEAN_RGB = (0.485, 0.456, 0.406)
 
 
 class ConstantNetwork(nn.Module):
-    """The same logits (N, 2) for every image: no map can be better than another."""
+    """The same logits (N, 2) for every image, so that all maps are equally good."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,13 +27,12 @@ class ConstantNetwork(nn.Module):
 
 
 class LinearNetwork(nn.Module):
-    """Logits (0, <w, x> + b): what a pixel contributes is its weight times its value.
+    """Logits (0, <w, x> + b); a pixel contributes its weight times its value.
 
-    The ReLU in front leaves images as they are; some methods look for one.
+    The ReLU in front does not change images in [0, 1]; guided backpropagation requires one.
 
     Args:
-        weight: (H, W), the same for the three colours.
-        bias: b.
+        weight: (H, W), shared by the three channels.
     """
 
     def __init__(self, weight: Tensor, bias: float) -> None:
@@ -44,59 +43,59 @@ class LinearNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 2)."""
-        inputs = (self.rectify(images).sum(1) * self.weight).flatten(1).sum(1) + self.bias
-        return torch.stack([torch.zeros_like(inputs), inputs], dim=1)
+        logits = (self.rectify(images).sum(1) * self.weight).flatten(1).sum(1) + self.bias
+        return torch.stack([torch.zeros_like(logits), logits], dim=1)
 
     def contributions(self, images: Tensor, start: Tensor) -> Tensor:
-        """(N, H, W), what each pixel adds to the logit where `start` gives way to `images`."""
+        """Change (N, H, W) of the logit by each pixel when `images` replaces `start`."""
         return ((images - start).sum(1) * self.weight).detach()
 
 
 @dataclass(frozen=True)
 class LinearCase:
-    """A linear network that is in doubt about its images, and those images (N, 3, H, W)."""
+    """A linear network and images (N, 3, H, W) with logits near the decision boundary."""
 
     network: LinearNetwork
     images: Tensor
     targets: Tensor
 
 
-def linear_case(num_images: int, *, is_even: bool, seed: int = 0) -> LinearCase:
-    """A linear network with two bumps of weight off the middle.
+def linear_case(num_images: int, *, is_uniform: bool, seed: int = 0) -> LinearCase:
+    """A linear network whose weight has two bumps off the centre.
 
     Args:
-        is_even: images of one colour, a step above the mean in each pixel, so that gradient,
-            gradient times step and every path between them are proportional to the weight. Else
-            weights and images share a fine grain, which a blur takes away, under noise: most
-            pixels speak for the class, some against it.
+        is_uniform: every image is the mean colour plus one constant, so that the gradient, gradient
+            times input and integrated gradients are proportional to the weight. Otherwise weights
+            and noisy images share a fine grain that a blur removes; most pixels are evidence for
+            the class, some against it.
     """
     rng = make_generator(seed, "known_answers:linear")
     mean = torch.tensor(MEAN_RGB).view(1, 3, 1, 1)
     weight = _bumps()
     step = 0.2 * torch.ones(num_images, 1, SIZE, SIZE)
-    if not is_even:
+    if not is_uniform:
         grain = (torch.rand(SIZE, SIZE, generator=rng) < 0.5).float()
         noise = 0.2 * torch.rand(num_images, 1, SIZE, SIZE, generator=rng)
         weight, step = weight * grain, 0.3 * grain - 0.12 + noise
     images = (mean + step).clamp(0, 1)
-    inputs = ((images - mean).sum(1) * weight).flatten(1).sum(1).mean()
-    weight = 4 * weight / inputs  # from -2 for the mean colour to 2 for an image
+    gain = ((images - mean).sum(1) * weight).flatten(1).sum(1).mean()
+    weight = 4 * weight / gain  # logits: -2 for the mean colour, 2 for an average image
     bias = -2.0 - float((mean.sum(1) * weight).sum())
     targets = torch.ones(num_images, dtype=torch.int64)
     return LinearCase(LinearNetwork(weight, bias).eval(), images, targets)
 
 
 def colour_network() -> Classifier:
-    """Three detectors, of red, green and blue, averaged over the image: class k is colour k.
+    """Detectors of red, green and blue, averaged over the image; class k is colour k.
 
-    A detector answers where its colour exceeds the mean of the other two by more than 0.2; grey,
-    black and the mean colour leave all three silent. So the pixels of a colour are the only reason
-    for its class, at the explained layer and at the image alike.
+    A detector is active where its colour exceeds the mean of the other two by more than 0.2; grey,
+    black and the mean colour activate none. Only pixels of a colour are evidence for its class, in
+    the explained layer and in the image.
     """
     detect = nn.Conv2d(3, 3, 3, padding=1)
     with torch.no_grad():
-        tell = 1.5 * torch.eye(3) - 0.5
-        detect.weight.copy_(tell[:, :, None, None].expand(-1, -1, 3, 3) / 9)
+        contrast = 1.5 * torch.eye(3) - 0.5
+        detect.weight.copy_(contrast[:, :, None, None].expand(-1, -1, 3, 3) / 9)
         detect.bias.fill_(-0.2)  # type: ignore[union-attr]
     network = Classifier(
         nn.Sequential(detect, nn.ReLU(), nn.AvgPool2d(2)),
@@ -113,11 +112,11 @@ def colour_network() -> Classifier:
 
 @dataclass(frozen=True)
 class ColourCase:
-    """Images with a red and a green square, and where each is.
+    """Images with a red and a green square, and the positions of the squares.
 
     Attributes:
         images: (N, 3, H, W).
-        squares: (2, N, H, W) bool, the red ones and the green ones.
+        squares: (2, N, H, W) bool, red squares and green squares.
     """
 
     network: Classifier
@@ -126,7 +125,7 @@ class ColourCase:
 
 
 def colour_case(num_images: int, *, seed: int = 0) -> ColourCase:
-    """Grey, slightly noisy images with two squares of 8 px, one in each half."""
+    """Grey, slightly noisy images with two squares of 8 px, one per half."""
     rng = make_generator(seed, "known_answers:colour")
     images = 0.5 + 0.03 * torch.randn(num_images, 3, SIZE, SIZE, generator=rng)
     squares = torch.zeros(2, num_images, SIZE, SIZE, dtype=torch.bool)

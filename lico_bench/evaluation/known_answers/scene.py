@@ -1,7 +1,7 @@
-"""Images whose reason is known, a network that learned them, and the maps that mark the reason.
+"""Scenes with a known deciding region, a network trained on them, and oracle maps.
 
-In planted-cue scenes a coloured mark tells the class and nothing else does: a network that gets
-unseen scenes right looks at the mark, so the mark is the true explanation and can be compared with.
+In planted-cue scenes only a coloured mark determines the class. A network that classifies unseen
+scenes correctly therefore uses the mark, and the mark is the correct explanation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import TrainingError
-from lico_bench.evaluation.known_answers.reference_maps import break_ties, halves
+from lico_bench.evaluation.known_answers.reference_maps import break_ties, split_in_halves
 from lico_bench.metrics import PROTOCOLS, MetricInputs
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
 from lico_bench.records import Protocol, Recipe
@@ -27,45 +27,45 @@ DATASET = "cifar10"
 BACKBONE = "wrn_10_1"
 NUM_IMAGES = 48
 NUM_IMAGES_QUICK = 16
-FIRST = 4  # images for what is asked one by one
+SUBSET_IMAGES = 4  # images for checks that also run image by image
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How the network of a variant is trained, and how well it must do on unseen scenes.
+    """Training settings of a variant's network and its minimum accuracy on unseen scenes.
 
-    A mark's hue is read in a hundred steps; glyphs on clutter take longer.
+    The hue of a mark is learned in a hundred steps; glyphs on clutter take longer.
     """
 
     epochs: int
     augmentation: str
-    least_accuracy: float
+    min_accuracy: float
 
 
 TRAINING_SPECS = {
-    "planted_cue": TrainingSpec(epochs=4, augmentation="flip", least_accuracy=0.95),
-    "plain": TrainingSpec(epochs=8, augmentation="crop_flip", least_accuracy=0.80),
+    "planted_cue": TrainingSpec(epochs=4, augmentation="flip", min_accuracy=0.95),
+    "plain": TrainingSpec(epochs=8, augmentation="crop_flip", min_accuracy=0.80),
 }
 
-# Methods that are told how much to compute are told little: by the name of the option.
-CHEAPER: dict[str, int] = {"num_masks": 256, "num_samples": 8, "samples": 8, "steps": 8}
+# Reduced values of the options that set the cost of a method.
+REDUCED_OPTIONS: dict[str, int] = {"num_masks": 256, "num_samples": 8, "samples": 8, "steps": 8}
 
 
 @dataclass
 class Scene:
-    """Images that a trained network gets right, with the region that decides.
+    """Images that a trained network classifies correctly, with the region that decides.
 
     Attributes:
-        network: in evaluation mode.
-        stranger: the same architecture with fresh weights: it knows nothing.
-        images, targets: (N, 3, H, W) in [0, 1] and (N,) the class of each.
-        regions: (N, H, W) bool, what decides the class.
-        accuracy: of the network on the whole test split.
+        network: trained network in evaluation mode.
+        untrained: the same architecture with random weights.
+        images, targets: (N, 3, H, W) in [0, 1] and (N,) class of each image.
+        regions: (N, H, W) bool, the region that decides the class.
+        accuracy: accuracy of `network` on the full test split.
     """
 
     variant: str
     network: Classifier
-    stranger: Classifier
+    untrained: Classifier
     images: Tensor
     targets: Tensor
     regions: Tensor
@@ -82,7 +82,7 @@ class Scene:
         return len(self.images)
 
     def rows(self, start: int, stop: int) -> Scene:
-        """The same with some of its images; kept, so that what was made for it is too."""
+        """Return the scene of images `start` to `stop`; it is cached together with its maps."""
         if (start, stop) not in self._parts:
             self._parts[start, stop] = replace(
                 self,
@@ -96,35 +96,35 @@ class Scene:
             )
         return self._parts[start, stop]
 
-    def first(self, count: int = FIRST) -> Scene:
-        """The same with its first images only."""
+    def first(self, count: int = SUBSET_IMAGES) -> Scene:
+        """Return the scene of the first `count` images."""
         return self.rows(0, count)
 
     @property
     def oracle(self) -> Tensor:
-        """(N, H, W) maps of the true reason: the region, softened so that few ranks are tied."""
+        """Maps (N, H, W) of the deciding region, softened so that few ranks are tied."""
         return break_ties(self.regions)
 
     def maps(self, method: str) -> Tensor:
-        """(N, H, W) maps by a registered method, made once and with cheap options."""
+        """Maps (N, H, W) by a registered method with reduced cost; cached."""
         if method not in self._maps:
             self._maps[method] = explain(
-                self.network, self.images, self.targets, method=cheaper(method)
+                self.network, self.images, self.targets, method=with_reduced_cost(method)
             )
         return self._maps[method]
 
     def inputs_of(self, method: str) -> MetricInputs:
-        """MetricInputs of a method's maps."""
-        return self.kept_inputs(method, lambda: self.maps(method))
+        """Cached metric inputs with a method's maps."""
+        return self.cached_inputs(method, lambda: self.maps(method))
 
-    def kept_inputs(self, what: str, make: Callable[[], Tensor]) -> MetricInputs:
-        """MetricInputs of the maps that `make` gives, under a name: what metrics share is made once."""
-        if what not in self._inputs:
-            self._inputs[what] = self.inputs(make())
-        return self._inputs[what]
+    def cached_inputs(self, name: str, make_maps: Callable[[], Tensor]) -> MetricInputs:
+        """Metric inputs cached under `name`, so that metrics share their costly results."""
+        if name not in self._inputs:
+            self._inputs[name] = self.inputs(make_maps())
+        return self._inputs[name]
 
     def inputs(self, maps: Tensor) -> MetricInputs:
-        """All that a metric may look at, for given maps."""
+        """Return metric inputs with the given maps."""
         return MetricInputs(
             self.network,
             self.images,
@@ -133,7 +133,7 @@ class Scene:
             self.regions,
             self.protocol,
             network=self.network,
-            instances=[halves(region) for region in self.regions],
+            instances=[split_in_halves(region) for region in self.regions],
             predicted=self.targets,
             image_ids=self.image_ids,
             mean_rgb=self.mean_rgb,
@@ -141,15 +141,15 @@ class Scene:
         )
 
 
-def cheaper(method: str) -> str:
-    """`rise` as `rise(num_masks=256)`: the options that cost, at the values of this suite.
+def with_reduced_cost(method: str) -> str:
+    """Add reduced-cost options to a call: `rise` becomes `rise(num_masks=256)`.
 
-    What the caller wrote stays as it is.
+    Options that `method` sets are kept.
     """
-    name, message = parse_call(method)
-    known = keyword_defaults(SALIENCY[name].compute)
-    check_options(f"method '{name}'", SALIENCY[name].compute, message)
-    options = {key: value for key, value in CHEAPER.items() if key in known} | message
+    name, given = parse_call(method)
+    accepted = keyword_defaults(SALIENCY[name].compute)
+    check_options(f"method '{name}'", SALIENCY[name].compute, given)
+    options = {key: value for key, value in REDUCED_OPTIONS.items() if key in accepted} | given
     return format_call(name, options)
 
 
@@ -157,32 +157,33 @@ def cheaper(method: str) -> str:
 def load_scene(
     variant: str = "planted_cue", *, seed: int = 0, num_images: int = NUM_IMAGES
 ) -> Scene:
-    """Unseen scenes that a network trained on such scenes gets right; seconds, once a process.
+    """Train a network and return unseen scenes that it classifies correctly; cached, seconds.
 
     Args:
-        variant: `planted_cue`, where the mark decides, or `plain`, where the object does.
-        seed: of the network and of everything that draws at random.
+        variant: `planted_cue` (a mark decides the class) or `plain` (the object does).
+        seed: seed of the network and of all random draws.
 
     Raises:
-        TrainingError: if the network has not learned its task, so that its maps explain nothing.
+        TrainingError: if the accuracy of the network is too low for meaningful maps.
     """
     network = _trained(variant, seed)
     test = load_dataset(DATASET, "test", source="standin", variant=variant)
     images = test.images
     with evaluating(network), torch.inference_mode():
-        parts = [logits_of(network(part)).argmax(1) for part in torch.split(images, 64)]
-    is_right = torch.cat(parts) == test.labels
-    accuracy = float(is_right.float().mean())
-    if accuracy < TRAINING_SPECS[variant].least_accuracy:
+        predicted = [logits_of(network(batch)).argmax(1) for batch in torch.split(images, 64)]
+    is_correct = torch.cat(predicted) == test.labels
+    accuracy = float(is_correct.float().mean())
+    minimum = TRAINING_SPECS[variant].min_accuracy
+    if accuracy < minimum:
         raise TrainingError(
-            f"known answers: the network reached {accuracy:.2f} on unseen {variant} scenes, "
-            f"expected {TRAINING_SPECS[variant].least_accuracy}; use another --seed"
+            f"known answers: expected an accuracy of at least {minimum} on unseen {variant} "
+            f"scenes, got {accuracy:.2f}; use another --seed"
         )
-    chosen = is_right.nonzero()[:num_images, 0]
+    chosen = is_correct.nonzero()[:num_images, 0]
     return Scene(
         variant=variant,
         network=network,
-        stranger=_untrained(test, seed),
+        untrained=_untrained(test, seed),
         images=images[chosen],
         targets=test.labels[chosen],
         regions=test.read_regions(chosen),
@@ -196,7 +197,7 @@ def load_scene(
 @lru_cache(maxsize=4)
 def _trained(variant: str, seed: int) -> Classifier:
     training_spec = TRAINING_SPECS[variant]
-    # Not a card's recipe: the answers that are known must not change with what `quick` takes.
+    # A fixed recipe, so that changes of a dataset card or profile do not change the known answers.
     recipe = Recipe(
         DATASET, BACKBONE, "baseline", source="standin", seed=seed, epochs=training_spec.epochs,
         batch_size=64, learning_rate=0.2, augmentation=training_spec.augmentation,

@@ -1,4 +1,4 @@
-"""The known-answer suite: every metric and method, or those that are named."""
+"""Run the known-answer checks on all or selected metrics and methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameEr
 from lico_bench.evaluation.known_answers.finding import Finding, raised
 from lico_bench.evaluation.known_answers.method_checks import (
     contract_findings,
-    reason_findings,
+    explanation_findings,
     score_findings,
 )
 from lico_bench.evaluation.known_answers.metric_checks import metric_findings, ranks_maps
@@ -32,11 +32,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The findings, and on what they were made.
+    """Findings and the scenes they were measured on.
 
     Attributes:
-        accuracy: of the scenes' network on unseen scenes.
-        num_images: scenes explained.
+        accuracy: accuracy of the scenes' network on unseen scenes.
+        num_images: number of scenes explained.
     """
 
     findings: tuple[Finding, ...]
@@ -46,7 +46,7 @@ class SelfCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether no check failed, but for failures that are declared with a reason."""
+        """Whether no check failed without a declared reason."""
         return all(finding.verdict != "FAIL" for finding in self.findings)
 
 
@@ -58,18 +58,18 @@ def self_check(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SelfCheck:
-    """What is known to be asked of metrics and methods, and how they answer.
+    """Run the known-answer checks on metrics and methods.
 
     Args:
-        names: of metrics and methods, or calls with options; all that are registered if empty.
-        variant: of the scenes, `planted_cue` or `plain`.
-        quick: fewer scenes.
-        seed: of the scenes' network and of everything that draws at random.
-        progress: called with (name, entries done, entries in all).
+        names: metrics and methods, by name or call with options; all registered ones if empty.
+        variant: variant of the scenes, `planted_cue` or `plain`.
+        quick: use fewer scenes.
+        seed: seed of the scenes' network and of all random draws.
+        progress: called with (name, entries done, total entries).
 
     Raises:
-        UnknownNameError: for a name that is neither metric nor method.
-        TrainingError: if the scenes' network did not learn its task.
+        UnknownNameError: for a name that is neither a metric nor a method.
+        TrainingError: if the accuracy of the scenes' network is too low.
     """
     check_choice("scenes", variant, tuple(TRAINING_SPECS))
     requested = tuple(names) or (*METRICS, *SALIENCY)
@@ -87,10 +87,11 @@ def self_check(
 
 
 def findings_of(name: str, scene: Scene, *, is_alone: bool = True) -> list[Finding]:
-    """The findings of one entry; an error that it raises is one of them.
+    """Return the findings of one entry; an error that it raises becomes a finding.
 
     Args:
-        is_alone: a method is also shown to the metrics, which else ask all methods themselves.
+        is_alone: also score a method with all metrics that rank maps. In a full run the checks of
+            the metrics cover this.
     """
     checks: list[Callable[[], Iterator[Finding]]]
     if parse_call(name)[0] in METRICS:
@@ -100,24 +101,24 @@ def findings_of(name: str, scene: Scene, *, is_alone: bool = True) -> list[Findi
         metrics = [m for m in METRICS if ranks_maps(m)] if is_alone else []
         checks = [
             lambda: contract_findings(name, scene),
-            lambda: reason_findings(name, scene),
+            lambda: explanation_findings(name, scene),
             lambda: score_findings(name, scene, metrics),
         ]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for check in checks:
         try:
-            for finding in check():  # what was found before an error is kept
-                found.append(finding)  # noqa: PERF402
-        except Exception as error:  # an entry may raise anything; that is its answer
-            found.append(raised(name, "runs", error))
-    return found
+            for finding in check():  # keeps the findings before an error
+                findings.append(finding)  # noqa: PERF402
+        except Exception as error:  # an entry may raise anything
+            findings.append(raised(name, "runs", error))
+    return findings
 
 
 def load_entries(path: Path) -> tuple[str, ...]:
-    """Import a file that registers metrics or methods; the names that it added.
+    """Import a file that registers metrics or methods; return the names that it added.
 
     Raises:
-        MissingDataError: if there is no such file.
+        MissingDataError: if the file does not exist.
         InvalidInputError: if it cannot be imported or registers nothing.
     """
     if not path.is_file():
@@ -135,7 +136,8 @@ def load_entries(path: Path) -> tuple[str, ...]:
     added = tuple(n for n in (*METRICS, *SALIENCY) if n not in before)
     if not added:
         raise InvalidInputError(
-            f"--load {path}: it registers nothing; call METRICS.add or SALIENCY.add in it"
+            f"--load {path}: expected a file that registers a metric or method, got none; "
+            "call METRICS.add or SALIENCY.add in it"
         )
     return added
 

@@ -1,4 +1,4 @@
-"""Backbones by name. A file here registers builders of a feature extractor and its width."""
+"""Registry of backbones. Each module of this package registers feature extractors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lico_bench.registry import Registry
 
 @dataclass(frozen=True)
 class Backbone:
-    """One architecture without its classification layer.
+    """An architecture without its classification layer.
 
     Attributes:
-        title: as it is written in a table.
-        build: makes a module from images (N, 3, H, W) to maps (N, channels, h, w).
+        title: name in tables.
+        build: returns a module from images (N, 3, H, W) to maps (N, channels, h, w).
         channels: number of maps, C.
-        explanation_layer: dotted name, inside the classifier, of the module that is explained.
+        explanation_layer: dotted name of the explained module within the classifier.
         source: the paper.
     """
 

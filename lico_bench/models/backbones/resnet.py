@@ -1,4 +1,4 @@
-"""Residual networks of torchvision, random weights, without their pooling and last layer."""
+"""Residual networks of torchvision with random weights, without pooling and last layer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CHANNELS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
 
 
 def build_resnet(name: str) -> nn.Module:
-    """Feature extractor of torchvision's `name`, from the stem to `layer4`."""
-    import torchvision  # seconds to import; only these backbones need it
+    """Build the feature extractor of torchvision's `name`, from the stem to `layer4`."""
+    import torchvision  # takes seconds to import; only these backbones need it
 
-    whole = getattr(torchvision.models, name)(weights=None)
-    parts = {n: m for n, m in whole.named_children() if n not in ("avgpool", "fc")}
+    network = getattr(torchvision.models, name)(weights=None)
     features = nn.Sequential()
-    for part, module in parts.items():
-        features.add_module(part, module)
+    for child, module in network.named_children():
+        if child not in ("avgpool", "fc"):
+            features.add_module(child, module)
     return features
 
 

@@ -1,9 +1,9 @@
-"""Small residual networks for two CPU cores: max pooling right after the first convolution.
+"""Small residual networks for two CPU cores, with max pooling after the first convolution.
 
-3x3 convolution to W maps, 2x2 max pooling, one block to 2W maps, one block of stride 2 to 4W maps:
-the last maps are a quarter of the image's side, as in a wide residual network, and nearly all
-operations are spent at half of it. Blocks: Zagoruyko & Komodakis, BMVC 2016; the pooled first
-layer: He et al., CVPR 2016. The combination is our own.
+3x3 convolution to W maps, 2x2 max pooling, one block to 2W maps, one block of stride 2 to 4W maps.
+The last maps have a quarter of the image's side, as in a wide residual network; nearly all
+operations run at half of it. Blocks: Zagoruyko & Komodakis, BMVC 2016; pooling after the first
+layer: He et al., CVPR 2016. The combination is defined here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lico_bench.models.backbones.wide_resnet import Block, conv3x3, initialise
 
 
 def build_small_resnet(width: int) -> nn.Module:
-    """Feature extractor with `width` maps in its first layer, 4 * `width` in its last."""
+    """Build a feature extractor with `width` maps in its first layer, 4 * `width` in its last."""
     features = nn.Sequential(
         conv3x3(3, width, 1),
         nn.MaxPool2d(2),

@@ -1,4 +1,4 @@
-"""Wide residual networks: three groups of pre-activation blocks, 16, 32, 64 maps times the width.
+"""Wide residual networks: three groups of pre-activation blocks with 16, 32, 64 x width maps.
 
 Source: Zagoruyko & Komodakis, BMVC 2016, table 1. `wrn_28_2` has 28 convolutions and width 2.
 """
@@ -19,7 +19,7 @@ GROUP_STRIDES = (1, 2, 2)
 class Block(nn.Module):
     """Two 3x3 convolutions, each after normalisation and ReLU, around a shortcut.
 
-    Where the shape changes, the shortcut is a 1x1 convolution of the pre-activated input.
+    If the shape changes, the shortcut is a 1x1 convolution of the pre-activated input.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
@@ -28,29 +28,29 @@ class Block(nn.Module):
         self.conv1 = conv3x3(channels_in, channels_out, stride)
         self.norm2 = nn.BatchNorm2d(channels_out)
         self.conv2 = conv3x3(channels_out, channels_out, 1)
-        is_same = channels_in == channels_out and stride == 1
+        keeps_shape = channels_in == channels_out and stride == 1
         self.shortcut = (
-            None if is_same else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+            None if keeps_shape else nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
         )
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, channels_in, h, w) -> (N, channels_out, h / stride, w / stride)."""
-        ready = F.relu(self.norm1(maps))
-        carried = maps if self.shortcut is None else self.shortcut(ready)
-        inner: Tensor = self.conv2(F.relu(self.norm2(self.conv1(ready))))
-        return carried + inner
+        activated = F.relu(self.norm1(maps))
+        shortcut = maps if self.shortcut is None else self.shortcut(activated)
+        residual: Tensor = self.conv2(F.relu(self.norm2(self.conv1(activated))))
+        return shortcut + residual
 
 
 def build_wide_resnet(depth: int, width: int) -> nn.Module:
-    """Feature extractor of WRN-depth-width, up to and with the last normalisation and ReLU."""
+    """Build the feature extractor of WRN-depth-width, including the last normalisation and ReLU."""
     blocks_per_group = (depth - 4) // 6
     layers: list[nn.Module] = [conv3x3(3, STEM_CHANNELS, 1)]
     channels = STEM_CHANNELS
     for group, stride in enumerate(GROUP_STRIDES):
-        wide = STEM_CHANNELS * 2**group * width
+        channels_out = STEM_CHANNELS * 2**group * width
         for index in range(blocks_per_group):
-            layers.append(Block(channels, wide, stride if index == 0 else 1))
-            channels = wide
+            layers.append(Block(channels, channels_out, stride if index == 0 else 1))
+            channels = channels_out
     layers += [nn.BatchNorm2d(channels), nn.ReLU()]
     features = nn.Sequential(*layers)
     initialise(features)
@@ -58,14 +58,14 @@ def build_wide_resnet(depth: int, width: int) -> nn.Module:
 
 
 def initialise(features: nn.Module) -> None:
-    """Draw the weights of all convolutions (He et al., ICCV 2015, by the number of outputs)."""
+    """Draw the weights of all convolutions (He et al., ICCV 2015, fan-out)."""
     for module in features.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size up to its stride, without bias."""
+    """Return a 3x3 convolution with padding 1 and without bias."""
     return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
 
 

@@ -1,4 +1,4 @@
-"""Frozen text encoders behind one protocol: context and class ids in, one vector per token out."""
+"""Registry and protocol of frozen text encoders: from context and class ids to token vectors."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class TokenVectors(NamedTuple):
     """Text features of K prompts, padded to the longest.
 
     Attributes:
-        vectors: (K, T, D_text), in reading order; what the encoder gives at padded positions.
+        vectors: (K, T, D_text), in reading order; values at padding positions are arbitrary.
         mask: (K, T) bool, True at a token; padding is at the end of a row.
-        whole: (K, D_text), the encoder's one vector of the whole prompt.
+        pooled: (K, D_text), the encoder's vector of the complete prompt.
     """
 
     vectors: Tensor
     mask: Tensor
-    whole: Tensor
+    pooled: Tensor
 
 
 @dataclass(frozen=True)
 class EncoderIdentity:
-    """Which weights a text encoder has; goes into every manifest."""
+    """Name, revision and checksum of a text encoder's weights; stored in every manifest."""
 
     name: str
     revision: str
@@ -35,17 +35,17 @@ class EncoderIdentity:
 
 
 class TextEncoder(Protocol):
-    """A frozen encoder of prompts of context tokens and class-name tokens.
+    """A frozen encoder of prompts that consist of context tokens and class-name tokens.
 
-    No parameter asks for a gradient and nothing drops out, also in training mode. The parameters
-    of a copy may be set to ask for one: `encode` lets gradients through to them.
+    No parameter requires a gradient and there is no dropout, also in training mode. A caller may
+    set `requires_grad` on the parameters of a copy; `encode` propagates gradients to them.
 
     Attributes:
         identity: name, revision and checksum of the weights.
         context_width: size of one learnable context token.
         width: size of one output vector, D_text.
-        max_tokens: most tokens of context and class name together.
-        longest_name: tokens of the longest class name.
+        max_tokens: maximum number of tokens of context and class name together.
+        longest_name: number of tokens of the longest class name.
     """
 
     identity: EncoderIdentity
@@ -55,19 +55,19 @@ class TextEncoder(Protocol):
     longest_name: int
 
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
-        """Vectors of the prompt tokens of each asked class.
+        """Return the vectors of the prompt tokens of each requested class.
 
         Args:
             context: (M, context_width) learnable tokens, shared, or (K, M, context_width), row k
-                for class_ids[k]; in the order they are read, before their position is added.
-                M may be 0.
+                for class_ids[k]; in reading order, before position embeddings are added. M may
+                be 0.
             class_ids: (K,) int64.
             position: of the class name: `end`, after the context; `middle`, after its first
                 M // 2 tokens; `front`, before it.
 
         Returns:
-            T = M + the longest class name among `class_ids`, in tokens; the encoder's special
-            tokens are read by it but not returned.
+            `TokenVectors` with T = M + the tokens of the longest name among `class_ids`. The
+            encoder's special tokens are encoded but not returned.
 
         Raises:
             InvalidInputError: for an unknown position or class, a context of another shape, or a
@@ -76,14 +76,14 @@ class TextEncoder(Protocol):
         ...
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """Of each context token the nearest words of the vocabulary and their cosines.
+        """Return the nearest vocabulary words of each context token and their cosines.
 
         Args:
             context: (M, context_width).
 
         Returns:
             M lists of `count` words, nearest first, by cosine in the table of input embeddings,
-            special and unused tokens left out; M empty lists without a vocabulary.
+            without special and unused tokens; M empty lists without a vocabulary.
 
         Raises:
             InvalidInputError: for a context of another shape or a count below 1.
@@ -93,12 +93,12 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """How to build an encoder.
+    """Registry entry of an encoder.
 
     Attributes:
         title, source: for tables and lists.
         build: from the class names in index order to a module that is a `TextEncoder`.
-        identify: which weights it would load; finds and hashes the file, builds no model.
+        identify: returns the identity of the weights without building the model.
     """
 
     title: str

@@ -1,8 +1,8 @@
-"""The text tower of CLIP ViT-B/32, the one the paper uses.
+"""The text encoder of CLIP ViT-B/32, used in the paper.
 
-The weights are read from a local folder: the one that the environment variable LICO_BENCH_CLIP
-names, else the snapshot in the Hugging Face cache. Nothing is downloaded, and only safetensors is
-read, which unlike a pickle cannot run code.
+The weights are read from the folder named by the environment variable LICO_BENCH_CLIP, else from
+the snapshot in the Hugging Face cache. Nothing is downloaded. Only safetensors is read, which
+unlike a pickle cannot run code.
 Source: Radford et al., ICML 2021; prompts after Zhou et al., IJCV 2022 (CoOp).
 """
 
@@ -26,10 +26,10 @@ NAME = "clip_vit_b32"
 MODEL = "openai/clip-vit-base-patch32"
 VARIABLE = "LICO_BENCH_CLIP"
 WEIGHTS = "model.safetensors"
-PARTS = ("text_model.", "text_projection.")  # the file may hold the image tower as well
+PARTS = ("text_model.", "text_projection.")  # the file may contain the image encoder as well
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 WORD_END = "</w>"
-PADDING = 0  # as in the published tokeniser; the causal mask hides it from every token
+PADDING = 0  # as in the published tokeniser; the causal mask hides it from all tokens
 REMEDY = "copy it there again"
 SAVE = (
     f"save CLIPModel and CLIPTokenizer of {MODEL} to a folder with transformers' save_pretrained "
@@ -38,17 +38,17 @@ SAVE = (
 
 
 class ClipText(nn.Module):
-    """A frozen CLIP text tower that reads start, context and class name, full stop, end.
+    """Frozen CLIP text encoder; its input is start, context and class name, full stop, end.
 
-    A token's vector is its last hidden state after the final layer norm, times the text
-    projection; the vector of the whole prompt is that of the end-of-text token.
+    The vector of a token is its last hidden state after the final layer norm, times the text
+    projection. The pooled vector is that of the end-of-text token.
 
     Args:
         class_names: text of each class, in index order.
 
     Raises:
         MissingDataError: if the weights are not found.
-        BrokenFileError: if a file is torn, or does not belong to the others.
+        BrokenFileError: if a file is damaged or does not match the others.
         InvalidInputError: if a class name has no token, or too many.
     """
 
@@ -86,22 +86,22 @@ class ClipText(nn.Module):
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 512)."""
         prompts = self._names.arrange(context, class_ids, position)
-        # The library's text tower takes ids alone: the context is put in where they are embedded.
+        # The library's model accepts only ids: a hook inserts the context into their embeddings.
         hook = self.model.text_model.embeddings.token_embedding.register_forward_hook(
             lambda _module, _inputs, embedded: prompts.insert(embedded, context)
         )
         with hook:
             hidden = self.model.text_model(input_ids=prompts.ids).last_hidden_state
         projected = self.model.text_projection(hidden)
-        return prompts.hand_out(projected, whole=prompts.last(projected))
+        return prompts.to_token_vectors(projected, pooled=prompts.last(projected))
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """See `TextEncoder.nearest_words`; a part of a character is shown as �."""
+        """See `TextEncoder.nearest_words`; an incomplete character is shown as �."""
         from tokenizers.decoders import ByteLevel
 
         table = self.model.text_model.embeddings.token_embedding.weight
         nearest = nearest_tokens(context, table, self._words, count=count)
-        decode = ByteLevel().decode  # the vocabulary writes bytes as stand-in letters
+        decode = ByteLevel().decode  # the vocabulary represents bytes by printable characters
         return [
             [(decode([token.removesuffix(WORD_END)]), cosine) for token, cosine in row]
             for row in nearest
@@ -109,10 +109,10 @@ class ClipText(nn.Module):
 
 
 def find_weights() -> Path:
-    """The folder with `config.json`, `model.safetensors` and the tokeniser's files.
+    """Return the folder with `config.json`, `model.safetensors` and the tokeniser's files.
 
     Raises:
-        MissingDataError: if there is none, or if a file is missing in it.
+        MissingDataError: if there is none, or a file is missing in it.
     """
     named = os.environ.get(VARIABLE)
     folder = Path(named).expanduser() if named else _cached_snapshot()
@@ -139,7 +139,7 @@ def find_weights() -> Path:
 
 
 def identify() -> EncoderIdentity:
-    """Name, revision (the snapshot's commit, else the folder's name), checksum of the weights."""
+    """Return name, revision (snapshot commit or folder name) and checksum of the weights."""
     folder = find_weights().absolute()
     revision = folder.name
     if folder.parent.name == "snapshots":
@@ -159,20 +159,20 @@ def _cached_snapshot() -> Path | None:
 
 
 def _load_model(folder: Path) -> Any:
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # seconds to import
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection  # takes seconds to import
 
     path = folder / WEIGHTS
     tensors = read_tensors(path, prefixes=PARTS, remedy=REMEDY)
     try:
-        # A few short prompts: plain attention, as for MiniLM.
+        # Eager attention is faster for few short prompts, as for MiniLM.
         config = CLIPTextConfig.from_pretrained(folder, attn_implementation="eager")
         projection = tensors.get("text_projection.weight")
         if projection is not None:
-            # In a file of the whole CLIP the text part's own configuration may not say it.
+            # The text configuration of a complete CLIP model may not contain the projection size.
             config.projection_dim = len(projection)
-        with torch.random.fork_rng(devices=[]):  # the library draws weights before they are read
+        with torch.random.fork_rng(devices=[]):  # the library draws initial weights
             model = CLIPTextModelWithProjection(config)
-    except Exception as error:  # each version of the libraries raises kinds of its own
+    except Exception as error:  # the exception type depends on the library version
         raise BrokenFileError(
             f"{folder / 'config.json'}: expected a CLIP configuration, got {error}; {REMEDY}"
         ) from error
@@ -185,14 +185,14 @@ def _load_tokenizer(folder: Path, vocab_size: int) -> Any:
 
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises nothing more special
+    except Exception as error:  # the tokenizers library raises plain Exception
         raise BrokenFileError(
             f"{folder}: expected the files of a CLIP tokeniser, got {error}; {REMEDY}"
         ) from error
     if len(tokenizer) > vocab_size:
         raise BrokenFileError(
-            f"{folder}: expected a tokeniser of at most {vocab_size} tokens, as many as the "
-            f"weights have, got {len(tokenizer)}; {REMEDY}"
+            f"{folder}: expected a tokeniser of at most {vocab_size} tokens, the vocabulary size "
+            f"of the weights, got {len(tokenizer)}; {REMEDY}"
         )
     return tokenizer
 

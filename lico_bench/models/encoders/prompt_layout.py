@@ -1,8 +1,7 @@
-"""Where each token of a prompt stands: context, class name, special tokens, padding.
+"""Positions of the tokens of a prompt: context, class name, special tokens, padding.
 
-Shared by all encoders. A row of an encoder's input reads `opening, context and class name,
-closing, padding`; the rows handed out start after the opening and are as long as the longest asked
-prompt.
+Used by all encoders. An input row consists of `opening, context and class name, closing, padding`.
+Returned rows start after the opening and have the length of the longest requested prompt.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ POSITIONS = ("end", "middle", "front")
 
 
 class PromptLayout(NamedTuple):
-    """K prompts of L input positions, T of which are handed out.
+    """K prompts of L input positions, T of which are returned.
 
     Attributes:
-        ids: (K, L) token ids; those at `context_at` stand for nothing.
+        ids: (K, L) token ids; values at `context_at` are unused.
         context_at: (K, M) positions of the context tokens.
         attended: (K, L) bool, True up to the last closing token.
         mask: (K, T) bool, True at a token of the context or the name.
-        first: position of the first token that is handed out.
+        first: position of the first returned token.
     """
 
     ids: Tensor
@@ -38,41 +37,41 @@ class PromptLayout(NamedTuple):
     first: int
 
     def insert(self, embedded: Tensor, context: Tensor) -> Tensor:
-        """(K, L, W): `embedded` ids with the context (M, W) or (K, M, W) in its places."""
+        """Return `embedded` ids (K, L, W) with context (M, W) or (K, M, W) at its positions."""
         if not self.context_at.shape[1]:
             return embedded
         rows = torch.arange(len(embedded), device=embedded.device)[:, None]
         return embedded.index_put((rows, self.context_at), context.to(embedded.dtype))
 
-    def hand_out(self, hidden: Tensor, whole: Tensor) -> TokenVectors:
-        """The rows of `hidden` (K, L, D) that belong to context and name, and `whole` (K, D)."""
+    def to_token_vectors(self, hidden: Tensor, pooled: Tensor) -> TokenVectors:
+        """Return the rows of `hidden` (K, L, D) of context and name, with `pooled` (K, D)."""
         return TokenVectors(
-            hidden[:, self.first : self.first + self.mask.shape[1]], self.mask, whole
+            hidden[:, self.first : self.first + self.mask.shape[1]], self.mask, pooled
         )
 
     def mean(self, hidden: Tensor) -> Tensor:
-        """(K, D) mean of `hidden` (K, L, D) over the attended positions."""
+        """Return the mean (K, D) of `hidden` (K, L, D) over the attended positions."""
         attended = self.attended[:, :, None]
         return (hidden * attended).sum(1) / attended.sum(1)
 
     def last(self, hidden: Tensor) -> Tensor:
-        """(K, D) of `hidden` (K, L, D) at the last closing token."""
+        """Return the vectors (K, D) of `hidden` (K, L, D) at the last closing token."""
         return hidden[torch.arange(len(hidden), device=hidden.device), self.attended.sum(1) - 1]
 
 
 class NameTokens(nn.Module):
-    """Class names as token ids, and how prompts are laid out around them.
+    """Token ids of class names, and the layout of prompts around them.
 
     Args:
         class_names: text of each class, in index order.
         tokens: ids of each name.
-        opening, closing: ids that every prompt starts and ends with.
+        opening, closing: ids at the start and end of every prompt.
         padding: id of the positions after a prompt.
         context_width: size of one context token.
-        max_tokens: most tokens of context and name together.
+        max_tokens: maximum number of tokens of context and name together.
 
     Raises:
-        InvalidInputError: without a class, or if a name has no token or does not fit.
+        InvalidInputError: without a class, or for a name without tokens or with too many.
     """
 
     _ids: Tensor
@@ -109,7 +108,7 @@ class NameTokens(nn.Module):
         self.register_buffer("_closing", closing_ids, persistent=False)
 
     def arrange(self, context: Tensor, class_ids: Tensor, position: str) -> PromptLayout:
-        """The layout of the prompts that `TextEncoder.encode` is asked for; raises as it does."""
+        """Return the prompt layout for the arguments of `TextEncoder.encode`; raises as it does."""
         check_choice("position", position, POSITIONS)
         self._check_classes(class_ids)
         self._check_context(context, len(class_ids))
@@ -130,7 +129,7 @@ class NameTokens(nn.Module):
         ids = lengths.new_full((len(lengths), size), self._padding)
         for column, opening in enumerate(self._opening):
             ids[:, column] = opening
-        # A shorter name's padding lands where context or closing tokens replace it.
+        # Context and closing tokens later replace the padding of shorter names.
         ids[:, first + before : first + before + longest] = self._ids[class_ids, :longest]
         end = first + num_context + lengths
         closing_at = end + torch.arange(num_closing, device=lengths.device)
@@ -160,11 +159,11 @@ class NameTokens(nn.Module):
                 "build the encoder with the names of all classes"
             )
 
-    def _check_context(self, context: Tensor, num_asked: int) -> None:
+    def _check_context(self, context: Tensor, num_classes: int) -> None:
         shape = tuple(context.shape)
-        fits = len(shape) == 2 or (len(shape) == 3 and shape[0] == num_asked)
-        if not fits or shape[-1] != self._width:
+        is_valid = len(shape) == 2 or (len(shape) == 3 and shape[0] == num_classes)
+        if not is_valid or shape[-1] != self._width:
             raise InvalidInputError(
-                f"context: expected (M, {self._width}), or one per asked class, "
-                f"({num_asked}, M, {self._width}), got {shape}"
+                f"context: expected (M, {self._width}), or one per requested class, "
+                f"({num_classes}, M, {self._width}), got {shape}"
             )

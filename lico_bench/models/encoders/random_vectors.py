@@ -1,8 +1,8 @@
-"""Fixed random vectors in place of a text encoder's: the control without language.
+"""Fixed random vectors instead of a text encoder: the control without language.
 
-Nothing is read: a class name has as many tokens as words, each with a random vector of its own,
-and a context token is turned by one random orthogonal map, so that its gradient reaches it. The
-draws are uniform: unlike normal ones they are the same bits on every processor.
+Each word of a class name is one token with a separate random vector. A context token is multiplied
+by a fixed random orthogonal matrix, so that it has a gradient. Draws are uniform: unlike normal
+draws they have the same bits on every processor.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from lico_bench.runtime import make_generator
 
 WIDTH = 384  # as MiniLM
 MAX_TOKENS = 510  # as MiniLM
-REVISION = "1"  # of the rule below; a changed rule gets another
+REVISION = "1"  # of the definition below; increase it if the definition changes
 PADDING = 0  # row of the table
 
 
 class RandomEncoder(nn.Module):
-    """A vector per context token, class and word; tokens do not see each other.
+    """One vector per context token, and per class and word; tokens do not interact.
 
-    Each vector is brought to mean 0 and variance 1, the scale of a text tower's last layer. A
-    class's vectors depend on its index and number of words alone. The vector of the whole prompt
-    is the mean over its tokens.
+    Each vector is normalised to mean 0 and variance 1, the scale of a text encoder's last layer.
+    The vectors of a class depend only on its index and number of words. The pooled vector is the
+    mean over the tokens.
 
     Args:
         class_names: text of each class, in index order.
@@ -59,24 +59,24 @@ class RandomEncoder(nn.Module):
         words = [_draw(f", class {index}", size) for index, size in enumerate(lengths)]
         shared = _draw("", WIDTH + 1)
         self.table = nn.Parameter(torch.cat([shared[WIDTH:], *words]), requires_grad=False)
-        turn, triangle = torch.linalg.qr(shared[:WIDTH])
-        # The factorisation leaves the signs open; a positive diagonal settles them.
-        self.turn = nn.Parameter(turn * triangle.diagonal().sign(), requires_grad=False)
+        q, r = torch.linalg.qr(shared[:WIDTH])
+        # The signs of a QR factorisation are not unique; a positive diagonal of R fixes them.
+        self.turn = nn.Parameter(q * r.diagonal().sign(), requires_grad=False)
         self.eval()
 
     def train(self, mode: bool = True) -> RandomEncoder:
-        """Stay in evaluation mode, as every frozen encoder."""
+        """Stay in evaluation mode, like every frozen encoder."""
         return super().train(False)
 
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
-        """See `TextEncoder.encode`; (K, M + most words of a name, 384)."""
+        """See `TextEncoder.encode`; (K, M + longest name, 384)."""
         prompts = self._names.arrange(context, class_ids, position)
         rows = prompts.insert(F.embedding(prompts.ids, self.table), context @ self.turn)
         vectors = F.layer_norm(rows, (WIDTH,))
-        return prompts.hand_out(vectors, whole=prompts.mean(vectors))
+        return prompts.to_token_vectors(vectors, pooled=prompts.mean(vectors))
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """An empty list per context token: there is no vocabulary."""
+        """Return an empty list per context token: there is no vocabulary."""
         check_tokens(context, WIDTH)
         check_count("count", count)
         return [[] for _ in range(len(context))]
@@ -84,17 +84,17 @@ class RandomEncoder(nn.Module):
 
 @lru_cache(maxsize=1)
 def identify() -> EncoderIdentity:
-    """Name, revision of the rule, and checksum of the draws that all class lists share.
+    """Return name, revision, and checksum of the draws shared by all class lists.
 
-    The classes' vectors come from the same generator under seeds of their own, so what would
-    change them changes the checksum too.
+    The vectors of the classes come from the same generator with other seeds, so a change of the
+    generator changes the checksum too.
     """
-    drawn = _draw("", WIDTH + 1).numpy().astype("<f4").tobytes()
-    return EncoderIdentity("random", REVISION, hashlib.sha256(drawn).hexdigest())
+    shared = _draw("", WIDTH + 1).numpy().astype("<f4").tobytes()
+    return EncoderIdentity("random", REVISION, hashlib.sha256(shared).hexdigest())
 
 
 def _draw(purpose: str, num_rows: int) -> Tensor:
-    """(num_rows, 384) uniform in [-1, 1), the same in every process."""
+    """Draw (num_rows, 384) values uniform in [-1, 1), equal in every process."""
     generator = make_generator(0, f"random encoder{purpose}")
     return 2 * torch.rand(num_rows, WIDTH, generator=generator) - 1
 

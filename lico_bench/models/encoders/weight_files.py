@@ -1,4 +1,4 @@
-"""Reading a text encoder's weights: checksum, safetensors, and what is wrong with a file."""
+"""Read a text encoder's weights from safetensors, with checksum and error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lico_bench.errors import BrokenFileError
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file; computed once per process for a file that does not change."""
+    """Return the hex SHA-256 of a file; cached until its time stamp or size changes."""
     stat = path.stat()
     return _digest(path, stat.st_mtime_ns, stat.st_size)
 
@@ -27,10 +27,13 @@ def _digest(path: Path, _modified_ns: int, _num_bytes: int) -> str:
 def read_tensors(
     path: Path, *, prefixes: tuple[str, ...] = ("",), remedy: str
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file whose names start with one of `prefixes`.
+    """Read the tensors of a safetensors file whose names start with one of `prefixes`.
+
+    Args:
+        remedy: last part of an error message.
 
     Raises:
-        BrokenFileError: if the file is not readable as safetensors; it names `remedy`.
+        BrokenFileError: if the file is not valid safetensors.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -41,10 +44,10 @@ def read_tensors(
 
 
 def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, *, remedy: str) -> None:
-    """Put the tensors of `path` into `model`; tensors that it has no place for are left.
+    """Load `tensors`, read from `path`, into `model`; additional tensors are ignored.
 
     Raises:
-        BrokenFileError: if one is missing or has another shape; it names `remedy`.
+        BrokenFileError: if a tensor is missing or has another shape.
     """
     for name, expected in model.state_dict().items():
         if name not in tensors:

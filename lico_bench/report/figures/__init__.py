@@ -1,4 +1,4 @@
-"""Plots as PNG and PDF; matplotlib is loaded by `canvas` alone."""
+"""Plots of a report as PNG and PDF. Only `canvas` and `fonts` import plotting libraries."""
 
 from lico_bench.report.figures.canvas import Plot, colour_of
 from lico_bench.report.figures.draw import draw_figures

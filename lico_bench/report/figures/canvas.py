@@ -1,9 +1,9 @@
-"""What every plot shares: the sheet, colours, line styles, the files it becomes.
+"""Shared parts of all plots: figure layout, colours, line styles and saving.
 
-The one file that loads matplotlib; those that draw get its types from here.
+Only this module imports matplotlib; the other modules import its types from here.
 
-Colours are those of Okabe and Ito, told apart by colour-blind readers too; arms also differ in line
-style. PDFs carry no dates, so that equal rows give equal files.
+The colours are the colour-blind safe palette of Okabe and Ito; arms also differ in line style.
+PDFs contain no dates, so equal rows give equal files.
 """
 
 from __future__ import annotations
@@ -31,54 +31,54 @@ from PIL import Image
 
 from lico_bench.report import formatting
 from lico_bench.report.content import SETTING, Block, ReportContent
-from lico_bench.report.figures.fonts import LIGHT, WHOLE, write_light
+from lico_bench.report.figures.fonts import FULL_FONT, SUBSET_FONT, write_font_subset
 
 __all__ = [
     "GREY",
-    "LEAST_SPAN",
+    "MIN_Y_SPAN",
     "Axes",
     "Figure",
     "Plot",
-    "cells_of",
-    "colour_bar",
+    "add_colour_bar",
+    "add_figure_legend",
+    "arm_by_cell",
+    "block_title",
     "colour_of",
-    "drawing",
+    "ensure_y_span",
     "heat_colours",
-    "legend_of",
-    "log_axis",
-    "loud_title",
+    "line_style_of",
     "marker_of",
-    "name_panel",
-    "of_block",
     "panel_grid",
+    "plot_style",
+    "rows_of_block",
     "save_plot",
-    "series_look",
-    "short_ticks",
+    "series_style",
+    "set_few_y_ticks",
+    "set_figure_title",
+    "set_integer_x_ticks",
+    "set_log_y_axis",
+    "set_panel_title",
     "signed_colours",
-    "style_of",
-    "title_of",
-    "whole_ticks",
-    "widen",
 ]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#6b6b6b"
-HEAT = "inferno"
-SIGNED = "RdBu_r"  # white is zero
+HEAT_COLORMAP = "inferno"
+SIGNED_COLORMAP = "RdBu_r"  # white is zero
 PNG_DPI = 130
 LEGEND_COLUMNS, LEGEND_LINE_IN = 4, 0.2
-LEGEND_MARK_IN, LEGEND_SIGN_IN = 0.42, 0.065  # a column's mark and gaps; a letter, on average
-PANEL_SIGNS = 36  # of a panel's title
+LEGEND_HANDLE_IN, LEGEND_CHAR_IN = 0.42, 0.065  # with the column's gaps; on average
+PANEL_TITLE_CHARS = 36
 TITLE_IN, YLABEL_IN = 0.3, 0.16
-LEAST_SPAN = 0.02  # of an upright axis: less would make a cliff of a difference that is nothing
+MIN_Y_SPAN = 0.02  # a shorter y axis would exaggerate negligible differences
 
-SETTINGS: Any = {
+RC_PARAMS: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False, "figure.dpi": 100,
     "pdf.fonttype": 42,
-    "image.composite_image": False,  # images go into a PDF as they are, not as one of 72 dpi
+    "image.composite_image": False,  # embed images in a PDF as they are, not resampled to 72 dpi
 }  # fmt: skip
 
 
@@ -87,10 +87,10 @@ class Plot:
     """One drawn figure.
 
     Attributes:
-        name: stem of its files.
+        name: stem of the file names.
         kind: `forest`, `seeds`, `scatter`, `curves`, `sanity`, `gallery`, `training` or `history`.
-        title: one line, plain text.
-        caption: what is to be seen and under which rules.
+        title: one line of plain text.
+        caption: description of the plot and of the rules by which it is drawn.
     """
 
     name: str
@@ -102,66 +102,66 @@ class Plot:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """The block in which figures are made and saved: our settings, gone after it.
+def plot_style() -> Iterator[None]:
+    """Context manager that applies the style of the plots and restores the previous settings.
 
-    The user's own (a matplotlibrc, a style) are set aside: equal rows give equal figures.
+    The user's matplotlibrc and styles are ignored, so that equal rows give equal figures.
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update({**SETTINGS, "font.family": list(font_families())})
+        mpl.rcParams.update({**RC_PARAMS, "font.family": list(font_families())})
         yield
 
 
 @lru_cache(maxsize=1)
 def font_families() -> tuple[str, ...]:
-    """Names of the fonts to draw with, the first first."""
+    """Names of the plot fonts in order of preference; registers the subset fonts."""
     for weight in ("normal", "bold"):
-        whole = font_manager.FontProperties(family=WHOLE, weight=weight)
-        font_manager.fontManager.addfont(write_light(Path(font_manager.findfont(whole))))
-    return LIGHT, WHOLE
+        full = font_manager.FontProperties(family=FULL_FONT, weight=weight)
+        font_manager.fontManager.addfont(write_font_subset(Path(font_manager.findfont(full))))
+    return SUBSET_FONT, FULL_FONT
 
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
-    """The figure as PNG and PDF bytes."""
+    """Save a figure as PNG and PDF bytes."""
     png, pdf = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not once per file
+        figure.set_layout_engine("none")  # compute the layout once, not once per file
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
     content = png.getvalue()
     if not any(axes.get_images() for axes in figure.axes):
-        content = _in_few_colours(content)
+        content = _quantized_png(content)
     return Plot(formatting.file_part(name), kind, title, caption, content, pdf.getvalue())
 
 
-def _in_few_colours(png: bytes) -> bytes:
-    """Lines and letters with 256 colours: a third of the bytes, and only their edges differ."""
-    small = io.BytesIO()
+def _quantized_png(png: bytes) -> bytes:
+    """Reduce a PNG of lines and text to 256 colours, a third of the bytes; only edges differ."""
+    quantized = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png")
-    return small.getvalue()
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(quantized, "png")
+    return quantized.getvalue()
 
 
 def colour_of(content: ReportContent, arm: str) -> str:
-    """The colour of an arm, the same in every plot and on the page."""
-    return series_look(content.arms.index(arm))[0]
+    """Colour of an arm, the same in every plot and on the HTML page."""
+    return series_style(content.arms.index(arm))[0]
 
 
-def style_of(content: ReportContent, arm: str) -> str:
-    """The line style of an arm."""
-    return series_look(content.arms.index(arm))[1]
+def line_style_of(content: ReportContent, arm: str) -> str:
+    """Line style of an arm."""
+    return series_style(content.arms.index(arm))[1]
 
 
 def marker_of(content: ReportContent, arm: str) -> str:
-    """The marker of an arm's points."""
-    return series_look(content.arms.index(arm))[2]
+    """Marker of an arm's points."""
+    return series_style(content.arms.index(arm))[2]
 
 
-def series_look(number: int) -> tuple[str, str, str]:
-    """Colour, line style and marker of the arm at a place in the order of the arms."""
+def series_style(number: int) -> tuple[str, str, str]:
+    """Colour, line style and marker of the arm with index `number`."""
     return (
         COLOURS[number % len(COLOURS)],
         STYLES[number % len(STYLES)],
@@ -171,35 +171,35 @@ def series_look(number: int) -> tuple[str, str, str]:
 
 def panel_grid(
     count: int, *, columns: int, panel_in: tuple[float, float], left_in: float = 0.62,
-    foot_in: float = 0.4, head_in: float = 0.32, below_in: float = 0.0,
+    bottom_in: float = 0.4, top_in: float = 0.32, footer_in: float = 0.0,
     labels: Sequence[str] = (),
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """A sheet with `count` panels at fixed places, line by line.
+    """Return a figure with `count` panels at fixed positions, in row-major order.
 
-    Places are given, not found: matplotlib's own layout measures every text several times, which
-    is most of the time that a figure of many panels takes.
+    Positions are computed here because matplotlib's layout engines measure every text several
+    times, which dominates the time of a figure with many panels.
 
     Args:
-        columns: at most so many panels beside each other.
-        panel_in: width and height of a panel's plotting area.
-        left_in, foot_in, head_in: around each panel, for its tick labels and its title.
-        below_in: at the foot of the sheet, beside the legend.
-        labels: of the legend at the foot of the sheet, see `legend_of`.
+        columns: maximum number of panels per row.
+        panel_in: width and height of a panel's plotting area in inches.
+        left_in, bottom_in, top_in: margins of each panel for tick labels and title, in inches.
+        footer_in: extra space at the bottom of the figure, in inches.
+        labels: labels of the legend at the bottom of the figure, see `add_figure_legend`.
     """
     columns = min(columns, count)
-    lines = -(-count // columns)
-    wide, high = panel_in[0] + left_in, panel_in[1] + foot_in + head_in
+    rows = -(-count // columns)
+    cell_width, cell_height = panel_in[0] + left_in, panel_in[1] + bottom_in + top_in
     right_in = 0.15
-    width = YLABEL_IN + wide * columns + right_in
+    width = YLABEL_IN + cell_width * columns + right_in
     legend_lines = -(-len(labels) // _legend_columns(labels, width))
     legend_in = LEGEND_LINE_IN * legend_lines + 0.1 * bool(labels)
-    size = (width, TITLE_IN + high * lines + below_in + legend_in)
+    size = (width, TITLE_IN + cell_height * rows + footer_in + legend_in)
     figure = Figure(figsize=size)
     axes = []
-    for place in range(count):
-        line, column = divmod(place, columns)
-        left = YLABEL_IN + column * wide + left_in
-        bottom = size[1] - TITLE_IN - line * high - head_in - panel_in[1]
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left = YLABEL_IN + column * cell_width + left_in
+        bottom = size[1] - TITLE_IN - row * cell_height - top_in - panel_in[1]
         axes.append(
             figure.add_axes(
                 (left / size[0], bottom / size[1], panel_in[0] / size[0], panel_in[1] / size[1])
@@ -209,105 +209,105 @@ def panel_grid(
 
 
 def _legend_columns(labels: Sequence[str], width_in: float) -> int:
-    """How many columns of these labels a sheet has room for."""
+    """Number of legend columns that fit into the width of the figure."""
     longest = max(map(len, labels), default=0)
-    room = int(width_in / (LEGEND_MARK_IN + LEGEND_SIGN_IN * longest))
-    return max(1, min(LEGEND_COLUMNS, room))
+    num_fitting = int(width_in / (LEGEND_HANDLE_IN + LEGEND_CHAR_IN * longest))
+    return max(1, min(LEGEND_COLUMNS, num_fitting))
 
 
-def legend_of(figure: Figure, axes: Sequence[Axes]) -> None:
-    """The labels of all panels, each once, at the foot of the sheet."""
-    found: dict[str, Any] = {}
-    for one in axes:
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if found:
+def add_figure_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Add a legend with the labels of all panels, each once, at the bottom of the figure."""
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
         figure.legend(
-            list(found.values()), list(found), loc="lower center", borderaxespad=0.3,
-            ncols=_legend_columns(list(found), figure.get_size_inches()[0]), borderpad=0,
+            list(handles.values()), list(handles), loc="lower center", borderaxespad=0.3,
+            ncols=_legend_columns(list(handles), figure.get_size_inches()[0]), borderpad=0,
             labelspacing=0.25, fontsize=8, columnspacing=1.2, handletextpad=0.5,
         )  # fmt: skip
 
 
-def short_ticks(axes: Axes, *, nbins: int = 4) -> None:
-    """Few and small ticks on the upright axis."""
+def set_few_y_ticks(axes: Axes, *, nbins: int = 4) -> None:
+    """Limit the number of y ticks and reduce the tick labels."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins))
     axes.tick_params(labelsize=7.5)
 
 
-def widen(axes: Axes, least: float) -> None:
-    """Upright limits that span `least` or more, about what is drawn."""
+def ensure_y_span(axes: Axes, min_span: float) -> None:
+    """Extend the y limits symmetrically to span at least `min_span`."""
     low, high = axes.get_ylim()
-    lacking = (least - (high - low)) / 2
-    if lacking > 0:
-        axes.set_ylim(low - lacking, high + lacking)
+    padding = (min_span - (high - low)) / 2
+    if padding > 0:
+        axes.set_ylim(low - padding, high + padding)
 
 
-def title_of(figure: Figure, title: str) -> None:
-    """The title of a sheet whose places are given."""
+def set_figure_title(figure: Figure, title: str) -> None:
+    """Set the title of a figure with a fixed layout."""
     height = figure.get_size_inches()[1]
     figure.suptitle(title, fontsize=10, y=1 - 0.07 / height, va="top", parse_math=False)
 
 
-def log_axis(axes: Axes) -> None:
-    """An upright axis of magnitudes, labelled at 1, 2 and 5 of each where there is room."""
+def set_log_y_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic, with ticks at 1, 2 and 5 times the powers of ten."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
-    axes.yaxis.set_major_formatter(lambda size, _place: f"{size:g}")
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(labelsize=7.5)
 
 
 def heat_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., 4) colours in [0, 1] of values in [0, 1], dark to bright."""
-    return np.array(mpl.colormaps[HEAT](values))
+    """Map values in [0, 1] to (..., 4) RGBA colours in [0, 1], dark to bright."""
+    return np.array(mpl.colormaps[HEAT_COLORMAP](values))
 
 
 def signed_colours(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(..., 4) colours in [0, 1] of values in [-1, 1], blue against and red for the class."""
-    return np.array(mpl.colormaps[SIGNED]((values + 1) / 2))
+    """Map values in [-1, 1] to (..., 4) RGBA colours in [0, 1]; blue is negative, red positive."""
+    return np.array(mpl.colormaps[SIGNED_COLORMAP]((values + 1) / 2))
 
 
-def colour_bar(figure: Figure, grid: Any, ends: tuple[str, ...], *, is_signed: bool) -> None:
-    """A small scale below the axes of `grid`, with words at even distances along it."""
-    scale = ScalarMappable(Normalize(0, 1), cmap=SIGNED if is_signed else HEAT)
+def add_colour_bar(figure: Figure, grid: Any, labels: tuple[str, ...], *, is_signed: bool) -> None:
+    """Add a small colour bar below the axes of `grid`, with evenly spaced text labels."""
+    mappable = ScalarMappable(Normalize(0, 1), cmap=SIGNED_COLORMAP if is_signed else HEAT_COLORMAP)
     bar = figure.colorbar(
-        scale, ax=grid, location="bottom", shrink=0.5, fraction=0.04, aspect=40, pad=0.02
+        mappable, ax=grid, location="bottom", shrink=0.5, fraction=0.04, aspect=40, pad=0.02
     )
-    bar.set_ticks([float(place) for place in np.linspace(0, 1, len(ends))], labels=list(ends))
+    bar.set_ticks(np.linspace(0, 1, len(labels)).tolist(), labels=list(labels))
     bar.ax.tick_params(labelsize=7, length=0)
     bar.outline.set_visible(False)
 
 
-def whole_ticks(axes: Axes) -> None:
-    """Ticks at whole numbers only, for epochs."""
+def set_integer_x_ticks(axes: Axes) -> None:
+    """Restrict the x ticks to integers, for epochs."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
-def loud_title(block: Block) -> str:
-    """The dataset's title, with the warning where its images are drawn."""
+def block_title(block: Block) -> str:
+    """Title of a block's dataset, with the warning if it is a stand-in."""
     return f"{formatting.STANDIN} {block.title}" if block.is_standin else block.title
 
 
-def name_panel(axes: Axes, block: Block, *, with_backbone: bool) -> None:
-    """The dataset over a panel; the warning that it is drawn has a line of its own."""
+def set_panel_title(axes: Axes, block: Block, *, with_backbone: bool) -> None:
+    """Set a panel's title to its dataset; a stand-in warning gets a separate line."""
     extra = f", {block.backbone}" if with_backbone else ""
     extra += "" if block.labels == "full" else f", {block.labels} labels"
     name = f"{block.title}{extra}"
     lines = [formatting.STANDIN] if block.is_standin else []
-    lines.append(name if len(name) <= PANEL_SIGNS else f"{name[: PANEL_SIGNS - 1]}…")
+    lines.append(name if len(name) <= PANEL_TITLE_CHARS else f"{name[: PANEL_TITLE_CHARS - 1]}…")
     axes.set_title("\n".join(lines), fontsize=7.5, parse_math=False, pad=3)
 
 
-def of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
-    """The rows of a frame that belong to a block."""
-    same = pd.Series(True, index=frame.index)
+def rows_of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
+    """Select the rows of a frame that belong to a block."""
+    is_selected = pd.Series(True, index=frame.index)
     for name in SETTING:
-        same &= frame[name] == getattr(block, name)
-    return frame[same]
+        is_selected &= frame[name] == getattr(block, name)
+    return frame[is_selected]
 
 
-def cells_of(content: ReportContent, block: Block) -> dict[str, str]:
-    """Arm of each cell of a block."""
-    cells = of_block(content.cells, block)
+def arm_by_cell(content: ReportContent, block: Block) -> dict[str, str]:
+    """Return the arm of each cell of a block."""
+    cells = rows_of_block(content.cells, block)
     return dict(zip(cells["cell"].astype(str), cells["arm"].astype(str), strict=True))

@@ -1,4 +1,4 @@
-"""Insertion and deletion curves of every arm, with bands."""
+"""Insertion and deletion curves of every arm, with confidence bands."""
 
 from __future__ import annotations
 
@@ -14,98 +14,102 @@ from lico_bench.report.figures.canvas import (
     GREY,
     Axes,
     Plot,
+    add_figure_legend,
+    block_title,
     colour_of,
-    legend_of,
-    loud_title,
+    line_style_of,
     panel_grid,
     save_plot,
-    style_of,
-    title_of,
+    set_figure_title,
 )
 from lico_bench.stats import two_level
 
-CURVE_RESAMPLES = 100  # the means and standard errors used here need no draws
+CURVE_RESAMPLES = 100  # small: the means and standard errors used here need no resamples
 Z_95 = 1.96
-BANDED_ARMS = 4  # with more, bands and single trainings hide each other
+MAX_BANDED_ARMS = 4  # with more arms, bands and curves of single seeds overlap
 
 
 def draw_curves(content: ReportContent, block: Block, curves: pd.DataFrame) -> Iterator[Plot]:
-    """Both curves of every method that is no control; controls are drawn thin behind it."""
-    found = set(curves["method"].unique())
-    methods = [name for name in content.methods() if name in found]
+    """Draw both curves of every method; controls are drawn as thin dotted lines behind them.
+
+    A control gets its own plot only if no other method has curves.
+    """
+    drawn_methods = set(curves["method"].unique())
+    methods = [name for name in content.methods() if name in drawn_methods]
     controls = [name for name in methods if content.is_control(name)]
     for method in [name for name in methods if name not in controls] or methods:
         part = curves[curves["method"] == method]
-        present = set(part["arm"].unique())
-        arms = [arm for arm in content.arms if arm in present]
-        behind = [name for name in controls if name != method]
+        drawn_arms = set(part["arm"].unique())
+        arms = [arm for arm in content.arms if arm in drawn_arms]
+        background = [name for name in controls if name != method]
         figure, (left, right) = panel_grid(
-            2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, below_in=0.1,
-            labels=[*map(content.method_title, behind), *map(content.arm_title, arms)],
+            2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, footer_in=0.1,
+            labels=[*map(content.method_title, background), *map(content.arm_title, arms)],
         )  # fmt: skip
         right.sharey(left)
         right.tick_params(labelleft=False)
         for axes, kind in ((left, "insertion"), (right, "deletion")):
-            for control in behind:
-                same = (curves["method"] == control) & (curves["curve"] == kind)
-                _control_line(content, axes, curves[same], control)
+            for control in background:
+                selected = (curves["method"] == control) & (curves["curve"] == kind)
+                _draw_control(content, axes, curves[selected], control)
             for arm in arms:
-                same = (part["arm"] == arm) & (part["curve"] == kind)
-                _band(content, axes, part[same], arm, is_alone=len(arms) > BANDED_ARMS)
+                selected = (part["arm"] == arm) & (part["curve"] == kind)
+                _draw_arm(content, axes, part[selected], arm, mean_only=len(arms) > MAX_BANDED_ARMS)
             axes.set_title(f"{kind.capitalize()} {'↑' if kind == 'insertion' else '↓'}")
             axes.set_xlabel("share of pixels changed", labelpad=2)
             axes.set_xlim(0, 1)
             axes.set_ylim(bottom=0)
         left.set_ylabel("probability of the class")
-        legend_of(figure, [left, right])
-        title = f"{loud_title(block)}: {content.method_title(method)} curves"
-        title_of(figure, title)
+        add_figure_legend(figure, [left, right])
+        title = f"{block_title(block)}: {content.method_title(method)} curves"
+        set_figure_title(figure, title)
         yield save_plot(
             figure,
             f"curves_{block.key}_{formatting.file_stem(method)}",
             kind="curves",
             title=title,
-            caption=_caption(has_bands=len(arms) <= BANDED_ARMS, has_controls=bool(behind)),
+            caption=_caption(has_bands=len(arms) <= MAX_BANDED_ARMS, has_controls=bool(background)),
         )
 
 
 def _caption(*, has_bands: bool, has_controls: bool) -> str:
     lines = (
-        "Thick: mean over seeds, its band the 95 % interval over test images; thin: single "
-        "trainings."
+        "Thick line: mean over seeds; band: 95 % interval over test images; thin lines: single "
+        "seeds."
         if has_bands
-        else "Lines are means over seeds; with so many arms, intervals are in the tables only."
+        else "Lines are means over seeds; with this many arms, see the tables for intervals."
     )
     caption = (
-        "Mean probability as pixels appear (insertion) or vanish (deletion), most salient first. "
+        "Mean probability of the class as pixels are inserted or deleted, most salient first. "
         f"{lines}"
     )
-    return caption + (" Grey: a control that knows nothing of the model." if has_controls else "")
+    return caption + (" Grey: a control that does not use the model." if has_controls else "")
 
 
-def _band(
-    content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str, *, is_alone: bool
+def _draw_arm(
+    content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str, *, mean_only: bool
 ) -> None:
-    """The mean curve of an arm, with its band and trainings unless it `is_alone`."""
+    """Draw the mean curve of an arm and, unless `mean_only`, its band and single seeds."""
     if part.empty:
         return
-    found = two_level(_stack(part), resamples=CURVE_RESAMPLES)
+    estimate = two_level(_stack(part), resamples=CURVE_RESAMPLES)
     fractions = np.asarray(part["fractions"].iloc[0], dtype=float)
     colour = colour_of(content, arm)
-    style = style_of(content, arm)
-    axes.plot(fractions, found.mean, style, color=colour, lw=1.8, label=content.arm_title(arm))
-    if is_alone:
+    style = line_style_of(content, arm)
+    axes.plot(fractions, estimate.mean, style, color=colour, lw=1.8, label=content.arm_title(arm))
+    if mean_only:
         return
-    # Point by point, an interval over two or three seeds jumps from nothing to everything; the
-    # seeds are shown as they are instead.
-    if len(found.per_seed) > 1:
-        axes.plot(fractions, found.per_seed.T, style, color=colour, lw=0.6, alpha=0.7)
-    if np.isfinite(found.image_part).all():
-        low, high = ((found.mean + side * Z_95 * found.image_part).clip(0, 1) for side in (-1, 1))
+    # A pointwise interval over two or three seeds is unstable; draw the seeds instead.
+    if len(estimate.per_seed) > 1:
+        axes.plot(fractions, estimate.per_seed.T, style, color=colour, lw=0.6, alpha=0.7)
+    if np.isfinite(estimate.image_part).all():
+        low, high = (
+            (estimate.mean + side * Z_95 * estimate.image_part).clip(0, 1) for side in (-1, 1)
+        )
         axes.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _control_line(content: ReportContent, axes: Axes, part: pd.DataFrame, control: str) -> None:
+def _draw_control(content: ReportContent, axes: Axes, part: pd.DataFrame, control: str) -> None:
     part = part[part["arm"] == content.reference_arm]
     if not part.empty:
         mean = np.stack(list(part["values"])).mean(0)
@@ -114,15 +118,10 @@ def _control_line(content: ReportContent, axes: Axes, part: pd.DataFrame, contro
 
 
 def _stack(part: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Curves of one arm and method as (S, I, K + 1)."""
+    """Arrange the curves of one arm and method as (S, I, K + 1), NaN where missing."""
     values = np.stack(list(part["values"])).astype(np.float64)
-    seeds, num_seeds = _numbers(part["seed"])
-    images, num_images = _numbers(part["image_id"])
-    out = np.full((num_seeds, num_images, values.shape[1]), np.nan)
-    out[seeds, images] = values
-    return out
-
-
-def _numbers(column: pd.Series[Any]) -> tuple[np.ndarray[Any, Any], int]:
-    codes, levels = pd.factorize(column)
-    return codes, len(levels)
+    seeds, seed_levels = pd.factorize(part["seed"])
+    images, image_levels = pd.factorize(part["image_id"])
+    stacked = np.full((len(seed_levels), len(image_levels), values.shape[1]), np.nan)
+    stacked[seeds, images] = values
+    return stacked

@@ -1,11 +1,11 @@
-"""Every figure of a report, in the order in which it is shown."""
+"""All figures of a report, in display order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from lico_bench.report.content import ReportContent
-from lico_bench.report.figures.canvas import Plot, cells_of, drawing
+from lico_bench.report.figures.canvas import Plot, arm_by_cell, plot_style
 from lico_bench.report.figures.curves import draw_curves
 from lico_bench.report.figures.forest import draw_forests
 from lico_bench.report.figures.gallery import draw_galleries
@@ -17,15 +17,15 @@ from lico_bench.stats.sanity import CASCADE
 
 
 def draw_figures(content: ReportContent) -> Iterator[Plot]:
-    """What compares datasets; then curves, sanity check, gallery and training of each in turn."""
-    with drawing():
+    """Draw the plots that compare datasets, then the plots of each dataset."""
+    with plot_style():
         yield from draw_forests(content)
         yield from draw_seeds(content)
         yield from draw_scatter(content)
         history = content.run.history()
         for block in content.blocks:
-            # The curves of a large run are read dataset by dataset: together they are gigabytes.
-            curves = content.run.curves(cells_of(content, block))
+            # Curves are read per dataset because those of a large run take gigabytes.
+            curves = content.run.curves(arm_by_cell(content, block))
             is_cascade = curves["curve"] == CASCADE
             yield from draw_curves(content, block, curves[~is_cascade])
             yield from draw_sanity(content, block, curves[is_cascade])

@@ -1,9 +1,9 @@
-"""The plots' font without the scripts that plots rarely hold: PDFs take a third of the time.
+"""A subset of the plots' font, with which saving a PDF takes a third of the time.
 
-A PDF embeds the glyphs that it shows, for which all of a font is read and taken apart, 750 kB of it
-and for every file anew. What is made of DejaVu here has the same outlines for Latin, Greek and
-mathematical signs; any other sign falls back to the whole font. It has a name of its own, as the
-font's licence asks of what is changed.
+For every PDF, matplotlib parses the whole font (750 kB) to embed the used glyphs. The subset of
+DejaVu has the same outlines for Latin, Greek and mathematical characters; other characters fall
+back to the full font. The subset is renamed because the font's licence requires it for modified
+versions.
 """
 
 from __future__ import annotations
@@ -11,32 +11,34 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-WHOLE, LIGHT = "DejaVu Sans", "Plot Sans"
-SIGNS = (
+FULL_FONT, SUBSET_FONT = "DejaVu Sans", "Plot Sans"
+CODE_POINTS = (
     range(0x20, 0x250),  # Latin
     range(0x370, 0x400),  # Greek
     range(0x2000, 0x2300),  # dashes, quotes, arrows, mathematical operators
 )
 
-_folder: tempfile.TemporaryDirectory[str] | None = None  # read from as long as the process draws
+_folder: tempfile.TemporaryDirectory[str] | None = None  # kept until the process ends
 
 
-def write_light(whole: Path) -> Path:
-    """The light form of the font file `whole`, in a place that is there until the process ends."""
+def write_font_subset(full_path: Path) -> Path:
+    """Write the subset of a font file to a temporary folder that exists until the process ends."""
     from fontTools.subset import Options, Subsetter
     from fontTools.ttLib import TTFont
 
     global _folder
     _folder = _folder or tempfile.TemporaryDirectory(prefix="lico-bench-fonts-")
-    font = TTFont(whole, recalcTimestamp=False)  # or no two PDFs would be equal
-    # Kerning and ligatures stay, or texts would be set otherwise.
+    font = TTFont(full_path, recalcTimestamp=False)  # equal figures must give equal PDFs
+    # Keep kerning and ligatures, so that text looks the same as with the full font.
     options = Options(layout_features=["*"], name_IDs=["*"], glyph_names=True)
-    options.drop_tables += ["FFTM"]  # dates of the font's making
+    options.drop_tables += ["FFTM"]  # holds the date at which the font was built
     subsetter = Subsetter(options)
-    subsetter.populate(unicodes=[sign for signs in SIGNS for sign in signs])
+    subsetter.populate(unicodes=[code for codes in CODE_POINTS for code in codes])
     subsetter.subset(font)
     for record in font["name"].names:
-        record.string = record.toUnicode().replace(WHOLE, LIGHT).replace("DejaVuSans", "PlotSans")
-    path = Path(_folder.name) / whole.name
+        record.string = (
+            record.toUnicode().replace(FULL_FONT, SUBSET_FONT).replace("DejaVuSans", "PlotSans")
+        )
+    path = Path(_folder.name) / full_path.name
     font.save(path)
     return path

@@ -1,4 +1,4 @@
-"""How maps let go of what the network learned: cascading randomisation, a panel per method."""
+"""Plots of the cascading randomisation test, one panel per method."""
 
 from __future__ import annotations
 
@@ -13,87 +13,82 @@ from lico_bench.report.figures.canvas import (
     GREY,
     Axes,
     Plot,
+    add_figure_legend,
+    block_title,
     colour_of,
-    legend_of,
-    loud_title,
+    line_style_of,
     panel_grid,
     save_plot,
-    style_of,
-    title_of,
+    set_figure_title,
 )
 from lico_bench.stats.sanity import THRESHOLD
 
 COLUMNS = 4
 LOW, HIGH = 25, 75  # percentiles of the band
-Values = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def draw_sanity(content: ReportContent, block: Block, cascades: pd.DataFrame) -> Iterator[Plot]:
-    """Size of the similarity to the trained network's map, over the stages of randomisation.
+    """Draw the absolute similarity to the trained network's map over the stages of randomisation.
 
     Args:
-        cascades: rows of `records.CURVE_COLUMNS` whose curve is `cascade`; nothing is drawn where
-            there are none.
+        cascades: rows of `records.CURVE_COLUMNS` whose curve is `cascade`; if empty, nothing is
+            drawn.
     """
-    found = set(cascades["method"].unique())
-    methods = [name for name in content.methods() if name in found]
+    drawn_methods = set(cascades["method"].unique())
+    methods = [name for name in content.methods() if name in drawn_methods]
     if not methods:
         return
-    present = set(cascades["arm"].unique())
-    arms = [arm for arm in content.arms if arm in present]
+    drawn_arms = set(cascades["arm"].unique())
+    arms = [arm for arm in content.arms if arm in drawn_arms]
     figure, grid = panel_grid(
-        len(methods), columns=COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, foot_in=0.45,
-        below_in=0.15, labels=list(map(content.arm_title, arms)),
+        len(methods), columns=COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, bottom_in=0.45,
+        footer_in=0.15, labels=list(map(content.arm_title, arms)),
     )  # fmt: skip
     columns = min(COLUMNS, len(methods))
-    for place, (axes, method) in enumerate(zip(grid, methods, strict=True)):
+    for index, (axes, method) in enumerate(zip(grid, methods, strict=True)):
         part = cascades[cascades["method"] == method]
         axes.axhline(THRESHOLD, color=GREY, lw=0.8, ls=":")
         for arm in arms:
-            _line(content, axes, part[part["arm"] == arm], arm)
+            _draw_arm(content, axes, part[part["arm"] == arm], arm)
         control = " (control)" if content.is_control(method) else ""
         axes.set_title(f"{content.method_title(method)}{control}", fontsize=8.5)
         axes.set_ylim(-0.03, 1.05)
-        if place % columns == 0:
+        if index % columns == 0:
             axes.set_ylabel("size of the rank\ncorrelation", fontsize=8)
         else:
             axes.tick_params(labelleft=False)
     _label_stages(grid, columns, len(cascades["fractions"].iloc[0]) - 1)
-    legend_of(figure, grid)
-    title = f"{loud_title(block)}: sanity check"
-    title_of(figure, title)
+    add_figure_legend(figure, grid)
+    title = f"{block_title(block)}: sanity check"
+    set_figure_title(figure, title)
     caption = (
-        "Size of the rank correlation between the map of the network as trained and the map after "
-        "its layers were drawn anew, stage by stage from the output back. Line: mean over "
-        "images and seeds; band: the middle half of them. Dotted: above it, a method does not "
-        "need what the network learned. A control stays at 1."
+        "Absolute rank correlation between the map of the trained network and the map after its "
+        "layers are re-initialised, stage by stage from the output to the input. Line: mean over "
+        "images and seeds; band: interquartile range. Above the dotted line, a method does not "
+        "depend on the trained weights. A control stays at 1."
     )
     yield save_plot(figure, f"sanity_{block.key}", kind="sanity", title=title, caption=caption)
 
 
-def _line(content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str) -> None:
+def _draw_arm(content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str) -> None:
     if part.empty:
         return
-    values = np.abs(_stacked(part))
+    values = np.abs(np.stack([np.asarray(each, dtype=np.float64) for each in part["values"]]))
     fractions = np.asarray(part["fractions"].iloc[0], dtype=float)
     colour = colour_of(content, arm)
     low, high = np.percentile(values, (LOW, HIGH), axis=0)
     axes.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(fractions, values.mean(0), style_of(content, arm), color=colour, lw=1.6, marker="o",
-              ms=3, label=content.arm_title(arm))  # fmt: skip
+    axes.plot(fractions, values.mean(0), line_style_of(content, arm), color=colour, lw=1.6,
+              marker="o", ms=3, label=content.arm_title(arm))  # fmt: skip
 
 
-def _stacked(part: pd.DataFrame) -> Values:
-    return np.stack([np.asarray(one, dtype=np.float64) for one in part["values"]])
-
-
-def _label_stages(grid: Any, columns: int, count: int) -> None:
-    """A tick at each stage; the first is the output layer, the last leaves nothing trained."""
-    names = ["none", "head", *(str(number) for number in range(2, count)), "all"]
-    names = names if count > 1 else ["none", "all"]
+def _label_stages(grid: Any, columns: int, num_stages: int) -> None:
+    """Label each stage; stage 1 randomises the output layer, the last one the whole network."""
+    names = ["none", "head", *(str(number) for number in range(2, num_stages)), "all"]
+    names = names if num_stages > 1 else ["none", "all"]
     for axes in grid:
         axes.set_xticks(
-            np.linspace(0, 1, count + 1), names, fontsize=7, rotation=40, ha="right",
+            np.linspace(0, 1, num_stages + 1), names, fontsize=7, rotation=40, ha="right",
             rotation_mode="anchor",
         )  # fmt: skip
         axes.tick_params(axis="y", labelsize=8)

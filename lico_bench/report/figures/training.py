@@ -1,4 +1,4 @@
-"""What was recorded while training, by epoch."""
+"""Plots of the quantities recorded during training, by epoch."""
 
 from __future__ import annotations
 
@@ -8,86 +8,88 @@ import pandas as pd
 
 from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
-    LEAST_SPAN,
+    MIN_Y_SPAN,
     Axes,
     Plot,
-    cells_of,
+    add_figure_legend,
+    arm_by_cell,
+    block_title,
     colour_of,
-    legend_of,
-    log_axis,
-    loud_title,
+    ensure_y_span,
+    line_style_of,
     panel_grid,
     save_plot,
-    short_ticks,
-    style_of,
-    title_of,
-    whole_ticks,
-    widen,
+    set_few_y_ticks,
+    set_figure_title,
+    set_integer_x_ticks,
+    set_log_y_axis,
 )
 
 FIRST_QUANTITIES = ("loss", "train_accuracy", "cross_entropy")
-GRADIENT_NORM = "_gradient_norm"  # of a weighted term on the backbone; they differ by magnitudes
-SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # about the machine, not the model
-MOST_QUANTITIES = 18  # on one sheet
+GRADIENT_NORM = "_gradient_norm"  # of a weighted loss term; these differ by orders of magnitude
+SKIPPED_QUANTITIES = ("elapsed_s", "train_elapsed_s")  # properties of the machine, not of the model
+COLUMNS = 3
+MAX_QUANTITIES = 18
+MAX_QUANTITIES_ONE_EPOCH = 3  # single points are not informative
 
 
 def draw_training(content: ReportContent, block: Block, history: pd.DataFrame) -> Iterator[Plot]:
-    """Each recorded quantity over the epochs, one line per model."""
-    cells = cells_of(content, block)
+    """Draw each recorded quantity over the epochs, one line per model."""
+    cells = arm_by_cell(content, block)
     part = history[history["cell"].isin(cells) & ~history["quantity"].isin(SKIPPED_QUANTITIES)]
-    every = sorted(part["quantity"].unique(), key=_place)
-    if not every:
+    recorded = sorted(part["quantity"].unique(), key=_sort_key)
+    if not recorded:
         return
-    # One epoch makes points, not curves: the first of them are enough.
-    quantities = every[: MOST_QUANTITIES if part["epoch"].nunique() > 1 else 3]
+    has_curves = part["epoch"].nunique() > 1
+    quantities = recorded[: MAX_QUANTITIES if has_curves else MAX_QUANTITIES_ONE_EPOCH]
     arms = [arm for arm in content.arms if arm in set(cells.values())]
     figure, grid = panel_grid(
         len(quantities),
-        columns=3,
+        columns=COLUMNS,
         panel_in=(1.9, 1.15),
-        below_in=0.1,
+        footer_in=0.1,
         labels=list(map(content.arm_title, arms)),
     )
     for axes, quantity in zip(grid, quantities, strict=True):
-        _quantity(content, axes, part[part["quantity"] == quantity], cells)
+        _draw_quantity(content, axes, part[part["quantity"] == quantity], cells)
         axes.set_title(quantity.replace("_", " "), fontsize=8.5)
         if quantity.endswith(GRADIENT_NORM):
-            log_axis(axes)
+            set_log_y_axis(axes)
         else:
-            short_ticks(axes)
+            set_few_y_ticks(axes)
             low, high = axes.get_ylim()
-            widen(axes, LEAST_SPAN * max(abs(low), abs(high)))
-        whole_ticks(axes)
-    for axes in grid[-3:]:
+            ensure_y_span(axes, MIN_Y_SPAN * max(abs(low), abs(high)))
+        set_integer_x_ticks(axes)
+    for axes in grid[-COLUMNS:]:
         axes.set_xlabel("epoch", fontsize=8, labelpad=1)
-    legend_of(figure, grid)
-    title = f"{loud_title(block)}: training"
-    title_of(figure, title)
+    add_figure_legend(figure, grid)
+    title = f"{block_title(block)}: training"
+    set_figure_title(figure, title)
     yield save_plot(
         figure,
         f"training_{block.key}",
         kind="training",
         title=title,
-        caption=_caption(len(quantities), len(every)),
+        caption=_caption(len(quantities), len(recorded)),
     )
 
 
 def _caption(num_shown: int, num_recorded: int) -> str:
-    caption = (
-        "What was recorded while training, by epoch; one line per model. Gradient norms are of "
-        "each weighted loss term on the backbone; channel cosine and effective rank say how alike "
-        "the channel maps of an image are (1 and 1 where all channels have become one map)."
-    )
+    caption = "Quantities recorded during training, by epoch; one line per model."
     if num_shown == num_recorded:
-        return caption
+        return (
+            f"{caption} Gradient norms are those of each weighted loss term on the backbone. "
+            "Channel cosine and effective rank measure the similarity of an image's channel maps "
+            "(both are 1 if all channels are identical)."
+        )
     return (
-        f"What was recorded while training, by epoch; one line per model. {num_shown} of "
-        f"{num_recorded} quantities; the others are in the models' history.parquet."
+        f"{caption} {num_shown} of {num_recorded} quantities are shown; the others are in the "
+        "history.parquet files of the models."
     )
 
 
-def _place(quantity: str) -> tuple[int, str]:
-    """Losses first, what the optimiser does last."""
+def _sort_key(quantity: str) -> tuple[int, str]:
+    """Order losses first, then other quantities, gradient norms and the learning rate."""
     if quantity in FIRST_QUANTITIES:
         return 0, str(FIRST_QUANTITIES.index(quantity))
     if quantity.endswith(GRADIENT_NORM):
@@ -95,15 +97,15 @@ def _place(quantity: str) -> tuple[int, str]:
     return (3 if quantity == "learning_rate" else 1), quantity
 
 
-def _quantity(
+def _draw_quantity(
     content: ReportContent, axes: Axes, part: pd.DataFrame, cells: dict[str, str]
 ) -> None:
-    named: set[str] = set()
+    labelled: set[str] = set()
     for cell, rows in part.groupby("cell", sort=False):
         arm = cells[str(cell)]
-        style = style_of(content, arm)
-        label = None if arm in named else content.arm_title(arm)
+        style = line_style_of(content, arm)
+        label = None if arm in labelled else content.arm_title(arm)
         marker = "o" if len(rows) == 1 else ""
         axes.plot(rows["epoch"], rows["value"], style, color=colour_of(content, arm), lw=1.3,
                   marker=marker, ms=3, label=label)  # fmt: skip
-        named.add(arm)
+        labelled.add(arm)

@@ -1,4 +1,4 @@
-"""Tables for papers: booktabs, one file per table, and a document that compiles them all."""
+"""LaTeX tables for papers (booktabs): one file per table, and a document that includes them all."""
 
 from lico_bench.report.latex.drawing import draw_tables
 from lico_bench.report.latex.escaping import escape

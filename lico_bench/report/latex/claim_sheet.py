@@ -1,4 +1,4 @@
-"""The claims of the papers, with the verdict on each and what it rests on."""
+"""Table of the papers' claims with verdict and evidence."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
 from lico_bench.report.latex.sheet import HOLDS_STANDINS, Cell, Line, Section, Sheet
 
-MOST_PIECES = 8  # of evidence on one claim; a table is no archive
-SHARES = (0.2, 0.11, 0.69)
+MAX_EVIDENCE = 8  # lines per claim; verdicts.json holds all
+COLUMN_SHARES = (0.2, 0.11, 0.69)
 
 
 def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
-    """One sheet, or none without claims."""
+    """Yield one sheet, or none if the suite declares no claims."""
     if not content.claims:
         return
     lines = [line for verdict in content.claims for line in _lines(content, verdict)]
@@ -22,7 +22,7 @@ def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
         name="claims",
         run_name=str(content.manifest["suite"].get("name", "")),
         caption="Claims of the paper, declared before the run, and what the run says of them",
-        heads=("Claim", "Verdict", "Evidence"),
+        headers=("Claim", "Verdict", "Evidence"),
         align="lll",
         sections=(Section("", tuple(lines)),),
         notes=(
@@ -30,48 +30,47 @@ def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
             "corrected after Holm over all comparisons that claims of a gain put to the test.",
             "Stand-ins test no claim, and a single training supports none.",
         ),
-        alarm=HOLDS_STANDINS if content.has_standins else "",
-        shares=SHARES,
+        warning=HOLDS_STANDINS if content.has_standins else "",
+        shares=COLUMN_SHARES,
         num_labels=2,
     )
-
-
-def standin_note(content: ReportContent) -> str:
-    """The alarm of a table that holds numbers of drawn images."""
-    return "Holds stand-in data." if content.has_standins else ""
 
 
 def _lines(content: ReportContent, verdict: ClaimVerdict) -> Iterator[Line]:
     title = verdict.claim.title
     outcome = verdict.outcome.replace("_", " ")
-    is_sure = verdict.outcome in ("supported", "contradicted", "equivalent")
-    yield _line(title, outcome, verdict.sentence, verdict.claim.source, is_sure=is_sure)
-    real = [piece for piece in verdict.evidence if piece.source != "standin"]
-    for piece in real[:MOST_PIECES]:
-        yield _line(title, outcome, _piece(content, piece))
-    drawn = len(verdict.evidence) - len(real)
-    more = {"further comparison": len(real[MOST_PIECES:]), "stand-in comparison": drawn}
-    message = [formatting.plural(count, name) for name, count in more.items() if count]
-    if message:
-        yield _line(title, outcome, f"In verdicts.json: {', '.join(message)}.")
+    is_conclusive = verdict.outcome in ("supported", "contradicted", "equivalent")
+    yield _line(title, outcome, verdict.sentence, verdict.claim.source, is_conclusive=is_conclusive)
+    real = [evidence for evidence in verdict.evidence if evidence.source != "standin"]
+    for evidence in real[:MAX_EVIDENCE]:
+        yield _line(title, outcome, _evidence_sentence(content, evidence))
+    omitted = {
+        "further comparison": len(real[MAX_EVIDENCE:]),
+        "stand-in comparison": len(verdict.evidence) - len(real),
+    }
+    counts = [formatting.plural(count, name) for name, count in omitted.items() if count]
+    if counts:
+        yield _line(title, outcome, f"In verdicts.json: {', '.join(counts)}.")
 
 
 def _line(
-    title: str, outcome: str, sentence: str, source: str = "", *, is_sure: bool = False
+    title: str, outcome: str, sentence: str, source: str = "", *, is_conclusive: bool = False
 ) -> Line:
     note = f"Claimed in {source}." if source else ""
-    return Line((Cell(title, note=note), Cell(outcome, is_bold=is_sure), Cell(sentence)))
+    return Line((Cell(title, note=note), Cell(outcome, is_bold=is_conclusive), Cell(sentence)))
 
 
-def _piece(content: ReportContent, piece: Evidence) -> str:
-    facts = content.manifest.get("datasets", {}).get(piece.dataset)
-    budget = "" if piece.labels == "full" else f"{piece.labels} labels"
-    place = [formatting.dataset_title(facts, piece.dataset, piece.source), piece.backbone, budget]
-    if piece.method:
-        place.append(content.method_title(piece.method))
+def _evidence_sentence(content: ReportContent, evidence: Evidence) -> str:
+    facts = content.manifest.get("datasets", {}).get(evidence.dataset)
+    budget = "" if evidence.labels == "full" else f"{evidence.labels} labels"
+    dataset = formatting.dataset_title(facts, evidence.dataset, evidence.source)
+    setting = [dataset, evidence.backbone, budget]
+    if evidence.method:
+        setting.append(content.method_title(evidence.method))
     sizes = [
-        formatting.plural(piece.num_images, "image"),
-        formatting.plural(piece.num_seeds, "seed"),
+        formatting.plural(evidence.num_images, "image"),
+        formatting.plural(evidence.num_seeds, "seed"),
     ]
-    outcome = piece.outcome.replace("_", " ")
-    return f"{', '.join(filter(None, place))} ({', '.join(sizes)}): {outcome}; {piece.sentence}"
+    outcome = evidence.outcome.replace("_", " ")
+    title = ", ".join(filter(None, setting))
+    return f"{title} ({', '.join(sizes)}): {outcome}; {evidence.sentence}"

@@ -1,4 +1,4 @@
-"""Which tables a report has: claims, the paper's tables, and every number by method and arm."""
+"""All LaTeX tables of a report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lico_bench.report.latex.typesetting import LatexTable, typeset
 
 
 def draw_tables(content: ReportContent) -> Iterator[LatexTable]:
-    """Every table of a run; one that a page cannot hold comes in parts.
+    """Yield every table of a run, split into parts where it exceeds a page.
 
-    `claims`, then `layout_*` for the paper's tables, then one per compared arm and method, the
-    model's own scores first. A run of one arm gives tables of means instead.
+    The order is `claims`, `layout_*` (the paper's tables), then one table per method and compared
+    arm, starting with the scores of the model itself. A run of one arm has tables of means instead.
     """
     scores = mean_sheets if len(content.arms) == 1 else pair_sheets
     for sheets in (claim_sheets, layout_sheets, scores):

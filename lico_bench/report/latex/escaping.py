@@ -1,4 +1,4 @@
-"""Any text as LaTeX: nothing in a class name, path or title is ever read as a command."""
+"""Escape any text for LaTeX, so that names, paths and titles contain no commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ESCAPES = {
     "`": "'", "“": "``", "”": "''", "’": "'", "…": r"\ldots{}", "×": r"$\times$", "·": r"$\cdot$",
     "\u200b": "{}", "ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}",
 }  # fmt: skip
-LONG_WORD = 20  # signs that a line can take without a break
+MAX_UNBROKEN_CHARS = 20  # longer words may need a line break
 ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030a": "r",
     "\u030c": "v", "\u0327": "c",
@@ -22,31 +22,31 @@ ACCENTS = {
 
 
 def escape(text: object) -> str:
-    """Any text as LaTeX that pdflatex can set; signs it has no glyph for become plain ones."""
+    """Escape text for pdflatex; characters without a glyph are replaced by ASCII."""
     escaped = ""
-    for sign in map(_escape_sign, str(text)):
-        if escaped.endswith("-") and sign.startswith("-"):
-            escaped += "{}"  # two hyphens are no dash
-        escaped += sign
+    for char in map(_escape_char, str(text)):
+        if escaped.endswith("-") and char.startswith("-"):
+            escaped += "{}"  # keep consecutive hyphens from becoming a dash
+        escaped += char
     return escaped.replace(r" \%", r"\,\%")
 
 
 def line_breakable(text: object) -> str:
-    """The same for running text, whose long words (paths, lists, ids) may be broken at a joint."""
+    """Escape running text and allow line breaks in long words (paths, lists, ids)."""
     return " ".join(
         re.sub(r"(\\_|[/@,])", r"\1\\allowbreak{}", escape(word))
-        if len(word) > LONG_WORD
+        if len(word) > MAX_UNBROKEN_CHARS
         else escape(word)
         for word in str(text).split(" ")
     ).replace(r" \%", r"\,\%")
 
 
-def _escape_sign(sign: str) -> str:
-    if sign in ESCAPES:
-        return ESCAPES[sign]
-    if sign.isascii():
-        return sign if sign.isprintable() else " "
-    parts = unicodedata.normalize("NFKD", sign)
+def _escape_char(char: str) -> str:
+    if char in ESCAPES:
+        return ESCAPES[char]
+    if char.isascii():
+        return char if char.isprintable() else " "
+    parts = unicodedata.normalize("NFKD", char)
     if len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS:
         return f"\\{ACCENTS[parts[1]]}{{{parts[0]}}}"
     plain = parts.encode("ascii", "ignore").decode()

@@ -1,7 +1,7 @@
-"""How large a table is: the font in which it fits its page, and where it is cut if none does.
+"""Font size and page breaks of a table.
 
-Widths and heights are estimated from the number of signs, so that no table of the document that
-comes with the report runs over its margin; a paper with narrower pages may need a smaller font.
+Widths and heights are estimated from the text, so that every table fits the pages of the document
+written with the report; a paper with narrower pages may need a smaller font.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from typing import NamedTuple
 
 from lico_bench.report.latex.sheet import Cell, Line, Section, Sheet
 
-# Of A4 with margins of 20 mm, in points; the page's number stands below.
+# A4 with margins of 20 mm, in points; the page number is below the text area.
 TEXT_WIDTH, TEXT_HEIGHT = 483.0, 705.0
-LEAST_WIDTH = 50.0  # of a column of running text
-HEAD_SIGNS = 15  # of a head before it is broken
-CAPTION_HEIGHT, NOTE_HEIGHT, NOTE_SIGNS = 70.0, 9.6, 112
+MIN_WIDTH = 50.0  # of a column of running text
+HEADER_CHARS = 15  # per line of a header
+CAPTION_HEIGHT, NOTE_HEIGHT, NOTE_CHARS = 70.0, 9.6, 112
 
 
 class Font(NamedTuple):
-    """Its command, an em of Computer Modern, the height of a line and the room between columns.
+    """A font size.
 
-    All in points.
+    Attributes:
+        command: LaTeX command.
+        em: an em of Computer Modern, in points.
+        line: height of a line, in points.
+        gap: space between columns, in points.
     """
 
     command: str
@@ -40,8 +44,8 @@ FONTS = (
     Font("footnotesize", 8.5, 9.5, 10.0),
     Font("scriptsize", 7.97, 8.0, 7.0),
 )
-# Widths of signs in em, after the metrics of Computer Modern Roman at 10 pt.
-WIDTHS = MappingProxyType(
+# Character widths in em, from the metrics of Computer Modern Roman at 10 pt.
+CHAR_WIDTHS = MappingProxyType(
     {
         **dict.fromkeys("ijlI.,:;'![]|/", 0.3), **dict.fromkeys(" -f_", 0.34),
         **dict.fromkeys("rst()", 0.4), **dict.fromkeys("cez", 0.45),
@@ -49,13 +53,13 @@ WIDTHS = MappingProxyType(
         **dict.fromkeys("mMW—", 0.95),
     }
 )  # fmt: skip
-OTHER_WIDTH = 0.78  # capitals and mathematical signs
-BOLD, MARK, INDENT = 1.16, 0.4, 1.0
+DEFAULT_CHAR_WIDTH = 0.78  # capitals and mathematical signs
+BOLD_FACTOR, NOTE_MARK_EM, INDENT_EM = 1.16, 0.4, 1.0
 
 
 @dataclass(frozen=True)
 class Column:
-    """`align` is l, c or r; `width` is in points, None for as wide as it gets."""
+    """A column with `align` l, c or r; `width` is in points, None for the natural width."""
 
     align: str
     width: float | None = None
@@ -63,119 +67,120 @@ class Column:
 
 @dataclass(frozen=True)
 class Fit:
-    """The number of the font in `FONTS`, and the columns."""
+    """The index of the font in `FONTS`, and the columns."""
 
     font: int
     columns: tuple[Column, ...]
 
 
 def fit(sheet: Sheet) -> Fit:
-    """The largest font in which the columns fit; running text shares the whole width."""
-    rooms = [TEXT_WIDTH - font.gap * (len(sheet.heads) - 1) for font in FONTS]
+    """Choose the largest font in which the columns fit; running text uses the full width."""
+    available = [TEXT_WIDTH - font.gap * (len(sheet.headers) - 1) for font in FONTS]
     if sheet.shares:
-        return Fit(1, tuple(Column("l", share * rooms[1]) for share in sheet.shares))
+        return Fit(1, tuple(Column("l", share * available[1]) for share in sheet.shares))
     widths = _widths(sheet)
     columns = tuple(map(Column, sheet.align))
     for number, font in enumerate(FONTS):
-        if sum(widths) * font.em <= rooms[number]:
+        if sum(widths) * font.em <= available[number]:
             return Fit(number, columns)
-    # Not even in the smallest: the widest column is broken into lines.
+    # No font fits: wrap the widest column.
     widest = widths.index(max(widths))
     rest = FONTS[-1].em * (sum(widths) - widths[widest])
-    column = Column("l", max(rooms[-1] - rest, LEAST_WIDTH))
+    column = Column("l", max(available[-1] - rest, MIN_WIDTH))
     return Fit(len(FONTS) - 1, (*columns[:widest], column, *columns[widest + 1 :]))
 
 
 def paginate(sheet: Sheet, layout: Fit) -> Iterator[tuple[Section, ...]]:
-    """The sections, cut where a page is full; what goes on says so in its title.
+    """Split the sections into pages; a continued section says so in its title.
 
-    Lines of the same labels stay together if a page can hold them; a note or a title is counted
-    once on each page.
+    Lines with the same labels stay together if they fit on a page. A note or title is counted once
+    per page.
     """
-    full = TEXT_HEIGHT - CAPTION_HEIGHT - sum(map(_note_height, sheet.notes))
+    page_height = TEXT_HEIGHT - CAPTION_HEIGHT - sum(map(_note_height, sheet.notes))
     page: list[tuple[Section, Line]] = []
-    left, message = full, set[str]()
-    for section, lines in _blocks(sheet, layout, full):
-        needed = _block_height(section, lines, layout, page, message)
-        if page and needed > left:
-            yield tuple(_grouped(page))
-            page, left, message = [], full, set()
-            needed = _block_height(section, lines, layout, page, message)
-        left -= needed
-        message |= _message(section, lines).keys()
+    free, shown_notes = page_height, set[str]()
+    for section, lines in _blocks(sheet, layout, page_height):
+        needed = _block_height(section, lines, layout, page, shown_notes)
+        if page and needed > free:
+            yield tuple(_sections_of(page))
+            page, free, shown_notes = [], page_height, set()
+            needed = _block_height(section, lines, layout, page, shown_notes)
+        free -= needed
+        shown_notes |= _note_heights(section, lines).keys()
         page += [(section, line) for line in lines]
     if page:
-        yield tuple(_grouped(page))
+        yield tuple(_sections_of(page))
 
 
-def notes_of(sheet: Sheet, sections: Sequence[Section]) -> list[str]:
-    """What stands under a part that holds these sections, each note once."""
-    own = [note for section in sections for note in section.notes]
+def table_notes(sheet: Sheet, sections: Sequence[Section]) -> list[str]:
+    """Return the notes below a part with these sections, each once."""
+    notes = [note for section in sections for note in section.notes]
     lines = [line for section in sections for line in section.lines]
-    rules = dict.fromkeys(line.rules for line in lines if line.rules)
-    if rules:
-        own.append(f"Protocols: {'; '.join(rules)}.")
+    protocols = dict.fromkeys(line.protocol for line in lines if line.protocol)
+    if protocols:
+        notes.append(f"Protocols: {'; '.join(protocols)}.")
     units: dict[str, dict[str, None]] = {}
     for line in lines:
         if line.unit:
             units.setdefault(line.unit, {})[line.cells[0].text] = None
     if units:
-        message = (f"{', '.join(names)}: {unit}" for unit, names in units.items())
-        own.append(f"Units: {'; '.join(message)}.")
-    return list(dict.fromkeys([*own, *sheet.notes]))
+        groups = (f"{', '.join(names)}: {unit}" for unit, names in units.items())
+        notes.append(f"Units: {'; '.join(groups)}.")
+    return list(dict.fromkeys([*notes, *sheet.notes]))
 
 
-def places(line: Line) -> Iterator[tuple[int, Cell]]:
-    """Each cell of a line with its first column."""
+def cells_by_column(line: Line) -> Iterator[tuple[int, Cell]]:
+    """Yield each cell of a line with the index of its first column."""
     column = 0
     for cell in line.cells:
         yield column, cell
         column += cell.width
 
 
-def broken(head: str) -> list[str]:
-    """A head in rows of a few words."""
-    rows = [row for part in head.split("\n") for row in textwrap.wrap(part, HEAD_SIGNS)]
+def wrap_header(header: str) -> list[str]:
+    """Wrap a column header into short lines."""
+    rows = [row for part in header.split("\n") for row in textwrap.wrap(part, HEADER_CHARS)]
     return rows or [""]
 
 
-def ems(text: str) -> float:
-    """About how wide a text is."""
-    return sum(WIDTHS.get(sign, OTHER_WIDTH) for sign in text)
+def _width_em(text: str) -> float:
+    """Approximate width of a text in em."""
+    return sum(CHAR_WIDTHS.get(char, DEFAULT_CHAR_WIDTH) for char in text)
 
 
 def _widths(sheet: Sheet) -> list[float]:
-    """Of each column, in em; cells over several columns are left out."""
-    widths = [max(map(ems, broken(head))) for head in sheet.heads]
+    """Width of each column in em; cells that span several columns are ignored."""
+    widths = [max(map(_width_em, wrap_header(header))) for header in sheet.headers]
     for section in sheet.sections:
         for line in section.lines:
-            for column, cell in places(line):
+            for column, cell in cells_by_column(line):
                 if cell.width == 1:
-                    own = ems(cell.text) * (BOLD if cell.is_bold else 1) + MARK * bool(cell.note)
-                    own += INDENT * bool(section.title and column == 0)
-                    widths[column] = max(widths[column], own, ems(cell.below))
+                    width = _width_em(cell.text) * (BOLD_FACTOR if cell.is_bold else 1)
+                    width += NOTE_MARK_EM * bool(cell.note)
+                    width += INDENT_EM * bool(section.title and column == 0)
+                    widths[column] = max(widths[column], width, _width_em(cell.second_line))
     return widths
 
 
 def _line_height(line: Line, layout: Fit) -> float:
     font, rows = FONTS[layout.font], 1
-    for number, cell in places(line):
-        width = layout.columns[number].width if cell.width == 1 else None
-        wrapped = math.ceil(1.06 * ems(cell.text) * font.em / width) if width else 1
-        rows = max(rows, wrapped + bool(cell.below))
+    for column, cell in cells_by_column(line):
+        width = layout.columns[column].width if cell.width == 1 else None
+        wrapped = math.ceil(1.06 * _width_em(cell.text) * font.em / width) if width else 1
+        rows = max(rows, wrapped + bool(cell.second_line))
     return 1.02 * rows * font.line
 
 
 def _note_height(note: str) -> float:
-    return NOTE_HEIGHT * math.ceil(len(note) / NOTE_SIGNS)
+    return NOTE_HEIGHT * math.ceil(len(note) / NOTE_CHARS)
 
 
-def _blocks(sheet: Sheet, layout: Fit, full: float) -> Iterator[tuple[Section, list[Line]]]:
-    """Lines that belong together: of the same labels, as long as they fit a page."""
+def _blocks(sheet: Sheet, layout: Fit, page_height: float) -> Iterator[tuple[Section, list[Line]]]:
+    """Yield lines to keep together: those with the same labels, if they fit on a page."""
     for section in sheet.sections:
         for _, group in groupby(section.lines, key=lambda line: _labels(sheet, line)):
             lines = list(group)
-            if sheet.num_labels and _block_height(section, lines, layout, (), set()) <= full:
+            if sheet.num_labels and _block_height(section, lines, layout, (), set()) <= page_height:
                 yield section, lines
             else:
                 yield from ((section, [line]) for line in lines)
@@ -185,33 +190,33 @@ def _labels(sheet: Sheet, line: Line) -> tuple[str, ...]:
     return tuple(cell.text for cell in line.cells[: sheet.num_labels])
 
 
-def _message(section: Section, lines: Sequence[Line]) -> dict[str, float]:
-    """What these lines want said below the table, with the height that it takes."""
+def _note_heights(section: Section, lines: Sequence[Line]) -> dict[str, float]:
+    """Heights of the notes that these lines need below the table."""
     marked = (cell.note for line in lines for cell in line.cells if cell.note)
     heights = {note: _note_height(note) for note in (*section.notes, *marked)}
-    # Protocols and units share a note each, a name after the other.
-    names = [line.rules for line in lines]
+    # All protocols share one note, and so do all units.
+    names = [line.protocol for line in lines]
     names += [f"{line.cells[0].text} {line.unit}" for line in lines if line.unit]
-    return heights | {name: NOTE_HEIGHT * len(name) / NOTE_SIGNS for name in names}
+    return heights | {name: NOTE_HEIGHT * len(name) / NOTE_CHARS for name in names}
 
 
 def _block_height(
     section: Section, lines: Sequence[Line], layout: Fit, page: Sequence[tuple[Section, Line]],
-    message: set[str],
+    shown_notes: set[str],
 ) -> float:  # fmt: skip
-    """What a block adds to a page: its lines, room above it, its title and notes if new there."""
+    """Height that a block adds to a page: lines, space above, and title and notes if new there."""
     is_new = bool(section.title) and (not page or page[-1][0] is not section)
     height = FONTS[layout.font].line * (0.5 * (len(lines) > 1) + 1.5 * is_new)
     height += sum(_line_height(line, layout) for line in lines)
-    wanted = _message(section, lines)
-    return height + sum(wanted[note] for note in wanted.keys() - message)
+    notes = _note_heights(section, lines)
+    return height + sum(notes[note] for note in notes.keys() - shown_notes)
 
 
-def _grouped(page: Sequence[tuple[Section, Line]]) -> Iterator[Section]:
-    """The sections of a page with those of their lines that are on it."""
-    for _, found in groupby(page, key=lambda pair: id(pair[0])):
-        pairs = list(found)
+def _sections_of(page: Sequence[tuple[Section, Line]]) -> Iterator[Section]:
+    """Yield the sections of a page, each with its lines on that page."""
+    for _, group in groupby(page, key=lambda pair: id(pair[0])):
+        pairs = list(group)
         section, lines = pairs[0][0], tuple(line for _, line in pairs)
-        goes_on = section.title and lines[0] is not section.lines[0]
-        title = f"{section.title} (continued)" if goes_on else section.title
-        yield Section(title, lines, section.alarm, section.notes)
+        is_continued = section.title and lines[0] is not section.lines[0]
+        title = f"{section.title} (continued)" if is_continued else section.title
+        yield Section(title, lines, section.warning, section.notes)

@@ -1,4 +1,4 @@
-"""The paper's tables with published numbers and this run's."""
+"""The paper's tables with the published values and those of this run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lico_bench.report.layouts import Layout, LayoutCell, build_layouts
 
 
 def layout_sheets(content: ReportContent) -> Iterator[Sheet]:
-    """One sheet per layout."""
+    """Yield one sheet per layout."""
     for layout in build_layouts(content):
         num_labels = _num_labels(layout)
         yield Sheet(
             name=f"layout_{layout.name}",
             run_name=str(content.manifest["suite"].get("name", "")),
             caption=f"{layout.title}: {layout.caption[:1].lower()}{layout.caption[1:]}",
-            heads=tuple(head.replace(", ", "\n") for head in layout.columns),
+            headers=tuple(header.replace(", ", "\n") for header in layout.columns),
             align="l" * num_labels + "r" * (len(layout.columns) - num_labels),
             sections=(Section("", tuple(map(_line, layout.rows))),),
             notes=layout.notes,
-            num_labels=num_labels - 1,  # who measured is said in every row
+            num_labels=num_labels - 1,  # the source is repeated in every row
         )
 
 
@@ -32,25 +32,26 @@ def _num_labels(layout: Layout) -> int:
 
 
 def _line(row: Sequence[LayoutCell]) -> Line:
-    """A row; the source of its numbers is a note of its last label, other notes their cell's own.
+    """Convert a row of a layout.
 
-    A gap is said once over all its columns.
+    The most frequent note is attached to the last label, other notes to their cells. Adjacent
+    missing values are merged into one cell.
     """
     labels = [cell for cell in row if cell.kind == "label"]
     notes = Counter(cell.note for cell in row if cell.kind == "published")
-    common = notes.most_common(1)[0][0] if notes else ""
+    common_note = notes.most_common(1)[0][0] if notes else ""
     cells = [Cell(cell.text) for cell in labels[:-1]]
-    cells.append(Cell(labels[-1].text, note=common))
+    cells.append(Cell(labels[-1].text, note=common_note))
     for kind, group in groupby(row[len(labels) :], key=lambda cell: cell.kind):
-        found = list(group)
+        same_kind = list(group)
         if kind == "missing":
-            cells.append(Cell(found[0].text, is_faint=True, width=len(found)))
+            cells.append(Cell(same_kind[0].text, is_faint=True, width=len(same_kind)))
         else:
-            cells += [_number(cell, common) for cell in found]
+            cells += [_value_cell(cell, common_note) for cell in same_kind]
     return Line(tuple(cells))
 
 
-def _number(cell: LayoutCell, common: str) -> Cell:
+def _value_cell(cell: LayoutCell, common_note: str) -> Cell:
     text, bracket, interval = cell.text.partition(" [")
-    own = cell.note if cell.kind == "published" and cell.note != common else ""
-    return Cell(text, bracket.strip() + interval, is_bold=cell.is_significant, note=own)
+    note = cell.note if cell.kind == "published" and cell.note != common_note else ""
+    return Cell(text, bracket.strip() + interval, is_bold=cell.is_significant, note=note)

@@ -1,4 +1,4 @@
-"""A table in plain words: what it says, before anyone asks how large it is or how it is set."""
+"""Content of a table, independent of its size and typesetting."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ HOLDS_STANDINS = "Holds stand-in data."
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what is read, a second line under it, and a note that a mark leads to."""
+    """A cell with its text, an optional second line and an optional footnote."""
 
     text: str
-    below: str = ""
+    second_line: str = ""
     is_bold: bool = False
     is_faint: bool = False
     note: str = ""
@@ -21,44 +21,44 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row; any part of the table that holds it says the protocol and the unit of its numbers."""
+    """A row; `protocol` and `unit` of its values are listed in the notes below the table."""
 
     cells: tuple[Cell, ...]
-    rules: str = ""
+    protocol: str = ""
     unit: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Lines under a title, which is not shown where it is empty."""
+    """Lines below a title; an empty title is not shown."""
 
     title: str
     lines: tuple[Line, ...]
-    alarm: str = ""
+    warning: str = ""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A whole table.
+    """A table.
 
     Attributes:
-        heads: of the columns; a line break in one is kept.
+        headers: of the columns; line breaks are kept.
         align: a letter per column: l, c or r.
-        notes: what stands under each part of the table, below what its cells and sections say.
-        alarm: said in bold after the caption.
-        shares: of the whole width, one per column of running text; empty for columns as wide as
-            what they hold.
-        num_labels: first columns that stay blank where they repeat what stands above.
+        notes: shown below each part of the table, after the notes of its cells and sections.
+        warning: shown in bold after the caption.
+        shares: share of the full width per column of running text; empty for columns of natural
+            width.
+        num_labels: number of leading columns that are blank where they repeat the row above.
     """
 
     name: str
     run_name: str
     caption: str
-    heads: tuple[str, ...]
+    headers: tuple[str, ...]
     align: str
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
-    alarm: str = ""
+    warning: str = ""
     shares: tuple[float, ...] = ()
     num_labels: int = 0

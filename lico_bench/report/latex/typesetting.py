@@ -1,4 +1,4 @@
-"""The text of a table in LaTeX: booktabs, nothing else. No other file writes a command of LaTeX."""
+"""Write tables as LaTeX with booktabs. All LaTeX commands are in this module and `escaping`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from lico_bench.report.latex.fitting import (
     FONTS,
     Column,
     Fit,
-    broken,
+    cells_by_column,
     fit,
-    notes_of,
     paginate,
-    places,
+    table_notes,
+    wrap_header,
 )
 from lico_bench.report.latex.sheet import Cell, Section, Sheet
 
-# The fonts that every installation has: no font encoding to load, no bitmap fonts to be made.
+# Uses the default fonts, which need no font encoding and no generated bitmap fonts.
 PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[a4paper,margin=20mm]{geometry}
 \usepackage{booktabs}
@@ -29,14 +29,14 @@ PREAMBLE = r"""\documentclass[10pt]{article}
 
 @dataclass(frozen=True)
 class LatexTable:
-    """One table: the stem of its file and its text."""
+    """A table: the stem of its file name and its LaTeX text."""
 
     name: str
     text: str
 
 
 def typeset(sheet: Sheet) -> Iterator[LatexTable]:
-    """The sheet as one table, or as several where a page cannot hold it."""
+    """Yield the sheet as one table, or as several parts if it exceeds a page."""
     layout = fit(sheet)
     parts = list(paginate(sheet, layout))
     stem = file_part(sheet.name)
@@ -49,10 +49,11 @@ def typeset(sheet: Sheet) -> Iterator[LatexTable]:
 def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[Section]) -> str:
     marks: dict[str, str] = {}
     body = [text for section in sections for text in _section(sheet, section, layout, marks)]
-    alarm = f" \\textbf{{{escape(sheet.alarm)}}}" if sheet.alarm else ""
+    warning = f" \\textbf{{{escape(sheet.warning)}}}" if sheet.warning else ""
     columns = "".join(f"p{{{c.width:.1f}pt}}" if c.width else c.align for c in layout.columns)
-    heads = map(_head, sheet.heads, sheet.align)
-    notes = (f"{_superscript(mark)} {line_breakable(note)}" for note, mark in marks.items())
+    headers = map(_header, sheet.headers, sheet.align)
+    footnotes = (f"{_superscript(mark)} {line_breakable(note)}" for note, mark in marks.items())
+    notes = map(line_breakable, table_notes(sheet, sections))
     return "\n".join(
         [
             f"% lico-bench, run {escape(sheet.run_name)}",
@@ -60,11 +61,11 @@ def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[S
             f"\\centering\\{FONTS[layout.font].command}",
             r"\setlength{\belowcaptionskip}{6pt}",
             f"\\setlength{{\\tabcolsep}}{{{FONTS[layout.font].gap / 2:g}pt}}",
-            f"\\caption{{{escape(sheet.caption)}{part}.{alarm}}}",
+            f"\\caption{{{escape(sheet.caption)}{part}.{warning}}}",
             f"\\label{{tab:{name.replace('_', '-')}}}",
             f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",
-            " & ".join(heads) + r" \\",
+            " & ".join(headers) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
@@ -72,7 +73,7 @@ def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[S
             "",
             r"\medskip",
             r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-            *(f"{note}\\par" for note in (*notes, *map(line_breakable, notes_of(sheet, sections)))),
+            *(f"{note}\\par" for note in (*footnotes, *notes)),
             r"\end{minipage}",
             r"\end{table}",
             "",
@@ -80,8 +81,8 @@ def _table(sheet: Sheet, name: str, part: str, layout: Fit, sections: Sequence[S
     )
 
 
-def _head(head: str, align: str) -> str:
-    rows = [escape(row) for row in broken(head)]
+def _header(header: str, align: str) -> str:
+    rows = [escape(row) for row in wrap_header(header)]
     if len(rows) == 1:
         return rows[0]
     return f"\\begin{{tabular}}[b]{{@{{}}{align}@{{}}}}" + r"\\".join(rows) + r"\end{tabular}"
@@ -89,53 +90,53 @@ def _head(head: str, align: str) -> str:
 
 def _section(sheet: Sheet, section: Section, layout: Fit, marks: dict[str, str]) -> Iterator[str]:
     if section.title:
-        alarm = f" \\textbf{{[{escape(section.alarm)}]}}" if section.alarm else ""
-        title = f"\\textit{{{escape(section.title)}}}{alarm}"
+        warning = f" \\textbf{{[{escape(section.warning)}]}}" if section.warning else ""
+        title = f"\\textit{{{escape(section.title)}}}{warning}"
         yield r"\addlinespace"
-        yield f"\\multicolumn{{{len(sheet.heads)}}}{{@{{}}l}}{{{title}}} \\\\"
-    above: tuple[str, ...] = ()
+        yield f"\\multicolumn{{{len(sheet.headers)}}}{{@{{}}l}}{{{title}}} \\\\"
+    previous: tuple[str, ...] = ()
     for line in section.lines:
         labels = tuple(cell.text for cell in line.cells[: sheet.num_labels])
-        num_same = _num_same(labels, above)
-        if above and num_same < len(labels):
+        num_same = _num_same(labels, previous)
+        if previous and num_same < len(labels):
             yield r"\addlinespace"
         texts = [
             "" if column < num_same else _cell(cell, layout.columns[column], marks)
-            for column, cell in places(line)
+            for column, cell in cells_by_column(line)
         ]
         if section.title:
             texts[0] = r"\quad " + texts[0]
-        # LaTeX would read a bracket or a star after a line's end as an option of it.
+        # LaTeX parses a bracket or star after a line end as its option.
         start = "{}" if texts[0][:1] in ("[", "*") else ""
         yield start + " & ".join(texts) + r" \tabularnewline"
-        above = labels
+        previous = labels
 
 
-def _num_same(labels: Sequence[str], above: Sequence[str]) -> int:
-    """How many of the first labels repeat what stands above."""
-    pairs = zip(labels, above, strict=False)
-    return next((k for k, (one, other) in enumerate(pairs) if one != other), len(above))
+def _num_same(labels: Sequence[str], previous: Sequence[str]) -> int:
+    """Number of leading labels that equal those of the previous line."""
+    pairs = zip(labels, previous, strict=False)
+    return next((k for k, (new, old) in enumerate(pairs) if new != old), len(previous))
 
 
 def _cell(cell: Cell, column: Column, marks: dict[str, str]) -> str:
-    is_running = column.width is not None and cell.width == 1
-    text = line_breakable(cell.text) if is_running else escape(cell.text)
+    is_text_column = column.width is not None and cell.width == 1
+    text = line_breakable(cell.text) if is_text_column else escape(cell.text)
     if cell.is_bold:
         text = f"\\textbf{{{text}}}"
     if cell.is_faint:
         text = f"\\textit{{{text}}}"
     if cell.note:
-        text += _superscript(marks.setdefault(cell.note, _mark(len(marks))))
-    if cell.below:
+        text += _superscript(marks.setdefault(cell.note, _note_letter(len(marks))))
+    if cell.second_line:
         letter = "l" if column.width else column.align
-        below = escape(cell.below)
-        text = f"\\begin{{tabular}}[t]{{@{{}}{letter}@{{}}}}{text}\\\\{{}}{below}\\end{{tabular}}"
+        lines = f"{text}\\\\{{}}{escape(cell.second_line)}"
+        text = f"\\begin{{tabular}}[t]{{@{{}}{letter}@{{}}}}{lines}\\end{{tabular}}"
     if cell.width > 1:
         return f"\\multicolumn{{{cell.width}}}{{c}}{{{text}}}"
-    return f"\\raggedright {text}" if is_running else text
+    return f"\\raggedright {text}" if is_text_column else text
 
 
-def _mark(number: int) -> str:
+def _note_letter(number: int) -> str:
     """a, b, ..., z, aa, bb, ..."""
     return chr(ord("a") + number % 26) * (1 + number // 26)
 
@@ -145,6 +146,6 @@ def _superscript(mark: str) -> str:
 
 
 def document(names: Sequence[str]) -> str:
-    """A document that holds the tables of these names, to be compiled beside them."""
+    """Return a document that includes the tables with these names from its own folder."""
     parts = [f"\\input{{{name}.tex}}\n\\clearpage" for name in names]
     return PREAMBLE + "\n".join(parts) + "\n\\end{document}\n"

@@ -1,4 +1,4 @@
-"""The paper's tables: published numbers, and this run's beside them."""
+"""The paper's tables with published values and the values of this run."""
 
 from lico_bench.report.layouts.build import build_layouts
 from lico_bench.report.layouts.records import Layout, LayoutCell

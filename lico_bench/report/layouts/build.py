@@ -1,7 +1,7 @@
-"""Every table of the paper as a form, filled with what is published and what a run measured.
+"""Build the paper's tables from published values and the values of a run.
 
-A form that nobody has a number for is shown all the same, so that a reader sees what is open.
-Stand-ins never stand beside published numbers: their places stay empty, and a note says so.
+Tables without any value are included too, so that readers see what is missing. Values of stand-ins
+are never shown next to published ones: their cells stay empty, with a note.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pandas as pd
 from lico_bench.claims.published import read_published
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
-from lico_bench.report.layouts.cells import published_entries, user_entries
-from lico_bench.report.layouts.notes import notes_of
+from lico_bench.report.layouts.cells import published_entries, run_entries
+from lico_bench.report.layouts.notes import layout_notes
 from lico_bench.report.layouts.records import Entry, Layout, LayoutCell
 from lico_bench.report.layouts.table_specs import (
     ARMS,
-    FORMS,
-    HEADS,
+    HEADERS,
+    TABLE_SPECS,
     TableSpec,
     dataset_title,
     method_title,
@@ -29,126 +29,127 @@ from lico_bench.report.layouts.table_specs import (
 Key = tuple[str, ...]
 Row = dict[Key, LayoutCell]
 
-PAPER = "paper_2023"  # whose tables these are, so that it comes first
-NO_NUMBER = LayoutCell(formatting.NOTHING, "empty")
+PAPER = "paper_2023"  # the source of the tables, listed first
+EMPTY_CELL = LayoutCell(formatting.NO_VALUE, "empty")
 
 
 def build_layouts(
     content: ReportContent, published: pd.DataFrame | None = None
 ) -> tuple[Layout, ...]:
-    """Every form, once per data set where the paper does so; none is left out for being empty.
+    """Return every table of the paper, empty ones included.
 
     Args:
-        content: of the run.
-        published: as `read_published` gives it; None reads the numbers that come with lico-bench.
+        content: content of the report of the run.
+        published: published values as returned by `read_published`; None reads the packaged files.
 
     Raises:
-        BrokenFileError: if a file of published numbers is no such table.
+        BrokenFileError: if a file of published values is malformed.
     """
     frame = read_published() if published is None else published
     frame = frame.sort_values("file", key=lambda names: names != PAPER, kind="stable")
-    fine = set(frame.loc[frame["table"] == "fine_grained", "dataset"])
+    fine_grained = set(frame.loc[frame["table"] == "fine_grained", "dataset"])
     return tuple(
         layout
-        for form in FORMS
-        for layout in _layouts(form, frame[frame["table"] == form.table], fine, content)
+        for table in TABLE_SPECS
+        for layout in _layouts(table, frame[frame["table"] == table.name], fine_grained, content)
     )
 
 
 def _layouts(
-    form: TableSpec, numbers: pd.DataFrame, fine: set[str], content: ReportContent
+    table: TableSpec, published: pd.DataFrame, fine_grained: set[str], content: ReportContent
 ) -> Iterator[Layout]:
-    ours = list(user_entries(form, numbers, fine, content))
-    if not form.per_dataset:
-        yield _layout(form, form.table, form.title, numbers, ours, content)
+    measured = list(run_entries(table, published, fine_grained, content))
+    if not table.per_dataset:
+        yield _layout(table, table.name, table.title, published, measured, content)
         return
-    for dataset in dict.fromkeys([*numbers["dataset"], *(one.where["dataset"] for one in ours)]):
+    run_datasets = (entry.keys["dataset"] for entry in measured)
+    for dataset in dict.fromkeys([*published["dataset"], *run_datasets]):
         yield _layout(
-            form,
-            f"{form.table}_{dataset}",
-            f"{form.title}, {dataset_title(content, dataset)}",
-            numbers[numbers["dataset"] == dataset],
-            [one for one in ours if one.where["dataset"] == dataset],
+            table,
+            f"{table.name}_{dataset}",
+            f"{table.title}, {dataset_title(content, dataset)}",
+            published[published["dataset"] == dataset],
+            [entry for entry in measured if entry.keys["dataset"] == dataset],
             content,
         )
 
 
 def _layout(
-    form: TableSpec,
+    table: TableSpec,
     name: str,
     title: str,
-    numbers: pd.DataFrame,
-    ours: Sequence[Entry],
+    published: pd.DataFrame,
+    measured: Sequence[Entry],
     content: ReportContent,
 ) -> Layout:
-    entries = [*published_entries(numbers, content), *ours]
-    columns = _columns(form, entries)
+    entries = [*published_entries(published, content), *measured]
+    columns = _columns(table, entries)
     return Layout(
         name=name,
         title=title,
-        caption=form.caption,
+        caption=table.caption,
         columns=(
-            *(HEADS[part] for part in form.by),
+            *(HEADERS[part] for part in table.by),
             "Source",
-            *(_head(form, column, content) for column in columns),
+            *(_header(table, column, content) for column in columns),
         ),
-        rows=tuple(_rows(form, columns, entries, len(entries) - len(ours), content)),
-        notes=tuple(notes_of(form, numbers, ours, content)),
+        rows=tuple(_rows(table, columns, entries, len(entries) - len(measured), content)),
+        notes=tuple(layout_notes(table, published, measured, content)),
     )
 
 
-def _columns(form: TableSpec, entries: Sequence[Entry]) -> list[Key]:
-    """The form's scores and arms, each if anyone has, or would have, a number for it."""
-    known = {"metric": form.metrics, "arm": form.arms}
+def _columns(table: TableSpec, entries: Sequence[Entry]) -> list[Key]:
+    """Return the metrics and arms of the table for which any entry exists."""
+    values = {"metric": table.metrics, "arm": table.arms}
     columns: list[Key] = [()]
-    for part in form.across:
-        columns = [(*column, one) for column in columns for one in known[part]]
-    used = {_key(form.across, entry) for entry in entries}
+    for part in table.across:
+        columns = [(*column, value) for column in columns for value in values[part]]
+    used = {_key(table.across, entry) for entry in entries}
     return [column for column in columns if column in used]
 
 
-def _head(form: TableSpec, column: Key, content: ReportContent) -> str:
-    message = {
+def _header(table: TableSpec, column: Key, content: ReportContent) -> str:
+    titles = {
         "metric": lambda name: formatting.title_with_arrow(spec_of(content, name)),
         "arm": lambda name: ARMS[name],
     }
-    return ", ".join(message[part](one) for part, one in zip(form.across, column, strict=True))
+    return ", ".join(titles[part](name) for part, name in zip(table.across, column, strict=True))
 
 
 def _rows(
-    form: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
+    table: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
     content: ReportContent,
 ) -> Iterator[tuple[LayoutCell, ...]]:  # fmt: skip
-    """Rows of one place together: the published ones, then this run's, which is never left out."""
-    places: dict[Key, dict[str, Row]] = {}
-    own: set[Key] = set()
+    """Yield the rows grouped by row key: published ones, then at least one of this run."""
+    rows_by_key: dict[Key, dict[str, Row]] = {}
+    measured: set[Key] = set()
     datasets: dict[Key, str] = {}
-    for number, entry in enumerate(entries):
-        place = _key(form.by, entry)
-        row = places.setdefault(place, {}).setdefault(entry.who, {})
-        row[_key(form.across, entry)] = entry.cell
-        datasets[place] = entry.where["dataset"]
-        if number >= num_published:
-            own.add(place)
-    for place, rows in places.items():
+    for index, entry in enumerate(entries):
+        key = _key(table.by, entry)
+        row = rows_by_key.setdefault(key, {}).setdefault(entry.source, {})
+        row[_key(table.across, entry)] = entry.cell
+        datasets[key] = entry.keys["dataset"]
+        if index >= num_published:
+            measured.add(key)
+    for key, rows in rows_by_key.items():
         labels = tuple(
-            LayoutCell(_label(part, one, content), "label")
-            for part, one in zip(form.by, place, strict=True)
+            LayoutCell(_label(part, name, content), "label")
+            for part, name in zip(table.by, key, strict=True)
         )
-        for who, row in rows.items():
-            cells = (row.get(column, NO_NUMBER) for column in columns)
-            yield (*labels, LayoutCell(who, "label"), *cells)
-        if place not in own:
-            yield (*labels, *_gap(datasets[place], len(columns), content))
+        for source, row in rows.items():
+            cells = (row.get(column, EMPTY_CELL) for column in columns)
+            yield (*labels, LayoutCell(source, "label"), *cells)
+        if key not in measured:
+            yield (*labels, *_empty_row(datasets[key], len(columns), content))
 
 
-def _gap(dataset: str, width: int, content: ReportContent) -> tuple[LayoutCell, ...]:
-    """The row of this run where it has no number, or one of drawn images."""
-    who, why = "This run", ""
+def _empty_row(dataset: str, width: int, content: ReportContent) -> tuple[LayoutCell, ...]:
+    """Source and empty cells of this run, which has no value or only values of a stand-in."""
+    source, note = "This run", ""
     if any(block.dataset == dataset and block.is_standin for block in content.blocks):
-        who = f"This run, {formatting.STANDIN}"
-        why = "Numbers of drawn stand-ins never stand beside published ones."
-    return (LayoutCell(who, "label"), *[LayoutCell(formatting.NOTHING, "empty", why)] * width)
+        source = f"This run, {formatting.STANDIN}"
+        note = "Values of stand-ins are not shown next to published ones."
+    return (LayoutCell(source, "label"), *[LayoutCell(formatting.NO_VALUE, "empty", note)] * width)
 
 
 def _label(part: str, name: str, content: ReportContent) -> str:
@@ -158,8 +159,8 @@ def _label(part: str, name: str, content: ReportContent) -> str:
         return method_title(content, name)
     if part == "metric":
         return formatting.title_with_arrow(spec_of(content, name))
-    return name.rpartition("=")[2] or formatting.NOTHING
+    return name.rpartition("=")[2] or formatting.NO_VALUE
 
 
 def _key(parts: Sequence[str], entry: Entry) -> Key:
-    return tuple(entry.where[part] for part in parts)
+    return tuple(entry.keys[part] for part in parts)

@@ -1,4 +1,4 @@
-"""Published numbers and this run's as entries of one kind."""
+"""Published values and values of this run as table entries."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ from lico_bench.report.layouts.records import Entry, LayoutCell
 from lico_bench.report.layouts.table_specs import TOKENS, TableSpec, spec_of
 from lico_bench.report.lookup import Row, rows_by_score
 
-FILL_IN = "nobody could confirm this number; baselines/published/README.md tells how to fill it in"
+FILL_IN = "this value is not confirmed; see baselines/published/README.md to fill it in"
 
 
-def published_entries(numbers: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:
-    """The published numbers of one table."""
+def published_entries(published: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:
+    """Yield the published values of one table."""
     names = ("dataset", "labels", "arm", "method", "metric", "setting")
-    for row in numbers.to_dict("records"):
-        where = {str(name): str(row[name]) for name in names}
-        yield Entry(where, _publisher(row), _published_cell(row, spec_of(content, row["metric"])))
+    for row in published.to_dict("records"):
+        keys = {str(name): str(row[name]) for name in names}
+        yield Entry(keys, _source(row), _published_cell(row, spec_of(content, row["metric"])))
 
 
-def user_entries(
-    form: TableSpec, numbers: pd.DataFrame, fine: Collection[str], content: ReportContent
+def run_entries(
+    table: TableSpec, published: pd.DataFrame, fine_grained: Collection[str], content: ReportContent
 ) -> Iterator[Entry]:
-    """This run's numbers for a form, of real images alone.
+    """Yield the values of this run on real images for one table.
 
     Args:
-        form: to be filled.
-        numbers: the published ones of this form: whose readings of LICO stand in it, and by which
-            methods a form that does not list methods goes.
-        fine: names of the fine-grained data sets.
-        content: of the run.
+        table: the table to fill.
+        published: published values of this table; they determine which variants of LICO it shows,
+            and the methods of a table without a method column.
+        fine_grained: names of the fine-grained datasets.
+        content: content of the report of the run.
     """
-    if form.needs and not set(form.needs) & set(content.arms):
+    if table.needs and not set(table.needs) & set(content.arms):
         return
-    methods = _methods(form, numbers, content)
+    methods = _methods(table, published, content)
     for block in content.blocks:
-        if block.is_standin or not _belongs(form, block, fine):
+        if block.is_standin or not _belongs(table, block, fine_grained):
             continue
         scores = _Scores(block, rows_by_score(block.means), rows_by_score(block.differences))
-        for arms in _shown_arms(form, numbers, content):
+        for arms in _shown_arms(table, published, content):
             for method in methods:
-                for metric in form.metrics:
-                    yield from _own(form, content, scores, arms, method, metric)
+                for metric in table.metrics:
+                    yield from _block_entries(table, content, scores, arms, method, metric)
 
 
 class _Scores(NamedTuple):
-    """A block, with its means and differences by arm, method and metric."""
+    """A block with its means and differences by arm, method and metric."""
 
     block: Block
     means: dict[tuple[str, str, str], Row]
     differences: dict[tuple[str, str, str], Row]
 
 
-def _publisher(row: dict[Any, Any]) -> str:
-    is_open = row["confidence"] == UNCONFIRMED
-    parts = (row["source"], "" if is_open else row["backbone"], row["pictures"])
+def _source(row: dict[Any, Any]) -> str:
+    is_unconfirmed = row["confidence"] == UNCONFIRMED
+    parts = (row["source"], "" if is_unconfirmed else row["backbone"], row["pictures"])
     return ", ".join(filter(None, parts))
 
 
 def _published_cell(row: dict[Any, Any], spec: MetricSpec) -> LayoutCell:
     if row["confidence"] == UNCONFIRMED:
-        known = f" ({row['note']})" if row["note"] else ""
-        note = f"{row['source']}, {row['locator']}: {FILL_IN}{known}."
+        details = f" ({row['note']})" if row["note"] else ""
+        note = f"{row['source']}, {row['locator']}: {FILL_IN}{details}."
         return LayoutCell(CONFIDENCES[UNCONFIRMED], "missing", note)
-    message = [CONFIDENCES[row["confidence"]], *filter(None, [row["note"]])]
-    note = f"{row['source']}, {row['locator']}: {'; '.join(message)}."
+    parts = [CONFIDENCES[row["confidence"]], *filter(None, [row["note"]])]
+    note = f"{row['source']}, {row['locator']}: {'; '.join(parts)}."
     return LayoutCell(_as_printed(row["value"], row["decimals"], spec), "published", note)
 
 
 def _as_printed(value: float, decimals: int, spec: MetricSpec) -> str:
-    """As many digits as the source has, in the unit that the other tables use."""
+    """Format a value with the digits of its source and the unit of the other tables."""
     if formatting.is_percent(spec):
         text = f"{100 * value:.{max(decimals - 2, 0)}f} %"
     else:
@@ -85,42 +85,42 @@ def _as_printed(value: float, decimals: int, spec: MetricSpec) -> str:
     return text.replace("-", formatting.MINUS)
 
 
-def _methods(form: TableSpec, numbers: pd.DataFrame, content: ReportContent) -> list[str]:
-    """Methods of the run that a form shows; a control is no saliency method."""
-    if "method" in form.by and form.is_pair:
+def _methods(table: TableSpec, published: pd.DataFrame, content: ReportContent) -> list[str]:
+    """Return the methods of the run that a table shows, without controls."""
+    if "method" in table.by and table.is_pair:
         return [method for method in content.methods() if not content.is_control(method)]
-    listed = set(numbers["method"])
-    found = [m for m in content.methods() if bare_name(m) in listed]
-    return ["", *found] if form.metrics != ("accuracy",) else [""]
+    listed = set(published["method"])
+    methods = [method for method in content.methods() if _bare_name(method) in listed]
+    return ["", *methods] if table.metrics != ("accuracy",) else [""]
 
 
-def _belongs(form: TableSpec, block: Block, fine: Collection[str]) -> bool:
-    is_fine, is_full = block.dataset in fine, block.labels == "full"
+def _belongs(table: TableSpec, block: Block, fine_grained: Collection[str]) -> bool:
+    is_fine, is_full = block.dataset in fine_grained, block.labels == "full"
     return {
         "any": True,
         "all_labels": is_full and not is_fine,
         "few_labels": not is_full,
         "fine_grained": is_full and is_fine,
-    }[form.blocks]
+    }[table.blocks]
 
 
 def _shown_arms(
-    form: TableSpec, numbers: pd.DataFrame, content: ReportContent
+    table: TableSpec, published: pd.DataFrame, content: ReportContent
 ) -> list[dict[str, str]]:
-    """Arms of the run by the arm whose column they fill, one dict per row.
+    """Return, per table row, the arms of the run with the column that each fills.
 
-    Each party's LICO is an arm of its own, compared with the same baseline.
+    Each variant of LICO is a separate arm, compared with the same baseline.
     """
-    if not form.is_pair:
-        return [{arm: arm for arm in content.arms if arm in form.arms}]
-    readings = {"lico", *numbers["reading"]} - {""}
-    shown = [arm for arm in content.arms if arm in readings]
+    if not table.is_pair:
+        return [{arm: arm for arm in content.arms if arm in table.arms}]
+    variants = {"lico", *published["reading"]} - {""}
+    shown = [arm for arm in content.arms if arm in variants]
     reference = {"baseline": "baseline"} if "baseline" in content.arms else {}
     return [{**reference, arm: "lico"} for arm in shown] or [reference]
 
 
-def _own(
-    form: TableSpec,
+def _block_entries(
+    table: TableSpec,
     content: ReportContent,
     scores: _Scores,
     arms: dict[str, str],
@@ -132,68 +132,69 @@ def _own(
         row = scores.means.get((arm, method, metric))
         if row is None:
             continue
-        where = {
+        keys = {
             "dataset": block.dataset, "labels": block.labels, "arm": column,
-            "method": bare_name(method), "metric": metric,
-            "setting": _setting(form, content, block, arm),
+            "method": _bare_name(method), "metric": metric,
+            "setting": _setting(table, content, block, arm),
         }  # fmt: skip
-        # In a pair the baseline too may be the better one.
-        others = [other for other in arms if other != content.reference_arm] if form.is_pair else []
-        compared = others if arm == content.reference_arm else [arm]
-        pairs = [scores.differences.get((other, method, metric)) for other in compared]
-        cell = _user_cell(row, list(filter(None, pairs)), spec_of(content, metric))
-        yield Entry(where, _this_run(form, content, block, arms, method), cell)
+        # In a pair, the baseline can be the better arm too.
+        if arm != content.reference_arm:
+            compared = [arm]
+        else:
+            compared = [name for name in arms if name != arm] if table.is_pair else []
+        pairs = [scores.differences.get((name, method, metric)) for name in compared]
+        cell = _run_cell(row, list(filter(None, pairs)), spec_of(content, metric))
+        yield Entry(keys, _run_source(table, content, block, arms, method), cell)
 
 
-def _user_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
-    """Mean and interval, and what the differences that it is part of say of it."""
+def _run_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
+    """Return mean and interval; the note and significance come from the paired differences."""
     if not math.isfinite(row["mean"]):
-        return LayoutCell(formatting.NOTHING, "empty", f"This run: {row['note']}.")
+        return LayoutCell(formatting.NO_VALUE, "empty", f"This run: {row['note']}.")
     notes = [
         f"This run: {formatting.plural(row['num_images'], 'image')}, "
         f"{formatting.plural(row['num_seeds'], 'seed')}"
     ]
     is_better = False
     for pair in pairs:
-        word = formatting.effect(pair["low"], pair["high"], spec, pair["p_holm"])
+        effect = formatting.effect(pair["low"], pair["high"], spec, pair["p_holm"])
         if pair["arm"] == row["arm"]:
-            is_better |= word == "better"
-            message = " ".join(
-                formatting.difference(pair["difference"], pair["low"], pair["high"], spec)
-            )
+            is_better |= effect == "better"
+            numbers = (pair["difference"], pair["low"], pair["high"])
+            difference = " ".join(formatting.difference(*numbers, spec))
             p = formatting.p_value(pair["p_holm"])
-            notes.append(f"difference to the baseline {message}, p (Holm) {p}: {word}")
+            notes.append(f"difference to the baseline {difference}, p (Holm) {p}: {effect}")
         else:
-            is_better |= word == "worse"
+            is_better |= effect == "worse"
     text = formatting.value(row["mean"], spec)
     interval = formatting.mean_interval(row["low"], row["high"], spec)
-    if interval != formatting.NOTHING:
-        text = f"{text} {interval.replace(' %', '')}"  # the mean says the unit
+    if interval != formatting.NO_VALUE:
+        text = f"{text} {interval.replace(' %', '')}"  # the mean shows the unit
     return LayoutCell(text, "ours", "; ".join(notes) + ".", is_better)
 
 
-def _this_run(
-    form: TableSpec, content: ReportContent, block: Block, arms: dict[str, str], method: str
+def _run_source(
+    table: TableSpec, content: ReportContent, block: Block, arms: dict[str, str], method: str
 ) -> str:
     parts = ["This run", block.backbone]
-    if block.labels != "full" and "labels" not in form.by:
+    if block.labels != "full" and "labels" not in table.by:
         parts.append(f"{block.labels} labels")
-    parts += list(filter(None, [method.removeprefix(bare_name(method)).strip("()")]))
+    parts += list(filter(None, [method.removeprefix(_bare_name(method)).strip("()")]))
     parts += [content.arm_title(arm) for arm, column in arms.items() if arm != column]
     return ", ".join(parts)
 
 
-def _setting(form: TableSpec, content: ReportContent, block: Block, arm: str) -> str:
-    if "setting" not in form.by:
+def _setting(table: TableSpec, content: ReportContent, block: Block, arm: str) -> str:
+    if "setting" not in table.by:
         return ""
     for cell in content.manifest["cells"]:
-        recipe = cell["recipe"]  # of an own model it names no backbone
+        recipe = cell["recipe"]  # that of a user model has no backbone
         is_same = recipe["dataset"] == block.dataset and recipe.get("backbone") == block.backbone
         if is_same and recipe["arm"] == arm and TOKENS in cell.get("options", {}):
             return f"{TOKENS}={cell['options'][TOKENS]}"
     return ""
 
 
-def bare_name(method: str) -> str:
-    """`rise(num_masks=32)` without its options."""
+def _bare_name(method: str) -> str:
+    """Return a method name without its options, such as `rise` for `rise(num_masks=32)`."""
     return method.partition("(")[0]

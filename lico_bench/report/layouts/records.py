@@ -1,4 +1,4 @@
-"""A table of the paper as it is shown, and what it is put together from."""
+"""Records of the paper's tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ class LayoutCell:
     """One cell.
 
     Attributes:
-        text: what is read; `value [low, high]` for a number of this run.
-        kind: `label` says what its row is, `published` and `ours` are numbers, `missing` is a
-            number that exists and that nobody could confirm, `empty` is none.
-        note: where the number stands and how it is known, or what it rests on, or why it lacks.
-        is_significant: a number of this run that is better than what it is compared with, after
-            the correction for all differences of the report.
+        text: displayed text; `value [low, high]` for a value of this run.
+        kind: `label` identifies the row; `published` and `ours` (this run) are values; `missing` is
+            a published value that is not confirmed; `empty` has no value.
+        note: source and confidence of a published value, basis of a value of this run, or the
+            reason for an empty cell.
+        is_significant: whether a value of this run is better than the value it is compared with,
+            after correction for all differences of the report.
     """
 
     text: str
@@ -33,9 +34,9 @@ class Layout:
     """One table of the paper.
 
     Attributes:
-        columns: heads; those of numbers are `score, arm`, or one of the two alone.
-        rows: as many cells as columns; the first ones are labels.
-        notes: what the numbers are, why they may not be comparable, how gaps are filled in.
+        columns: headers; those of values are `score, arm`, or one of the two.
+        rows: one cell per column; the first cells are labels.
+        notes: units, limits of comparability, and how to fill in unconfirmed values.
     """
 
     name: str
@@ -48,8 +49,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of `who`; `where` names data set, labels, arm, method, metric and setting."""
+    """One value of a source; `keys` holds dataset, labels, arm, method, metric and setting."""
 
-    where: Mapping[str, str]
-    who: str
+    keys: Mapping[str, str]
+    source: str
     cell: LayoutCell

@@ -1,7 +1,7 @@
-"""What each table of the paper shows, as far as anyone knows, and the names it uses.
+"""Structure of the paper's tables, as far as known, and display names for published values.
 
-The names hold for published numbers alone; what a run measured brings its own. Tests hold them
-together with the registries and the cards, which this room may not open.
+Values of a run bring their own names. This package must not import the registries and dataset
+cards; tests check that the names agree with them.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from lico_bench.stats import MODEL_SCORES
 
 AREAS = ("insertion", "deletion", "overall")
 PAIR = ("baseline", "lico")
-# Settings of LICO as `--set objective.NAME=VALUE` names them.
+# Option of LICO, as in `--set objective.NAME=VALUE`.
 TOKENS = "num_context"
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What makes a table of the paper.
+    """Structure of a table of the paper.
 
     Attributes:
-        table: of the published numbers.
-        by: what tells its rows apart, before who measured.
-        across: what tells its columns of numbers apart: `metric`, `arm`.
-        metrics, arms: that it shows.
-        needs: arms; a run that trained none of them has nothing to say. Empty for any run.
-        blocks: which of a run's blocks belong to it: any, those of all labels, of few labels, of
-            the fine-grained data sets.
-        per_dataset: whether each data set has a table of its own.
+        name: value of the `table` column of the published values.
+        by: keys that identify a row, besides the source.
+        across: keys that identify a column of values: `metric`, `arm`.
+        metrics, arms: the metrics and arms shown.
+        needs: the run must have trained at least one of these arms; empty for any run.
+        blocks: blocks of a run that belong to the table: all, those with all labels, with few
+            labels, or of the fine-grained datasets.
+        per_dataset: whether each dataset has a separate table.
     """
 
-    table: str
+    name: str
     title: str
     caption: str
     by: tuple[str, ...]
@@ -48,11 +48,11 @@ class TableSpec:
 
     @property
     def is_pair(self) -> bool:
-        """Whether LICO stands against its baseline, whoever's reading of LICO it is."""
+        """Whether the table compares LICO (any variant) with the baseline."""
         return self.arms == PAIR
 
 
-FORMS = (
+TABLE_SPECS = (
     TableSpec(
         "insertion_deletion", "Insertion and deletion",
         "Areas under the curves by saliency method", ("method",), ("metric", "arm"), AREAS,
@@ -86,7 +86,7 @@ FORMS = (
     ),
 )  # fmt: skip
 
-HEADS = MappingProxyType(
+HEADERS = MappingProxyType(
     {
         "dataset": "Data set", "labels": "Labels", "method": "Method", "metric": "Score",
         "setting": "Tokens",
@@ -110,16 +110,16 @@ DATASETS = MappingProxyType(
 )  # fmt: skip
 
 
-def _area(name: str, title: str, low: float, *, higher: bool) -> MetricSpec:
+def _area_spec(name: str, title: str, low: float, *, higher: bool) -> MetricSpec:
     return MetricSpec(name, title, higher, (low, 1.0), "probability", "")
 
 
 SPECS = MappingProxyType(
     {
         "accuracy": MODEL_SCORES["accuracy"],
-        "insertion": _area("insertion", "Insertion", 0.0, higher=True),
-        "deletion": _area("deletion", "Deletion", 0.0, higher=False),
-        "overall": _area("overall", "Overall", -1.0, higher=True),
+        "insertion": _area_spec("insertion", "Insertion", 0.0, higher=True),
+        "deletion": _area_spec("deletion", "Deletion", 0.0, higher=False),
+        "overall": _area_spec("overall", "Overall", -1.0, higher=True),
         "pointing_game": MetricSpec(
             "pointing_game", "Pointing game", True, (0.0, 1.0), "share of hits", ""
         ),
@@ -128,16 +128,16 @@ SPECS = MappingProxyType(
 
 
 def spec_of(content: ReportContent, metric: str) -> MetricSpec:
-    """What the run says of a metric, or, where it did not measure it, what it always is."""
+    """Return the spec of a metric from the run, or the default spec if it was not measured."""
     return content.specs.get(metric) or SPECS[metric]
 
 
 def method_title(content: ReportContent, method: str) -> str:
-    """The name of a method for people."""
+    """Return the display name of a method."""
     return METHODS.get(method) or content.method_title(method)
 
 
 def dataset_title(content: ReportContent, dataset: str) -> str:
-    """The name of a real data set for people."""
+    """Return the display name of a real dataset."""
     facts = content.manifest.get("datasets", {}).get(dataset, {})
     return DATASETS.get(dataset) or str(facts.get("title") or dataset)

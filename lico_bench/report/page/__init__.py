@@ -1,4 +1,4 @@
-"""The HTML page: one file, images inlined, nothing fetched from anywhere."""
+"""The HTML page of a report: one self-contained file."""
 
 from lico_bench.report.page.render import render_page
 

@@ -1,6 +1,6 @@
-"""Where on the page the rules and the trained models behind a number are told.
+"""Identifiers of page elements that numbers link to: protocols, metrics and trained models.
 
-Identifiers are counted, never made of names: a name may hold anything.
+Identifiers are numbered, not derived from names, because a name may contain any character.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from lico_bench.report.content import SETTING, ReportContent
 
 @dataclass(frozen=True)
 class Anchors:
-    """Identifiers of the parts of the page.
+    """Identifiers of page elements.
 
     Attributes:
-        protocols: of each protocol's rules.
-        scores: of each metric's definition.
+        protocols: identifier of each protocol's rules.
+        scores: identifier of each metric's definition.
         settings: number of each dataset, source, backbone and label budget.
         arms: number of each arm.
     """
@@ -27,11 +27,11 @@ class Anchors:
     arms: dict[str, int]
 
     def rules(self, protocol: str, metric: str) -> str:
-        """What decides a number: its protocol, or where it has none the metric's definition."""
+        """Return the identifier of a score's protocol, or of its metric if it has no protocol."""
         return self.protocols.get(protocol) or self.scores.get(metric) or "provenance"
 
     def models(self, setting: tuple[str, ...], arm: str | None = None) -> str:
-        """The trained models of a setting, or those of one arm in it."""
+        """Return the identifier of the trained models of a setting, or of one arm in it."""
         if setting not in self.settings:
             return "models"
         name = f"models-{self.settings[setting]}"
@@ -39,10 +39,10 @@ class Anchors:
 
 
 def anchor_ids(content: ReportContent) -> Anchors:
-    """The identifiers of everything that a number of the content may point at."""
-    found = sorted(str(name) for name in content.rows["protocol"].unique() if name)
+    """Return the identifiers of all link targets of the content."""
+    protocols = sorted(str(name) for name in content.rows["protocol"].unique() if name)
     return Anchors(
-        protocols={name: f"protocol-{number}" for number, name in enumerate(found)},
+        protocols={name: f"protocol-{number}" for number, name in enumerate(protocols)},
         scores={name: f"score-{number}" for number, name in enumerate(content.specs)},
         settings={
             tuple(getattr(block, name) for name in SETTING): number

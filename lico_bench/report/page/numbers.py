@@ -1,7 +1,7 @@
-"""Every number of the run as data that the page's script sorts and filters.
+"""All numbers of a run as JSON, which the script of the page sorts and filters.
 
-A run of 8 datasets, 11 arms and 40 metrics has tens of thousands of lines; as markup they would
-take seconds to open. Names are told once, lines point at them.
+A run of 8 datasets, 11 arms and 40 metrics has tens of thousands of lines; as HTML they would take
+seconds to open. Each name is stored once; lines refer to names by index.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lico_bench.report.page.lines import Line, each_line
 class Column(NamedTuple):
     """A column of the table.
 
-    `kind`: a `name` is a place in a list of names, a `number` is text that sorts by its value, a
-    `count` is a whole number, a `text` is read and not sorted.
+    `kind`: `name` is an index into a list of names, `number` is text sorted by its value, `count`
+    is an integer, `text` is not sortable.
     """
 
     key: str
     title: str
     kind: str
-    is_paired: bool = False  # only where arms are compared
-    is_rare: bool = False  # only where some line has it
-    is_detail: bool = False  # shown when asked for
+    is_paired: bool = False  # present only if arms are compared
+    is_rare: bool = False  # present only if a line has a value
+    is_detail: bool = False  # hidden unless all columns are shown
 
 
 COLUMNS = (
-    Column("dataset", "Data set", "name"),
+    Column("dataset", "Dataset", "name"),
     Column("method", "Method", "name"),
     Column("score", "Score", "name"),
     Column("arm", "Arm", "name"),
@@ -39,7 +39,7 @@ COLUMNS = (
     Column("mean", "Mean", "number"),
     Column("difference", "Difference", "number", is_paired=True),
     Column("interval", "95 % interval", "text"),
-    Column("word", "Says", "name", is_paired=True),
+    Column("effect", "Effect", "name", is_paired=True),
     Column("p_holm", "p (Holm)", "number", is_paired=True),
     Column("p_images", "p, these models", "number", is_paired=True, is_detail=True),
     Column("p_mcnemar", "p (McNemar)", "number", is_rare=True, is_detail=True),
@@ -52,7 +52,7 @@ COLUMNS = (
     Column("seed_part", "SE, seeds", "number", is_detail=True),
     Column("image_part", "SE, images", "number", is_detail=True),
     Column("per_seed", "Per seed", "text", is_detail=True),
-    Column("protocol", "Rules", "name"),
+    Column("protocol", "Protocol", "name"),
     Column("models", "Models", "name"),
     Column("note", "Note", "text", is_rare=True),
 )
@@ -60,9 +60,9 @@ SELECTS = ("dataset", "method", "score", "arm", "subset")
 
 
 def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
-    """Columns, names, and lines whose cells are texts, counts or places in the names."""
-    found = list(_each(content))
-    columns = [column for column in COLUMNS if _is_used(column, [line for _, line in found])]
+    """Return columns, names, and lines whose cells are texts, counts or indices of names."""
+    block_lines = list(_block_lines(content))
+    columns = [column for column in COLUMNS if _is_used(column, [line for _, line in block_lines])]
     names: dict[str, dict[tuple[Any, ...], int]] = {
         column.key: {} for column in columns if column.kind == "name"
     }
@@ -73,7 +73,7 @@ def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
         entry = _name(content, anchors, column.key, block, line)
         return names[column.key].setdefault(tuple(entry.items()), len(names[column.key]))
 
-    lines = [[cell(column, block, line) for column in columns] for block, line in found]
+    lines = [[cell(column, block, line) for column in columns] for block, line in block_lines]
     return {
         "columns": [column._asdict() for column in columns],
         "selects": [key for key in SELECTS if len(names.get(key, ())) > 1],
@@ -83,26 +83,26 @@ def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
 
 
 def setting_title(content: ReportContent, block: Block) -> str:
-    """The dataset's title, with what sets it apart from another block of the same dataset."""
-    others = [other for other in content.blocks if other.title == block.title]
+    """Return the dataset title, with backbone and label budget where needed to be unique."""
+    backbones = {other.backbone for other in content.blocks if other.title == block.title}
     parts = [block.title]
-    if len({other.backbone for other in others}) > 1:
+    if len(backbones) > 1:
         parts.append(block.backbone)
     if block.labels != "full":
         parts.append(f"{block.labels} labels")
     return ", ".join(parts)
 
 
-def _each(content: ReportContent) -> Iterator[tuple[Block, Line]]:
+def _block_lines(content: ReportContent) -> Iterator[tuple[Block, Line]]:
     for block in content.blocks:
         frame = block.means if block.differences.empty else block.differences
         yield from ((block, line) for line in each_line(content, block, frame))
-        both = each_line(content, block, block.both_correct, maps_only=True)
-        yield from ((block, line) for line in both)
+        both_correct = each_line(content, block, block.both_correct, maps_only=True)
+        yield from ((block, line) for line in both_correct)
 
 
 def _is_used(column: Column, lines: list[Line]) -> bool:
-    """Whether a column has anything to say in this run."""
+    """Whether a column applies to this run."""
     if column.is_rare:
         return any(getattr(line, column.key) for line in lines)
     return not column.is_paired or any(line.difference for line in lines)
@@ -111,7 +111,7 @@ def _is_used(column: Column, lines: list[Line]) -> bool:
 def _name(
     content: ReportContent, anchors: Anchors, key: str, block: Block, line: Line
 ) -> dict[str, Any]:
-    """What the page has to know of a name: its text, where it leads, how it is marked."""
+    """Return a name as the page shows it: text, link target and style."""
     setting = tuple(getattr(block, name) for name in SETTING)
     if key == "dataset":
         tag = formatting.STANDIN if block.is_standin else ""
@@ -133,6 +133,6 @@ def _name(
         return {"text": "models", "href": "#" + anchors.models(setting, line.arm)}
     if key == "arm":
         return {"text": content.arm_title(line.arm)}
-    if key == "word":
-        return {"text": line.word, "class": line.word.replace(" ", "-")}
+    if key == "effect":
+        return {"text": line.effect, "class": line.effect.replace(" ", "-")}
     return {"text": str(getattr(line, key))}

@@ -1,4 +1,4 @@
-"""The paper's tables: published numbers beside this run's, open cells visibly open."""
+"""Tables in the layout of the paper: published numbers beside those of this run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lico_bench.report.layouts import Layout, LayoutCell, build_layouts
 
 
 def paper_tables(content: ReportContent) -> list[dict[str, Any]]:
-    """One entry per layout; what a cell notes becomes a numbered footnote of its table."""
-    return [_paper(number, layout) for number, layout in enumerate(build_layouts(content))]
+    """Return one entry per layout; notes of cells become numbered footnotes of the table."""
+    return [_paper_table(number, layout) for number, layout in enumerate(build_layouts(content))]
 
 
-def _paper(number: int, layout: Layout) -> dict[str, Any]:
+def _paper_table(number: int, layout: Layout) -> dict[str, Any]:
     notes: dict[str, int] = {}
     rows = [[_cell(cell, notes) for cell in row] for row in layout.rows]
     return {

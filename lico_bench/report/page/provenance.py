@@ -1,4 +1,4 @@
-"""What stands behind the numbers: data, rules, definitions, arms, and every trained model."""
+"""Provenance of the numbers: protocols, metric definitions, arms and trained models."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from lico_bench.records import MetricSpec
 from lico_bench.report.content import SETTING, ReportContent
-from lico_bench.report.figures.canvas import of_block
+from lico_bench.report.figures.canvas import rows_of_block
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.numbers import setting_title
 from lico_bench.stats import calibration_errors
 
-DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no direction of merit"}
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
 def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
-    """The parts of the last section, with the identifiers that numbers point at."""
-    known = content.manifest.get("protocols", {})
+    """Return the parts of the provenance section with their identifiers."""
+    rules = content.manifest.get("protocols", {})
     return {
         "protocols": [
-            {"id": anchor, "name": name, "rules": known.get(name, {})}
+            {"id": anchor, "name": name, "rules": rules.get(name, {})}
             for name, anchor in anchors.protocols.items()
         ],
         "scores": [
@@ -35,20 +35,22 @@ def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
 
 
 def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
-    """The trained models of each block by arm; what their recipes share is told once."""
-    known = _models(content)
+    """Return the trained models of each block by arm; shared recipe fields are listed once."""
+    by_cell = _models(content)
     cells = content.cells
     settings = []
     for block in content.blocks:
         setting = tuple(getattr(block, name) for name in SETTING)
-        own = of_block(cells, block).sort_values("seed")
-        models = {arm: [known[key] for key in own.loc[own["arm"] == arm, "cell"]]
-                  for arm in content.arms}  # fmt: skip
-        shared = _shared([model["facts"] for found in models.values() for model in found])
+        block_cells = rows_of_block(cells, block).sort_values("seed")
+        models = {
+            arm: [by_cell[key] for key in block_cells.loc[block_cells["arm"] == arm, "cell"]]
+            for arm in content.arms
+        }
+        shared = _shared([model["facts"] for group in models.values() for model in group])
         arms = [
             {"id": anchors.models(setting, arm), "title": content.arm_title(arm),
-             **_arm(found, shared)}
-            for arm, found in models.items()
+             **_arm(group, shared)}
+            for arm, group in models.items()
         ]  # fmt: skip
         settings.append(
             {"id": anchors.models(setting), "title": setting_title(content, block),
@@ -59,19 +61,19 @@ def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
 
 
 def _arm(models: Sequence[dict[str, Any]], shared: dict[str, Any]) -> dict[str, Any]:
-    """The models of an arm; what sets the arm apart, and then what sets each model apart."""
-    own = _shared([_without(model["facts"], shared) for model in models])
-    # A seed is told with its model, also where there is one alone.
-    own.pop("seed", None)
-    known = {**shared, **own, "seed": None}
+    """Return the models of an arm, with the fields shared within the arm listed once."""
+    arm_fields = _shared([_without(model["facts"], shared) for model in models])
+    # The seed is listed with each model, even if there is only one.
+    arm_fields.pop("seed", None)
+    listed = {**shared, **arm_fields, "seed": None}
     return {
-        "shared": own,
-        "models": [model | {"facts": _without(model["facts"], known)} for model in models],
+        "shared": arm_fields,
+        "models": [model | {"facts": _without(model["facts"], listed)} for model in models],
     }
 
 
 def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
-    """What is known of each finished cell."""
+    """Return recipe, calibration, inference cost and context words of each finished cell."""
     errors = calibration_errors(content.rows)
     calibration = dict(zip(errors["cell"], errors["calibration_error"], strict=True))
     inference = content.run.inference().set_index("cell").to_dict("index")
@@ -91,11 +93,11 @@ def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
 
 
 def _facts(cell: dict[str, Any]) -> dict[str, Any]:
-    """Recipe, options of the objective and text encoder, flat."""
+    """Return recipe, objective options and text encoder as one flat mapping."""
     facts = dict(cell["recipe"])
     for prefix, name in (("objective", "options"), ("encoder", "encoder")):
-        found = cell.get(name) or {}
-        facts |= {f"{prefix}.{option}": value for option, value in found.items()}
+        options = cell.get(name) or {}
+        facts |= {f"{prefix}.{option}": value for option, value in options.items()}
     return facts
 
 
@@ -108,8 +110,8 @@ def _shared(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _without(facts: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if name not in known}
+def _without(facts: dict[str, Any], excluded: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in excluded}
 
 
 def _unfinished(content: ReportContent) -> list[str]:

@@ -1,4 +1,4 @@
-"""The page as text: what its parts show, put into the template."""
+"""Render the HTML page of a report from its sections."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ TEMPLATE = "report.html.j2"
 
 
 def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[str]) -> str:
-    """One HTML file that holds all it shows; `tables` are the stems of the LaTeX tables beside it.
+    """Return the report as one self-contained HTML page.
 
-    It works from a disk, without a network, and all but the table of all numbers without scripts.
+    The page needs no network; only the table of all numbers needs JavaScript.
+
+    Args:
+        tables: stems of the LaTeX tables in the folder `tables` beside the page.
     """
     anchors = anchor_ids(content)
-    album = ImageSheet()
+    sheet = ImageSheet()
     return fill_template(
         TEMPLATE,
         content=content,
@@ -42,8 +45,8 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         numbers=all_numbers(content, anchors),
         plots=[(plot, png_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
-        galleries=galleries(content, album),
-        images=album.uris,
+        galleries=galleries(content, sheet),
+        images=sheet.uris,
         provenance=provenance(content, anchors),
         tables=tables,
         seeds=formatting.seeds_sentence(min(block.num_seeds for block in content.blocks)),
@@ -54,19 +57,19 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
 
 
 def png_uri(png: bytes) -> str:
-    """A PNG as an address that holds it."""
+    """Return a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _counts(content: ReportContent) -> list[str]:
-    """The size of the run in a few words each."""
+    """Return the size of the run: numbers of datasets, arms, seeds, methods, models and scores."""
     standins = len({block.dataset for block in content.blocks if block.is_standin})
-    datasets = formatting.plural(len({block.dataset for block in content.blocks}), "data set")
+    datasets = formatting.plural(len({block.dataset for block in content.blocks}), "dataset")
     return [
         f"{datasets}, {standins} of them stand-ins" if standins else datasets,
         formatting.plural(len(content.arms), "arm"),
         formatting.plural(max(block.num_seeds for block in content.blocks), "seed"),
         formatting.plural(len(content.methods()), "saliency method"),
         formatting.plural(content.rows["cell"].nunique(), "trained model"),
-        f"{len(content.rows):,} scores of single images",
+        f"{len(content.rows):,} per-image scores",
     ]

@@ -1,4 +1,4 @@
-"""The scores of each dataset as tables that stand in the page itself."""
+"""Tables of the scores of each dataset, rendered as HTML."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.report import formatting
-from lico_bench.report.content import BESIDE, SETTING, Block, ReportContent
+from lico_bench.report.content import AUXILIARY_METRICS, SETTING, Block, ReportContent
 from lico_bench.report.figures import colour_of
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.lines import Line, each_line
 
 
 def result_tables(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
-    """One entry per block: what its data are, and its scores by method."""
+    """Return one entry per block with its data and its scores by method."""
     return [_table(content, anchors, number, block) for number, block in enumerate(content.blocks)]
 
 
@@ -50,23 +50,23 @@ def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) 
 def _groups(
     content: ReportContent, anchors: Anchors, block: Block, frame: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Scores by method; each score holds its line of every arm."""
+    """Return scores grouped by method; each score has one line per arm."""
     requested = content.manifest["suite"].get("metrics", ())
     lines = [
         line
         for line in each_line(content, block, frame)
-        if line.metric not in BESIDE or line.metric in requested
+        if line.metric not in AUXILIARY_METRICS or line.metric in requested
     ]
     return [
         {
             "method": content.method_title(method),
             "is_control": content.is_control(method),
             "scores": [
-                _score(anchors, list(of_score))
-                for _, of_score in groupby(of_method, key=lambda line: line.metric)
+                _score(anchors, list(score_lines))
+                for _, score_lines in groupby(method_lines, key=lambda line: line.metric)
             ],
         }
-        for method, of_method in groupby(lines, key=lambda line: line.method)
+        for method, method_lines in groupby(lines, key=lambda line: line.method)
     ]
 
 
@@ -82,10 +82,10 @@ def _score(anchors: Anchors, lines: list[Line]) -> dict[str, Any]:
 
 
 def _counts(lines: list[Line]) -> str:
-    """Images and seeds behind a score; a range where the arms differ."""
-    message = []
+    """Return images × seeds of a score as text; a range if the arms differ."""
+    counts = []
     for name in ("num_images", "num_seeds"):
-        found = [getattr(line, name) for line in lines]
-        low, high = min(found), max(found)
-        message.append(f"{low:,}" if low == high else f"{low:,}–{high:,}")
-    return " × ".join(message)
+        values = [getattr(line, name) for line in lines]
+        low, high = min(values), max(values)
+        counts.append(f"{low:,}" if low == high else f"{low:,}–{high:,}")
+    return " × ".join(counts)

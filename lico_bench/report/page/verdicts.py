@@ -1,4 +1,4 @@
-"""The verdicts on the declared claims, and the evidence for each, as the page shows them."""
+"""Verdicts on the declared claims with their evidence, formatted for the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lico_bench.report.content import ReportContent
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.lines import Bar, place_bar
 
-# Sign and word of each outcome: neither the colour nor the sign stands alone.
+# Sign and word of each outcome, so that no outcome is shown by colour alone.
 OUTCOMES = {
     "supported": ("✔", "Supported"),
     "contradicted": ("✘", "Contradicted"),
@@ -25,12 +25,12 @@ OUTCOMES = {
 
 
 def verdict_cards(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
-    """One entry per claim, in the order in which they are declared."""
+    """Return one entry per claim in the order of their declaration."""
     return [_card(content, anchors, verdict) for verdict in content.claims]
 
 
 def count_outcomes(content: ReportContent) -> list[dict[str, Any]]:
-    """How many claims have each outcome; outcomes that no claim has are left out."""
+    """Return the number of claims per outcome, without outcomes that no claim has."""
     counts = Counter[str](verdict.outcome for verdict in content.claims)
     return [
         {**_outcome(outcome), "count": counts[outcome]} for outcome in OUTCOMES if counts[outcome]
@@ -58,50 +58,51 @@ def _card(content: ReportContent, anchors: Anchors, verdict: ClaimVerdict) -> di
 
 
 def _endpoint(content: ReportContent, claim: Claim, spec: MetricSpec | None) -> str:
-    """What was declared before the run: who is compared, on what, and what would matter."""
+    """Return the declared comparison: arms, metric, direction and smallest effect."""
     score = claim.metric.replace("_", " ") if spec is None else formatting.title_with_arrow(spec)
     size = _gain(claim.smallest_effect, spec).lstrip("+")
     arms = f"{content.arm_title(claim.arm)} against {content.arm_title(claim.reference_arm)}"
-    wanted = "not worse by more than" if claim.direction == "not_worse" else "better; matters from"
-    return f"{arms} on {score}: {wanted} {size}{_points(spec)}."
+    is_not_worse = claim.direction == "not_worse"
+    direction = "not worse by more than" if is_not_worse else "better; smallest relevant effect"
+    return f"{arms} on {score}: {direction} {size}{_points(spec)}."
 
 
 def _evidence(
     content: ReportContent, anchors: Anchors, verdict: ClaimVerdict, spec: MetricSpec | None
 ) -> Iterator[dict[str, Any]]:
     band = verdict.claim.smallest_effect
-    reach = max([band, *(_farthest(one) for one in verdict.evidence)])
-    for one in verdict.evidence:
-        setting = (one.dataset, one.source, one.backbone, one.labels)
+    largest = max([band, *(_largest(evidence) for evidence in verdict.evidence)])
+    for evidence in verdict.evidence:
+        setting = (evidence.dataset, evidence.source, evidence.backbone, evidence.labels)
         yield {
-            **_outcome(one.outcome),
+            **_outcome(evidence.outcome),
             "dataset": _dataset(content, setting),
-            "is_standin": one.source == "standin",
-            "backbone": one.backbone,
-            "labels": one.labels,
-            "method": content.method_title(one.method),
-            "sentence": _sentence(one.sentence, one.outcome),
-            "gain": formatting.NOTHING if one.gain is None else _gain(one.gain, spec),
-            "interval": _interval(one, spec),
-            "bar": _bar(one, reach, band),
-            "p_holm": _p_value(one.p_holm),
-            "p_equivalent": _p_value(one.p_equivalent),
-            "num_images": one.num_images,
-            "num_seeds": one.num_seeds,
-            "protocol": one.protocol,
-            "rules": anchors.rules(one.protocol, verdict.claim.metric),
+            "is_standin": evidence.source == "standin",
+            "backbone": evidence.backbone,
+            "labels": evidence.labels,
+            "method": content.method_title(evidence.method),
+            "sentence": _sentence(evidence.sentence, evidence.outcome),
+            "gain": formatting.NO_VALUE if evidence.gain is None else _gain(evidence.gain, spec),
+            "interval": _interval(evidence, spec),
+            "bar": _bar(evidence, largest, band),
+            "p_holm": _p_value(evidence.p_holm),
+            "p_equivalent": _p_value(evidence.p_equivalent),
+            "num_images": evidence.num_images,
+            "num_seeds": evidence.num_seeds,
+            "protocol": evidence.protocol,
+            "rules": anchors.rules(evidence.protocol, verdict.claim.metric),
             "models": anchors.models(setting),
         }
 
 
 def _p_value(number: float | None) -> str:
-    return formatting.NOTHING if number is None else formatting.p_value(number)
+    return formatting.NO_VALUE if number is None else formatting.p_value(number)
 
 
 def _sentence(sentence: str, outcome: str) -> str:
-    """Without the outcome that stands beside it already, and ended as a sentence is."""
-    message = sentence.removeprefix(outcome.replace("_", " ") + ": ")
-    return f"{message[:1].upper()}{message[1:].rstrip('.')}."
+    """Return a sentence without its leading outcome, capitalised and with a full stop."""
+    text = sentence.removeprefix(outcome.replace("_", " ") + ": ")
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _dataset(content: ReportContent, setting: tuple[str, ...]) -> str:
@@ -111,28 +112,31 @@ def _dataset(content: ReportContent, setting: tuple[str, ...]) -> str:
     )
 
 
-def _interval(one: Evidence, spec: MetricSpec | None) -> str:
-    if one.gain is None or one.low is None or one.high is None:
+def _interval(evidence: Evidence, spec: MetricSpec | None) -> str:
+    if evidence.gain is None or evidence.low is None or evidence.high is None:
         return ""
-    is_fine = formatting.is_tiny(one.gain, one.low, one.high)
-    return f"[{_gain(one.low, spec, is_fine=is_fine)}, {_gain(one.high, spec, is_fine=is_fine)}]"
+    extra_digits = formatting.is_tiny(evidence.gain, evidence.low, evidence.high)
+    low, high = (
+        _gain(end, spec, extra_digits=extra_digits) for end in (evidence.low, evidence.high)
+    )
+    return f"[{low}, {high}]"
 
 
-def _bar(one: Evidence, reach: float, band: float) -> Bar | None:
-    if one.gain is None or one.low is None or one.high is None:
+def _bar(evidence: Evidence, largest: float, band: float) -> Bar | None:
+    if evidence.gain is None or evidence.low is None or evidence.high is None:
         return None
-    return place_bar(one.low, one.high, one.gain, reach=reach, band=band)
+    return place_bar(evidence.low, evidence.high, evidence.gain, largest=largest, band=band)
 
 
-def _farthest(one: Evidence) -> float:
-    ends = [abs(end) for end in (one.gain, one.low, one.high) if end is not None]
+def _largest(evidence: Evidence) -> float:
+    ends = [abs(end) for end in (evidence.gain, evidence.low, evidence.high) if end is not None]
     return max((end for end in ends if math.isfinite(end)), default=0.0)
 
 
-def _gain(number: float, spec: MetricSpec | None, *, is_fine: bool = False) -> str:
-    """A difference in the metric's digits; a metric that the run does not have is told plainly."""
+def _gain(number: float, spec: MetricSpec | None, *, extra_digits: bool = False) -> str:
+    """Return a signed gain in the metric's digits, or with three digits without a spec."""
     if spec is not None:
-        return formatting.signed(number, spec, is_fine=is_fine)
+        return formatting.signed(number, spec, extra_digits=extra_digits)
     return f"{number:+.3g}".replace("-", formatting.MINUS)
 
 

@@ -2,23 +2,23 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
-  // A table whose rows become cards on a narrow screen stays a table for who listens to it.
+  // Tables whose rows become cards on a narrow screen keep their table roles for screen readers.
   const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
-  const giveRoles = (table) => {
-    for (const one of [table, ...table.querySelectorAll("thead, tbody, tr, td")]) {
-      one.setAttribute("role", ROLES[one.tagName]);
+  const setTableRoles = (table) => {
+    for (const element of [table, ...table.querySelectorAll("thead, tbody, tr, td")]) {
+      element.setAttribute("role", ROLES[element.tagName]);
     }
-    for (const one of table.querySelectorAll("th")) {
-      one.setAttribute("role", one.scope === "col" ? "columnheader" : "rowheader");
+    for (const header of table.querySelectorAll("th")) {
+      header.setAttribute("role", header.scope === "col" ? "columnheader" : "rowheader");
     }
   };
-  document.querySelectorAll("table.cards:not(#numbers)").forEach(giveRoles);
+  document.querySelectorAll("table.cards:not(#numbers)").forEach(setTableRoles);
 
-  // What a link leads to is shown, and so is everything in print.
+  // Open all <details> around the target of a link, and all of them for printing.
   const reveal = () => {
     const target = location.hash.length > 1 && byId(decodeURIComponent(location.hash.slice(1)));
-    for (let one = target || null; one; one = one.parentElement) {
-      if (one.tagName === "DETAILS") { one.open = true; }
+    for (let element = target || null; element; element = element.parentElement) {
+      if (element.tagName === "DETAILS") { element.open = true; }
     }
     if (target) { target.scrollIntoView(); }
   };
@@ -27,10 +27,10 @@
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
-    opened.forEach((one) => { one.open = true; });
-    document.querySelectorAll("img[loading]").forEach((one) => { one.loading = "eager"; });
+    opened.forEach((details) => { details.open = true; });
+    document.querySelectorAll("img[loading]").forEach((image) => { image.loading = "eager"; });
   });
-  addEventListener("afterprint", () => { opened.forEach((one) => { one.open = false; }); });
+  addEventListener("afterprint", () => { opened.forEach((details) => { details.open = false; }); });
 
   numbers(JSON.parse(byId("numbers-data").textContent));
   gallery();
@@ -38,48 +38,48 @@
   function numbers(data) {
     const PAGE = 100;
     const table = byId("numbers"), body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
-    const columns = data.columns, at = Object.fromEntries(columns.map((one, k) => [one.key, k]));
+    const columns = data.columns, indexOf = Object.fromEntries(columns.map((column, k) => [column.key, k]));
     const filter = byId("filter"), selects = [...document.querySelectorAll("#filters select")];
-    const more = byId("more"), every = byId("every"), shown = byId("shown");
-    let order = data.lines.map((_, k) => k), fitting = order, count = 0;
+    const more = byId("more"), showAll = byId("every"), status = byId("shown");
+    let order = data.lines.map((_, k) => k), matching = order, count = 0;
 
-    const name = (key, line) => data.names[key][line[at[key]]];
-    const worded = columns.filter((one) => one.kind === "name" && one.key !== "models");
+    const name = (key, line) => data.names[key][line[indexOf[key]]];
+    const searchable = columns.filter((column) => column.kind === "name" && column.key !== "models");
     const texts = [];
     const textOf = (k) => {
       texts[k] = texts[k] || [
-        ...worded.map((one) => `${name(one.key, data.lines[k]).text} ${name(one.key, data.lines[k]).tag || ""}`),
-        at.note === undefined ? "" : data.lines[k][at.note],
+        ...searchable.map(({ key }) => `${name(key, data.lines[k]).text} ${name(key, data.lines[k]).tag || ""}`),
+        indexOf.note === undefined ? "" : data.lines[k][indexOf.note],
       ].join(" ").toLowerCase();
       return texts[k];
     };
 
-    // Shares are told in percent; beside probabilities they sort as what they are.
+    // Percentages are scaled to shares, so that they sort correctly among probabilities.
     const value = (text, line) => {
-      const found = parseFloat(String(text).replace("−", "-").replace("< ", ""));
-      return found * name("score", line).scale;
+      const number = parseFloat(String(text).replace("−", "-").replace("< ", ""));
+      return number * name("score", line).scale;
     };
     const ranks = {};
     const rank = (key) => {
       if (!ranks[key]) {
-        const sorted = data.names[key].map((one, k) => [one.text, k]);
+        const sorted = data.names[key].map((entry, k) => [entry.text, k]);
         sorted.sort((a, b) => a[0].localeCompare(b[0]));
         ranks[key] = [];
-        sorted.forEach(([, k], place) => { ranks[key][k] = place; });
+        sorted.forEach(([, k], position) => { ranks[key][k] = position; });
       }
       return ranks[key];
     };
     const UNSCALED = ["p_holm", "p_images", "p_mcnemar", "effect_size"];
     const keyOf = (column) => {
-      const k = at[column.key];
-      if (column.kind === "name") { const of = rank(column.key); return (line) => of[line[k]]; }
+      const k = indexOf[column.key];
+      if (column.kind === "name") { const rankOf = rank(column.key); return (line) => rankOf[line[k]]; }
       if (column.kind === "count") { return (line) => line[k]; }
       if (UNSCALED.includes(column.key)) { return (line) => value(line[k], line) / name("score", line).scale; }
       return (line) => value(line[k], line);
     };
 
     const cell = (column, line) => {
-      const td = document.createElement("td"), raw = line[at[column.key]];
+      const td = document.createElement("td"), raw = line[indexOf[column.key]];
       td.setAttribute("role", "cell");
       td.dataset.label = column.title;
       td.dataset.key = column.key;
@@ -106,26 +106,27 @@
       return td;
     };
     const draw = (upTo) => {
-      const part = document.createDocumentFragment();
-      for (; count < Math.min(upTo, fitting.length); count += 1) {
-        const line = data.lines[fitting[count]], row = document.createElement("tr");
+      const fragment = document.createDocumentFragment();
+      for (; count < Math.min(upTo, matching.length); count += 1) {
+        const line = data.lines[matching[count]], row = document.createElement("tr");
         row.setAttribute("role", "row");
         if (name("method", line).faint) { row.className = "control"; }
         columns.forEach((column) => row.append(cell(column, line)));
-        part.append(row);
+        fragment.append(row);
       }
-      body.append(part);
-      const left = fitting.length - count;
-      more.hidden = every.hidden = left === 0;
-      more.textContent = `Show ${Math.min(PAGE, left)} more`;
-      every.textContent = `Show all ${fitting.length.toLocaleString("en")}`;
-      shown.textContent = `${fitting.length.toLocaleString("en")} of ${data.lines.length.toLocaleString("en")} rows`
-        + (left ? `, the first ${count} shown` : "");
+      body.append(fragment);
+      const remaining = matching.length - count;
+      more.hidden = showAll.hidden = remaining === 0;
+      more.textContent = `Show ${Math.min(PAGE, remaining)} more`;
+      showAll.textContent = `Show all ${matching.length.toLocaleString("en")}`;
+      status.textContent = `${matching.length.toLocaleString("en")} of ${data.lines.length.toLocaleString("en")} rows`
+        + (remaining ? `, the first ${count} shown` : "");
     };
     const apply = () => {
       const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const chosen = selects.filter((one) => one.value !== "").map((one) => [at[one.dataset.key], Number(one.value)]);
-      fitting = order.filter((k) => chosen.every(([column, wanted]) => data.lines[k][column] === wanted)
+      const chosen = selects.filter((select) => select.value !== "")
+        .map((select) => [indexOf[select.dataset.key], Number(select.value)]);
+      matching = order.filter((k) => chosen.every(([column, value]) => data.lines[k][column] === value)
         && words.every((word) => textOf(k).includes(word)));
       count = 0;
       body.replaceChildren();
@@ -135,28 +136,27 @@
       const button = head.querySelector("button");
       if (!button) { return; }
       button.addEventListener("click", () => {
-        const rising = head.getAttribute("aria-sort") !== "ascending";
+        const ascending = head.getAttribute("aria-sort") !== "ascending";
         heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-        const read = keyOf(columns[k]);
-        const keys = data.lines.map((line) => read(line));
-        // Cells without a number come last both ways.
+        head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+        const keys = data.lines.map(keyOf(columns[k]));
+        // Cells without a number come last in both directions.
         order = [...order].sort((a, b) => {
           if (isNaN(keys[a]) || isNaN(keys[b])) { return isNaN(keys[a]) - isNaN(keys[b]); }
-          return rising ? keys[a] - keys[b] : keys[b] - keys[a];
+          return ascending ? keys[a] - keys[b] : keys[b] - keys[a];
         });
         apply();
       });
     });
-    giveRoles(table);
+    setTableRoles(table);
     filter.addEventListener("input", apply);
-    selects.forEach((one) => one.addEventListener("change", apply));
+    selects.forEach((select) => select.addEventListener("change", apply));
     more.addEventListener("click", () => draw(count + PAGE));
-    every.addEventListener("click", () => draw(fitting.length));
+    showAll.addEventListener("click", () => draw(matching.length));
     byId("details").addEventListener("change", (event) => table.classList.toggle("full", event.target.checked));
     byId("reset").addEventListener("click", () => {
       filter.value = "";
-      selects.forEach((one) => { one.value = ""; });
+      selects.forEach((select) => { select.value = ""; });
       apply();
     });
     apply();
@@ -175,16 +175,16 @@
     const album = byId("album"), left = byId("left-arm"), right = byId("right-arm");
     if (album) {
       const albums = [...document.querySelectorAll(".album")];
-      const show = () => albums.forEach((one, k) => one.classList.toggle("off", String(k) !== album.value));
+      const show = () => albums.forEach((element, k) => element.classList.toggle("off", String(k) !== album.value));
       album.addEventListener("change", show);
       show();
     }
     if (left) {
       const maps = [...document.querySelectorAll("figure[data-arm]")];
-      const show = () => maps.forEach((one) => {
-        const arm = one.dataset.arm;
-        one.classList.toggle("off", arm !== left.value && arm !== right.value);
-        one.style.order = arm === left.value ? 1 : 2;
+      const show = () => maps.forEach((map) => {
+        const arm = map.dataset.arm;
+        map.classList.toggle("off", arm !== left.value && arm !== right.value);
+        map.style.order = arm === left.value ? 1 : 2;
       });
       left.addEventListener("change", show);
       right.addEventListener("change", show);

@@ -1,4 +1,4 @@
-"""Arms by name: what each one minimises. A file here registers one or a few objectives."""
+"""Registry of arms. Each module of this package registers one or more training objectives."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lico_bench.training.objective import Objective
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What an objective is built for.
+class ObjectiveInputs:
+    """Inputs of an arm's `build`: classes, feature shape, text encoder, generator, device.
 
     Attributes:
         prompt_names: text of each class, in index order.
         num_channels: C of the feature maps.
         map_size: h and w of the feature maps.
-        text_encoder: name of the text encoder to use, if any is used.
-        generator: for every draw the objective makes.
+        text_encoder: name of the text encoder; empty if the arm uses none.
+        generator: for all random draws of the objective.
     """
 
     prompt_names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Setting:
 
 
 class EncoderSize(NamedTuple):
-    """Width of what a text encoder reads and gives, and its number of parameters."""
+    """Width of a text encoder's token vectors, and its number of parameters."""
 
     width: int
     parameters: int
@@ -48,21 +48,21 @@ class EncoderSize(NamedTuple):
 
 @dataclass(frozen=True)
 class ArmOptions:
-    """Switches of an objective; an arm without any has these."""
+    """Base class of an objective's options; arms without options use it as it is."""
 
     def check(self, recipe: Recipe) -> None:
         """Raise InvalidInputError if `recipe` cannot be trained with these options."""
 
     def forwards_per_step(self) -> int:
-        """Batches sent through the classifier in one update, for estimates of time."""
+        """Return the number of forward passes of the classifier per update, for time estimates."""
         return 1
 
     def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
-        """Prompts that a text encoder reads in one update, for estimates of time."""
+        """Return the number of prompts encoded per update, for time estimates."""
         return 0
 
-    def own_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
-        """Parameters that the objective trains beside the classifier, for estimates of disk.
+    def num_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
+        """Return the number of trained parameters of the objective, for disk estimates.
 
         Args:
             row_length: of the feature maps, C or D.
@@ -73,39 +73,39 @@ class ArmOptions:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """A training objective with fixed default options.
 
     Attributes:
-        options: frozen dataclass with every switch of the objective and this arm's value of it.
-        build: from the setting and such options to the objective.
+        options: frozen dataclass of all options of the objective, with this arm's defaults.
+        build: from the inputs and options to the objective.
         uses_text: whether it needs a text encoder.
-        text_encoder: the one it always takes; if empty, the recipe's.
-        uses_card: whether it takes the options that a dataset's card sets for a profile. An arm
-            that reproduces what another party computed does not.
+        text_encoder: name of a fixed text encoder; if empty, the recipe's is used.
+        uses_card: whether it uses the options that a dataset card sets for a profile. False for an
+            arm that reproduces other published code.
     """
 
     title: str
     summary: str
     source: str
-    build: Callable[[Setting, Any], Objective]
+    build: Callable[[ObjectiveInputs, Any], Objective]
     options: ArmOptions = ArmOptions()
     uses_text: bool = False
     text_encoder: str = ""
     uses_card: bool = False
 
     def card_options(self, options: Mapping[str, Option]) -> dict[str, Option]:
-        """Those of a card's `options` that this arm takes: what makes it an arm is not changed."""
+        """Return the card's `options` that apply: never those that define this arm."""
         if not self.uses_card:
             return {}
-        usual = type(self.options)()
+        defaults = type(self.options)()
         return {
             name: value
             for name, value in options.items()
-            if hasattr(usual, name) and getattr(self.options, name) == getattr(usual, name)
+            if hasattr(defaults, name) and getattr(self.options, name) == getattr(defaults, name)
         }
 
     def encoder_for(self, recipe: Recipe) -> str | None:
-        """Name of the text encoder that a training uses; None if it uses none."""
+        """Return the name of the text encoder that a training uses; None if it uses none."""
         return (self.text_encoder or recipe.text_encoder) if self.uses_text else None
 
 
@@ -113,31 +113,31 @@ ARMS: Registry[Arm] = Registry("arm", __name__)
 
 
 def resolve_options(arm: str, changes: Mapping[str, Option]) -> ArmOptions:
-    """The options of `arm` with `changes` by name.
+    """Return the options of `arm` with `changes` applied by name.
 
     Raises:
         UnknownNameError: for an unknown arm or option.
         InvalidInputError: for a value of another type than the option's.
     """
     options = ARMS[arm].options
-    known = {field.name: getattr(options, field.name) for field in fields(options)}
+    defaults = {field.name: getattr(options, field.name) for field in fields(options)}
     for name, value in changes.items():
-        if name not in known:
-            raise UnknownNameError.of(f"option of arm '{arm}'", name, known)
-        if not _fits(value, known[name]):
+        if name not in defaults:
+            raise UnknownNameError.of(f"option of arm '{arm}'", name, defaults)
+        if not _has_type_of(value, defaults[name]):
             raise InvalidInputError(
-                f"option '{name}' of arm '{arm}': expected {type(known[name]).__name__} "
-                f"like {known[name]!r}, got {value!r}"
+                f"option '{name}' of arm '{arm}': expected {type(defaults[name]).__name__} "
+                f"like {defaults[name]!r}, got {value!r}"
             )
-    return replace(options, **{n: type(known[n])(v) for n, v in changes.items()})
+    return replace(options, **{n: type(defaults[n])(v) for n, v in changes.items()})
 
 
 def options_as_dict(options: ArmOptions) -> dict[str, Option]:
-    """Every option by name, for the manifest and for a cell's identity."""
+    """Return every option by name, for the manifest and the identity of a cell."""
     return asdict(options)
 
 
-def _fits(value: Option, default: Option) -> bool:
+def _has_type_of(value: Option, default: Option) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if isinstance(default, float):

@@ -1,13 +1,13 @@
-"""The plain classifier: cross-entropy and nothing else."""
+"""The baseline arm: cross-entropy only."""
 
 from __future__ import annotations
 
-from lico_bench.training.arms import ARMS, Arm, ArmOptions, Setting
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, ObjectiveInputs
 from lico_bench.training.objective import Objective
 
 
-def build_baseline(_setting: Setting, _options: ArmOptions) -> Objective:
-    """An objective with the cross-entropy as its only term."""
+def build_baseline(_inputs: ObjectiveInputs, _options: ArmOptions) -> Objective:
+    """Build an objective with cross-entropy as its only term."""
     return Objective()
 
 

@@ -1,13 +1,13 @@
-"""Contrastive Grad-CAM consistency: a map must follow its image through a crop and a flip.
+"""Contrastive Grad-CAM consistency (CGC): Grad-CAM maps are equivariant to crops and flips.
 
-Per image x_i with label y_i and a random crop and flip t_i: q_i = G(t_i(x_i), y_i) is the Grad-CAM
-map of the transformed image, k_i = t_i(G(x_i, y_i)) the transformed map of the image. The maps of
-one image must agree, those of two images must not:
+For image x_i with label y_i and a random crop and flip t_i, q_i = G(t_i(x_i), y_i) is the Grad-CAM
+map of the transformed image and k_i = t_i(G(x_i, y_i)) is the transformed map of the image. The
+loss increases the similarity of maps of the same image and decreases that of different images:
 
     L_CGC = -mean_i log( exp(cos(q_i, k_i) / τ) / Σ_j exp(cos(q_i, k_j) / τ) ),   L = L_CE + λ L_CGC
 
-Source: Pillai et al., CVPR 2022; λ and τ from the command line that the authors publish. Written
-from that definition. The cross-entropy is of the untransformed batch alone.
+Source: Pillai et al., CVPR 2022; λ and τ from the authors' published command line. Written from
+that definition. The cross-entropy uses only the untransformed batch.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor
 from lico_bench.checks import check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import Output, Recipe
-from lico_bench.training.arms import ARMS, Arm, ArmOptions, Setting
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, ObjectiveInputs
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
 
-LARGEST_ASPECT = 4 / 3  # width over height of a crop, and its inverse; usual for random crops
+MAX_ASPECT = 4 / 3  # width over height of a crop, at least 1 / MAX_ASPECT; usual for random crops
 
 
 @dataclass(frozen=True)
 class CgcOptions(ArmOptions):
-    """Switches of the consistency loss.
+    """Options of the consistency loss.
 
     Attributes:
         weight: λ.
@@ -50,25 +50,25 @@ class CgcOptions(ArmOptions):
             )
 
     def check(self, recipe: Recipe) -> None:
-        """Raise if there is no second image to tell a map from, or no second derivative."""
+        """Raise InvalidInputError for a batch of one, or a compiled classifier."""
         if recipe.batch_size < 2:
             raise InvalidInputError(
-                f"arm {recipe.arm}: batch_size {recipe.batch_size} leaves nothing to contrast; "
-                "set batch_size to 2 or more"
+                f"arm {recipe.arm}: the loss contrasts the samples of a batch, got batch_size "
+                f"{recipe.batch_size}; set batch_size to 2 or more"
             )
         if recipe.compile:
             raise InvalidInputError(
-                f"arm {recipe.arm}: a compiled classifier has no gradient of a gradient; "
+                f"arm {recipe.arm}: a compiled classifier has no second derivative; "
                 "leave recipe.compile off"
             )
 
     def forwards_per_step(self) -> int:
-        """The batch and its transformed copy, each with the gradient of a gradient."""
+        """Return 2: the batch and its transformed copy."""
         return 2
 
 
 class CgcObjective(Objective):
-    """Cross-entropy and the consistency of Grad-CAM maps.
+    """Cross-entropy and consistency of Grad-CAM maps.
 
     Args:
         map_size: height and width of the feature maps.
@@ -83,13 +83,13 @@ class CgcObjective(Objective):
         self.terms = (CROSS_ENTROPY, Term("consistency", options.weight, ("features", "head")))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and L_CGC of a batch, each ()."""
-        drawn = draw_crops(len(batch.all_labels), self.options.least_area, self.generator)
-        boxes = batch.peers.part(drawn).to(batch.images.device)
-        transformed = batch.classifier(apply_crops(batch.images, boxes, batch.images.shape[2:]))
+        """Return cross-entropy and L_CGC of a batch, each ()."""
+        all_crops = draw_crops(len(batch.all_labels), self.options.least_area, self.generator)
+        crops = batch.peers.part(all_crops).to(batch.images.device)
+        transformed = batch.classifier(apply_crops(batch.images, crops, batch.images.shape[2:]))
         queries = label_maps(transformed, batch.labels).unflatten(1, self._map_size)
         maps = label_maps(batch.output, batch.labels).unflatten(1, self._map_size)
-        keys = apply_crops(maps[:, None], boxes, self._map_size)[:, 0]
+        keys = apply_crops(maps[:, None], crops, self._map_size)[:, 0]
         return {
             **super().forward(batch),
             "consistency": contrast(
@@ -101,21 +101,21 @@ class CgcObjective(Objective):
 
 
 def label_maps(output: Output, labels: Tensor) -> Tensor:
-    """Grad-CAM maps (B, D) of the labels before upsampling, differentiable in the parameters.
+    """Return Grad-CAM maps (B, D) of the labels, not upsampled, differentiable in the parameters.
 
     Source: Selvaraju et al., ICCV 2017, eqs. 1-2.
     """
     scores = output.logits.gather(1, labels[:, None]).sum()
-    (slopes,) = torch.autograd.grad(scores, output.features, create_graph=True)
-    weights = slopes.mean(2, keepdim=True).float()
+    (gradients,) = torch.autograd.grad(scores, output.features, create_graph=True)
+    weights = gradients.mean(2, keepdim=True).float()
     return F.relu((weights * output.features.float()).sum(1))
 
 
 def contrast(queries: Tensor, keys: Tensor, *, temperature: float) -> Tensor:
-    """-mean_i log softmax_j(cos(q_i, k_j) / τ) at j = i, ().
+    """Return -mean_i log softmax_j(cos(q_i, k_j) / τ) at j = i, ().
 
     Args:
-        queries, keys: (B, h, w) maps of the same images, in order.
+        queries, keys: (B, h, w) maps of the same images, in the same order.
 
     Source: Pillai et al., CVPR 2022; van den Oord et al., 2018 (InfoNCE).
     """
@@ -127,22 +127,22 @@ def contrast(queries: Tensor, keys: Tensor, *, temperature: float) -> Tensor:
 
 
 def draw_crops(num_images: int, least_area: float, generator: torch.Generator) -> Tensor:
-    """(B, 5) float32: centre y, centre x, height, width, and -1 to mirror, else 1.
+    """Draw (B, 5) float32: centre y, centre x, height, width, and -1 to mirror, else 1.
 
-    The image spans [-1, 1] along each axis, a crop its centre ± its height or width. The area is
-    uniform in [least_area, 1], the aspect log-uniform in [3/4, 4/3]; a crop that would leave the
+    The image spans [-1, 1] on each axis; a crop spans its centre ± its height or width. The area is
+    uniform in [least_area, 1], the aspect ratio log-uniform in [3/4, 4/3]. A crop that exceeds the
     image is cut at its border.
     """
-    area, aspect, place_y, place_x, mirror = torch.rand(num_images, 5, generator=generator).T
-    shares = least_area + (1 - least_area) * area
-    ratio = LARGEST_ASPECT ** (2 * aspect - 1)
-    height, width = ((shares * r).sqrt().clamp_max(1) for r in (1 / ratio, ratio))
-    centre_y, centre_x = (2 * place_y - 1) * (1 - height), (2 * place_x - 1) * (1 - width)
+    area, aspect, offset_y, offset_x, mirror = torch.rand(num_images, 5, generator=generator).T
+    areas = least_area + (1 - least_area) * area
+    ratio = MAX_ASPECT ** (2 * aspect - 1)
+    height, width = ((areas * r).sqrt().clamp_max(1) for r in (1 / ratio, ratio))
+    centre_y, centre_x = (2 * offset_y - 1) * (1 - height), (2 * offset_x - 1) * (1 - width)
     return torch.stack([centre_y, centre_x, height, width, torch.where(mirror < 0.5, -1, 1)], 1)
 
 
 def apply_crops(images: Tensor, crops: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """(B, C, *size): each image's crop, mirrored where it says so, resized bilinearly."""
+    """Cut and mirror each image's crop and resize it bilinearly to (B, C, *size)."""
     centre_y, centre_x, height, width, mirror = crops.T
     zeros = torch.zeros_like(centre_y)
     affine = torch.stack(
@@ -152,9 +152,9 @@ def apply_crops(images: Tensor, crops: Tensor, size: tuple[int, int] | torch.Siz
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def build_cgc(setting: Setting, options: CgcOptions) -> Objective:
-    """The objective for feature maps of the classifier's size."""
-    return CgcObjective(setting.map_size, options=options, generator=setting.generator)
+def build_cgc(inputs: ObjectiveInputs, options: CgcOptions) -> Objective:
+    """Build the objective for the size of the classifier's feature maps."""
+    return CgcObjective(inputs.map_size, options=options, generator=inputs.generator)
 
 
 ARMS.add(

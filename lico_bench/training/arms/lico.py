@@ -1,11 +1,16 @@
-"""LICO: cross-entropy, manifold matching, optimal transport, with every disputed point a switch.
+"""The LICO objective: cross-entropy, manifold matching and optimal transport.
 
-L = L_CE + α L_MM + β L_OT. Per image i, F_i (C, D) are the last feature maps, one row per channel.
-Its prompt is the learnable context tokens, shared by all classes and shuffled at each step, then
-the tokens of its class name. The frozen encoder gives one vector per token; an MLP maps each to D
-values: G_i (T, D). L_MM compares the geometry of the batch in F and in G, L_OT moves channels to
-tokens within each image. Source: Lei et al., NeurIPS 2023; the values of the options: BENCHMARK.md.
-The defaults are the paper's reading; `readings.py` holds what other parties computed.
+    L = L_CE + α L_MM + β L_OT
+
+F_i (C, D) are the last feature maps of image i, one row per channel. The prompt of image i consists
+of learnable context tokens, shared by all classes and shuffled at each step, and the tokens of its
+class name. The frozen text encoder returns one vector per token; an MLP maps each to D values:
+G_i (T, D). L_MM (`losses.manifold_matching`) compares pairwise distances within the batch in F and
+in G. L_OT (`losses.transport_loss`) moves the channels of each image to the tokens of its prompt.
+
+Every point on which published computations differ is an option of `LicoOptions`. The defaults
+follow the paper; `lico_variants.py` has the options of other published code.
+Source: Lei et al., NeurIPS 2023. BENCHMARK.md lists the option values.
 """
 
 from __future__ import annotations
@@ -24,24 +29,24 @@ from torch import Tensor, nn
 from lico_bench.errors import InvalidInputError
 from lico_bench.losses import manifold_matching, solve_transport
 from lico_bench.models import ENCODERS, TextEncoder, TokenVectors
-from lico_bench.training.arms import ARMS, Arm, Setting
+from lico_bench.training.arms import ARMS, Arm, ObjectiveInputs
 from lico_bench.training.distributed import Peers
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
-from lico_bench.training.prompts import HeldPrompts, Prompts, names_for_prompts
+from lico_bench.training.prompts import CachedPrompts, Prompts, names_for_prompts
 
-Points = tuple[Tensor, Tensor | None]  # text points of each sample, and which of them count
+Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 PAPER = "Lei et al., NeurIPS 2023"
-NEVER_REACHED = 1e-30  # a tolerance with which all iterations are made
-SHOWN_WORDS = 3  # nearest vocabulary words per context token
+UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
+NUM_NEAREST_WORDS = 3  # per context token
 
 
 class LicoObjective(Objective):
-    """Cross-entropy, manifold matching and transport, with context, MLP and temperature of its own.
+    """Cross-entropy, manifold matching and transport; owns context tokens, MLP and temperature.
 
     Args:
-        encoder: a frozen one is held outside the module tree, so that neither the optimiser nor a
-            checkpoint sees it; with `frozen_encoder` False a copy of it is trained.
+        encoder: a frozen encoder stays outside the module tree, so that neither the optimiser nor
+            checkpoints include it; with `frozen_encoder` False a copy of it is trained.
         num_classes: K.
         num_channels, num_positions: C and D of the feature maps.
     """
@@ -65,7 +70,7 @@ class LicoObjective(Objective):
             self.encoder = _as_module(encoder).requires_grad_(True)
         self._nearest_words = encoder.nearest_words
         self.held = (
-            HeldPrompts(
+            CachedPrompts(
                 encoder,
                 num_classes=num_classes,
                 num_context=options.num_context,
@@ -93,22 +98,24 @@ class LicoObjective(Objective):
         self.terms = tuple(self._declare_terms())
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, and of L_MM and L_OT those that have a weight, each ()."""
+        """Return cross-entropy, L_MM if alpha > 0 and L_OT if beta > 0, each ()."""
         values = super().forward(batch)
         features = batch.output.features.float()
-        # The prompts of the whole batch, so that every process draws and reads the same.
-        text = self._read(batch.all_labels, batch.peers)
+        # Every process encodes the prompts of the complete batch, so that all draw the same values.
+        text = self._encode_prompts(batch.all_labels, batch.peers)
         self._diagnostics = {}
         if self.options.alpha > 0:
+            # F_i as (B, C, D), or averaged over positions, (B, C).
+            compared = features if self.options.mm_image == "flat" else features.mean(2)
             values["manifold_matching"] = self._manifold_matching(
-                batch.peers.gather(self._compared(features)), text, batch.all_labels
+                batch.peers.gather(compared), text, batch.all_labels
             )
         if self.options.beta > 0:
             values["transport"] = self._transport(features, text, batch.peers)
         return values
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
-        """Context tokens, MLP, temperature, and the encoder where it is trained."""
+        """Return the parameters of MLP, context tokens, temperature, and a trained encoder."""
         parts: dict[str, Sequence[nn.Parameter]] = {
             "projection": [*self.inner.parameters(), *self.outer.parameters()]
         }
@@ -121,29 +128,29 @@ class LicoObjective(Objective):
         return parts
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """As the recipe says, but context and temperature are not drawn to zero."""
+        """Return two groups; context tokens and temperature have no weight decay."""
         parts = self.parts()
-        free = ("context", "temperature")
+        no_decay = ("context", "temperature")
         return [
-            {"params": [p for n, part in parts.items() if n not in free for p in part]},
-            {"params": [p for n in free for p in parts.get(n, ())], "weight_decay": 0.0},
+            {"params": [p for n, part in parts.items() if n not in no_decay for p in part]},
+            {"params": [p for n in no_decay for p in parts.get(n, ())], "weight_decay": 0.0},
         ]
 
     def diagnostics(self) -> dict[str, float]:
-        """Temperature, transport iterations, share of problems that did not converge."""
+        """Return temperature, transport iterations and the share of unconverged problems."""
         return self._diagnostics
 
     def findings(self) -> dict[str, Any]:
-        """Nearest words of the encoder's vocabulary to each learned context token."""
+        """Return the vocabulary words nearest to each learned context token."""
         tokens = self.prompts.tokens
         if tokens is None:
             return {}
-        # With one context per class the first class's is shown.
-        words = self._nearest_words(tokens.detach()[0, 0], count=SHOWN_WORDS)
+        # With one context per class, that of the first class.
+        words_per_token = self._nearest_words(tokens.detach()[0, 0], count=NUM_NEAREST_WORDS)
         return {
             "context_words": [
-                [{"word": word, "cosine": round(cosine, 3)} for word, cosine in nearest]
-                for nearest in words
+                [{"word": word, "cosine": round(cosine, 3)} for word, cosine in words]
+                for words in words_per_token
             ]
         }
 
@@ -162,53 +169,52 @@ class LicoObjective(Objective):
             trains += ["temperature"] if options.learn_temperature else []
             terms.append(Term("manifold_matching", options.alpha, tuple(trains)))
         if options.beta > 0:
-            reached = () if options.ot_gradient == "none" else ("features", "projection")
-            terms.append(
-                Term("transport", options.beta, (*reached, *text_parts) if reached else ())
-            )
+            is_constant = options.ot_gradient == "none"
+            trained = () if is_constant else ("features", "projection", *text_parts)
+            terms.append(Term("transport", options.beta, trained))
         return terms
 
-    def _read(self, labels: Tensor, peers: Peers) -> _Text:
-        """The prompts this step needs: of the batch's classes, or of all."""
-        classes, of_sample = labels.unique(return_inverse=True)
-        if self.options.ot_points == "all_classes" and self.options.beta > 0:
-            classes, of_sample = torch.arange(self.num_classes, device=labels.device), labels
-        if self.held is not None:
-            classes, of_sample = torch.arange(self.num_classes, device=labels.device), labels
+    def _encode_prompts(self, labels: Tensor, peers: Peers) -> _PromptFeatures:
+        """Encode the prompts of this step: of the classes in the batch, or of all classes."""
+        needs_all_classes = self.held is not None or (
+            self.options.ot_points == "all_classes" and self.options.beta > 0
+        )
+        if needs_all_classes:
+            classes, row_of_sample = torch.arange(self.num_classes, device=labels.device), labels
+        else:
+            classes, row_of_sample = labels.unique(return_inverse=True)
         needs_copies = self.options.ot_points == "rolled_contexts" and self.options.beta > 0
-        read = partial(
+        encode = partial(
             self.prompts,
             classes,
             num_copies=self.prompts.num_copies if needs_copies else 1,
             constant_copies=self.options.ot_gradient == "none",
         )
-        copies = read() if self.held is None else [self.held.next(lambda: read()[0])]
-        first = copies[0]
+        copies = encode() if self.held is None else [self.held.next(lambda: encode()[0])]
+        tokens = copies[0]
         if self.options.ot_padding:
-            first = first._replace(mask=torch.ones_like(first.mask))
-        wholes = [reading.whole for reading in copies]
-        return _Text(first, wholes, of_sample, self._project, peers)
+            tokens = tokens._replace(mask=torch.ones_like(tokens.mask))
+        pooled = [vectors.pooled for vectors in copies]
+        return _PromptFeatures(tokens, pooled, row_of_sample, self._project, peers)
 
-    def _compared(self, features: Tensor) -> Tensor:
-        """F_i as manifold matching takes it, (B, C, D) or (B, C)."""
-        return features if self.options.mm_image == "flat" else features.mean(2)
-
-    def _manifold_matching(self, images: Tensor, text: _Text, labels: Tensor) -> Tensor:
+    def _manifold_matching(
+        self, image_features: Tensor, text: _PromptFeatures, labels: Tensor
+    ) -> Tensor:
         options = self.options
-        of_text = text.tokens()[0] if options.mm_text == "tokens" else text.whole()
+        text_features = text.tokens()[0] if options.mm_text == "tokens" else text.pooled()
         if options.mm_index == "twice":
-            # The released code indexes the batch's texts with the class number once more.
-            of_text = _pick(of_text, labels % len(labels))
+            # The released code indexes the texts of the batch with the class number once more.
+            text_features = _select_rows(text_features, labels % len(labels))
         with torch.no_grad():
-            # The parameter itself is held: a clamped copy would have no gradient at the border.
+            # Clamp the parameter itself: a clamped copy would have no gradient at its bounds.
             self.temperature.clamp_(options.temperature_min, options.temperature_max)
         temperatures = self.temperature
         self._diagnostics["temperature"] = float(temperatures[0].detach())
         if options.separate_temperatures:
             self._diagnostics["text_temperature"] = float(temperatures[1].detach())
         return manifold_matching(
-            images,
-            of_text.detach() if options.mm_detach_text else of_text,
+            image_features,
+            text_features.detach() if options.mm_detach_text else text_features,
             temperature=temperatures[0],
             text_temperature=temperatures[1] if options.separate_temperatures else None,
             normalise=options.mm_normalise,
@@ -219,7 +225,8 @@ class LicoObjective(Objective):
             least_distance=options.mm_least_distance,
         )
 
-    def _transport(self, features: Tensor, text: _Text, peers: Peers) -> Tensor:
+    def _transport(self, features: Tensor, text: _PromptFeatures, peers: Peers) -> Tensor:
+        """L_OT as in `losses.transport_loss`, with the diagnostics of its solver."""
         options = self.options
         points, mask = OT_POINTS[options.ot_points](text)
         solve = partial(
@@ -232,15 +239,15 @@ class LicoObjective(Objective):
             kind=options.ot_cost,  # type: ignore[arg-type]  # checked by the options
             token_mask=None if options.ot_padding else mask,
         )
-        # What cannot be solved in one part of the batch ends the training of all.
-        solved = peers.attempt(
+        # An error in the local part of one process must stop all processes.
+        solved = peers.run_on_all(
             partial(solve, max_iterations=options.max_iterations, tolerance=options.tolerance)
         )
-        iterations = peers.largest(solved.iterations)
+        iterations = peers.maximum(solved.iterations)
         unconverged = (~solved.converged).float().mean()
         if iterations > solved.iterations:
-            # The solver goes on until the whole batch has converged, the other parts too.
-            solved = solve(max_iterations=iterations, tolerance=NEVER_REACHED)
+            # On one device the solver would run until the complete batch has converged.
+            solved = solve(max_iterations=iterations, tolerance=UNREACHABLE_TOLERANCE)
         self._diagnostics["transport_iterations"] = float(iterations)
         self._diagnostics["transport_unconverged"] = float(unconverged)
         return solved.cost.mean()
@@ -248,102 +255,108 @@ class LicoObjective(Objective):
     def _project(self, vectors: Tensor) -> Tensor:
         hidden = F.relu(self.inner(vectors))
         if self.training and self.options.dropout > 0:
-            keep = 1 - self.options.dropout
+            keep_prob = 1 - self.options.dropout
             draws = torch.rand(hidden.shape, generator=self.generator).to(hidden.device)
-            hidden = hidden * (draws < keep) / keep
+            hidden = hidden * (draws < keep_prob) / keep_prob
         projected: Tensor = self.outer(hidden)
         return projected.float()
 
 
-class _Text:
-    """What the encoder said in one step, handed out as the terms ask for it.
+class _PromptFeatures:
+    """Text features of one step, in the form that each loss term needs.
+
+    Manifold matching uses the complete batch; transport uses the local part of this process.
 
     Args:
-        first: prompts of the read classes under the first copy of the context.
-        wholes: (K, D_text) of each copy.
-        of_sample: (B,) row of each sample's class, over the whole batch.
+        token_vectors: of the prompts of K classes, with the first copy of the context.
+        pooled: (K, D_text) prompt vectors of each copy of the context.
+        row_of_sample: (B,) row, in [0, K), of each sample of the complete batch.
         project: the MLP.
-        peers: who have the parts of the batch; transport asks for the points of the own part.
+        peers: the processes that share the batch.
     """
 
     def __init__(
         self,
-        first: TokenVectors,
-        wholes: list[Tensor],
-        of_sample: Tensor,
+        token_vectors: TokenVectors,
+        pooled: list[Tensor],
+        row_of_sample: Tensor,
         project: Callable[[Tensor], Tensor],
         peers: Peers,
     ) -> None:
-        self._first, self._wholes = first, wholes
-        self._of_sample, self._project, self._peers = of_sample, project, peers
-        self._own = peers.part(of_sample)
+        self._token_vectors, self._pooled = token_vectors, pooled
+        self._row_of_sample, self._project, self._peers = row_of_sample, project, peers
+        self._local_rows = peers.part(row_of_sample)
         self._tokens: Points | None = None
 
     def tokens(self) -> Points:
-        """G (B, T, D) of each sample's prompt and its mask (B, T); masked rows are zero."""
+        """G (B, T, D) of each sample and its token mask (B, T); padding rows are zero."""
         if self._tokens is None:
-            rows = self._project(self._first.vectors) * self._first.mask[:, :, None]
-            self._tokens = _pick(rows, self._of_sample), self._first.mask[self._of_sample]
+            vectors, mask, _ = self._token_vectors
+            rows = self._project(vectors) * mask[:, :, None]
+            self._tokens = _select_rows(rows, self._row_of_sample), mask[self._row_of_sample]
         return self._tokens
 
-    def own_tokens(self) -> Points:
-        """`tokens` of the own part."""
+    def local_tokens(self) -> Points:
+        """`tokens` of the local part; the mask gives padding no mass in the transport."""
         rows, mask = self.tokens()
         return self._peers.part(rows), None if mask is None else self._peers.part(mask)
 
-    def whole(self) -> Tensor:
-        """(B, D_text) of each sample's prompt, before the MLP."""
-        return _pick(self._wholes[0], self._of_sample).float()
+    def pooled(self) -> Tensor:
+        """(B, D_text) prompt vector of each sample, before the MLP."""
+        return _select_rows(self._pooled[0], self._row_of_sample).float()
 
     def rolled_contexts(self) -> Points:
-        """(B, M, D): each sample's class under every copy of the context."""
-        return _pick(self._project(torch.stack(self._wholes, 1)), self._own), None
+        """(B, M, D) prompt of each sample's class with every copy of the context."""
+        return _select_rows(self._project(torch.stack(self._pooled, 1)), self._local_rows), None
 
     def all_classes(self) -> Points:
-        """(B, K, D): the prompts of all classes, the same for every sample."""
-        return self._project(self._wholes[0]).expand(len(self._own), -1, -1), None
+        """(B, K, D) prompts of all classes, the same for every sample."""
+        return self._project(self._pooled[0]).expand(len(self._local_rows), -1, -1), None
 
     def batch_prompts(self) -> Points:
-        """(B, B, D): the prompts of all samples of the batch, the same for every sample."""
-        projected = _pick(self._project(self._wholes[0]), self._of_sample)
-        return projected.expand(len(self._own), -1, -1), None
+        """(B, B, D) prompts of all samples of the batch, the same for every sample."""
+        projected = _select_rows(self._project(self._pooled[0]), self._row_of_sample)
+        return projected.expand(len(self._local_rows), -1, -1), None
 
 
-OT_POINTS: dict[str, Callable[[_Text], Points]] = {
-    "prompt_tokens": _Text.own_tokens,
-    "rolled_contexts": _Text.rolled_contexts,
-    "all_classes": _Text.all_classes,
-    "batch_prompts": _Text.batch_prompts,
+OT_POINTS: dict[str, Callable[[_PromptFeatures], Points]] = {
+    "prompt_tokens": _PromptFeatures.local_tokens,
+    "rolled_contexts": _PromptFeatures.rolled_contexts,
+    "all_classes": _PromptFeatures.all_classes,
+    "batch_prompts": _PromptFeatures.batch_prompts,
 }
 
 
-def build_lico(setting: Setting, options: LicoOptions) -> Objective:
-    """The objective for a dataset's class names and a classifier's feature maps."""
-    names = names_for_prompts(setting.prompt_names, options.class_names, setting.generator)
-    encoder: Any = ENCODERS[setting.text_encoder].build(names)
+def build_lico(inputs: ObjectiveInputs, options: LicoOptions) -> Objective:
+    """Build the objective for a dataset's class names and a classifier's feature maps."""
+    names = names_for_prompts(inputs.prompt_names, options.class_names, inputs.generator)
+    encoder: Any = ENCODERS[inputs.text_encoder].build(names)
     return LicoObjective(
-        encoder.to(setting.device),
+        encoder.to(inputs.device),
         num_classes=len(names),
-        num_channels=setting.num_channels,
-        num_positions=setting.num_positions,
+        num_channels=inputs.num_channels,
+        num_positions=inputs.num_positions,
         options=options,
-        generator=setting.generator,
+        generator=inputs.generator,
     )
 
 
 def _as_module(encoder: TextEncoder) -> nn.Module:
     if not isinstance(encoder, nn.Module):
-        raise InvalidInputError("frozen_encoder: expected an encoder that is a torch module")
+        raise InvalidInputError(
+            f"frozen_encoder: expected an encoder that is a torch module, got "
+            f"{type(encoder).__name__}; set frozen_encoder to true"
+        )
     return encoder
 
 
-def _pick(rows: Tensor, indices: Tensor) -> Tensor:
-    """`rows[indices]`, whose backward pass adds up in a fixed order: that of indexing does not."""
+def _select_rows(rows: Tensor, indices: Tensor) -> Tensor:
+    """`rows[indices]` with a deterministic order of summation in the backward pass."""
     return rows.index_select(0, indices)
 
 
 def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer with torch's usual start, drawn from `generator`."""
+    """A linear layer with torch's default initialisation, drawn from `generator`."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
     bound = 1 / math.sqrt(width_in)
     with torch.no_grad():
@@ -356,7 +369,7 @@ def add_variant(
     name: str, title: str, summary: str, source: str, *, text_encoder: str = "",
     uses_card: bool = False, **changes: Any,
 ) -> None:  # fmt: skip
-    """Register an arm that is this objective with some options changed."""
+    """Register an arm with this objective and changed options."""
     ARMS.add(
         name,
         Arm(

@@ -1,7 +1,8 @@
-"""What other parties computed under the name LICO, as values of the same options.
+"""LICO as computed by other published code, as option values of the same objective.
 
-Each row says where it was read; BENCHMARK.md shows the readings side by side. Recipes (rate, batch,
-dropout in the backbone, clipping, mixed precision) are not part of a reading: a pair shares them.
+Each arm names its source; BENCHMARK.md compares the variants. The recipe (learning rate, batch
+size, dropout in the backbone, clipping, mixed precision) is not part of a variant: both arms of a
+pair share it.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ add_variant(
     "far samples weigh more, transport is a constant without gradient, the encoder is trained",
     "ymLeiFDU/LICO at 12fee2a (2024-10-22): models, main.py",
     class_names="authors",
-    copies="alike",  # the roll is by one place for every copy
+    copies="alike",  # every copy is rolled by one position
     shuffle_context=False,
-    frozen_encoder=False,  # the optimiser is given all parameters
+    frozen_encoder=False,  # the optimiser receives all parameters
     mm_image="pooled",
     mm_text="whole",
     mm_index="twice",
@@ -59,7 +60,7 @@ add_variant(
     temperature_max=4.6052,
     mm_scale="exp",
     ot_gradient="full",
-    ot_padding=True,  # positions up to the longest name, for every sample
+    ot_padding=True,  # every sample has mass up to the length of the longest name
     epsilon=1e-4,
 )
 add_variant(

@@ -1,4 +1,4 @@
-"""What a reader says of damaged, incomplete or hostile copies: the file's name and a remedy."""
+"""Errors for damaged, incomplete or hostile dataset copies name the file and a remedy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import scipy.io
 from lico_bench.data import load_dataset
 from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError
 
-REMEDIES = ("unpack", "restore", "take ", "mend", "remove", "change", "expected", "export",
+REMEDIES = ("unpack", "restore", "take ", "correct", "remove", "change", "expected", "export",
             "download", "name the folders", "add ")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A way to spoil the copy of a dataset, and what the error must name."""
+    """A way to damage a dataset copy, and the text that the error must contain."""
 
     dataset: str
     what: str
@@ -32,7 +32,7 @@ class Damage:
 
 
 class Bomb:
-    """Pickles into a call that would leave a trace."""
+    """A value whose pickle calls a function with a visible effect."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("the-pickle-was-executed",)
@@ -257,7 +257,7 @@ def test_imagenet_in_one_folder_without_labels_says_what_to_add(root: Path) -> N
     ("text", "complaint"),
     [
         ("Id,Boxes\na,b\n", "ImageId and PredictionString"),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,n00000000 1 2 3 4\n", "none of"),
+        ("ImageId,PredictionString\nILSVRC2012_val_00000001,n00000000 1 2 3 4\n", "unknown in"),
         ("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2 3\n", "four numbers"),
     ],
 )
@@ -278,7 +278,7 @@ def test_broken_imagenet_solution_is_refused(root: Path, text: str, complaint: s
 def test_class_folder_of_an_unknown_class_is_named(root: Path) -> None:
     folder = miniatures.class_folders(root, "cifar10", ("train", "test"))
     (folder / "train" / "zeppelin").mkdir()
-    with pytest.raises(BrokenFileError, match="no class of CIFAR-10 is called 'zeppelin'"):
+    with pytest.raises(BrokenFileError, match="unknown class 'zeppelin' of CIFAR-10"):
         load_dataset("cifar10", "train", root=root)
 
 
@@ -292,7 +292,7 @@ def test_damaged_parquet_is_named(root: Path) -> None:
     folder = miniatures.hub_parquet(root, "cifar10")
     path = folder / "train-00000-of-00001.parquet"
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BrokenFileError, match=r"train-00000-of-00001\.parquet: not a whole"):
+    with pytest.raises(BrokenFileError, match=r"train-00000-of-00001\.parquet: not a readable"):
         load_dataset("cifar10", "train", root=root)
 
 
@@ -301,7 +301,7 @@ def test_damaged_parquet_is_named(root: Path) -> None:
     [
         ({"picture": [b"x"], "label": [0]}, "expected a column img or image"),
         ({"img": [b"x"]}, "expected a column fine_label"),
-        ({"img": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "no encoded image"),
+        ({"img": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "expected an encoded image"),
         ({"img": [b"x"], "label": [10]}, "outside the 10 classes"),
     ],
 )

@@ -103,7 +103,7 @@ def test_imagenet_validation_in_one_folder_takes_labels_from_its_index(
         lines = [f"{name}.JPEG {wnid}" for name, wnid in rows]
         (folder / "val_ground_truth.txt").write_text("\n".join(lines) + "\n")
     else:
-        # The kit numbers synsets in an order of its own.
+        # The development kit numbers the synsets in a different order.
         kit = folder / "ILSVRC2012_devkit_t12" / "data"
         kit.mkdir(parents=True)
         wnids = sorted({wnid for _, wnid in rows}, reverse=True)

@@ -1,4 +1,4 @@
-"""Images of every kind, size and lie, with the regions that belong to them."""
+"""Images of every format, size, orientation and false header, with their regions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from lico_bench.data import Dataset
 from lico_bench.data.folder import load_folder
 from lico_bench.data.geometry import Fit
-from lico_bench.data.image_files import LARGEST_PX
+from lico_bench.data.image_files import MAX_PIXELS
 from lico_bench.data.image_source import FileImages
 from lico_bench.data.regions import Boxes, MaskFile, fit_instances, fit_region
 from lico_bench.errors import BrokenFileError, LicoBenchError
@@ -27,7 +27,7 @@ WHOLE = Fit(32, "squash", 1.0, 0)
 
 
 def scene() -> Image.Image:
-    """Dark, with a white rectangle at BOX."""
+    """A black image with a white rectangle at BOX."""
     pixels = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     left, top, right, bottom = BOX
     pixels[top:bottom, left:right] = 255
@@ -39,8 +39,8 @@ def opened(path: Path, fit: Fit = WHOLE) -> FileImages:
 
 
 def stored(image: Image.Image, path: Path, orientation: int, **options: object) -> None:
-    """`image` as viewers show it, stored the way that `orientation` says."""
-    back = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}  # the turn that undoes each
+    """Save the upright `image` with the given EXIF orientation."""
+    inverse = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -49,12 +49,12 @@ def stored(image: Image.Image, path: Path, orientation: int, **options: object) 
     }  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    lying = image if orientation == 1 else image.transpose(turns[back[orientation]])
-    lying.save(path, exif=exif, **options)
+    rotated = image if orientation == 1 else image.transpose(turns[inverse[orientation]])
+    rotated.save(path, exif=exif, **options)
 
 
 def stored_box(path: Path) -> tuple[int, int, int, int]:
-    """The rectangle in the pixels as stored, which the decoder is asked not to turn."""
+    """Return the rectangle in stored pixels; the decoder must not rotate the image."""
     with Image.open(path) as image:
         if image.format == "TIFF":
             with Image.open(path) as again:
@@ -78,16 +78,16 @@ def test_image_and_region_are_turned_upright_together(tmp_path, orientation, suf
     expected = opened(plain).decode(0).int()
     images = opened(path)
     assert (images.decode(0).int() - expected).abs().max() <= ATOL_JPEG
-    where = images.stored(0)
-    assert where.upright == (HEIGHT, WIDTH)
+    header = images.header(0)
+    assert header.upright_size == (HEIGHT, WIDTH)
     upright = fit_region(Boxes((BOX,)), WHOLE, HEIGHT, WIDTH)
-    turned = fit_region(Boxes(((left, top, right, bottom),)), WHOLE, *where)
+    turned = fit_region(Boxes(((left, top, right, bottom),)), WHOLE, *header)
     assert torch.equal(turned, upright)
-    assert fit_instances(Boxes(((left, top, right, bottom),)), WHOLE, *where).shape[0] == 1
-    mask = np.zeros((where.height, where.width), dtype=np.uint8)
+    assert fit_instances(Boxes(((left, top, right, bottom),)), WHOLE, *header).shape[0] == 1
+    mask = np.zeros((header.height, header.width), dtype=np.uint8)
     mask[top:bottom, left:right] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    marked = fit_region(MaskFile(tmp_path / "mask.png", "grey"), WHOLE, *where)
+    marked = fit_region(MaskFile(tmp_path / "mask.png", "grey"), WHOLE, *header)
     assert (marked == upright).float().mean() > 0.99  # resized as pixels, not as corners
 
 
@@ -97,7 +97,7 @@ def test_tiff_which_its_decoder_turns_is_turned_once(tmp_path, orientation):
     scene().save(tmp_path / "plain.png")
     turned, plain = opened(tmp_path / "a.tif"), opened(tmp_path / "plain.png")
     assert torch.equal(turned.decode(0), plain.decode(0))
-    assert turned.stored(0).upright == (HEIGHT, WIDTH)
+    assert turned.header(0).upright_size == (HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("crop", [None, torch.tensor([0.5, 0.5, 0.5, 0.5, 0.5])])
@@ -108,16 +108,16 @@ def test_training_crops_come_from_the_upright_image(tmp_path, crop):
     assert torch.equal(turned.decode(0, crop), plain.decode(0, crop))
 
 
-@pytest.mark.parametrize("message", [0, 9, 65535])
-def test_orientation_that_does_not_exist_is_none(tmp_path, message):
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_invalid_orientation_is_ignored(tmp_path, value):
     exif = Image.Exif()
-    exif[0x0112] = message
+    exif[0x0112] = value
     scene().save(tmp_path / "a.png", exif=exif)
-    assert opened(tmp_path / "a.png").stored(0) == (HEIGHT, WIDTH, 1)
+    assert opened(tmp_path / "a.png").header(0) == (HEIGHT, WIDTH, 1)
 
 
 def png_of(width: int, height: int, *, kind: bytes = b"\x08\x02\0\0\0") -> bytes:
-    """A PNG that declares a size and holds nothing of it."""
+    """Return a PNG with the given size in its header and no valid pixels."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         body = name + content
@@ -128,26 +128,26 @@ def png_of(width: int, height: int, *, kind: bytes = b"\x08\x02\0\0\0") -> bytes
 
 
 def declared(kind: str, width: int, height: int) -> bytes:
-    """A small image whose header was changed to another size."""
+    """Return a small image whose header declares another size."""
     stream = io.BytesIO()
     if kind == "PNG":
         return png_of(width, height)
     Image.new("RGB", (8, 8)).save(stream, format=kind)
-    made = bytearray(stream.getvalue())
+    content = bytearray(stream.getvalue())
     if kind == "JPEG":
-        at = made.index(b"\xff\xc0") + 5
-        made[at : at + 4] = struct.pack(">HH", min(height, 65535), min(width, 65535))
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", min(height, 65535), min(width, 65535))
     elif kind == "GIF":
-        made[6:10] = struct.pack("<HH", min(width, 65535), min(height, 65535))
+        content[6:10] = struct.pack("<HH", min(width, 65535), min(height, 65535))
     elif kind == "BMP":
-        made[18:26] = struct.pack("<ii", width, height)
+        content[18:26] = struct.pack("<ii", width, height)
     else:
         for tag, value in ((256, width), (257, height)):
             entry = struct.pack("<HHI", tag, 4, 1)
             short = struct.pack("<HHI", tag, 3, 1)
-            at = made.find(entry) if entry in made else made.find(short)
-            made[at : at + 12] = entry + struct.pack("<I", value)
-    return bytes(made)
+            at = content.find(entry) if entry in content else content.find(short)
+            content[at : at + 12] = entry + struct.pack("<I", value)
+    return bytes(content)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF"])
@@ -160,13 +160,13 @@ def test_giant_size_is_refused_before_it_is_decoded_and_the_file_is_named(tmp_pa
     with pytest.raises(BrokenFileError, match=r"giant\.\w+: .*pixels"):
         opened(path).decode(0)
     with pytest.raises(BrokenFileError, match="giant"):
-        opened(path).stored(0)
+        opened(path).header(0)
 
 
 def test_size_of_a_mask_is_limited_too(tmp_path):
     (tmp_path / "mask.png").write_bytes(declared("PNG", 60_000, 60_000))
-    with pytest.raises(BrokenFileError, match=rf"mask\.png.*{LARGEST_PX:,} pixels"):
-        MaskFile(tmp_path / "mask.png", "grey").on(10, 10)
+    with pytest.raises(BrokenFileError, match=rf"mask\.png.*{MAX_PIXELS:,} pixels"):
+        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 10)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
@@ -253,10 +253,10 @@ def test_first_frame_of_a_moving_image_is_taken(tmp_path):
         assert opened(path).decode(0)[0].float().mean() > 200, suffix
 
 
-def test_kind_is_told_by_the_content_and_not_by_the_name(tmp_path):
+def test_format_is_detected_from_the_content_and_not_the_name(tmp_path):
     scene().save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.jpg")
-    assert opened(tmp_path / "a.jpg").stored(0) == (HEIGHT, WIDTH, 1)
+    assert opened(tmp_path / "a.jpg").header(0) == (HEIGHT, WIDTH, 1)
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_kind_is_told_by_the_content_and_not_by_the_name(tmp_path):
 )  # fmt: skip
 def test_kinds_that_other_programs_would_decode_are_not_tried(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(BrokenFileError, match="no image of a known kind"):
+    with pytest.raises(BrokenFileError, match="unknown image format"):
         opened(tmp_path / "a.jpg").decode(0)
 
 
-def test_own_images_that_are_turned_decide_the_size_as_they_are_shown(tmp_path):
+def test_size_of_rotated_user_images_is_the_upright_size(tmp_path):
     (tmp_path / "shown").mkdir()
     for number in range(2):
         stored(scene().resize((40, 40)), tmp_path / "shown" / f"{number}.png", 6)
@@ -279,11 +279,11 @@ def test_own_images_that_are_turned_decide_the_size_as_they_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2Jb.png", "a\nb.png", "\u202egnp.png"])
-def test_own_image_with_a_name_that_a_terminal_obeys_is_refused(tmp_path, name):
+def test_user_image_with_control_characters_in_its_name_is_refused(tmp_path, name):
     folder = tmp_path / "p"
     folder.mkdir()
     scene().save(folder / "plain.png")
     (folder / "plain.png").rename(folder / name)
-    with pytest.raises(LicoBenchError, match="control signs") as caught:
+    with pytest.raises(LicoBenchError, match="control characters") as caught:
         load_folder(folder)
     assert not any(sign in str(caught.value) for sign in "\x1b\n\u202e")

@@ -5,7 +5,7 @@ from pathlib import Path
 import miniatures
 import pytest
 
-from lico_bench.data import load_dataset, resolve_source, where
+from lico_bench.data import load_dataset, locate_dataset, resolve_source
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 
 
@@ -21,10 +21,10 @@ def test_auto_takes_real_images_where_they_are_and_standins_elsewhere(
 
 def test_official_folder_directly_in_the_root_is_found(root: Path) -> None:
     miniatures.cifar10(root)
-    found = where("cifar10", root / "cifar10").found
+    found = locate_dataset("cifar10", root / "cifar10").copy
     assert found is not None
     assert found.layout == "cifar_batches"
-    assert where("cifar100", root / "cifar10").found is None
+    assert locate_dataset("cifar100", root / "cifar10").copy is None
 
 
 def test_asking_for_real_images_that_are_not_there_says_where_it_looked(root: Path) -> None:
@@ -61,16 +61,16 @@ def test_aircraft_lists_without_images_are_no_copy(root: Path) -> None:
 def test_class_folders_directly_in_a_root_of_another_name_belong_to_nobody(root: Path) -> None:
     miniatures.class_folders(root, "cifar10", ("train", "test"))
     (root / "cifar10").rename(root / "holiday")
-    assert where("cifar10", root / "holiday").found is None
+    assert locate_dataset("cifar10", root / "holiday").copy is None
     (root / "holiday").rename(root / "cifar10_full")
-    found = where("cifar10", root / "cifar10_full").found
+    found = locate_dataset("cifar10", root / "cifar10_full").copy
     assert found is not None
     assert found.layout == "class_folders"
-    assert where("cifar100", root / "cifar10_full").found is None
+    assert locate_dataset("cifar100", root / "cifar10_full").copy is None
 
 
 def test_folder_that_may_not_be_read_is_an_error_and_no_standin(root: Path, closed) -> None:
     folder = miniatures.cifar10(root).parent
-    refused = pytest.raises(BrokenFileError, match=r"cannot be read \(Permission denied\)")
-    with closed(folder), refused:
+    denied = pytest.raises(BrokenFileError, match=r"cannot be read \(Permission denied\)")
+    with closed(folder), denied:
         resolve_source("cifar10", root=root)

@@ -61,7 +61,7 @@ def test_memory_stays_bounded_when_images_exceed_the_cache(
     monkeypatch.setattr(module, "CACHE_BYTES", 10)
     images = open_files(files)
     assert torch.equal(images.take(torch.arange(30)), expected)
-    assert images._kept is None
+    assert images._cache is None
 
 
 def test_decoding_at_reduced_scale_gives_nearly_the_same_image(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_encoded_bytes_are_read_like_files(files: tuple[Path, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "it is empty"), (b"<html>gone</html>", "no image"), ("half", "truncated")],
+    [(b"", "it is empty"), (b"<html>gone</html>", "unknown image format"), ("half", "truncated")],
 )
 def test_broken_file_is_named_with_a_remedy(
     files: tuple[Path, ...], content: bytes | str, reason: str

@@ -1,4 +1,4 @@
-"""Draws that are kept: the same numbers as drawn anew, in bounded memory."""
+"""Cached draws equal new draws, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lico_bench.stats.draw_cache import image_signs, image_weights
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(draw_cache, "_kept", type(draw_cache._kept)())
+def _empty_cache(monkeypatch):
+    monkeypatch.setattr(draw_cache, "_cache", type(draw_cache._cache)())
 
 
 def weights(num_images: int) -> np.ndarray:
@@ -37,36 +37,36 @@ def test_signs_are_the_generators_bits():
 
 
 @pytest.mark.parametrize("draw", [weights, signs])
-def test_what_is_kept_is_what_was_drawn(draw):
+def test_cached_draws_are_the_drawn_ones(draw):
     first = draw(300)
-    assert draw_cache._kept
+    assert draw_cache._cache
     np.testing.assert_array_equal(draw(300), first)
 
 
-@pytest.mark.parametrize("piece", [1, 100, 999])
-def test_the_size_of_a_piece_changes_no_draw(piece: int, monkeypatch):
+@pytest.mark.parametrize("chunk", [1, 100, 999])
+def test_chunk_size_changes_no_draw(chunk: int, monkeypatch):
     whole = weights(50)
-    draw_cache._kept.clear()
-    monkeypatch.setattr(draw_cache, "_PIECE", piece)
+    draw_cache._cache.clear()
+    monkeypatch.setattr(draw_cache, "_DRAW_CHUNK", chunk)
     np.testing.assert_array_equal(weights(50), whole)
 
 
 def test_another_number_of_images_has_other_draws():
     assert weights(50).shape != weights(51).shape
-    assert len(draw_cache._kept) == 2
+    assert len(draw_cache._cache) == 2
 
 
-def test_kept_draws_do_not_grow_without_bound(monkeypatch):
-    monkeypatch.setattr(draw_cache, "KEPT_BYTES", 30_000)
+def test_cache_size_is_bounded(monkeypatch):
+    monkeypatch.setattr(draw_cache, "CACHE_BYTES", 30_000)
     for num_images in (40, 41, 42, 43, 100):
         weights(num_images)
-    kept = sum(block.nbytes for blocks in draw_cache._kept.values() for block in blocks)
+    kept = sum(block.nbytes for blocks in draw_cache._cache.values() for block in blocks)
     assert 0 < kept <= 30_000
-    assert ("weights", 100, 200, 3) not in draw_cache._kept  # too large to push the others out
+    assert ("weights", 100, 200, 3) not in draw_cache._cache  # too large for the cache
 
 
-def test_draws_left_half_way_are_not_kept(monkeypatch):
+def test_incomplete_draws_are_not_cached(monkeypatch):
     monkeypatch.setattr(draw_cache, "_CHUNK", 1000)
     next(image_weights(50, resamples=200, seed=3))
-    assert not draw_cache._kept
+    assert not draw_cache._cache
     assert weights(50).shape == (200, 50)

@@ -1,4 +1,4 @@
-"""Cards of a user's own dataset, as small as a card can be."""
+"""Minimal cards of a user's dataset."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ expects = "train/<class>/* and test/<class>/*"
 
 
 def card_with_source(url: str, md5: str, *, folder: str = "") -> str:
-    """The card with an archive that may be fetched."""
+    """Return the minimal card with an archive to download."""
     return f'{MINIMAL}[[sources]]\nurl = "{url}"\nmd5 = "{md5}"\nfolder = "{folder}"\n'
