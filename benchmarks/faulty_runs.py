@@ -27,7 +27,7 @@ from lico_bench.store import read_json, read_parquet
 for _heavy in (  # what a run imports on its way, seconds each
     "lico_bench.bench.executors.local", "lico_bench.bench.verifying", "lico_bench.report",
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
-    "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2", "transformers",
+    "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2",
 ):  # fmt: skip
     importlib.import_module(_heavy)
 

@@ -55,7 +55,6 @@ def look(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
     left = training_left(plan, run)
     if not left:
         return estimate_time(plan, left, Calibration({}))
-    _load_libraries(plan)
     started = time.perf_counter()
     known = _kept(device)
     rough = estimate_time(plan, left, known)
@@ -96,7 +95,6 @@ def calibrate(
     """
     kept = read_calibration(pick_device(device)).on(pick_device(device))
     left = training_left(plan, None)
-    _load_libraries(plan)
     nothing = replace(kept, timings={})
     found = time_units(
         plan,
@@ -188,9 +186,3 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
             gc.collect()
             if cards:
                 torch.cuda.empty_cache()
-
-
-def _load_libraries(plan: Plan) -> None:
-    """What every training needs, and takes seconds of its own to load."""
-    if any(cell.encoder is not None for cell in plan.cells):
-        from transformers import AutoTokenizer, BertModel  # noqa: F401
