@@ -36,7 +36,7 @@ SHORTER = (
     ("num_masks=500", "num_masks=8"),
     ("--workers 4", "--workers 2"),
     ("--methods grad_cam,smooth_grad --limit 4", "--methods grad_cam,smooth_grad --limit 1"),
-    ("lico-bench score", "lico-bench score --limit 2"),
+    ("lico-bench score --model", "lico-bench score --limit 2 --model"),
 )
 # What the table of commands calls RUN, FILE, NAME and so on.
 COMPLETE = {

@@ -31,7 +31,6 @@ from PIL import Image
 
 from lico_bench.report import wording
 from lico_bench.report.content import SETTING, Block, Content
-from lico_bench.report.figures.fonts import LIGHT, WHOLE, write_light
 
 __all__ = [
     "GREY",
@@ -115,11 +114,13 @@ def drawing() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def font_families() -> tuple[str, ...]:
-    """Names of the fonts to draw with, the first first."""
-    for weight in ("normal", "bold"):
-        whole = font_manager.FontProperties(family=WHOLE, weight=weight)
-        font_manager.fontManager.addfont(write_light(Path(font_manager.findfont(whole))))
-    return LIGHT, WHOLE
+    """Names of the fonts to draw with: a small one, which PDFs embed sooner, and matplotlib's own.
+
+    The small one has the outlines of the other; `benchmarks/make_plot_fonts.py` makes it.
+    """
+    for path in sorted((Path(__file__).parent / "plot_fonts").glob("*.ttf")):
+        font_manager.fontManager.addfont(path)
+    return "Plot Sans", "DejaVu Sans"
 
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
