@@ -32,8 +32,8 @@ from lico_bench.errors import BrokenFileError, LicoBenchError, OutOfMemoryError
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 
-LOOK_S = 4.5  # before a run
-LOOK_SHARE = 0.1  # of the run, at most
+LOOK_S, LOOK_LEAST_S = 4.5, 2.5  # before a run, at most and at least
+LOOK_SHARE = 0.1  # of the run, in between
 CALIBRATE_S = 45.0
 ENOUGH_SHARE = 0.9  # of the run that is timed: from there on a run starts without a look
 UNIT_S, LEAST_S = 2.0, 0.25  # of one trial
@@ -55,12 +55,13 @@ def look(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
     left = training_left(plan, run)
     if not left:
         return estimate_time(plan, left, Calibration({}))
+    known = _kept(device)  # loads what the run itself needs
     started = time.perf_counter()
-    known = _kept(device)
     rough = estimate_time(plan, left, known)
     if rough.timed_share >= ENOUGH_SHARE:
         return rough
-    budget = min(LOOK_S, LOOK_SHARE * rough.seconds) - (time.perf_counter() - started)
+    budget = min(LOOK_S, max(LOOK_LEAST_S, LOOK_SHARE * rough.seconds))
+    budget -= time.perf_counter() - started
     known = time_units(plan, left, known, device=device, budget_s=budget)
     return estimate_time(plan, left, known, took_s=time.perf_counter() - started)
 

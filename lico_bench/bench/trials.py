@@ -131,8 +131,8 @@ def _time_classifying(bench: Bench, part: Part, known: Calibration, slot_s: floa
     return {part.unit: Timing(seconds / count, part.unit.gigaflop)}
 
 
-def _time_explaining(bench: Bench, part: Part, _known: Calibration, slot_s: float) -> Found:
-    """A few pictures; the first one alone where one takes most of the time that there is."""
+def _time_explaining(bench: Bench, part: Part, known: Calibration, slot_s: float) -> Found:
+    """One picture, and a few: a call takes time of its own, which many pictures share in a run."""
     collector, most = _collector(bench, part)
     most = min(most, round(part.count))
     methods = bench.plan.question.resolved_methods
@@ -143,10 +143,12 @@ def _time_explaining(bench: Bench, part: Part, _known: Calibration, slot_s: floa
         return bench.timed(lambda: collector.score(indices, methods, is_shown))
 
     with evaluating(collector.subject.model):
-        each = seconds_for(1)  # kernels are chosen as well
-        count = min(most, int((slot_s - each) / max(each, 1e-9)))
-        if count >= 1:
-            each = seconds_for(count) / count
+        seconds_for(1)  # libraries are loaded and kernels chosen
+        each = one = seconds_for(1)
+        count = _affordable(slot_s, min(one, known.timing(part.unit).seconds), most)
+        if count > 1:
+            more = max(0.0, seconds_for(count) - one) / (count - 1)
+            each = more + max(0.0, one - more) / most
     return {part.unit: Timing(each, part.unit.gigaflop)}
 
 
@@ -168,7 +170,7 @@ TRIALS = {
     units.DRAWING: _time_drawing,
 }
 # Pictures, or lots of them, that the shortest trial needs.
-LEAST = {units.CLASSIFYING: 2 * LEAST_IMAGES, units.EXPLAINING: 1, units.DRAWING: 1}
+LEAST = {units.CLASSIFYING: 2 * LEAST_IMAGES, units.EXPLAINING: LEAST_IMAGES, units.DRAWING: 1}
 
 
 def least_seconds(bench: Bench, part: Part, known: Calibration) -> float:
