@@ -27,13 +27,14 @@ from lico_bench.store import read_json, read_parquet
 for _heavy in (  # imports of a run that take seconds each
     "lico_bench.bench.executors.local", "lico_bench.bench.verify_run", "lico_bench.report",
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
-    "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2", "transformers",
+    "rich.progress", "torch.utils.flop_counter", "torchvision.transforms.v2",
 ):  # fmt: skip
     importlib.import_module(_heavy)
 
 SUITE = (
     "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--device", "cpu",
-    "--limit", "8", "--metrics", "insertion,deletion", "--set", "recipe.epochs=3",
+    "--limit", "8", "--methods", "grad_cam", "--metrics", "insertion,deletion",
+    "--set", "recipe.epochs=3", "--set", "recipe.text_encoder=random",
     "--set", "recipe.train_limit=192",
 )  # fmt: skip
 LOOK_EVERY_S = 0.002
@@ -106,7 +107,9 @@ def finish(folder: Path, *more: str) -> Run:
 
 def stage_of(folder: Path) -> str:
     """Return the current stage of a run from the content of its folder."""
-    if any(folder.rglob(".*.part")):
+    # `os.walk` skips folders that are removed meanwhile; `Path.rglob` raises.
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    if any(name.startswith(".") and name.endswith(".part") for name in names):
         return "writing"
     if not (folder / "manifest.json").is_file():
         return "starting"

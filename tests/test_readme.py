@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+
 from tests.cli.user_things import NET, Net, write_images
 
 REPOSITORY = Path(__file__).parent.parent
@@ -35,6 +36,7 @@ SHORTER = (
     ("num_masks=500", "num_masks=8"),
     ("--workers 4", "--workers 2"),
     ("--methods grad_cam,smooth_grad --limit 4", "--methods grad_cam,smooth_grad --limit 1"),
+    ("lico-bench score --model", "lico-bench score --limit 2 --model"),
 )
 # What the table of commands calls RUN, FILE, NAME and so on.
 COMPLETE = {

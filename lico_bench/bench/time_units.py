@@ -32,8 +32,8 @@ from lico_bench.errors import BrokenFileError, LicoBenchError, OutOfMemoryError
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 
-QUICK_BUDGET_S = 4.5  # for timing before a run
-QUICK_SHARE = 0.1  # maximum of that timing, as a share of the run
+QUICK_BUDGET_S, MIN_QUICK_BUDGET_S = 4.5, 2.5  # for timing before a run, at most and at least
+QUICK_SHARE = 0.1  # of the run's time, between these two
 CALIBRATION_BUDGET_S = 45.0
 TIMED_SHARE_TO_SKIP = 0.9  # with this share of the run timed, no further timing before a run
 MAX_UNIT_S, MIN_UNIT_S = 2.0, 0.25  # of one timing run
@@ -55,13 +55,13 @@ def estimate_remaining(plan: Plan, run: RunFolder | None, *, device: str) -> Tim
     remaining = remaining_training(plan, run)
     if not remaining:
         return estimate_time(plan, remaining, Calibration({}))
-    _load_libraries(plan)
+    known = _stored_calibration(device)  # loads libraries that the run needs as well
     started = time.perf_counter()
-    known = _stored_calibration(device)
     rough = estimate_time(plan, remaining, known)
     if rough.timed_share >= TIMED_SHARE_TO_SKIP:
         return rough
-    budget = min(QUICK_BUDGET_S, QUICK_SHARE * rough.seconds) - (time.perf_counter() - started)
+    budget = min(QUICK_BUDGET_S, max(MIN_QUICK_BUDGET_S, QUICK_SHARE * rough.seconds))
+    budget -= time.perf_counter() - started
     known = time_units(plan, remaining, known, device=device, budget_s=budget)
     return estimate_time(plan, remaining, known, took_s=time.perf_counter() - started)
 
@@ -96,7 +96,6 @@ def calibrate(
     """
     stored = read_calibration(pick_device(device)).measured_on(pick_device(device))
     remaining = remaining_training(plan, None)
-    _load_libraries(plan)
     timed = time_units(
         plan,
         remaining,
@@ -190,9 +189,3 @@ def _preserved_rng(device: torch.device) -> Iterator[None]:
             gc.collect()
             if gpus:
                 torch.cuda.empty_cache()
-
-
-def _load_libraries(plan: Plan) -> None:
-    """Import libraries that training needs, so that their import time is not measured."""
-    if any(cell.encoder is not None for cell in plan.cells):
-        from transformers import AutoTokenizer, BertModel  # noqa: F401

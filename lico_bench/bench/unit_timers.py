@@ -138,15 +138,24 @@ def _time_classifying(
 def _time_explaining(
     timing: TimingContext, item: WorkItem, known: Calibration, budget_s: float
 ) -> UnitTimings:
+    """Time one image and several: a call has a fixed cost that the images of a batch share."""
     collector, most = _collector(timing, item)
-    count = _affordable(budget_s, known.timing(item.unit).seconds, min(most, round(item.count)))
-    indices, methods = torch.arange(count), timing.plan.eval_config.resolved_methods
-    with evaluating(collector.subject.model):
+    most = min(most, round(item.count))
+    methods = timing.plan.eval_config.resolved_methods
+
+    def seconds_for(count: int) -> float:
+        indices, is_shown = torch.arange(count), [True] * count
         collector.classify(indices)
-        collector.score(indices[:1], methods, [True])
-        is_shown = [True] * count
-        seconds = timing.timed(lambda: collector.score(indices, methods, is_shown))
-    return {item.unit: Timing(seconds / count, item.unit.gigaflop)}
+        return timing.timed(lambda: collector.score(indices, methods, is_shown))
+
+    with evaluating(collector.subject.model):
+        seconds_for(1)  # warm-up: the first call loads libraries and selects kernels
+        each = single = seconds_for(1)
+        count = _affordable(budget_s, min(single, known.timing(item.unit).seconds), most)
+        if count > 1:
+            extra = max(0.0, seconds_for(count) - single) / (count - 1)
+            each = extra + max(0.0, single - extra) / most
+    return {item.unit: Timing(each, item.unit.gigaflop)}
 
 
 def _time_drawing(
@@ -171,9 +180,7 @@ TIMERS = {
     units.DRAWING: _time_drawing,
 }
 # Images (chunks for drawing) in the shortest timing run.
-MIN_COUNT = {
-    units.CLASSIFYING: 2 * MIN_IMAGES, units.EXPLAINING: 1 + MIN_IMAGES, units.DRAWING: 1,
-}  # fmt: skip
+MIN_COUNT = {units.CLASSIFYING: 2 * MIN_IMAGES, units.EXPLAINING: MIN_IMAGES, units.DRAWING: 1}
 
 
 def min_seconds(timing: TimingContext, item: WorkItem, known: Calibration) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 from lico_bench.data.cards import DatasetCard
 
 
@@ -43,9 +45,21 @@ class Fit:
             height, width: of the upright image at full scale. If `cut_bottom_px` is 0, `image`
                 may have been decoded at a reduced scale: the target size is the same.
         """
+        if isinstance(image, Image.Image):
+            return self._apply_to_file(image, height, width)
         from torchvision.transforms.v2 import functional as transforms  # seconds to import
 
         if self.cut_bottom_px:
             image = transforms.crop(image, 0, 0, height - self.cut_bottom_px, width)
         image = transforms.resize(image, list(self.resized(height, width)), antialias=True)
         return transforms.center_crop(image, [self.size, self.size])
+
+    def _apply_to_file(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        """Apply to a PIL image what torchvision's functions do; importing them takes seconds."""
+        if self.cut_bottom_px:
+            image = image.crop((0, 0, width, height - self.cut_bottom_px))
+        rows, columns = self.resized(height, width)
+        if image.size != (columns, rows):
+            image = image.resize((columns, rows), Image.Resampling.BILINEAR)
+        top, left = round((rows - self.size) / 2), round((columns - self.size) / 2)
+        return image.crop((left, top, left + self.size, top + self.size))

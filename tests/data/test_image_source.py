@@ -7,6 +7,7 @@ import pytest
 import torch
 from miniatures import paint
 from PIL import Image
+from torchvision.transforms.v2 import functional as transforms
 
 from lico_bench.data import image_source as module
 from lico_bench.data.augmentation import draw
@@ -130,3 +131,16 @@ def test_array_images_are_gathered_and_cut_out() -> None:
     assert images.size == (5, 6)
     assert images.take(torch.tensor([3, 1]))[:, 0, 0, 0].tolist() == [3, 1]
     assert images.subset(torch.tensor([2])).take(torch.tensor([0]))[0, 0, 0, 0] == 2
+
+
+@pytest.mark.parametrize("fit", [Fit(32, "crop", 1.142857, 0), Fit(24, "squash", 1.0, 7)])
+@pytest.mark.parametrize("side", [(40, 61), (97, 33), (32, 32), (25, 90)])
+def test_files_are_fitted_as_torchvision_fits_their_pixels(fit: Fit, side: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*side, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    expected = image
+    if fit.cut_bottom_px:
+        expected = transforms.crop(expected, 0, 0, side[0] - fit.cut_bottom_px, side[1])
+    expected = transforms.resize(expected, list(fit.resized(*side)), antialias=True)
+    expected = transforms.center_crop(expected, [fit.size, fit.size])
+    assert np.array_equal(np.asarray(fit.apply(image, *side)), np.asarray(expected))

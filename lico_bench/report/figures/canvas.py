@@ -31,7 +31,6 @@ from PIL import Image
 
 from lico_bench.report import formatting
 from lico_bench.report.content import SETTING, Block, ReportContent
-from lico_bench.report.figures.fonts import FULL_FONT, SUBSET_FONT, write_font_subset
 
 __all__ = [
     "GREY",
@@ -115,11 +114,13 @@ def plot_style() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def font_families() -> tuple[str, ...]:
-    """Names of the plot fonts in order of preference; registers the subset fonts."""
-    for weight in ("normal", "bold"):
-        full = font_manager.FontProperties(family=FULL_FONT, weight=weight)
-        font_manager.fontManager.addfont(write_font_subset(Path(font_manager.findfont(full))))
-    return SUBSET_FONT, FULL_FONT
+    """Names of the plot fonts in order of preference: a subset, and matplotlib's own.
+
+    PDFs embed the subset faster; `benchmarks/make_plot_fonts.py` makes it.
+    """
+    for path in sorted((Path(__file__).parent / "plot_fonts").glob("*.ttf")):
+        font_manager.fontManager.addfont(path)
+    return "Plot Sans", "DejaVu Sans"
 
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
