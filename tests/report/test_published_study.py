@@ -76,7 +76,7 @@ def test_what_is_published_is_whole_and_small():
 def test_documents_show_the_tables_of_the_study(study, shown, document):
     text = (REPOSITORY / document).read_text(encoding="utf-8")
     assert "<!-- study: verdicts -->" in text
-    assert study.put_in(text, shown) == text
+    assert study.replace_tables(text, shown) == text
 
 
 def test_every_table_of_the_study_is_shown(shown):
