@@ -125,13 +125,14 @@ def action_commands() -> list[str]:
     ]
 
 
-RUN = [*(c for c in shown_commands() if not reason_of(c)), *action_commands()]
+COMMANDS = [*(c for c in shown_commands() if not reason_of(c)), *action_commands()]
+RUN = list(dict.fromkeys(map(short_form, COMMANDS)))
 
 
 def test_every_command_of_the_readme_is_run_or_listed():
     shown = shown_commands()
     assert len(shown) > 25
-    for command in RUN:
+    for command in COMMANDS:
         assert "lico-bench " in command, f"run it here, or say in NOT_RUN why not: {command}"
         assert not re.search(r"\b(RUN|FILE|NAME|WHAT|IMAGE|FOLDER)\b", short_form(command)), command
     known = {_plain(command) for command in shown}
@@ -166,9 +167,8 @@ def place(tmp_path_factory) -> Path:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("command", RUN)
 def test_a_command_of_the_readme_runs(place: Path, command: str):
-    message = short_form(command)
     done = subprocess.run(
-        ["sh", "-ec", message],
+        ["sh", "-ec", command],
         cwd=place,
         env={**os.environ, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
@@ -176,6 +176,6 @@ def test_a_command_of_the_readme_runs(place: Path, command: str):
         encoding="utf-8",
         check=False,
     )
-    fine = JUDGED if re.search(r" (check|compare) (?!.*--update)", message) else (0,)
-    assert done.returncode in fine, f"{message}\n{done.stdout[-2000:]}\n{done.stderr}"
+    fine = JUDGED if re.search(r" (check|compare) (?!.*--update)", command) else (0,)
+    assert done.returncode in fine, f"{command}\n{done.stdout[-2000:]}\n{done.stderr}"
     assert "Traceback" not in done.stderr
