@@ -75,4 +75,5 @@ def _compare(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def _counts_text(cell: Any) -> str:
-    return f"{int(cell['parameters']):,} parameters, {cell['gigaflop']:.6g} GFLOP per image"
+    # "picture", because published reports contain this sentence.
+    return f"{int(cell['parameters']):,} parameters, {cell['gigaflop']:.6g} GFLOP per picture"

@@ -36,7 +36,7 @@ def counted(rows: pd.DataFrame, parameters: int = 0, gigaflop: float = 0.0) -> p
 @pytest.mark.parametrize(
     ("more", "outcome", "message"),
     [
-        ({}, "supported", "equal in both arms: 1,000 parameters, 0.25 GFLOP per image"),
+        ({}, "supported", "equal in both arms: 1,000 parameters, 0.25 GFLOP per picture"),
         ({"parameters": 1}, "contradicted", "needs more than baseline: 1,001 parameters"),
         ({"gigaflop": 1e-9}, "contradicted", "needs more than baseline"),
         ({"parameters": -1}, "supported", "needs less than baseline: 999 parameters"),
