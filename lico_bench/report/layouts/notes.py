@@ -134,7 +134,7 @@ def _images(
             num_scored = int(rows["num_images"].min())
             yield f"this run scores {num_scored:,} of {counts[0]:,} test images of {title}"
     if (known["pictures"] != "").any():
-        yield "some of theirs are of single images"
+        yield "some of theirs are of single pictures"
 
 
 def _backbones(known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:
