@@ -42,6 +42,16 @@ class RunContext:
     peers: Peers = SINGLE_PROCESS
 
 
+def run_unfinished(context: RunContext) -> None:
+    """Run the unfinished cells of the plan in its order."""
+    for cell in context.plan.cells:
+        folder = context.run.cell(cell.key)
+        if folder.is_done:
+            context.reporter.skip(cell.title)
+        elif not folder.failed:  # may have failed already, as scorer of another cell
+            run_cell(cell, context)
+
+
 def run_cell(cell: PlannedCell, context: RunContext) -> None:
     """Train one cell and write its results, or record its failure in its folder.
 

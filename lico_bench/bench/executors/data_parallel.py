@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lico_bench.bench.cell import RunContext, follow_cell, run_cell
+from lico_bench.bench.cell import RunContext, follow_cell, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.preemption import preemptible
@@ -38,12 +38,7 @@ def run_data_parallel(
     peers = Peers.from_process_group()
     context = RunContext(plan, run, SplitCache(plan.root), options.device, reporter, peers)
     peers.run_on_all(partial(_check_ready, plan, run, peers))
-    for cell in plan.cells:
-        folder = run.cell(cell.key)
-        if folder.is_done:
-            reporter.skip(cell.title)
-        elif not folder.failed:  # may have failed already, as scorer of another cell
-            run_cell(cell, context)
+    run_unfinished(context)
     peers.broadcast(None)
 
 

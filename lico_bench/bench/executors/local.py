@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lico_bench.bench.cell import RunContext, run_cell
+from lico_bench.bench.cell import RunContext, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.executors.processes import run_in_processes
 from lico_bench.bench.plan import Plan
@@ -20,9 +20,4 @@ def run_locally(
         run_in_processes(plan, run, options=options, reporter=reporter)
         return
     context = RunContext(plan, run, SplitCache(plan.root), options.device, reporter)
-    for cell in plan.cells:
-        folder = run.cell(cell.key)
-        if folder.is_done:
-            reporter.skip(cell.title)
-        elif not folder.failed:  # may have failed already, as scorer of another cell
-            run_cell(cell, context)
+    run_unfinished(context)

@@ -28,14 +28,14 @@ from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.losses import manifold_matching, solve_transport
-from lico_bench.models import ENCODERS, TextEncoder, TokenVectors
+from lico_bench.models import ENCODERS, TextEncoder
 from lico_bench.training.arms import ARMS, Arm, ObjectiveInputs
 from lico_bench.training.distributed import Peers
 from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
+from lico_bench.training.prompt_features import Points, PromptFeatures, select_rows
 from lico_bench.training.prompts import CachedPrompts, Prompts, names_for_prompts
 
-Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 PAPER = "Lei et al., NeurIPS 2023"
 UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
 NUM_NEAREST_WORDS = 3  # per context token
@@ -174,7 +174,7 @@ class LicoObjective(Objective):
             terms.append(Term("transport", options.beta, trained))
         return terms
 
-    def _encode_prompts(self, labels: Tensor, peers: Peers) -> _PromptFeatures:
+    def _encode_prompts(self, labels: Tensor, peers: Peers) -> PromptFeatures:
         """Encode the prompts of this step: of the classes in the batch, or of all classes."""
         needs_all_classes = self.held is not None or (
             self.options.ot_points == "all_classes" and self.options.beta > 0
@@ -195,16 +195,16 @@ class LicoObjective(Objective):
         if self.options.ot_padding:
             tokens = tokens._replace(mask=torch.ones_like(tokens.mask))
         pooled = [vectors.pooled for vectors in copies]
-        return _PromptFeatures(tokens, pooled, row_of_sample, self._project, peers)
+        return PromptFeatures(tokens, pooled, row_of_sample, self._project, peers)
 
     def _manifold_matching(
-        self, image_features: Tensor, text: _PromptFeatures, labels: Tensor
+        self, image_features: Tensor, text: PromptFeatures, labels: Tensor
     ) -> Tensor:
         options = self.options
         text_features = text.tokens()[0] if options.mm_text == "tokens" else text.pooled()
         if options.mm_index == "twice":
             # The released code indexes the texts of the batch with the class number once more.
-            text_features = _select_rows(text_features, labels % len(labels))
+            text_features = select_rows(text_features, labels % len(labels))
         with torch.no_grad():
             # Clamp the parameter itself: a clamped copy would have no gradient at its bounds.
             self.temperature.clamp_(options.temperature_min, options.temperature_max)
@@ -225,7 +225,7 @@ class LicoObjective(Objective):
             least_distance=options.mm_least_distance,
         )
 
-    def _transport(self, features: Tensor, text: _PromptFeatures, peers: Peers) -> Tensor:
+    def _transport(self, features: Tensor, text: PromptFeatures, peers: Peers) -> Tensor:
         """L_OT as in `losses.transport_loss`, with the diagnostics of its solver."""
         options = self.options
         points, mask = OT_POINTS[options.ot_points](text)
@@ -262,68 +262,11 @@ class LicoObjective(Objective):
         return projected.float()
 
 
-class _PromptFeatures:
-    """Text features of one step, in the form that each loss term needs.
-
-    Manifold matching uses the complete batch; transport uses the local part of this process.
-
-    Args:
-        token_vectors: of the prompts of K classes, with the first copy of the context.
-        pooled: (K, D_text) prompt vectors of each copy of the context.
-        row_of_sample: (B,) row, in [0, K), of each sample of the complete batch.
-        project: the MLP.
-        peers: the processes that share the batch.
-    """
-
-    def __init__(
-        self,
-        token_vectors: TokenVectors,
-        pooled: list[Tensor],
-        row_of_sample: Tensor,
-        project: Callable[[Tensor], Tensor],
-        peers: Peers,
-    ) -> None:
-        self._token_vectors, self._pooled = token_vectors, pooled
-        self._row_of_sample, self._project, self._peers = row_of_sample, project, peers
-        self._local_rows = peers.part(row_of_sample)
-        self._tokens: Points | None = None
-
-    def tokens(self) -> Points:
-        """G (B, T, D) of each sample and its token mask (B, T); padding rows are zero."""
-        if self._tokens is None:
-            vectors, mask, _ = self._token_vectors
-            rows = self._project(vectors) * mask[:, :, None]
-            self._tokens = _select_rows(rows, self._row_of_sample), mask[self._row_of_sample]
-        return self._tokens
-
-    def local_tokens(self) -> Points:
-        """`tokens` of the local part; the mask gives padding no mass in the transport."""
-        rows, mask = self.tokens()
-        return self._peers.part(rows), None if mask is None else self._peers.part(mask)
-
-    def pooled(self) -> Tensor:
-        """(B, D_text) prompt vector of each sample, before the MLP."""
-        return _select_rows(self._pooled[0], self._row_of_sample).float()
-
-    def rolled_contexts(self) -> Points:
-        """(B, M, D) prompt of each sample's class with every copy of the context."""
-        return _select_rows(self._project(torch.stack(self._pooled, 1)), self._local_rows), None
-
-    def all_classes(self) -> Points:
-        """(B, K, D) prompts of all classes, the same for every sample."""
-        return self._project(self._pooled[0]).expand(len(self._local_rows), -1, -1), None
-
-    def batch_prompts(self) -> Points:
-        """(B, B, D) prompts of all samples of the batch, the same for every sample."""
-        projected = _select_rows(self._project(self._pooled[0]), self._row_of_sample)
-        return projected.expand(len(self._local_rows), -1, -1), None
-
-
-OT_POINTS: dict[str, Callable[[_PromptFeatures], Points]] = {
-    "prompt_tokens": _PromptFeatures.local_tokens,
-    "rolled_contexts": _PromptFeatures.rolled_contexts,
-    "all_classes": _PromptFeatures.all_classes,
-    "batch_prompts": _PromptFeatures.batch_prompts,
+OT_POINTS: dict[str, Callable[[PromptFeatures], Points]] = {
+    "prompt_tokens": PromptFeatures.local_tokens,
+    "rolled_contexts": PromptFeatures.rolled_contexts,
+    "all_classes": PromptFeatures.all_classes,
+    "batch_prompts": PromptFeatures.batch_prompts,
 }
 
 
@@ -348,11 +291,6 @@ def _as_module(encoder: TextEncoder) -> nn.Module:
             f"{type(encoder).__name__}; set frozen_encoder to true"
         )
     return encoder
-
-
-def _select_rows(rows: Tensor, indices: Tensor) -> Tensor:
-    """`rows[indices]` with a deterministic order of summation in the backward pass."""
-    return rows.index_select(0, indices)
 
 
 def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Linear:
