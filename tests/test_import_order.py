@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,6 @@ HEAVY = {
     "matplotlib": 1,
     "jinja2": 1,
     "ot": 1,
-    "statsmodels": 1,
     "ray": 1,
 }
 
@@ -46,7 +46,8 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports_of(path: Path) -> set[str]:
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Dotted names that a file imports at run time, `if TYPE_CHECKING` left out."""
     names: set[str] = set()
 
@@ -63,7 +64,7 @@ def imports_of(path: Path) -> set[str]:
             visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8")))
-    return names
+    return frozenset(names)
 
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if package_of(path) not in OUTSIDE)

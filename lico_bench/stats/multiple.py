@@ -17,7 +17,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InvalidInputError: for another shape or values outside [0, 1].
 
-    Source: Holm, Scandinavian Journal of Statistics 1979, as in statsmodels.
+    Source: Holm, Scandinavian Journal of Statistics 1979. Written here because importing the one
+    of statsmodels takes two seconds of every command; a test compares the two.
     """
     values = np.asarray(p_values, dtype=np.float64)
     tested = np.isfinite(values)
@@ -28,11 +29,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
             "pass the p-values of one family"
         )
     adjusted = np.full(len(values), np.nan)
-    if tested.any():
-        # Imported here because the import takes a second.
-        from statsmodels.stats.multitest import (  # type: ignore[import-untyped]  # ships none
-            multipletests,
-        )
-
-        adjusted[tested] = multipletests(values[tested], method="holm")[1]
+    ascending = np.flatnonzero(tested)[np.argsort(values[tested])]
+    factors = np.arange(len(ascending), 0, -1)
+    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(factors * values[ascending]))
     return adjusted

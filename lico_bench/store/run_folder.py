@@ -142,6 +142,10 @@ class RunFolder:
 
         Returns:
             Text columns are categoricals with sorted categories.
+
+        Raises:
+            MissingDataError: if no cell is finished.
+            BrokenFileError: if a record or a table of a finished cell is damaged.
         """
         return self._join("rows", columns, self.finished(), where or {})
 
@@ -166,6 +170,7 @@ class RunFolder:
 
         def tables() -> Iterator[Any]:
             for key in keys:
+                self.cell(key).facts()  # refuses the scores of a cell with a damaged record
                 path = self.cell(key).table(name)
                 table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
                 _check_columns(path, needed, table.column_names)

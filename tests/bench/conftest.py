@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from lico_bench.bench import Suite
+from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
+from lico_bench.store import RunFolder
 
 TINY = {
     "epochs": 2,
@@ -53,6 +57,25 @@ def reporter() -> RecordingReporter:
 
 @pytest.fixture
 def suite() -> Suite:
+    return tiny_suite()
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    options = ExecutorOptions(device="cpu")
+    execute(make_plan(tiny_suite()), out, options=options, reporter=RecordingReporter())
+    return out
+
+
+@pytest.fixture
+def finished(_finished, tmp_path) -> RunFolder:
+    """A finished run of `suite` in the current folder."""
+    shutil.copytree(_finished, tmp_path / "run")
+    return RunFolder(Path("run"))
+
+
+def tiny_suite() -> Suite:
     return Suite(
         datasets=("cifar10",),
         arms=("baseline", "lico"),

@@ -13,8 +13,8 @@ from lico_bench.store.publishing import publish
 
 
 @pytest.fixture
-def first(suite, tmp_path, reporter):
-    return run_into(suite, tmp_path / "first", reporter)
+def first(finished):
+    return finished
 
 
 def run_into(suite, out, reporter, **more):

@@ -34,8 +34,8 @@ def rows_of(folder):
     return folder.rows().sort_values(list(ROW_COLUMNS[:-2])).reset_index(drop=True)
 
 
-def test_a_run_writes_the_stable_layout(suite, reporter):
-    folder = run(suite, reporter)
+def test_a_run_writes_the_stable_layout(finished):
+    folder = finished
     cells = list((folder.path / "cells").iterdir())
     assert len(cells) == 2
     assert all({p.name for p in cell.iterdir()} == FILES for cell in cells)
@@ -47,12 +47,10 @@ def test_a_run_writes_the_stable_layout(suite, reporter):
     assert not [p for p in folder.path.rglob("*") if p.name.endswith(".part")]
 
 
-def test_a_second_run_changes_nothing_and_trains_nothing(suite, reporter):
-    folder = run(suite, reporter)
-    before = contents(folder.path)
-    reporter.events.clear()
+def test_a_second_run_changes_nothing_and_trains_nothing(finished, suite, reporter):
+    before = contents(finished.path)
     run(suite, reporter)
-    assert contents(folder.path) == before
+    assert contents(finished.path) == before
     assert len(reporter.of("skip")) == 2
     assert not reporter.of("stage")
 
@@ -61,8 +59,8 @@ class Interruption(BaseException):
     """Stands for a kill at a chosen moment."""
 
 
-def test_an_interrupted_run_goes_on_to_the_same_rows_and_weights(suite, reporter):
-    whole = run(suite, reporter, Path("whole"))
+def test_an_interrupted_run_goes_on_to_the_same_rows_and_weights(finished, suite, reporter):
+    whole = finished
     for moment in (1, 14):
         interrupt(suite, type(reporter)(), Path(f"part{moment}"), moment)
         finished = run(suite, type(reporter)(), Path(f"part{moment}"))
@@ -87,9 +85,8 @@ def interrupt(suite, reporter, folder: Path, moment: int) -> None:
         run(suite, reporter, folder)
 
 
-def test_scoring_that_was_interrupted_does_not_train_again(suite, reporter):
-    folder = run(suite, reporter)
-    cell = folder.cell(folder.finished()[0])
+def test_scoring_that_was_interrupted_does_not_train_again(finished, suite, reporter):
+    cell = finished.cell(finished.finished()[0])
     rows, weights = cell.table("rows").read_bytes(), cell.model.stat().st_mtime_ns
     (cell.path / "done.json").unlink()
     cell.table("rows").unlink()
@@ -98,12 +95,11 @@ def test_scoring_that_was_interrupted_does_not_train_again(suite, reporter):
     assert cell.model.stat().st_mtime_ns == weights
 
 
-def test_another_suite_is_refused_and_nothing_is_changed(suite, reporter):
-    folder = run(suite, reporter)
-    before = contents(folder.path)
+def test_another_suite_is_refused_and_nothing_is_changed(finished, suite, reporter):
+    before = contents(finished.path)
     with pytest.raises(RunMismatchError, match=r"another suite \(differs in: limit\)"):
         run(replace(suite, limit=5), reporter)
-    assert contents(folder.path) == before
+    assert contents(finished.path) == before
 
 
 def test_a_folder_that_is_no_run_is_refused(suite, reporter):
@@ -176,13 +172,12 @@ def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
     assert message[1] == "it diverged"
 
 
-def test_damaged_files_are_named_set_aside_and_made_again(suite, reporter):
-    folder = run(suite, reporter)
+def test_damaged_files_are_named_set_aside_and_made_again(finished, suite, reporter):
+    folder = finished
     cells = [folder.cell(key) for key in folder.finished()]
     rows, weights = cells[0].table("rows").read_bytes(), cells[1].model.read_bytes()
     cells[0].table("rows").write_bytes(rows[:-100])
     cells[1].model.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    reporter.events.clear()
     run(suite, reporter)
     assert cells[0].table("rows").read_bytes() == rows
     assert cells[1].model.read_bytes() == weights
@@ -196,12 +191,11 @@ def test_damaged_files_are_named_set_aside_and_made_again(suite, reporter):
     assert rows_of(folder).equals(rows_of(run(suite, reporter)))
 
 
-def test_a_second_process_is_told_that_the_folder_is_taken(suite, reporter):
-    folder = run(suite, reporter)
-    before = contents(folder.path)
-    with RunLock(folder.path), pytest.raises(RunBusyError, match="another process"):
+def test_a_second_process_is_told_that_the_folder_is_taken(finished, suite, reporter):
+    before = contents(finished.path)
+    with RunLock(finished.path), pytest.raises(RunBusyError, match="another process"):
         run(suite, reporter)
-    assert contents(folder.path) == before
+    assert contents(finished.path) == before
 
 
 def test_the_reporter_hears_the_whole_course(suite, reporter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,8 +82,6 @@ def gated(runs, monkeypatch, call_cli, tmp_path):
     """The command line in the folder of the runs, with a reference of three trainings."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
-    # statsmodels collects garbage with every correction, 0.1 s a time beside a loaded torch.
-    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     monkeypatch.chdir(runs.folder)
     reference = tmp_path / "ref.csv"
     done = call_cli("check", *runs.reference, "--against", str(reference), "--update")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
@@ -55,8 +54,6 @@ def compare(call_cli, monkeypatch):
     """The command in a folder with two runs."""
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
-    # statsmodels collects garbage with every correction, 0.1 s a time beside a loaded torch.
-    monkeypatch.setattr(gc, "collect", lambda *_: 0)
     write_run("results/before", baseline=0.0, lico=0.1)
     write_run("results/now", baseline=0.0, lico=-0.1)
     for name, when in (("before", 1), ("now", 2)):
@@ -102,3 +99,12 @@ def test_other_images_are_not_comparable_unless_shared(compare):
     words = ("results/before:lico", "results/now:lico", "--shared", "--markdown", "c.md")
     assert compare(*words).returncode == 1
     assert "30 images" in Path("c.md").read_text()
+
+
+def test_damaged_record_of_a_cell_is_refused(compare, call_cli):
+    RunFolder(Path("results/now")).cell("lico").done.write_text('{"seconds": 1')
+    done = compare("results/before", "results/now")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
+    assert "done.json" in done.stderr
+    assert call_cli("check", "results/now", "--update", "--against", "new.csv").returncode == 2
+    assert not Path("new.csv").exists()
