@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +42,20 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _scenes_drawn_once() -> Iterator[None]:
-    """Keep the drawn stand-ins: they are the same every time, and drawing takes seconds."""
+DRAWN: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def _scenes_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the stand-ins between tests: drawing takes seconds. Tests of the data draw them anew."""
     from lico_bench.data import loading
 
-    drawn: dict[str, Any] = {}
-
-    def draw(*words: Any, **options: Any) -> Any:
-        key = repr((words, options))
-        if key not in drawn:
-            drawn[key] = draw_scenes(*words, **options)
-        return drawn[key]
-
     draw_scenes = loading.draw_scenes
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "draw_scenes", draw)
-        yield
 
+    def draw(*args: Any, **options: Any) -> Any:
+        key = repr((args, options))
+        if key not in DRAWN:
+            DRAWN[key] = draw_scenes(*args, **options)
+        return DRAWN[key]
 
-@pytest.fixture
-def small_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw small PNGs and empty PDFs, for tests of reports that do not look at the plots."""
-    from lico_bench.report.figures import canvas
-
-    monkeypatch.setattr(canvas, "PNG_DPI", 30)
-    monkeypatch.setattr(canvas, "_pdf_of", lambda _figure: b"%PDF-1.4")
+    monkeypatch.setattr(loading, "draw_scenes", draw)

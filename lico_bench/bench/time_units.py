@@ -106,7 +106,7 @@ def calibrate(
         write_report=write_report,
         on_unit=on_unit,
     )
-    return replace(stored, timings={**stored.timings, **timed.timings})
+    return replace(timed, timings={**stored.timings, **timed.timings})
 
 
 def time_units(
@@ -120,6 +120,8 @@ def time_units(
     on_unit: UnitCallback = lambda _what: None,
 ) -> Calibration:
     """Return `known` extended by the units that could be timed within `budget_s`.
+
+    The slowness is measured again at the end and averaged with that of `known`.
 
     Args:
         remaining: see `remaining_training`.
@@ -143,7 +145,7 @@ def time_units(
                 raise
             except LicoBenchError:
                 continue  # training may fail on so few random images; the run itself reports it
-    # The speed of a shared processor changes by half within seconds; two moments are steadier.
+    # The speed of a shared processor can halve within seconds; the mean of two moments is steadier.
     return replace(known, slowness=(known.slowness + measure_slowness()) / 2)
 
 

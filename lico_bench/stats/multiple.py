@@ -17,8 +17,8 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InvalidInputError: for another shape or values outside [0, 1].
 
-    Source: Holm, Scandinavian Journal of Statistics 1979. Written here because importing the one
-    of statsmodels takes two seconds of every command; a test compares the two.
+    Source: Holm, Scandinavian Journal of Statistics 1979. A test compares it with statsmodels,
+    which is not used here because its import takes two seconds.
     """
     values = np.asarray(p_values, dtype=np.float64)
     tested = np.isfinite(values)

@@ -111,8 +111,8 @@ class CellFolder:
         facts = read_json(self.done)
         if not isinstance(facts, dict) or not has_valid_seal(facts) or not _has_valid_files(facts):
             raise BrokenFileError(
-                f"{self.done}: does not match its checksum; repeat the same command, which "
-                "quarantines it and scores this cell again"
+                f"{self.done}: does not match its checksum; repeat the command that made this run, "
+                "which quarantines it and scores this cell again"
             )
         check_facts(facts, self.done)
         return dict(facts)

@@ -170,7 +170,7 @@ class RunFolder:
 
         def tables() -> Iterator[Any]:
             for key in keys:
-                self.cell(key).facts()  # refuses the scores of a cell with a damaged record
+                self.cell(key).facts()  # raises if the record is damaged
                 path = self.cell(key).table(name)
                 table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
                 _check_columns(path, needed, table.column_names)

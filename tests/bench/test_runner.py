@@ -35,16 +35,15 @@ def rows_of(folder):
 
 
 def test_a_run_writes_the_stable_layout(finished):
-    folder = finished
-    cells = list((folder.path / "cells").iterdir())
+    cells = list((finished.path / "cells").iterdir())
     assert len(cells) == 2
     assert all({p.name for p in cell.iterdir()} == FILES for cell in cells)
-    assert set(folder.rows().arm) == {"baseline", "lico"}
-    assert set(folder.rows().source) == {"standin"}
+    assert set(finished.rows().arm) == {"baseline", "lico"}
+    assert set(finished.rows().source) == {"standin"}
     # The text side of lico is gone when it is trained: both classifiers cost the same.
-    assert len(folder.inference()) == 2
-    assert len(folder.inference()[["parameters", "gigaflop"]].drop_duplicates()) == 1
-    assert not [p for p in folder.path.rglob("*") if p.name.endswith(".part")]
+    assert len(finished.inference()) == 2
+    assert len(finished.inference()[["parameters", "gigaflop"]].drop_duplicates()) == 1
+    assert not [p for p in finished.path.rglob("*") if p.name.endswith(".part")]
 
 
 def test_a_second_run_changes_nothing_and_trains_nothing(finished, suite, reporter):
@@ -60,15 +59,14 @@ class Interruption(BaseException):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_rows_and_weights(finished, suite, reporter):
-    whole = finished
     for moment in (1, 14):
         interrupt(suite, type(reporter)(), Path(f"part{moment}"), moment)
-        finished = run(suite, type(reporter)(), Path(f"part{moment}"))
-        assert rows_of(finished).equals(rows_of(whole))
-        for cell in whole.finished():
-            assert whole.cell(cell).model.read_bytes() == finished.cell(cell).model.read_bytes()
-            assert not finished.cell(cell).checkpoint.exists()
-            assert not finished.cell(cell).parts.exists()
+        resumed = run(suite, type(reporter)(), Path(f"part{moment}"))
+        assert rows_of(resumed).equals(rows_of(finished))
+        for cell in finished.finished():
+            assert finished.cell(cell).model.read_bytes() == resumed.cell(cell).model.read_bytes()
+            assert not resumed.cell(cell).checkpoint.exists()
+            assert not resumed.cell(cell).parts.exists()
 
 
 def interrupt(suite, reporter, folder: Path, moment: int) -> None:
@@ -173,22 +171,21 @@ def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
 
 
 def test_damaged_files_are_named_set_aside_and_made_again(finished, suite, reporter):
-    folder = finished
-    cells = [folder.cell(key) for key in folder.finished()]
+    cells = [finished.cell(key) for key in finished.finished()]
     rows, weights = cells[0].table("rows").read_bytes(), cells[1].model.read_bytes()
     cells[0].table("rows").write_bytes(rows[:-100])
     cells[1].model.write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
     run(suite, reporter)
     assert cells[0].table("rows").read_bytes() == rows
     assert cells[1].model.read_bytes() == weights
-    assert len(list(folder.damaged.rglob("rows.parquet"))) == 1
-    assert len(list(folder.damaged.rglob("model.safetensors"))) == 1
+    assert len(list(finished.damaged.rglob("rows.parquet"))) == 1
+    assert len(list(finished.damaged.rglob("model.safetensors"))) == 1
     named = " ".join(note for _, note in reporter.of("note"))
     assert "rows.parquet" in named
     assert "model.safetensors" in named
     stages = [(cell, stage) for _, cell, stage in reporter.of("stage")]
     assert len(stages) == 4  # the first finds its weights
-    assert rows_of(folder).equals(rows_of(run(suite, reporter)))
+    assert rows_of(finished).equals(rows_of(run(suite, reporter)))
 
 
 def test_a_second_process_is_told_that_the_folder_is_taken(finished, suite, reporter):

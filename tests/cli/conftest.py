@@ -21,8 +21,8 @@ class Result(NamedTuple):
 
 
 @pytest.fixture
-def call_cli(monkeypatch, capsys, small_plots):
-    """Call the command line with arguments; return exit code and output. Plots are small."""
+def call_cli(monkeypatch, capsys):
+    """Call the command line with arguments; return exit code and output."""
 
     def call(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["lico-bench", *words])

@@ -54,7 +54,7 @@ def test_a_run_gives_a_row_per_arm_and_the_newest_is_taken(trained, monkeypatch,
     for word in ("results/tiny", "Baseline: predicts", "CGC: predicts", "explain.png"):
         assert word in done.stdout
     with Image.open("explain.png") as image:
-        assert image.width > image.height > 100  # small plots
+        assert image.width > image.height > 300
 
 
 def test_a_run_of_own_models_is_passed_over(trained, monkeypatch, call_cli):

@@ -17,6 +17,11 @@ from lico_bench.runtime import shipped
 NOBODY = 65534
 
 
+@pytest.fixture(autouse=True)
+def _scenes_drawn_once() -> None:
+    """Draw the stand-ins anew in every test of the data."""
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty data root, so that no test reads the datasets of this machine."""

@@ -125,25 +125,17 @@ def font_families() -> tuple[str, ...]:
 
 def save_plot(figure: Figure, name: str, *, kind: str, title: str, caption: str) -> Plot:
     """Save a figure as PNG and PDF bytes."""
+    png, pdf = io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # compute the layout once, not once per file
-    png, pdf = _png_of(figure), _pdf_of(figure)
-    return Plot(formatting.file_part(name), kind, title, caption, png, pdf)
-
-
-def _png_of(figure: Figure) -> bytes:
-    png = io.BytesIO()
     figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    has_images = any(axes.get_images() for axes in figure.axes)
-    return png.getvalue() if has_images else _quantized_png(png.getvalue())
-
-
-def _pdf_of(figure: Figure) -> bytes:
-    pdf = io.BytesIO()
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    return pdf.getvalue()
+    content = png.getvalue()
+    if not any(axes.get_images() for axes in figure.axes):
+        content = _quantized_png(content)
+    return Plot(formatting.file_part(name), kind, title, caption, content, pdf.getvalue())
 
 
 def _quantized_png(png: bytes) -> bytes:
