@@ -126,14 +126,15 @@ def _inside(out: Path, command: list[str]) -> None:
     import lico_bench.bench.plan
     import lico_bench.bench.split_cache
     import lico_bench.evaluation.collector as collector
-    import lico_bench.metrics
+    import lico_bench.metrics.insertion_deletion as curve_metrics
     import lico_bench.report
     import lico_bench.training.session as session
     from lico_bench.cli.app import app
     from lico_bench.data import augmentation
     from lico_bench.runtime import native_precision, pick_device
+    from lico_bench.saliency import SaliencyMethod
     from lico_bench.training import preparation
-    from lico_bench.training.arms.lico import LicoObjective
+    from lico_bench.training.lico_objective import LicoObjective
 
     clocks = Clocks()
     clocks.seconds["imports"] = time.perf_counter() - started
@@ -151,8 +152,8 @@ def _inside(out: Path, command: list[str]) -> None:
         *((augmentation, name, "augmentation") for name in ("flip", "crop", "resized_crop")),
         (collector.Collector, "classify", "classifying"),
         (collector.Collector, "score", "scoring maps"),
-        (collector, "explain", "explaining"),
-        (lico_bench.metrics, "perturbation_curves", "curves"),
+        (SaliencyMethod, "maps", "explaining"),
+        (curve_metrics, "perturbation_curves", "curves"),
         (lico_bench.bench.cell, "seal_cell", "checksums"),
         (lico_bench.report, "gather", "comparing the arms"),
         (lico_bench.report, "build_report", "writing the report"),

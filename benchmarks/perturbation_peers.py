@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from lico_bench.metrics import deletion_curve, perturbation_curves
-from lico_bench.metrics.insertion_baseline import near_box
+from lico_bench.metrics.perturbation import near_box
 from lico_bench.models import build_classifier
 
 QUANTUS_BAR, RISE_BAR = 4.0, 1.2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.data import Dataset
+from lico_bench.evaluation.eval_config import Subject
 from lico_bench.evaluation.gallery import small_map, small_png
-from lico_bench.evaluation.subject import Subject
-from lico_bench.metrics import Curves, Metric, MetricInputs
-from lico_bench.metrics.map_facts import is_flat
+from lico_bench.metrics import Curve, Explainer, Metric, MetricInputs
+from lico_bench.metrics.value_ranks import is_flat
 from lico_bench.models import logits_of
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, Protocol
-from lico_bench.saliency import SaliencyMethod, explain
+from lico_bench.saliency import SaliencyMethod
 
 DEGENERATE = "degenerate_map"
 SKIPPED = "skipped_region"
 UNDEFINED = "undefined"
+
+Identity = dict[str, Any]  # columns of a row that name the model and the image
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Collector:
 
     subject: Subject
     dataset: Dataset
-    metrics: dict[str, Metric]
+    metrics: Mapping[str, Metric]
     protocol: Protocol
     scorer: nn.Module | None = None
     predicted: Tensor = field(init=False)
@@ -84,51 +87,49 @@ class Collector:
         # Brier score: sum over classes of (p - y)^2 with a one-hot label y.
         of_label = probs.gather(1, labels[:, None])[:, 0]
         brier = probs.square().sum(1) - 2 * of_label + 1
+        identity = self._identity(indices, predicted)
         for metric, value in (
             ("accuracy", is_correct),
             ("confidence", confidence),
             ("brier", brier),
         ):
-            self._add(
-                indices, targets=predicted, method="", metric=metric, protocol="", value=value
-            )
+            self._add(identity, method="", metric=metric, protocol="", value=value)
 
     def score(
-        self, indices: Tensor, methods: dict[str, SaliencyMethod], is_shown: Sequence[bool]
+        self, indices: Tensor, methods: Mapping[str, SaliencyMethod], is_shown: Sequence[bool]
     ) -> None:
         """Explain a batch with each method; add all metrics and the endpoints of the curves."""
         images = self._read(indices)
         targets = self._targets(indices)
         regions = self.dataset.read_regions(indices) if self.dataset.has_regions else None
         instances = self.dataset.read_instances(indices) if self.dataset.has_instances else None
-        scored = self._scored_class(images, indices)
-        endpoints: Curves | None = None
+        identity = self._identity(indices, targets)
+        predicted = self._scored_class(images, indices)
+        ends: dict[str, Tensor] = {}
         first = next(iter(methods))
-        for method, entry in methods.items():
+        for name, method in methods.items():
+            explainer = self._explainer(method)
             inputs = MetricInputs(
                 model=self._logits,
                 images=images,
                 targets=targets.to(self._device),
-                maps=self._explainer(method, entry)(
-                    self.subject.model, images, targets.to(self._device)
-                ),
+                maps=explainer(self.subject.model, images, targets.to(self._device)),
                 regions=None if regions is None else regions.to(self._device),
                 protocol=self.protocol,
                 network=self.subject.model,
-                explainer=self._explainer(method, entry),
+                explainer=explainer,
                 instances=instances,
-                predicted=scored,
-                image_ids=tuple(self.dataset.image_ids[i] for i in indices.tolist()),
+                predicted=predicted,
+                image_ids=tuple(identity["image_id"]),
                 mean_rgb=self.dataset.mean,
             )
-            self._score(indices, targets, method, inputs)
-            endpoints = endpoints or inputs.__dict__.get("curves")
+            curves = self._score(identity, name, inputs)
+            ends = ends or _endpoints(curves)
             self._add_to_gallery(
-                indices, method, images, inputs.maps, regions, is_shown,
-                with_image=method == first,
-            )  # fmt: skip
-        if endpoints is not None:
-            self._add_endpoints(indices, targets, endpoints)
+                indices, name, images, inputs.maps, regions, is_shown, with_image=name == first
+            )
+        for metric, value in ends.items():
+            self._add(identity, method="", metric=metric, protocol=self.protocol.id, value=value)
 
     def take(self, undefined: tuple[str, ...] = ()) -> Scores:
         """Return the scores collected since the last call and clear them."""
@@ -142,33 +143,40 @@ class Collector:
         self._rows, self._curves, self._gallery = [], [], []
         return scores
 
-    def _explainer(self, method: str, entry: SaliencyMethod) -> Any:
-        layer = self.subject.layer
-        options = {"layer": layer} if layer is not None and entry.needs_layer else {}
+    def _explainer(self, method: SaliencyMethod) -> Explainer:
+        if self.subject.layer is None or not method.needs_layer:
+            return method.maps
+        return partial(method.maps, layer=self.subject.layer)
 
-        def compute(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-            return explain(network, images, targets, method=method, **options)
-
-        return compute
-
-    def _score(self, indices: Tensor, targets: Tensor, method: str, inputs: MetricInputs) -> None:
+    def _score(self, identity: Identity, method: str, inputs: MetricInputs) -> dict[str, Curve]:
+        """Add all metrics and their curves; return the curves by name."""
         flat = is_flat(inputs.maps).cpu()
+        curves: dict[str, Curve] = {}
         for name, metric in self.metrics.items():
-            value = metric.compute(inputs).float().cpu()
+            result = metric.apply(inputs)
+            curves |= {curve.name: curve for curve in result.curves}
+            value = result.values.float().cpu()
             self._add(
-                indices,
-                targets=targets,
+                identity,
                 method=method,
                 metric=name,
                 protocol=metric.spec.protocol or self.protocol.id,
                 value=value,
                 flag=_flags(value, flat, inputs.regions, metric),
             )
-        for name in ("curves", "least_first"):
-            if name in inputs.__dict__:
-                self._add_curves(indices, targets, method, name, getattr(inputs, name))
-        if "cascade" in inputs.shared:
-            self._add_cascade(indices, targets, method, inputs.shared["cascade"])
+        for curve in curves.values():
+            frame = pd.DataFrame(
+                {
+                    **identity,
+                    "method": method,
+                    "protocol": self.protocol.id,
+                    "curve": curve.name,
+                    "fractions": [curve.fractions.numpy()] * len(flat),
+                    "values": list(curve.values.cpu().float().numpy()),
+                }
+            )
+            self._curves.append(frame[list(CURVE_COLUMNS)])
+        return curves
 
     def _read(self, indices: Tensor) -> Tensor:
         images = self.dataset.read(indices).to(self._device)
@@ -189,7 +197,7 @@ class Collector:
     def _logits(self, images: Tensor) -> Tensor:
         return logits_of((self.scorer or self.subject.model)(images))
 
-    def _identity(self, indices: Tensor, targets: Tensor) -> dict[str, Any]:
+    def _identity(self, indices: Tensor, targets: Tensor) -> Identity:
         is_correct = self.predicted[indices] == self.dataset.labels[indices]
         return {
             "pair": self.subject.pair,
@@ -206,12 +214,12 @@ class Collector:
         }
 
     def _add(
-        self, indices: Tensor, *, targets: Tensor, method: str, metric: str, protocol: str,
-        value: Tensor, flag: Sequence[str] | str = "",
+        self, identity: Identity, *, method: str, metric: str, protocol: str, value: Tensor,
+        flag: Sequence[str] | str = "",
     ) -> None:  # fmt: skip
         frame = pd.DataFrame(
             {
-                **self._identity(indices, targets),
+                **identity,
                 "method": method,
                 "metric": metric,
                 "protocol": protocol,
@@ -220,54 +228,6 @@ class Collector:
             }
         )
         self._rows.append(frame[list(ROW_COLUMNS)])
-
-    def _add_endpoints(self, indices: Tensor, targets: Tensor, curves: Curves) -> None:
-        """Add the scores of the unchanged, blurred and deleted image, equal for all methods."""
-        scores = {
-            "score_whole": curves.deletion[:, 0],
-            "score_blurred": curves.insertion[:, 0],
-        }
-        if float(curves.fractions[-1]) == 1:
-            scores["score_emptied"] = curves.deletion[:, -1]
-        for metric, value in scores.items():
-            self._add(
-                indices,
-                targets=targets,
-                method="",
-                metric=metric,
-                protocol=self.protocol.id,
-                value=value,
-            )
-
-    def _add_curves(
-        self, indices: Tensor, targets: Tensor, method: str, order: str, curves: Curves
-    ) -> None:
-        suffix = "" if order == "curves" else "_lerf"
-        for name in ("insertion", "deletion"):
-            self._add_curve(
-                indices, targets, method, name + suffix, curves.fractions, getattr(curves, name)
-            )
-
-    def _add_cascade(self, indices: Tensor, targets: Tensor, method: str, cascade: Any) -> None:
-        stages, values = cascade
-        shares = torch.linspace(0, 1, len(stages))
-        self._add_curve(indices, targets, method, "cascade", shares, values)
-
-    def _add_curve(
-        self, indices: Tensor, targets: Tensor, method: str, name: str, fractions: Tensor,
-        values: Tensor,
-    ) -> None:  # fmt: skip
-        frame = pd.DataFrame(
-            {
-                **self._identity(indices, targets),
-                "method": method,
-                "protocol": self.protocol.id,
-                "curve": name,
-                "fractions": [fractions.numpy()] * len(indices),
-                "values": list(values.cpu().float().numpy()),
-            }
-        )
-        self._curves.append(frame[list(CURVE_COLUMNS)])
 
     def _add_to_gallery(
         self, indices: Tensor, method: str, images: Tensor, maps: Tensor,
@@ -297,6 +257,17 @@ class Collector:
                     **small_map(maps[row]),
                 }
             )
+
+
+def _endpoints(curves: Mapping[str, Curve]) -> dict[str, Tensor]:
+    """Scores (N,) of the unchanged, blurred and deleted image, which are equal for all methods."""
+    if "deletion" not in curves:
+        return {}
+    deletion, insertion = curves["deletion"], curves["insertion"]
+    scores = {"score_whole": deletion.values[:, 0], "score_blurred": insertion.values[:, 0]}
+    if float(deletion.fractions[-1]) == 1:
+        scores["score_emptied"] = deletion.values[:, -1]
+    return scores
 
 
 def _flags(value: Tensor, flat: Tensor, regions: Tensor | None, metric: Metric) -> list[str]:

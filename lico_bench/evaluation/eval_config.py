@@ -1,21 +1,84 @@
-"""Methods, metrics and protocol of an evaluation, and the cost of scoring one image."""
+"""Inputs of an evaluation: models under test, methods, metrics, protocol; the cost per image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
+
+from torch import nn
 
 from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, Metric, resolve_metric
-from lico_bench.records import Protocol
+from lico_bench.models import BACKBONES
+from lico_bench.records import Protocol, content_key
 from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import MapCostInputs, SaliencyMethod, resolve_method
+from lico_bench.training import TrainedModel
 
 MAP_FACTS = ("flat_map", "tied_ranks")  # computed for every map
+UNKNOWN_CHANNELS = 512  # assumed for user models; only the cost estimate uses it
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test and its identity columns.
+
+    Attributes:
+        layer: the layer that CAM methods explain; the model's explanation layer if None.
+    """
+
+    model: nn.Module
+    pair: str
+    cell: str
+    backbone: str
+    arm: str
+    seed: int
+    labels: str
+    layer: str | None = None
+
+    def cost_inputs(self, dataset: Dataset) -> MapCostInputs:
+        """Quantities that the cost of a saliency map depends on."""
+        known = self.backbone in BACKBONES
+        channels = BACKBONES[self.backbone].channels if known else UNKNOWN_CHANNELS
+        return MapCostInputs(channels=channels, image_size=dataset.image_size)
+
+    @classmethod
+    def of(cls, trained: TrainedModel, cell: str | None = None) -> Subject:
+        """Return the subject of a trained model."""
+        recipe = trained.recipe
+        return cls(
+            model=trained.classifier,
+            pair=recipe.pair_key,
+            cell=cell or f"{recipe.arm}-s{recipe.seed}-{recipe.pair_key}",
+            backbone=recipe.backbone,
+            arm=recipe.arm,
+            seed=recipe.seed,
+            labels=str(recipe.labels),
+        )
+
+
+def subjects_of(
+    models: TrainedModel | Sequence[TrainedModel] | Mapping[str, nn.Module],
+    *,
+    layer: str | None = None,
+) -> list[Subject]:
+    """Return one subject per model; modules by name form one pair."""
+    if isinstance(models, TrainedModel):
+        models = [models]
+    if isinstance(models, Mapping):
+        pair = content_key(sorted(models))
+        return [
+            Subject(model, pair, arm, backbone="own", arm=arm, seed=0, labels="full", layer=layer)
+            for arm, model in models.items()
+        ]
+    if not models:
+        raise InvalidInputError("evaluate: expected at least one model, got none")
+    return [replace(Subject.of(trained), layer=layer) for trained in models]
 
 
 @dataclass(frozen=True)
@@ -113,28 +176,28 @@ class EvalConfig:
     def forwards_per_map(
         self, cost_inputs: MapCostInputs, *, metrics: Sequence[str] | None = None
     ) -> float:
-        """Forward passes needed to explain and score one image with all methods and metrics."""
-        return sum(self._forwards(name, cost_inputs, metrics) for name in self.resolved_methods)
+        """Forward passes needed to explain and score one image with all methods and metrics.
 
-    def _forwards(
-        self, method: str, cost_inputs: MapCostInputs, metrics: Sequence[str] | None
-    ) -> float:
-        per_map = self.resolved_methods[method].cost(cost_inputs)
-        points = len(
-            self.protocol.changed_px(cost_inputs.image_size[0] * cost_inputs.image_size[1])
-        )
-        shared: dict[str, float] = {}
-        unshared = 0.0
-        for name, metric in self.resolved_metrics.items():
-            if metrics is not None and name not in metrics:
-                continue
-            cost = metric.cost(self.protocol)
-            forwards = cost.forwards + cost.explains * per_map + cost.curves * (points - 1)
-            if cost.shared:
-                shared[cost.shared] = forwards
-            else:
-                unshared += forwards
-        return per_map + unshared + sum(shared.values())
+        Args:
+            metrics: names of the metrics to count; all if None.
+        """
+        num_steps = len(self.protocol.changed_px(math.prod(cost_inputs.image_size))) - 1
+        costs = [
+            metric.cost(self.protocol)
+            for name, metric in self.resolved_metrics.items()
+            if metrics is None or name in metrics
+        ]
+        total = 0.0
+        for method in self.resolved_methods.values():
+            per_map = method.cost(cost_inputs)
+            forwards = {  # a shared result is counted once
+                cost.shared or str(number): (
+                    cost.forwards + cost.explains * per_map + cost.curves * num_steps
+                )
+                for number, cost in enumerate(costs)
+            }
+            total += per_map + sum(forwards.values())
+        return total
 
 
 def _method_facts(entry: SaliencyMethod) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
-from lico_bench.evaluation.eval_config import EvalConfig
+from lico_bench.evaluation.eval_config import EvalConfig, Subject, subjects_of
 from lico_bench.evaluation.shards import SINGLE_SHARD, Shard, evenly_spaced, part_name, ranges_of
-from lico_bench.evaluation.subject import Subject, subjects_of
 from lico_bench.models import evaluating
 from lico_bench.training import TrainedModel
 
@@ -51,7 +50,7 @@ def evaluate(
         methods: saliency methods, see `lico-bench ls methods`; `rise(num_masks=200)` sets options.
         metrics: see `lico-bench ls metrics`.
         protocol: rules of the perturbation curves, see `lico-bench ls protocols`.
-        limit: images to explain, evenly_spaced evenly over the dataset; all if None.
+        limit: images to explain, spread evenly over the dataset; all if None.
         layer: the layer that CAM methods explain; each model's explanation layer if None.
         scorer: one network that scores the maps of all models; each model scores its own maps
             if None, unless the protocol names an arm as the scorer.
@@ -67,14 +66,19 @@ def evaluate(
     eval_config = EvalConfig.of(methods, metrics, protocol, limit)
     subjects = subjects_of(models, layer=layer)
     scorers = [scorer or _scorer_of(subject, subjects, eval_config) for subject in subjects]
+    report = progress or _no_progress
+    count = len(subjects)
     parts = [
         part.scores
         for index, subject in enumerate(subjects)
         for part in score_in_parts(
-            subject, dataset, eval_config, scorer=scorers[index],
-            progress=_offset_progress(progress, index, len(subjects)),
+            subject,
+            dataset,
+            eval_config,
+            scorer=scorers[index],
+            progress=lambda done, total, i=index: report(i * total + done, count * total),
         )
-    ]  # fmt: skip
+    ]
     return Scores(
         rows=pd.concat([part.rows for part in parts], ignore_index=True),
         curves=pd.concat([part.curves for part in parts], ignore_index=True),
@@ -114,12 +118,13 @@ def score_in_parts(
         1, round(eval_config.forwards_per_map(subject.cost_inputs(dataset), metrics=[*defined]))
     )
     total = sum(map(len, classified)) + sum(map(len, scored)) * per_map
-    done = 0
+    done, report = 0, progress or _no_progress
     with evaluating(subject.model), evaluating(scorer or subject.model):
         for indices in classified:
             if _load_or_classify(collector, indices, stored):
                 yield Part(part_name("classified", indices), collector.take(undefined))
-            done = _report_progress(progress, done + len(indices), total)
+            done += len(indices)
+            report(done, total)
         for positions in scored:
             name = part_name("scored", positions)
             if stored(name) is None:
@@ -131,7 +136,8 @@ def score_in_parts(
                 is_shown = [p in shown for p in positions.tolist()]
                 collector.score(indices, eval_config.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
-            done = _report_progress(progress, done + len(positions) * per_map, total)
+            done += len(positions) * per_map
+            report(done, total)
 
 
 def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows) -> bool:
@@ -165,13 +171,5 @@ def _predicted(rows: pd.DataFrame) -> Tensor:
     return torch.tensor(classes.tolist(), dtype=torch.int64)
 
 
-def _offset_progress(progress: Progress | None, index: int, count: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(index * total + done, count * total)
-
-
-def _report_progress(progress: Progress | None, done: int, total: int) -> int:
-    if progress is not None:
-        progress(done, total)
-    return done
+def _no_progress(_done: int, _total: int) -> None:
+    """Report nothing."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.losses.rows import as_single_precision, unit_rows
+from lico_bench.losses.transport import as_single_precision, unit_rows
 
 Scale = Literal["divide", "exp"]
 Direction = Literal["text_image", "image_text"]

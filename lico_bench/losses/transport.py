@@ -25,7 +25,6 @@ from torch import Tensor
 
 from lico_bench.checks import check_choice, check_count, check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.losses.rows import as_single_precision, unit_rows
 
 Gradient = Literal["cost", "full", "none"]
 Kind = Literal["squared", "cosine"]
@@ -33,6 +32,7 @@ GRADIENTS = ("cost", "full", "none")
 CHECK_EVERY = 10  # iterations between checks of the marginals, as in POT
 MAX_KERNEL_SPREAD = 40.0  # (max C - min C) / ε up to which exp(-C / ε) is safe in float32
 MASKED_COST_EPSILONS = 200.0  # added to the cost of a zero-mass column; exp(-200) is 0 in float32
+MIN_NORM = 1e-12  # divisor of rows with a smaller norm
 MASS_TOLERANCE = 1e-4  # of the sum of the column masses; float32 sums 1000 values to 1e-6
 
 
@@ -162,6 +162,21 @@ def transport_cost(
             return (1 - image_rows @ text_rows.transpose(1, 2)).clamp_min(0)
         squares = image_rows.square().sum(2)[:, :, None] + text_rows.square().sum(2)[:, None, :]
         return (squares - 2 * image_rows @ text_rows.transpose(1, 2)).clamp_min(0)
+
+
+def as_single_precision(values: Tensor) -> Tensor:
+    """Convert to float32; float64 stays, for checks by finite differences."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Divide rows (..., D) by their Euclidean norms; a zero row stays and has zero gradient.
+
+    Differs: `torch.nn.functional.normalize` has a gradient of 1e12 at a zero row, which a dead
+    channel produces.
+    """
+    norms = rows.norm(dim=-1, keepdim=True)
+    return rows / torch.where(norms > 0, norms.clamp_min(MIN_NORM), math.inf)
 
 
 def sinkhorn(

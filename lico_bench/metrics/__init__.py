@@ -12,10 +12,13 @@ from lico_bench.registry import lazy_getattr
 if TYPE_CHECKING:
     from lico_bench.metrics.metric import (
         METRICS,
+        Curve,
         Explainer,
         Metric,
         MetricCost,
         MetricInputs,
+        MetricResult,
+        add_metric,
         resolve_metric,
     )
     from lico_bench.metrics.perturbation import (
@@ -28,13 +31,16 @@ if TYPE_CHECKING:
     from lico_bench.metrics.protocols import PROTOCOLS
 
 _HOMES = {
+    "METRICS": "metric",
+    "PROTOCOLS": "protocols",
+    "Curve": "metric",
     "Curves": "perturbation",
+    "Explainer": "metric",
+    "Metric": "metric",
     "MetricCost": "metric",
     "MetricInputs": "metric",
-    "Explainer": "metric",
-    "METRICS": "metric",
-    "Metric": "metric",
-    "PROTOCOLS": "protocols",
+    "MetricResult": "metric",
+    "add_metric": "metric",
     "area_under": "perturbation",
     "deletion_curve": "perturbation",
     "perturbation_curves": "perturbation",
@@ -45,11 +51,14 @@ _HOMES = {
 __all__ = [
     "METRICS",
     "PROTOCOLS",
+    "Curve",
     "Curves",
     "Explainer",
     "Metric",
     "MetricCost",
     "MetricInputs",
+    "MetricResult",
+    "add_metric",
     "area_under",
     "deletion_curve",
     "perturbation_curves",

@@ -2,72 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from lico_bench.metrics import METRICS, Curves, Metric, MetricCost, MetricInputs, area_under
-from lico_bench.records import MetricSpec, Protocol
+from lico_bench.metrics.metric import Curve, MetricCost, MetricInputs, add_metric
+from lico_bench.metrics.perturbation import Curves, Order, area_under, perturbation_curves
+from lico_bench.records import Protocol
 
-RISE = "Petsiuk et al., BMVC 2018"
-PITFALLS = (
-    "changed images are out of distribution, so that a brittle model drops fast and appears "
-    "faithful; areas grow with the model's confidence, so compare with the random map of the same "
-    "model"
-)
 MIN_CONTRAST = 0.1  # minimum difference in probability between the ends of a curve
+SHARED_NAMES: dict[Order, str] = {"most": "curves", "least": "least_first"}
 
 
+def curves_of(inputs: MetricInputs, first: Order = "most") -> Curves:
+    """Insertion and deletion curves of the batch; computed once for all metrics."""
+    return inputs.shared.once(
+        SHARED_NAMES[first],
+        lambda: perturbation_curves(
+            inputs.model, inputs.images, inputs.scored, inputs.maps,
+            protocol=inputs.protocol, first=first, mean_rgb=inputs.mean_rgb,
+        ),
+    )  # fmt: skip
+
+
+def most_first(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
+    """Both curves, to be stored with the values."""
+    curves = curves_of(inputs)
+    return (
+        Curve("insertion", curves.fractions, curves.insertion),
+        Curve("deletion", curves.fractions, curves.deletion),
+    )
+
+
+def least_first(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
+    """Both curves with the least salient pixels first, to be stored with the values."""
+    curves = curves_of(inputs, "least")
+    return (
+        Curve("insertion_lerf", curves.fractions, curves.insertion),
+        Curve("deletion_lerf", curves.fractions, curves.deletion),
+    )
+
+
+def both_orders(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
+    """The curves of both orders, to be stored with the values."""
+    return most_first(inputs) + least_first(inputs)
+
+
+def most_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
+    """Both curves, shared by all metrics that read them."""
+    return MetricCost(SHARED_NAMES["most"], curves=2)
+
+
+def least_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
+    """Both curves with the least salient pixels first."""
+    return MetricCost(SHARED_NAMES["least"], curves=2)
+
+
+_add = partial(
+    add_metric,
+    bounds=(0.0, 1.0),
+    unit="probability",
+    source="Petsiuk et al., BMVC 2018",
+    needs=("curves",),
+    cost="forwards",
+    cost_of=most_first_cost,
+    curves=most_first,
+    pitfalls=(
+        "changed images are out of distribution, so that a brittle model drops fast and appears "
+        "faithful; areas grow with the model's confidence, so compare with the random map of the "
+        "same model"
+    ),
+)
+_add_lerf = partial(
+    _add,
+    source="Samek et al., TNNLS 2017 (least relevant first)",
+    cost_of=least_first_cost,
+    curves=least_first,
+)
+_add_normalised = partial(
+    _add, bounds=(None, None), source="this project", unit="share of the contrast"
+)
+
+
+@_add("insertion", title="Insertion", higher_is_better=True)
 def insertion(inputs: MetricInputs) -> Tensor:
     """Area under the insertion curve, (N,) in [0, 1]."""
-    return inputs.curves.insertion_auc
+    return curves_of(inputs).insertion_auc
 
 
+@_add("deletion", title="Deletion", higher_is_better=False)
 def deletion(inputs: MetricInputs) -> Tensor:
     """Area under the deletion curve, (N,) in [0, 1]."""
-    return inputs.curves.deletion_auc
+    return curves_of(inputs).deletion_auc
 
 
+@_add(
+    "overall", title="Overall", higher_is_better=True, bounds=(-1.0, 1.0),
+    source="Zhang et al., 2021 (Group-CAM)",
+)  # fmt: skip
 def overall(inputs: MetricInputs) -> Tensor:
     """Insertion minus deletion, (N,) in [-1, 1]."""
-    return inputs.curves.insertion_auc - inputs.curves.deletion_auc
+    return insertion(inputs) - deletion(inputs)
 
 
+@_add_lerf("insertion_lerf", title="Insertion, least first", higher_is_better=False)
 def insertion_lerf(inputs: MetricInputs) -> Tensor:
     """Area under the insertion curve, least salient pixels first, (N,) in [0, 1]."""
-    return inputs.least_first.insertion_auc
+    return curves_of(inputs, "least").insertion_auc
 
 
+@_add_lerf("deletion_lerf", title="Deletion, least first", higher_is_better=True)
 def deletion_lerf(inputs: MetricInputs) -> Tensor:
     """Area under the deletion curve, least salient pixels first, (N,) in [0, 1]."""
-    return inputs.least_first.deletion_auc
+    return curves_of(inputs, "least").deletion_auc
 
 
+@_add_lerf(
+    "deletion_gap", title="Deletion, gap", higher_is_better=True, bounds=(-1.0, 1.0),
+    curves=both_orders,
+)  # fmt: skip
 def deletion_gap(inputs: MetricInputs) -> Tensor:
     """Deletion area, least salient first, minus that with the most salient first, in [-1, 1]."""
-    return inputs.least_first.deletion_auc - inputs.curves.deletion_auc
+    return deletion_lerf(inputs) - deletion(inputs)
 
 
+@_add_normalised("insertion_normalised", title="Insertion, normalised", higher_is_better=True)
 def insertion_normalised(inputs: MetricInputs) -> Tensor:
     """Area of the insertion curve rescaled to 0 at the blurred and 1 at the unchanged image, (N,).
 
     NaN if the two differ by less than 0.1 in probability, where the curve is uninformative.
     """
-    curves = inputs.curves
-    return _rescaled_area(inputs, curves.insertion, curves.insertion[:, 0], curves)
+    curve = curves_of(inputs).insertion
+    return _rescaled_area(inputs, curve, curve[:, 0])
 
 
+@_add_normalised("deletion_normalised", title="Deletion, normalised", higher_is_better=False)
 def deletion_normalised(inputs: MetricInputs) -> Tensor:
     """Area of the deletion curve rescaled to 1 at the unchanged and 0 at the deleted image, (N,).
 
     NaN if the two differ by less than 0.1 in probability.
     """
-    curves = inputs.curves
-    return _rescaled_area(inputs, curves.deletion, curves.deletion[:, -1], curves)
+    curve = curves_of(inputs).deletion
+    return _rescaled_area(inputs, curve, curve[:, -1])
 
 
+@_add_normalised("overall_normalised", title="Overall, normalised", higher_is_better=True)
 def overall_normalised(inputs: MetricInputs) -> Tensor:
     """Normalised insertion minus normalised deletion, (N,); NaN if one of them is NaN."""
     return insertion_normalised(inputs) - deletion_normalised(inputs)
@@ -75,7 +155,7 @@ def overall_normalised(inputs: MetricInputs) -> Tensor:
 
 def value_at(inputs: MetricInputs, *, curve: str, percent: int) -> Tensor:
     """Probability with `percent` % of the pixels changed, interpolated linearly, (N,)."""
-    curves = inputs.curves
+    curves = curves_of(inputs)
     values: Tensor = getattr(curves, curve)
     share = torch.tensor(percent / 100, dtype=curves.fractions.dtype)
     right = int(torch.searchsorted(curves.fractions, share).clamp(1, len(curves.fractions) - 1))
@@ -85,77 +165,6 @@ def value_at(inputs: MetricInputs, *, curve: str, percent: int) -> Tensor:
     return torch.lerp(values[:, left], values[:, right], weight)
 
 
-def _rescaled_area(inputs: MetricInputs, curve: Tensor, empty: Tensor, curves: Curves) -> Tensor:
-    contrast = curves.deletion[:, 0] - empty
-    area = area_under(curve, curves.fractions, rule=inputs.protocol.area)
-    # The area under a constant 1 is not 1 with every area rule.
-    unit_area = area_under(torch.ones_like(curve), curves.fractions, rule=inputs.protocol.area)
-    return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit_area) / contrast, torch.nan)
-
-
-def curves_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves, shared by all metrics that read them."""
-    return MetricCost("curves", curves=2)
-
-
-def least_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves with the least salient pixels first."""
-    return MetricCost("least_first", curves=2)
-
-
-def _add(
-    name: str,
-    title: str,
-    compute: Callable[..., Tensor],
-    *,
-    higher_is_better: bool | None,
-    bounds: tuple[float | None, float | None] = (0.0, 1.0),
-    source: str = RISE,
-    cost: Callable[..., MetricCost] = curves_cost,
-    unit: str = "probability",
-) -> None:
-    spec = MetricSpec(
-        name=name,
-        title=title,
-        higher_is_better=higher_is_better,
-        bounds=bounds,
-        unit=unit,
-        source=source,
-        needs=("curves",),
-        cost="forwards",
-        pitfalls=PITFALLS,
-    )
-    METRICS.add(name, Metric(spec, compute, cost=cost))
-
-
-_add("insertion", "Insertion", insertion, higher_is_better=True)
-_add("deletion", "Deletion", deletion, higher_is_better=False)
-_add(
-    "overall", "Overall", overall, higher_is_better=True, bounds=(-1.0, 1.0),
-    source="Zhang et al., 2021 (Group-CAM)",
-)  # fmt: skip
-_LERF = "Samek et al., TNNLS 2017 (least relevant first)"
-_add(
-    "insertion_lerf", "Insertion, least first", insertion_lerf, higher_is_better=False,
-    source=_LERF, cost=least_first_cost,
-)  # fmt: skip
-_add(
-    "deletion_lerf", "Deletion, least first", deletion_lerf, higher_is_better=True, source=_LERF,
-    cost=least_first_cost,
-)  # fmt: skip
-_add(
-    "deletion_gap", "Deletion, gap", deletion_gap, higher_is_better=True, bounds=(-1.0, 1.0),
-    source=_LERF, cost=least_first_cost,
-)  # fmt: skip
-for _name, _title, _compute, _higher_is_better in (
-    ("insertion_normalised", "Insertion, normalised", insertion_normalised, True),
-    ("deletion_normalised", "Deletion, normalised", deletion_normalised, False),
-    ("overall_normalised", "Overall, normalised", overall_normalised, True),
-):
-    _add(
-        _name, _title, _compute, higher_is_better=_higher_is_better, bounds=(None, None),
-        source="this project", unit="share of the contrast",
-    )  # fmt: skip
 for _name, _curve, _percent, _higher_is_better in (
     ("insertion_at_10", "insertion", 10, True),
     ("insertion_at_20", "insertion", 20, True),
@@ -165,6 +174,16 @@ for _name, _curve, _percent, _higher_is_better in (
     ("deletion_at_50", "deletion", 50, False),
 ):
     _add(
-        _name, f"{_curve.capitalize()} at {_percent} %",
-        partial(value_at, curve=_curve, percent=_percent), higher_is_better=_higher_is_better,
-    )  # fmt: skip
+        _name,
+        title=f"{_curve.capitalize()} at {_percent} %",
+        higher_is_better=_higher_is_better,
+    )(partial(value_at, curve=_curve, percent=_percent))
+
+
+def _rescaled_area(inputs: MetricInputs, curve: Tensor, empty: Tensor) -> Tensor:
+    curves, rule = curves_of(inputs), inputs.protocol.area
+    contrast = curves.deletion[:, 0] - empty
+    area = area_under(curve, curves.fractions, rule=rule)
+    # The area under a constant 1 is not 1 with every area rule.
+    unit_area = area_under(torch.ones_like(curve), curves.fractions, rule=rule)
+    return torch.where(contrast >= MIN_CONTRAST, (area - empty * unit_area) / contrast, torch.nan)

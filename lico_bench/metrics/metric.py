@@ -1,22 +1,22 @@
-"""The inputs of a metric, its cost, and the registry of all metrics.
+"""The inputs of a metric, its result, its cost, and the registry of all metrics.
 
-A metric is a function of `MetricInputs`: one batch of images with their maps. Metrics share costly
-results such as the perturbation curves. The keyword-only parameters of a metric's function are its
-rules. Their values determine the protocol id stored in each row; `road(noise=0)` names a metric
-with a changed rule.
+A metric is a function of `MetricInputs`, one batch of images with their maps, that returns one
+number per image. Its keyword-only parameters are its rules. Their values determine the protocol id
+stored in each row; `road(noise=0)` names a metric with a changed rule. A metric may also declare
+curves. Costly results that several metrics need, such as the perturbation curves, are computed once
+by `SharedResults`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Literal
+from functools import partial
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.perturbation import Curves, perturbation_curves
 from lico_bench.models.forwards import LogitsModel
 from lico_bench.records import MetricSpec, Protocol, rules_id
 from lico_bench.registry import (
@@ -27,10 +27,26 @@ from lico_bench.registry import (
     parse_call,
 )
 
+T = TypeVar("T")
+Compute = TypeVar("Compute", bound=Callable[..., Tensor])
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-@dataclass
+class SharedResults:
+    """Results of one `MetricInputs` that several metrics need; each is computed once."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, Any] = {}
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return the result called `name`; the first request computes it."""
+        if name not in self._results:
+            self._results[name] = compute()
+        result: T = self._results[name]
+        return result
+
+
+@dataclass(frozen=True)
 class MetricInputs:
     """Inputs of a metric for N images and one saliency method.
 
@@ -47,7 +63,7 @@ class MetricInputs:
         image_ids: stable names; random draws are seeded by them, never by the batch.
         mean_rgb: mean colour of the training images, which is zero after normalisation.
         seed: seed of all random draws.
-        shared: results that several metrics use, by the `shared` name of their cost.
+        shared: results that several metrics need; a copy by `replace` starts without any.
     """
 
     model: LogitsModel
@@ -63,7 +79,7 @@ class MetricInputs:
     image_ids: tuple[str, ...] = ()
     mean_rgb: tuple[float, float, float] | None = None
     seed: int = 0
-    shared: dict[str, object] = field(default_factory=dict)
+    shared: SharedResults = field(init=False, default_factory=SharedResults)
 
     @property
     def scored(self) -> Tensor:
@@ -81,21 +97,23 @@ class MetricInputs:
             )
         return self.predicted
 
-    @cached_property
-    def curves(self) -> Curves:
-        """Insertion and deletion curves of the batch; computed on first access."""
-        return self._curves("most")
+    @property
+    def sorted_values(self) -> Tensor:
+        """Values (N, H * W) of each map in descending order; computed once."""
+        return self.shared.once(
+            "sorted values", lambda: self.maps.flatten(1).sort(dim=1, descending=True).values
+        )
 
-    @cached_property
-    def least_first(self) -> Curves:
-        """Curves with the least salient pixels changed first; computed on first access."""
-        return self._curves("least")
+    @property
+    def known_regions(self) -> Tensor:
+        """(N, H, W) bool on the maps' device.
 
-    def _curves(self, first: Literal["most", "least"]) -> Curves:
-        return perturbation_curves(
-            self.model, self.images, self.scored, self.maps,
-            protocol=self.protocol, first=first, mean_rgb=self.mean_rgb,
-        )  # fmt: skip
+        Raises:
+            InvalidInputError: if the dataset has no ground truth.
+        """
+        if self.regions is None:
+            raise InvalidInputError("the dataset has no regions; remove the localisation metrics")
+        return self.regions.to(self.maps.device)
 
     def explain(
         self, images: Tensor, targets: Tensor, *, network: nn.Module | None = None
@@ -113,20 +131,26 @@ class MetricInputs:
             )
         return self.explainer(model, images, targets)
 
-    @property
-    def known_regions(self) -> Tensor:
-        """(N, H, W) bool on the maps' device.
-
-        Raises:
-            InvalidInputError: if the dataset has no ground truth.
-        """
-        if self.regions is None:
-            raise InvalidInputError("the dataset has no regions; remove the localisation metrics")
-        return self.regions.to(self.maps.device)
-
     def key(self, row: int) -> str:
         """Seed label of the draws for image number `row`: its id, or `row` without ids."""
         return self.image_ids[row] if self.image_ids else str(row)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of each image: `values` (N, S) over `fractions` (S,), ascending in [0, 1]."""
+
+    name: str
+    fractions: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """`values` (N,), NaN for skipped images, and the curves that they summarise, if any."""
+
+    values: Tensor
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,29 +175,33 @@ def no_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
     return MetricCost()
 
 
+def no_curves(_inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
+    """Curves of a metric that has none."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A spec and the function that computes it, (N,) with NaN for skipped images.
+    """A spec and the functions that compute the metric.
 
     Attributes:
-        compute: (inputs, **rules) -> (N,); rules are keyword-only with defaults.
+        compute: (inputs, **rules) -> (N,), NaN for skipped images; rules are keyword-only with
+            defaults.
         version: raised when the function computes different values under the same rules.
         cost: (protocol, **rules) -> cost of one image beyond its map; shared results are counted
             once.
+        curves: (inputs, **rules) -> the curves behind the values, to be stored with them.
     """
 
     spec: MetricSpec
     compute: Callable[..., Tensor]
     version: int = 1
     cost: Callable[..., MetricCost] = no_cost
+    curves: Callable[..., tuple[Curve, ...]] = no_curves
 
-    @property
-    def protocol(self) -> str | None:
-        """Id of the metric's rules; None if it follows the run's perturbation protocol."""
-        if self.spec.protocol or "curves" in self.spec.needs:
-            return self.spec.protocol
-        name = parse_call(self.spec.name)[0]
-        return rules_id(f"{name}_{self.version}", self.rules)
+    def apply(self, inputs: MetricInputs) -> MetricResult:
+        """Compute the values and the curves of `inputs`."""
+        return MetricResult(self.compute(inputs), self.curves(inputs))
 
     @property
     def rules(self) -> dict[str, object]:
@@ -184,8 +212,33 @@ class Metric:
 METRICS: Registry[Metric] = Registry("metric", "lico_bench.metrics")
 
 
+def add_metric(
+    name: str,
+    *,
+    cost_of: Callable[..., MetricCost] = no_cost,
+    curves: Callable[..., tuple[Curve, ...]] = no_curves,
+    **facts: Any,
+) -> Callable[[Compute], Compute]:
+    """Return a decorator that registers a function as the metric `name`.
+
+    Args:
+        cost_of: `Metric.cost`.
+        curves: `Metric.curves`.
+        facts: fields of `MetricSpec`.
+    """
+
+    def add(compute: Compute) -> Compute:
+        METRICS.add(name, Metric(MetricSpec(name, **facts), compute, cost=cost_of, curves=curves))
+        return compute
+
+    return add
+
+
 def resolve_metric(text: str) -> Metric:
     """Resolve a name or call to a metric with its rules and protocol id set.
+
+    The protocol id is the hash of the rules; it is None for a metric that follows the run's
+    perturbation protocol.
 
     Raises:
         UnknownNameError: for an unknown metric or rule.
@@ -200,8 +253,11 @@ def resolve_metric(text: str) -> Metric:
         spec = replace(spec, name=format_call(name, options), title=f"{spec.title} ({arguments})")
         entry = replace(
             entry,
-            spec=spec,
             compute=partial(entry.compute, **options),
             cost=partial(entry.cost, **options),
+            curves=partial(entry.curves, **options),
         )
-    return replace(entry, spec=replace(spec, protocol=entry.protocol))
+    protocol = spec.protocol
+    if protocol is None and "curves" not in spec.needs:
+        protocol = rules_id(f"{name}_{entry.version}", entry.rules)
+    return replace(entry, spec=replace(spec, protocol=protocol))

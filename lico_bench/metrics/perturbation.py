@@ -10,15 +10,17 @@ Source: Petsiuk et al., BMVC 2018 (RISE); the rules are a `Protocol`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lico_bench.checks import check_choice, check_images, check_maps, check_targets
+from lico_bench.data.filters import filtered, gaussian
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.insertion_baseline import insertion_baseline
 from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import (
     LogitsModel,
@@ -51,31 +53,6 @@ class Curves:
     deletion: Tensor
     insertion_auc: Tensor
     deletion_auc: Tensor
-    forwards: int
-
-
-@dataclass(frozen=True)
-class _Jobs:
-    """States to score, grouped by image: image number and number of changed pixels."""
-
-    image: Tensor
-    num_changed: Tensor
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One curve of each image.
-
-    Attributes:
-        fractions: (K + 1,) share of changed pixels, ascending from 0.
-        values: (N, K + 1) probability of the target class.
-        auc: (N,) area by the protocol's rule, in [0, 1].
-        forwards: number of forwards.
-    """
-
-    fractions: Tensor
-    values: Tensor
-    auc: Tensor
     forwards: int
 
 
@@ -112,16 +89,17 @@ def perturbation_curves(
         UnknownNameError: for an unknown protocol.
         OutOfMemoryError: if a single image does not fit into memory.
     """
-    scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
+    scorer = _Scorer(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
         deletion = scorer.deletion()
         insertion = scorer.insertion(unchanged_scores=deletion[:, 0])
+    insertion, deletion = insertion.cpu(), deletion.cpu()
     return Curves(
         fractions=scorer.fractions.float(),
-        insertion=insertion.cpu(),
-        deletion=deletion.cpu(),
-        insertion_auc=scorer.area(insertion),
-        deletion_auc=scorer.area(deletion),
+        insertion=insertion,
+        deletion=deletion,
+        insertion_auc=area_under(insertion, scorer.fractions, rule=scorer.rules.area),
+        deletion_auc=area_under(deletion, scorer.fractions, rule=scorer.rules.area),
         forwards=scorer.forwards.num_images,
     )
 
@@ -136,14 +114,11 @@ def deletion_curve(
     first: Order = "most",
     mean_rgb: Rgb | None = None,
     micro_batch: int | None = None,
-) -> Curve:
-    """Only the deletion curve, with K N + 1 forwards; see `perturbation_curves`."""
-    scorer = _Scorer.of(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
+) -> Tensor:
+    """`Curves.deletion` alone, with K N + 1 forwards; see `perturbation_curves`."""
+    scorer = _Scorer(model, images, targets, maps, protocol, first, mean_rgb, micro_batch)
     with scoring(model):
-        deletion = scorer.deletion()
-    return Curve(
-        scorer.fractions.float(), deletion.cpu(), scorer.area(deletion), scorer.forwards.num_images
-    )
+        return scorer.deletion().cpu()
 
 
 def rank_pixels(maps: Tensor, *, ties: str = "stable_descending") -> Tensor:
@@ -180,65 +155,37 @@ def area_under(curve: Tensor, fractions: Tensor, *, rule: str = "trapezoid") -> 
     return torch.trapezoid(curve.double(), dx=spacing, dim=1).float()
 
 
-def fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
-    """Return the fill colour (3,) float32 in [0, 1] of deletion.
-
-    Raises:
-        InvalidInputError: if the protocol fills with the model's mean colour and it is unknown.
-    """
-    if rules.fill_rgb != "model_mean":
-        return torch.tensor(rules.fill_rgb)
-    colour = mean_rgb or mean_colour(model)
-    if colour is None:
-        raise InvalidInputError(
-            f"protocol {rules.name} fills with the mean colour of the model's normalisation, but "
-            "this model does not declare it; pass mean_rgb=(r, g, b) in [0, 1]"
-        )
-    return torch.tensor(colour)
-
-
 class _Scorer:
-    """Scores the states of one batch of images."""
+    """Scores the states of one batch of images; a job is one state of one image."""
 
     def __init__(
-        self, forwards: MicroBatchRunner, images: Tensor, targets: Tensor, ranks: Tensor,
-        rules: Protocol, fill: Tensor,
-    ) -> None:  # fmt: skip
-        self.forwards = forwards
-        self.images = images.contiguous(memory_format=torch.channels_last)
-        self.targets = targets.to(images.device)
-        self.ranks = ranks.to(images.device)
-        self.rules = rules
-        self.fill = fill
-        self._highest_target = int(targets.max())
-        self._buffers: dict[str, Tensor] = {}
-        num_pixels = images.shape[2] * images.shape[3]
-        changed = rules.changed_px(num_pixels)
-        self.fractions = torch.tensor(changed, dtype=torch.float64) / num_pixels
-        # If all pixels are changed at the end, the last point needs no state per image.
-        self._ends_fully_changed = changed[-1] == num_pixels
-        self._jobs = _jobs_for(
-            changed[:-1] if self._ends_fully_changed else changed, len(images), images.device
-        )
-
-    @classmethod
-    def of(
-        cls, model: LogitsModel, images: Tensor, targets: Tensor, maps: Tensor,
+        self, model: LogitsModel, images: Tensor, targets: Tensor, maps: Tensor,
         protocol: Protocol | str, first: Order, mean_rgb: Rgb | None, micro_batch: int | None,
-    ) -> _Scorer:  # fmt: skip
-        """Check the arguments and return a scorer."""
-        rules = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
+    ) -> None:  # fmt: skip
+        self.rules = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
         check_images(images)
         check_targets(targets, num_images=len(images))
         height, width = images.shape[2:]
+        num_pixels = height * width
         check_maps(maps, num_images=len(images), size=(height, width))
         check_choice("first", first, ("most", "least"))
-        ranks = rank_pixels(maps, ties=rules.ties)
-        if first == "least":
-            ranks = height * width - 1 - ranks
-        fill = fill_colour(rules, model, mean_rgb).to(images).view(1, 3, 1, 1)
-        size = default_micro_batch(images) if micro_batch is None else micro_batch
-        return cls(MicroBatchRunner(model, size=size), images, targets, ranks, rules, fill)
+        ranks = rank_pixels(maps, ties=self.rules.ties)
+        self.ranks = (num_pixels - 1 - ranks if first == "least" else ranks).to(images.device)
+        self.fill = _fill_colour(self.rules, model, mean_rgb).to(images).view(1, 3, 1, 1)
+        self.forwards = MicroBatchRunner(
+            model, size=default_micro_batch(images) if micro_batch is None else micro_batch
+        )
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.targets = targets.to(images.device)
+        self._highest_target = int(targets.max())
+        self._buffers: dict[str, Tensor] = {}
+        changed = self.rules.changed_px(num_pixels)
+        self.fractions = torch.tensor(changed, dtype=torch.float64) / num_pixels
+        # If all pixels are changed at the end, the last point needs no state per image.
+        self._ends_fully_changed = changed[-1] == num_pixels
+        if self._ends_fully_changed:
+            changed = changed[:-1]
+        self._num_changed = torch.tensor(changed, dtype=torch.int32, device=images.device)
 
     def deletion(self) -> Tensor:
         """Deletion curves (N, K + 1) on the device."""
@@ -257,10 +204,6 @@ class _Scorer:
             scores = torch.cat([scores, unchanged_scores[:, None]], dim=1)
         return scores
 
-    def area(self, curve: Tensor) -> Tensor:
-        """Area (N,) on the CPU by the protocol's rule."""
-        return area_under(curve.cpu(), self.fractions, rule=self.rules.area)
-
     def _score(self, *, changed_to: Tensor, unchanged: Tensor) -> Tensor:
         """Probability of the target in each state, (N, number of states).
 
@@ -268,11 +211,11 @@ class _Scorer:
             changed_to: (N or 1, 3, H, W), source of pixels with rank < number of changed pixels.
             unchanged: (N or 1, 3, H, W), source of all other pixels.
         """
-        jobs = self._jobs
+        num_images, num_states = len(self.images), len(self._num_changed)
 
-        def make(job_numbers: Tensor) -> Tensor:
-            image = jobs.image[job_numbers]
-            is_changed = self.ranks[image] < jobs.num_changed[job_numbers][:, None, None]
+        def make(jobs: Tensor) -> Tensor:
+            image, num_changed = jobs // num_states, self._num_changed[jobs % num_states]
+            is_changed = self.ranks[image] < num_changed[:, None, None]
             return torch.where(
                 is_changed[:, None],
                 self._select("changed", changed_to, image),
@@ -280,12 +223,12 @@ class _Scorer:
                 out=self._buffer("states", len(image)),
             )
 
-        def read(logits: Tensor, job_numbers: Tensor) -> Tensor:
-            targets = self.targets[jobs.image[job_numbers]]
+        def read(logits: Tensor, jobs: Tensor) -> Tensor:
+            targets = self.targets[jobs // num_states]
             return target_scores(logits.float().softmax(1), targets, self._highest_target)
 
-        scores = self.forwards.run(len(jobs.image), make, read, device=self.images.device)
-        return scores.view(len(self.images), -1)
+        scores = self.forwards.run(num_images * num_states, make, read, device=self.images.device)
+        return scores.view(num_images, num_states)
 
     def _select(self, name: str, images: Tensor, image: Tensor) -> Tensor:
         if len(images) == 1:
@@ -305,19 +248,79 @@ class _Scorer:
     def _score_shared_state(self, state: Tensor) -> Tensor:
         """Probability (N,) of every image's target in one common `state` (1, 3, H, W)."""
 
-        def make(job_numbers: Tensor) -> Tensor:
-            expanded = state.expand(len(job_numbers), -1, -1, -1)
+        def make(jobs: Tensor) -> Tensor:
+            expanded = state.expand(len(jobs), -1, -1, -1)
             return expanded.contiguous(memory_format=torch.channels_last)
 
-        def read(logits: Tensor, _job_numbers: Tensor) -> Tensor:
+        def read(logits: Tensor, _jobs: Tensor) -> Tensor:
             return logits.float().softmax(1)
 
         return self.forwards.run(1, make, read, device=state.device)[0, self.targets]
 
 
-def _jobs_for(changed: list[int], num_images: int, device: torch.device) -> _Jobs:
-    counts = torch.tensor(changed, dtype=torch.int32, device=device)
-    return _Jobs(
-        image=torch.arange(num_images, device=device).repeat_interleave(len(counts)),
-        num_changed=counts.repeat(num_images),
-    )
+def _fill_colour(rules: Protocol, model: object, mean_rgb: Rgb | None) -> Tensor:
+    """Fill colour (3,) float32 in [0, 1] of deletion."""
+    if rules.fill_rgb != "model_mean":
+        return torch.tensor(rules.fill_rgb)
+    colour = mean_rgb or mean_colour(model)
+    if colour is None:
+        raise InvalidInputError(
+            f"protocol {rules.name} fills with the mean colour of the model's normalisation, but "
+            "this model does not declare it; pass mean_rgb=(r, g, b) in [0, 1]"
+        )
+    return torch.tensor(colour)
+
+
+def insertion_baseline(images: Tensor, rules: Protocol, *, fill: Tensor) -> Tensor:
+    """Return the blurred images (N, 3, H, W) that insertion starts from.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        fill: (1, 3, 1, 1), the padding colour if the protocol pads with the fill colour.
+
+    Raises:
+        InvalidInputError: if the image is too small for reflection padding, or the protocol defines
+            no blur.
+    """
+    shorter = min(images.shape[2:])
+    kernel = _blur_kernel(shorter, rules).to(images)
+    radius = len(kernel) // 2
+    if rules.blur_border == "reflect":
+        if radius >= shorter:
+            raise InvalidInputError(
+                f"protocol {rules.name}: a blur of {len(kernel)} px needs images of more than "
+                f"{radius} px, got {shorter}; use larger images or another protocol"
+            )
+        blurred = filtered(F.pad(images, (radius,) * 4, mode="reflect"), kernel)
+    else:
+        # Zero padding after normalisation equals padding with the fill colour before it.
+        blurred = filtered(F.pad(images - fill, (radius,) * 4), kernel) + fill
+    return blurred.clamp(0, 1)
+
+
+def near_box(sigma_px: float, side_px: int) -> Tensor:
+    """Nearly flat kernel (side,): a Gaussian with its tails reflected into `side_px` pixels.
+
+    For 11 px and sigma 5 the largest weight is 1.07 times the smallest, 1.14 in two dimensions.
+
+    Source: the kernel of eclique/RISE at d91ea00, made with SciPy's default border.
+    """
+    point = torch.zeros(side_px, dtype=torch.float64)
+    point[side_px // 2] = 1
+    from scipy import ndimage  # the import takes a second
+
+    return torch.from_numpy(ndimage.gaussian_filter1d(point.numpy(), sigma_px)).float()
+
+
+def _blur_kernel(shorter_px: int, rules: Protocol) -> Tensor:
+    if rules.blur_sigma_px is not None and rules.blur_kernel_px is not None:
+        if rules.blur_kernel == "near_box":
+            return near_box(rules.blur_sigma_px, rules.blur_kernel_px)
+        return gaussian(rules.blur_sigma_px, rules.blur_kernel_px // 2)
+    if rules.blur_sigma_frac is None or rules.blur_radius_sigmas is None:
+        raise InvalidInputError(
+            f"protocol {rules.name}: it defines no blur for insertion; set blur_sigma_frac and "
+            "blur_radius_sigmas, or blur_sigma_px and blur_kernel_px"
+        )
+    sigma = rules.blur_sigma_frac * shorter_px
+    return gaussian(sigma, min(math.ceil(rules.blur_radius_sigmas * sigma), shorter_px - 1))

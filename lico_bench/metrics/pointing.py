@@ -1,15 +1,27 @@
 """The pointing game: does the peak of a map lie on the object, within a tolerance?
 
+As a metric, the tolerance is relative to the image, or in pixels as published. A row is one image,
+so that the mean over rows is the micro average. The published score is the mean of the class means,
+`stats.class_macro`.
+
 Source: Zhang et al., IJCV 2018 (excitation backpropagation).
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lico_bench.checks import check_not_negative
 from lico_bench.errors import InvalidInputError
+from lico_bench.metrics.metric import MetricInputs, add_metric
+
+# The published 15 px are 2 % of a 640 px side and half of a 32 px side; this is the share at 224.
+TOLERANCE_FRAC = 15 / 224
+TOLERANCE_PX = 15.0
+PITFALLS = "only the peak counts; peaks shared by several pixels and flat maps are misses"
 
 
 def pointing_game(maps: Tensor, regions: Tensor, *, tolerance_px: float) -> Tensor:
@@ -48,3 +60,36 @@ def pointing_game(maps: Tensor, regions: Tensor, *, tolerance_px: float) -> Tens
     is_near = (squared < tolerance_px**2) | (squared == 0)
     hits = (is_near & regions).flatten(1).any(1) & is_unique
     return torch.where(regions.flatten(1).any(1), hits.float(), torch.nan)
+
+
+_add = partial(
+    add_metric,
+    higher_is_better=True,
+    bounds=(0.0, 1.0),
+    unit="share of hits",
+    source="Zhang et al., IJCV 2018",
+    needs=("maps", "regions"),
+    category="localisation",
+)
+
+
+@_add("pointing_game", title="Pointing game", pitfalls=PITFALLS)
+def relative_pointing_game(
+    inputs: MetricInputs, *, tolerance_frac: float = TOLERANCE_FRAC
+) -> Tensor:
+    """Pointing game hits with a tolerance relative to the shorter side, (N,)."""
+    tolerance_px = tolerance_frac * min(inputs.maps.shape[1:])
+    return pointing_game(inputs.maps, inputs.known_regions, tolerance_px=tolerance_px)
+
+
+@_add(
+    "pointing_game_15px",
+    title="Pointing game, 15 px",
+    pitfalls=f"15 px are half of a 32 px image; meaningful from 200 px; {PITFALLS}",
+)
+def absolute_pointing_game(inputs: MetricInputs, *, tolerance_px: float = TOLERANCE_PX) -> Tensor:
+    """Pointing game hits with a tolerance in pixels of the model's input image, (N,).
+
+    Differs: the source first resizes the map to the stored image, where 15 px are a smaller share.
+    """
+    return pointing_game(inputs.maps, inputs.known_regions, tolerance_px=tolerance_px)

@@ -9,13 +9,14 @@ For every metric called here (Quantus 0.6.0):
   are all flat or all negative, so that a score would depend on the other maps.
 - The arrays are copies, because two of the metrics modify their inputs.
 - Metrics that draw at random, load a baseline by name or compute new maps do not use Quantus; see
-  `robustness` and `randomisation`. Metrics that sort are in `object_ranks`.
+  `robustness` and `randomisation`. Metrics that sort are in `value_ranks`.
 
 Quantus is only imported here, when a metric is first computed, because the import takes seconds.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lico_bench.checks import check_choice, check_positive
-from lico_bench.metrics import METRICS, Metric, MetricInputs
-from lico_bench.records import MetricSpec
+from lico_bench.metrics.metric import MetricInputs, add_metric
 
 SPARSENESS_SCALE = 1e9  # the index is scale-invariant
 SIGNS = ("absolute", "positive")
 Array = NDArray[np.float64]
+NORMALISED = "maps are made non-negative and scaled to a maximum of 1 per image"
+
+_add_descriptive = partial(add_metric, higher_is_better=None, category="complexity")
+_add_overlap = partial(
+    add_metric,
+    higher_is_better=True,
+    bounds=(0.0, 1.0),
+    needs=("maps", "regions"),
+    category="localisation",
+)
 
 
+@_add_descriptive(
+    "sparseness",
+    title="Sparseness",
+    bounds=(0.0, 1.0),
+    unit="Gini index",
+    source="Chalasani et al., ICML 2020",
+    pitfalls=f"not a quality score: a sparser map is not better; {NORMALISED}",
+)
 def sparseness(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     """Gini index of the map's absolute values, (N,) in [0, 1); 0 for a flat map.
 
@@ -43,6 +61,14 @@ def sparseness(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     return quantus_scores("Sparseness", SPARSENESS_SCALE * weights_of(inputs.maps, sign))
 
 
+@_add_descriptive(
+    "complexity",
+    title="Complexity",
+    bounds=(0.0, None),
+    unit="nats",
+    source="Bhatt et al., IJCAI 2020",
+    pitfalls=f"not a quality score; its maximum is ln(H W); {NORMALISED}",
+)
 def complexity(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     """Entropy -Σ p ln p of the normalised absolute values p, (N,) in [0, ln(H W)] nats.
 
@@ -51,6 +77,15 @@ def complexity(inputs: MetricInputs, *, sign: str = "absolute") -> Tensor:
     return quantus_scores("Complexity", weights_of(inputs.maps, sign))
 
 
+@_add_descriptive(
+    "effective_complexity",
+    title="Effective complexity",
+    bounds=(0.0, 1.0),
+    unit="share of pixels",
+    source="Nguyen & Martínez, 2020",
+    pitfalls="not a quality score; depends on eps, here relative to each map's maximum; Quantus "
+    f"counts pixels above an absolute 1e-5; {NORMALISED}",
+)
 def effective_complexity(
     inputs: MetricInputs, *, eps: float = 0.05, sign: str = "absolute"
 ) -> Tensor:
@@ -65,6 +100,14 @@ def effective_complexity(
     return num_pixels / inputs.maps[0].numel()
 
 
+@_add_overlap(
+    "mass_accuracy",
+    title="Mass accuracy",
+    unit="share of mass",
+    source="Arras et al., Information Fusion 2022",
+    pitfalls="a uniform map scores the region's area share, so compare with the random map; "
+    "negative values are set to 0, while Quantus keeps them and its ratio can leave [0, 1]",
+)
 def mass_accuracy(inputs: MetricInputs, *, sign: str = "positive") -> Tensor:
     """Share of the map's positive mass on the region, (N,) in [0, 1].
 
@@ -78,6 +121,14 @@ def mass_accuracy(inputs: MetricInputs, *, sign: str = "positive") -> Tensor:
     return _region_scores("RelevanceMassAccuracy", weights, regions, is_defined)
 
 
+@_add_overlap(
+    "localisation_auc",
+    title="Localisation AUC",
+    unit="probability",
+    source="Fawcett, 2006",
+    pitfalls="depends only on ranks, so that a faint halo around the object counts like a "
+    "peak; undefined and skipped if the region fills the image",
+)
 def localisation_auc(inputs: MetricInputs) -> Tensor:
     """ROC AUC of map values as a predictor of the region, (N,) in [0, 1].
 
@@ -154,78 +205,3 @@ def _placeholder_region(regions: Tensor) -> Tensor:
     corner = torch.zeros_like(regions[:1])
     corner[0, 0, 0] = True
     return corner
-
-
-COMPARE_AREA = "a uniform map scores the region's area share, so compare with the random map"
-_NORMALISED = "maps are made non-negative and scaled to a maximum of 1 per image"
-for _name, _title, _compute, _facts in (
-    (
-        "sparseness", "Sparseness", sparseness,
-        {
-            "bounds": (0.0, 1.0), "unit": "Gini index", "source": "Chalasani et al., ICML 2020",
-            "pitfalls": f"not a quality score: a sparser map is not better; {_NORMALISED}",
-        },
-    ),
-    (
-        "complexity", "Complexity", complexity,
-        {
-            "bounds": (0.0, None), "unit": "nats", "source": "Bhatt et al., IJCAI 2020",
-            "pitfalls": f"not a quality score; its maximum is ln(H W); {_NORMALISED}",
-        },
-    ),
-    (
-        "effective_complexity", "Effective complexity", effective_complexity,
-        {
-            "bounds": (0.0, 1.0), "unit": "share of pixels", "source": "Nguyen & Martínez, 2020",
-            "pitfalls": (
-                "not a quality score; depends on eps, here relative to each map's maximum; Quantus "
-                f"counts pixels above an absolute 1e-5; {_NORMALISED}"
-            ),
-        },
-    ),
-):  # fmt: skip
-    METRICS.add(
-        _name,
-        Metric(
-            MetricSpec(
-                name=_name, title=_title, higher_is_better=None, category="complexity", **_facts
-            ),
-            _compute,
-        ),
-    )  # fmt: skip
-METRICS.add(
-    "mass_accuracy",
-    Metric(
-        MetricSpec(
-            name="mass_accuracy",
-            title="Mass accuracy",
-            higher_is_better=True,
-            bounds=(0.0, 1.0),
-            unit="share of mass",
-            source="Arras et al., Information Fusion 2022",
-            needs=("maps", "regions"),
-            category="localisation",
-            pitfalls=f"{COMPARE_AREA}; negative values are set to 0, while Quantus keeps them and "
-            "its ratio can leave [0, 1]",
-        ),
-        mass_accuracy,
-    ),
-)
-METRICS.add(
-    "localisation_auc",
-    Metric(
-        MetricSpec(
-            name="localisation_auc",
-            title="Localisation AUC",
-            higher_is_better=True,
-            bounds=(0.0, 1.0),
-            unit="probability",
-            source="Fawcett, 2006",
-            needs=("maps", "regions"),
-            category="localisation",
-            pitfalls="depends only on ranks, so that a faint halo around the object counts like a "
-            "peak; undefined and skipped if the region fills the image",
-        ),
-        localisation_auc,
-    ),
-)

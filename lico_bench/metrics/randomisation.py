@@ -1,18 +1,21 @@
-"""Sanity check: does a map change when the network's parameters are randomised?
+"""Does a map change when the network's parameters are randomised, or with the target class?
 
 The parameters are randomised cumulatively, stage by stage from the output to the input, and every
 image is explained after each stage. The maps of a method that explains the network change; those of
-an edge detector stay the same.
+an edge detector stay the same. For `random_logit`, the target becomes another class.
 
-Source: Adebayo et al., NeurIPS 2018, cascading randomisation.
-Quantus' MPRT is not used: it seeds the global generators (every layer with the same seed), computes
-a map for each layer of the network, and has no value for a flat map.
+Source: Adebayo et al., NeurIPS 2018, cascading randomisation; Sixt et al., ICML 2020.
+Quantus is not used: its MPRT seeds the global generators (every layer with the same seed), computes
+a map for each layer of the network, and has no value for a flat map; its random logit seeds NumPy's
+global state, draws the other class by the position of an image in its batch, and computes the
+structural similarity of flattened rows.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,21 +23,52 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.map_similarity import similarity as similarity_of
-from lico_bench.records import MetricSpec, Protocol
+from lico_bench.metrics.metric import Curve, MetricCost, MetricInputs, add_metric
+from lico_bench.models import logits_of, scoring
+from lico_bench.records import Protocol
 from lico_bench.runtime import make_generator, seeded
 
 TRAINED = "trained"  # the cascade starts with the trained network
 ROOT_STAGE = "model"  # name of a stage of parameters that belong to the network itself
 Stage = tuple[str, ...]
 
+_add = partial(
+    add_metric,
+    higher_is_better=None,
+    needs=("maps", "explainer", "network"),
+    category="randomisation",
+    cost="explains",
+)
 
+
+def cascade_cost(_protocol: Protocol, *, stages: int = 8, **_rules: object) -> MetricCost:
+    """One map per stage; small networks have fewer stages."""
+    return MetricCost(explains=stages)
+
+
+def cascade_curve(
+    inputs: MetricInputs, *, stages: int = 8, similarity: str = "spearman"
+) -> tuple[Curve, ...]:
+    """The similarities of the cascade over the share of randomised stages."""
+    names, values = cascade(inputs, stages=stages, similarity=similarity)
+    return (Curve("cascade", torch.linspace(0, 1, len(names)), values),)
+
+
+@_add(
+    "sanity_check",
+    title="Sanity check",
+    bounds=(0.0, 1.0),
+    unit="rank correlation",
+    source="Adebayo et al., NeurIPS 2018",
+    cost_of=cascade_cost,
+    curves=cascade_curve,
+    pitfalls="a gate, not a ranking: near 1 the method does not explain the network; low values "
+    "are necessary but not sufficient, noise scores 0; smooth maps of few cells are "
+    "similar by chance (0.1 to 0.5); uses one draw of the random weights",
+)
 def sanity_check(inputs: MetricInputs, *, stages: int = 8, similarity: str = "spearman") -> Tensor:
     """Absolute similarity to the map of the fully randomised network, (N,) in [0, 1].
-
-    Stores the cascade in `inputs.shared["cascade"]`: the names of the stages, `trained` first, and
-    their signed similarities (N, stages + 1), which start at 1.
 
     Args:
         stages: maximum number of stages; each costs a map.
@@ -47,7 +81,26 @@ def sanity_check(inputs: MetricInputs, *, stages: int = 8, similarity: str = "sp
     Differs: neighbouring layers form a stage; a module is initialised again (`reset_parameters`,
     running statistics included), with the same draw for every image and arm.
     """
+    return cascade(inputs, stages=stages, similarity=similarity)[1][:, -1].abs()
+
+
+def cascade(
+    inputs: MetricInputs, *, stages: int = 8, similarity: str = "spearman"
+) -> tuple[tuple[str, ...], Tensor]:
+    """Signed similarity to the map of each stage of the cascade; computed once.
+
+    Returns:
+        The names of the stages, `trained` first, and (N, stages + 1) values, which start at 1.
+    """
     check_count("stages", stages)
+    return inputs.shared.once(
+        f"cascade:{stages}:{similarity}", lambda: _compute_cascade(inputs, stages, similarity)
+    )
+
+
+def _compute_cascade(
+    inputs: MetricInputs, stages: int, similarity: str
+) -> tuple[tuple[str, ...], Tensor]:
     if inputs.network is None:
         raise InvalidInputError(
             "sanity_check: expected the explained network, got only maps; "
@@ -58,8 +111,7 @@ def sanity_check(inputs: MetricInputs, *, stages: int = 8, similarity: str = "sp
         new_maps = inputs.explain(inputs.images, inputs.targets, network=network)
         names.append(name)
         values.append(similarity_of(inputs.maps, new_maps.to(inputs.maps), similarity))
-    inputs.shared["cascade"] = (tuple(names), torch.stack(values, 1))
-    return values[-1].abs()
+    return tuple(names), torch.stack(values, 1)
 
 
 def randomised(network: nn.Module, *, stages: int, seed: int) -> Iterator[tuple[str, nn.Module]]:
@@ -144,31 +196,48 @@ def _reinitialise(module: nn.Module, *, seed: int, purpose: str) -> None:
             parameter.copy_(drawn * parameter.std(unbiased=False) + parameter.mean())
 
 
-def cascade_cost(_protocol: Protocol, *, stages: int = 8, **_rules: object) -> MetricCost:
-    """One map per stage; small networks have fewer stages."""
-    return MetricCost(explains=stages)
+def random_logit_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
+    """One map of another class."""
+    return MetricCost(explains=1)
 
 
-METRICS.add(
-    "sanity_check",
-    Metric(
-        MetricSpec(
-            name="sanity_check",
-            title="Sanity check",
-            higher_is_better=None,
-            bounds=(0.0, 1.0),
-            unit="rank correlation",
-            source="Adebayo et al., NeurIPS 2018",
-            needs=("maps", "explainer", "network"),
-            category="randomisation",
-            cost="explains",
-            pitfalls=(
-                "a gate, not a ranking: near 1 the method does not explain the network; low values "
-                "are necessary but not sufficient, noise scores 0; smooth maps of few cells are "
-                "similar by chance (0.1 to 0.5); uses one draw of the random weights"
-            ),
-        ),
-        sanity_check,
-        cost=cascade_cost,
-    ),
+@_add(
+    "random_logit",
+    title="Random logit",
+    bounds=(-1.0, 1.0),
+    unit="similarity",
+    source="Sixt et al., ICML 2020",
+    cost_of=random_logit_cost,
+    pitfalls="not a ranking: near 1 the method ignores the class; lower values depend on the "
+    "similarity of the two classes; smooth maps are similar in any case",
 )
+def random_logit(inputs: MetricInputs, *, similarity: str = "ssim") -> Tensor:
+    """Similarity of the map to that of another class, (N,) in [-1, 1].
+
+    The other class is drawn uniformly for each image. A value of 1 means that the method ignores
+    the class.
+
+    Args:
+        similarity: `ssim` or `spearman`, see `map_similarity`.
+
+    Source: Sixt et al., ICML 2020.
+    """
+    others = _other_classes(inputs)
+    other_maps = inputs.explain(inputs.images, others).to(inputs.maps)
+    return similarity_of(inputs.maps, other_maps, similarity)
+
+
+def _other_classes(inputs: MetricInputs) -> Tensor:
+    """Draw for each image a class (N,) other than its target, seeded by the image."""
+    network = inputs.network if inputs.network is not None else inputs.model
+    with scoring(network):
+        num_classes = logits_of(network(inputs.images[:1])).shape[1]
+    if num_classes < 2:
+        raise InvalidInputError("random_logit: expected a model with at least two classes, got one")
+    generators = [
+        make_generator(inputs.seed, f"random_logit:{inputs.key(row)}")
+        for row in range(len(inputs.images))
+    ]
+    draws = [torch.randint(num_classes - 1, (1,), generator=rng) for rng in generators]
+    drawn = torch.cat(draws).to(inputs.targets)
+    return drawn + (drawn >= inputs.targets)

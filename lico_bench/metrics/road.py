@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lico_bench.checks import check_images, check_maps, check_not_negative, check_targets
 from lico_bench.errors import ConvergenceError, InvalidInputError
-from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
 from lico_bench.metrics.imputation import Imputer
+from lico_bench.metrics.metric import MetricCost, MetricInputs, add_metric
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring, target_scores
-from lico_bench.records import MetricSpec, Protocol
+from lico_bench.records import Protocol
 from lico_bench.runtime import make_generator
 
 PERCENT = "10 20 30 40 50 70 90"  # shares of removed pixels, as in the paper
@@ -49,6 +49,35 @@ class RoadCurves:
     forwards: int
 
 
+def curves_of(inputs: MetricInputs, percent: str, noise: float) -> RoadCurves:
+    """`road_curves`, computed once for the three metrics."""
+    return inputs.shared.once(
+        _shared_name(percent, noise), lambda: road_curves(inputs, percent=percent, noise=noise)
+    )
+
+
+def road_cost(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> MetricCost:
+    """Two forwards per share; the three metrics share the curves."""
+    return MetricCost(_shared_name(percent, noise), forwards=2 * len(str(percent).split()))
+
+
+def _shared_name(percent: str, noise: float) -> str:
+    return f"road:{percent}:{noise}"
+
+
+_add = partial(
+    add_metric,
+    bounds=(0.0, 1.0),
+    unit="probability",
+    source="Rong et al., ICML 2022",
+    cost="forwards",
+    cost_of=road_cost,
+    pitfalls="grows with the model's confidence, so compare with the random map of the same model; "
+    "a smooth hole still shows its outline, and a wide hole is imputed from its border",
+)
+
+
+@_add("road_morf", title="ROAD, most relevant first", higher_is_better=False)
 def road_morf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Mean probability of the target over the shares, most relevant pixels first, (N,).
 
@@ -60,20 +89,22 @@ def road_morf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NO
     Differs: the probability of the explained class per image instead of the accuracy; pixels are
     removed by rank; the mean over the shares summarises the curve.
     """
-    return _shared_curves(inputs, percent, noise).most_first.mean(1)
+    return curves_of(inputs, percent, noise).most_first.mean(1)
 
 
+@_add("road_lerf", title="ROAD, least relevant first", higher_is_better=True)
 def road_lerf(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Mean probability of the target over the shares, least relevant first; see `road_morf`."""
-    return _shared_curves(inputs, percent, noise).least_first.mean(1)
+    return curves_of(inputs, percent, noise).least_first.mean(1)
 
 
+@_add("road", title="ROAD", higher_is_better=True, bounds=(-0.5, 0.5))
 def road(inputs: MetricInputs, *, percent: str = PERCENT, noise: float = NOISE) -> Tensor:
     """Half the difference of least and most relevant first, (LeRF - MoRF) / 2, in [-1/2, 1/2].
 
     Source: `ROADCombined` of pytorch-grad-cam; see `road_morf`.
     """
-    curves = _shared_curves(inputs, percent, noise)
+    curves = curves_of(inputs, percent, noise)
     return (curves.least_first.mean(1) - curves.most_first.mean(1)) / 2
 
 
@@ -186,43 +217,3 @@ class _States:
             rng = make_generator(self.inputs.seed, purpose)
             drawn.append(torch.randn(images.shape[1:], generator=rng))
         return torch.stack(drawn).to(images)[positions] * self.noise
-
-
-def _shared_curves(inputs: MetricInputs, percent: str, noise: float) -> RoadCurves:
-    key = _cost(inputs.protocol, percent=percent, noise=noise).shared
-    if key not in inputs.shared:
-        inputs.shared[key] = road_curves(inputs, percent=percent, noise=noise)
-    return cast(RoadCurves, inputs.shared[key])
-
-
-def _cost(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> MetricCost:
-    """Two forwards per share; the three metrics share the curves."""
-    return MetricCost(f"road:{percent}:{noise}", forwards=2 * len(str(percent).split()))
-
-
-PITFALLS = (
-    "grows with the model's confidence, so compare with the random map of the same model; a smooth "
-    "hole still shows its outline, and a wide hole is imputed from its border"
-)
-for _name, _title, _compute, _higher_is_better, _bounds in (
-    ("road_morf", "ROAD, most relevant first", road_morf, False, (0.0, 1.0)),
-    ("road_lerf", "ROAD, least relevant first", road_lerf, True, (0.0, 1.0)),
-    ("road", "ROAD", road, True, (-0.5, 0.5)),
-):
-    METRICS.add(
-        _name,
-        Metric(
-            MetricSpec(
-                name=_name,
-                title=_title,
-                higher_is_better=_higher_is_better,
-                bounds=_bounds,
-                unit="probability",
-                source="Rong et al., ICML 2022",
-                cost="forwards",
-                pitfalls=PITFALLS,
-            ),
-            _compute,
-            cost=_cost,
-        ),
-    )

@@ -1,28 +1,69 @@
-"""Change of a map under small changes of the image: maximum, mean, and per unit of distance.
+"""Change of a map when the image changes: small noise, and crops and flips.
 
-With images x' near x and maps e, all three use the relative change ‖e(x) - e(x')‖ / ‖e(x)‖. The
-images x' are drawn and explained once and shared by the three metrics.
+Sensitivity: with images x' near x and maps e, three metrics use the relative change
+‖e(x) - e(x')‖ / ‖e(x)‖. The images x' are drawn and explained once for all three. Quantus is not
+used: it draws from NumPy's global state, leaves [0, 1], divides maps by the maximum of their batch,
+fails for a batch of flat maps, divides by zero for a single flat map, and explains again for each
+metric. The values agree where none of this matters.
 
-Quantus is not used: it draws from NumPy's global state, leaves [0, 1], divides maps by the maximum
-of their batch, fails for a batch of flat maps, divides by zero for a single flat map, and explains
-again for each metric. The values agree where none of this matters.
+Equivariance (SES): the map of a transformed image should be the transformed map.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lico_bench.checks import check_count, check_positive
-from lico_bench.metrics import METRICS, Metric, MetricCost, MetricInputs
-from lico_bench.records import MetricSpec, Protocol
+from lico_bench.errors import InvalidInputError
+from lico_bench.metrics.metric import MetricCost, MetricInputs, add_metric
+from lico_bench.metrics.value_ranks import is_flat
+from lico_bench.records import Protocol
 from lico_bench.runtime import make_generator
 
+NUM_SAMPLES = 5
+RADIUS = 0.05
+NUM_CROPS = 4
+DRAWS = 5  # area, aspect, vertical position, horizontal position, flip
 
-def max_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+
+def _neighbours_name(num_samples: int, radius: float) -> str:
+    return f"neighbours:{num_samples}:{radius}"
+
+
+def neighbours_cost(
+    _protocol: Protocol, *, num_samples: int = NUM_SAMPLES, radius: float = RADIUS
+) -> MetricCost:
+    """One map per sample, shared by the three metrics."""
+    return MetricCost(_neighbours_name(num_samples, radius), explains=num_samples)
+
+
+_add = partial(
+    add_metric,
+    higher_is_better=False,
+    bounds=(0.0, None),
+    needs=("maps", "explainer"),
+    category="robustness",
+    cost="explains",
+    cost_of=neighbours_cost,
+    pitfalls="a map that ignores the image scores a perfect 0; five samples underestimate the true "
+    "maximum, so compare only equal numbers of samples",
+)
+
+
+@_add(
+    "max_sensitivity",
+    title="Max-sensitivity",
+    unit="relative change",
+    source="Yeh et al., NeurIPS 2019",
+)
+def max_sensitivity(
+    inputs: MetricInputs, *, num_samples: int = NUM_SAMPLES, radius: float = RADIUS
+) -> Tensor:
     """Maximum relative change of the map over nearby images, (N,) >= 0.
 
     Args:
@@ -37,13 +78,29 @@ def max_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float
     return change.amax(1)
 
 
-def avg_sensitivity(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+@_add(
+    "avg_sensitivity",
+    title="Avg-sensitivity",
+    unit="relative change",
+    source="Yeh et al., NeurIPS 2019",
+)
+def avg_sensitivity(
+    inputs: MetricInputs, *, num_samples: int = NUM_SAMPLES, radius: float = RADIUS
+) -> Tensor:
     """Mean relative change of the map over nearby images, (N,) >= 0; see `max_sensitivity`."""
     change, _ = _neighbour_changes(inputs, num_samples, radius)
     return change.mean(1)
 
 
-def local_lipschitz(inputs: MetricInputs, *, num_samples: int = 5, radius: float = 0.05) -> Tensor:
+@_add(
+    "local_lipschitz",
+    title="Local Lipschitz estimate",
+    unit="relative change per unit of distance",
+    source="Alvarez-Melis & Jaakkola, 2018",
+)
+def local_lipschitz(
+    inputs: MetricInputs, *, num_samples: int = NUM_SAMPLES, radius: float = RADIUS
+) -> Tensor:
     """Maximum relative change of the map per Euclidean distance of the images, (N,) >= 0.
 
     max ‖e(x) - e(x')‖ / (‖e(x)‖ ‖x - x'‖), images in [0, 1]; see `max_sensitivity`.
@@ -56,23 +113,16 @@ def local_lipschitz(inputs: MetricInputs, *, num_samples: int = 5, radius: float
     return torch.where(distance > 0, change / distance, 0).amax(1)
 
 
-def neighbours_cost(
-    _protocol: Protocol, *, num_samples: int = 5, radius: float = 0.05
-) -> MetricCost:
-    """One map per sample, shared by the three metrics."""
-    return MetricCost(f"neighbours:{num_samples}:{radius}", explains=num_samples)
-
-
 def _neighbour_changes(
     inputs: MetricInputs, num_samples: int, radius: float
 ) -> tuple[Tensor, Tensor]:
     """Relative change of the maps and distance of the images, (N, num_samples) each."""
     check_count("num_samples", num_samples)
     check_positive("radius", radius)
-    key = neighbours_cost(inputs.protocol, num_samples=num_samples, radius=radius).shared
-    if key not in inputs.shared:
-        inputs.shared[key] = _compute_neighbour_changes(inputs, num_samples, radius)
-    return cast("tuple[Tensor, Tensor]", inputs.shared[key])
+    return inputs.shared.once(
+        _neighbours_name(num_samples, radius),
+        lambda: _compute_neighbour_changes(inputs, num_samples, radius),
+    )
 
 
 def _compute_neighbour_changes(
@@ -103,37 +153,121 @@ def _relative_change(maps: Tensor, nearby_maps: Tensor) -> Tensor:
     return change / torch.where(norm > 0, norm, 1)
 
 
-_spec = partial(
-    MetricSpec,
-    higher_is_better=False,
-    bounds=(0.0, None),
+def equivariance_cost(
+    _protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object
+) -> MetricCost:
+    """One map per crop."""
+    return MetricCost(explains=num_crops)
+
+
+@add_metric(
+    "ses",
+    title="Salience equivariance",
+    higher_is_better=True,
+    bounds=(-1.0, 1.0),
+    unit="cosine",
+    source="Bartak et al., TMLR 10/2024",
     needs=("maps", "explainer"),
     category="robustness",
     cost="explains",
+    cost_of=equivariance_cost,
+    pitfalls="maps without negative values are always similar: independent noise in [0, 1] "
+    "scores 0.8 and a fixed centre 0.9; compare with these controls, not with 0",
 )
-PITFALLS = (
-    "a map that ignores the image scores a perfect 0; five samples underestimate the true maximum, "
-    "so compare only equal numbers of samples"
-)
-for _name, _title, _compute, _unit, _source in (
-    (
-        "max_sensitivity", "Max-sensitivity", max_sensitivity, "relative change",
-        "Yeh et al., NeurIPS 2019",
-    ),
-    (
-        "avg_sensitivity", "Avg-sensitivity", avg_sensitivity, "relative change",
-        "Yeh et al., NeurIPS 2019",
-    ),
-    (
-        "local_lipschitz", "Local Lipschitz estimate", local_lipschitz,
-        "relative change per unit of distance", "Alvarez-Melis & Jaakkola, 2018",
-    ),
-):  # fmt: skip
-    METRICS.add(
-        _name,
-        Metric(
-            _spec(name=_name, title=_title, unit=_unit, source=_source, pitfalls=PITFALLS),
-            _compute,
-            cost=neighbours_cost,
-        ),
-    )
+def salience_equivariance(
+    inputs: MetricInputs,
+    *,
+    num_crops: int = NUM_CROPS,
+    min_area: float = 0.08,
+    max_area: float = 1.0,
+    max_aspect: float = 4 / 3,
+    flips: float = 0.5,
+) -> Tensor:
+    """Mean cosine between the transformed map t(s(x)) and the map s(t(x)) of the transformed image.
+
+    Args:
+        num_crops: transforms t per image; each costs a map.
+        min_area, max_area: range of the crop's share of the image area, drawn uniformly.
+        max_aspect: the ratio width / height of a crop is drawn log-uniformly between this and its
+            inverse. The crop is resized bilinearly to the size of the image.
+        flips: probability that a crop is mirrored left to right.
+
+    Returns:
+        (N,) in [-1, 1], at least 0 for maps without negative values. A crop scores 0 if the map of
+        the image or of the crop is flat.
+
+    Raises:
+        InvalidInputError: for rules out of range, or inputs without an explainer.
+
+    Source: Bartak et al., TMLR 10/2024 (SES).
+    Differs: crops are seeded by the image id and equal for all models and methods, while the source
+    draws without a seed; a crop that would leave the image is clipped at the border instead of
+    redrawn; the map of the image is the scored one; two constant maps score 0, not 1.
+    """
+    check_count("num_crops", num_crops)
+    if not (0 < min_area <= max_area <= 1 and max_aspect >= 1 and 0 <= flips <= 1):
+        raise InvalidInputError(
+            "ses: expected 0 < min_area <= max_area <= 1, max_aspect >= 1 and flips in [0, 1], "
+            f"got {min_area}, {max_area}, {max_aspect} and {flips}"
+        )
+    images, maps = inputs.images, inputs.maps
+    draws = torch.stack([_draws(inputs, row, num_crops) for row in range(len(images))])
+    total = torch.zeros(len(images), device=maps.device)
+    for crop in draws.unbind(1):
+        theta = _affine(
+            crop, images.shape[2:], area=(min_area, max_area), max_aspect=max_aspect, flips=flips
+        )
+        transformed = _transform(maps[:, None], theta)[:, 0]
+        new_maps = inputs.explain(_transform(images, theta).clamp(0, 1), inputs.targets).to(maps)
+        total += torch.where(is_flat(maps) | is_flat(new_maps), 0, _cosine(transformed, new_maps))
+    return total / num_crops
+
+
+def _draws(inputs: MetricInputs, row: int, num_crops: int) -> Tensor:
+    """Uniform draws (num_crops, DRAWS) in [0, 1); the first ones do not depend on `num_crops`."""
+    rng = make_generator(inputs.seed, f"ses:{inputs.key(row)}")
+    return torch.rand(num_crops, DRAWS, generator=rng)
+
+
+def _affine(
+    draws: Tensor,
+    size: torch.Size,
+    *,
+    area: tuple[float, float],
+    max_aspect: float,
+    flips: float,
+) -> Tensor:
+    """Matrices (N, 2, 3) from output to input coordinates, both in [-1, 1]."""
+    height, width = size
+    share, aspect, down, along, flip = draws.unbind(1)
+    crop_px = (area[0] + (area[1] - area[0]) * share) * height * width
+    ratio = torch.exp((2 * aspect - 1) * math.log(max_aspect))
+    crop_height = (crop_px / ratio).sqrt().round().clamp(1, height)
+    crop_width = (crop_px * ratio).sqrt().round().clamp(1, width)
+    top = (down * (height - crop_height + 1)).floor()
+    left = (along * (width - crop_width + 1)).floor()
+    theta = torch.zeros(len(draws), 2, 3)
+    theta[:, 0, 0] = torch.where(flip < flips, -crop_width, crop_width) / width
+    theta[:, 1, 1] = crop_height / height
+    theta[:, 0, 2] = (2 * left + crop_width) / width - 1
+    theta[:, 1, 2] = (2 * top + crop_height) / height - 1
+    return theta
+
+
+def _transform(images: Tensor, theta: Tensor) -> Tensor:
+    """Resample images (N, C, H, W) with the affine matrices `theta`."""
+    grid = functional.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _cosine(first: Tensor, second: Tensor) -> Tensor:
+    """Cosine (N,) of maps (N, H, W); 0 if one of them is all zeros."""
+    product = _unit_vectors(first.flatten(1)) * _unit_vectors(second.flatten(1))
+    return product.sum(1).clamp(-1, 1)
+
+
+def _unit_vectors(rows: Tensor) -> Tensor:
+    largest = rows.abs().amax(1, keepdim=True)
+    rows = rows / torch.where(largest > 0, largest, 1)  # avoids underflow for faint maps
+    length: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / torch.where(length > 0, length, 1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from lico_bench.registry import (
 )
 
 Family = Literal["cam", "perturbation", "gradient", "control"]
+Compute = TypeVar("Compute", bound=Callable[..., Tensor])
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,36 @@ class SaliencyMethod:
         """Whether the method has the option `layer`."""
         return "layer" in keyword_defaults(self.compute)
 
+    def maps(
+        self, model: torch.nn.Module, images: Tensor, targets: Tensor, **options: Any
+    ) -> Tensor:
+        """Check the arguments, compute the maps and check them; see `explain`."""
+        check_images(images)
+        check_targets(targets, num_images=len(images))
+        maps = compute_in_batches(
+            lambda part: self.compute(model, images[part], targets[part], **options), len(images)
+        )
+        maps = maps.detach().float()
+        height, width = images.shape[2:]
+        check_maps(maps, num_images=len(images), size=(height, width))
+        return maps
+
 
 SALIENCY: Registry[SaliencyMethod] = Registry("saliency method", __name__)
+
+
+def add_method(name: str, **facts: Any) -> Callable[[Compute], Compute]:
+    """Return a decorator that registers a function as the method `name`.
+
+    Args:
+        facts: fields of `SaliencyMethod` other than `compute`.
+    """
+
+    def add(compute: Compute) -> Compute:
+        SALIENCY.add(name, SaliencyMethod(compute=compute, **facts))
+        return compute
+
+    return add
 
 
 def resolve_method(text: str) -> tuple[str, SaliencyMethod]:
@@ -129,21 +158,14 @@ def explain(
     """
     name, entry = resolve_method(method)
     check_options(f"method '{name}'", entry.compute, options)
-    check_images(images)
-    check_targets(targets, num_images=len(images))
-    maps = compute_in_batches(
-        lambda part: entry.compute(model, images[part], targets[part], **options), len(images)
-    )
-    maps = maps.detach().float()
-    height, width = images.shape[2:]
-    check_maps(maps, num_images=len(images), size=(height, width))
-    return maps
+    return entry.maps(model, images, targets, **options)
 
 
 __all__ = [
     "SALIENCY",
     "MapCostInputs",
     "SaliencyMethod",
+    "add_method",
     "explain",
     "one_forward",
     "resolve_method",

@@ -7,10 +7,17 @@ from torch import Tensor, nn
 
 from lico_bench.models import MicroBatchRunner, default_micro_batch, explanation_layer, scoring
 from lico_bench.models.replay import Replay
-from lico_bench.saliency import SALIENCY, SaliencyMethod
+from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import check_classes, class_scores, enlarge
 
 
+@add_method(
+    "ablation_cam",
+    title="Ablation-CAM",
+    source="Desai & Ramaswamy, WACV 2020",
+    pitfalls="Costs a forward per channel where the network after the layer needs more than "
+    "the layer's output, a shortcut around it for instance.",
+)
 def ablation_cam(
     model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
 ) -> Tensor:
@@ -70,15 +77,3 @@ def _ablated_scores(model: nn.Module, replay: Replay, images: Tensor, targets: T
         jobs = num_images * jobs_per_image
         scores = forwards.run(jobs, lambda job_numbers: job_numbers, read, device=images.device)
     return scores.view(num_images, jobs_per_image)
-
-
-SALIENCY.add(
-    "ablation_cam",
-    SaliencyMethod(
-        title="Ablation-CAM",
-        source="Desai & Ramaswamy, WACV 2020",
-        compute=ablation_cam,
-        pitfalls="Costs a forward per channel where the network after the layer needs more than "
-        "the layer's output, a shortcut around it for instance.",
-    ),
-)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
+from lico_bench.saliency import MapCostInputs, add_method
 
 CENTER_SIGMA_FRAC = 0.25  # of the shorter side
 
 
+def no_forward(_inputs: MapCostInputs, **_options: object) -> float:
+    """Cost 0: a control does not run the model."""
+    return 0.0
+
+
+_add = partial(add_method, source="control", family="control", cost=no_forward)
+
+
+@_add("random_map", title="Random map")
 def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int = 0) -> Tensor:
     """Uniform noise in [0, 1).
 
@@ -27,6 +37,7 @@ def random_map(_model: nn.Module, images: Tensor, _targets: Tensor, *, seed: int
     return torch.stack(maps).to(images.device)
 
 
+@_add("center_map", title="Centre map")
 def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
     """A centred Gaussian with peak value 1."""
     height, width = images.shape[2:]
@@ -37,30 +48,9 @@ def center_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
     return bump.expand(len(images), -1, -1).clone()
 
 
+@_add("edge_map", title="Edge map")
 def edge_map(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
     """Magnitude of the brightness gradient by central differences, >= 0."""
     grey = images.mean(dim=1)
     dy, dx = torch.gradient(grey, dim=(1, 2))
     return (dy.square() + dx.square()).sqrt()
-
-
-def no_forward(_inputs: MapCostInputs, **_options: object) -> float:
-    """Cost 0: a control does not run the model."""
-    return 0.0
-
-
-for _name, _title, _compute in (
-    ("random_map", "Random map", random_map),
-    ("center_map", "Centre map", center_map),
-    ("edge_map", "Edge map", edge_map),
-):
-    SALIENCY.add(
-        _name,
-        SaliencyMethod(
-            title=_title,
-            source="control",
-            compute=_compute,
-            family="control",
-            cost=no_forward,
-        ),
-    )

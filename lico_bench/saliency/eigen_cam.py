@@ -6,10 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.saliency import SALIENCY, SaliencyMethod
+from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import enlarge, layer_activation
 
 
+@add_method(
+    "eigen_cam",
+    title="Eigen-CAM",
+    source="Muhammad & Yeasin, IJCNN 2020",
+    pitfalls="The same map for every class. Unstable where two directions are equally strong.",
+)
 def eigen_cam(
     model: nn.Module,
     images: Tensor,
@@ -80,14 +86,3 @@ def first_component(activation: Tensor, *, centred: bool) -> Tensor:
     projected = torch.where(agreement < 0, -projected, projected)
     num_images, _, height, width = activation.shape
     return projected.to(activation.device, torch.float32).view(num_images, height, width)
-
-
-SALIENCY.add(
-    "eigen_cam",
-    SaliencyMethod(
-        title="Eigen-CAM",
-        source="Muhammad & Yeasin, IJCNN 2020",
-        compute=eigen_cam,
-        pitfalls="The same map for every class. Unstable where two directions are equally strong.",
-    ),
-)

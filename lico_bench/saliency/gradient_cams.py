@@ -7,11 +7,11 @@ ReLU and the bilinear resizing. No map is rescaled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from lico_bench.saliency import SALIENCY, SaliencyMethod
+from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
 
 Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
@@ -20,6 +20,33 @@ EPSILON_PLUS_PLUS = 1e-6  # as in pytorch-grad-cam, so that maps agree
 EPSILON_XGRAD = 1e-7  # as in pytorch-grad-cam
 
 
+def add_cam(name: str, **facts: Any) -> Callable[[Weighting], Weighting]:
+    """Return a decorator that registers a weighting of A and G as the method `name`.
+
+    Args:
+        facts: fields of `SaliencyMethod` other than `compute`.
+    """
+
+    def add(weighting: Weighting) -> Weighting:
+        def compute(
+            model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
+        ) -> Tensor:
+            activation, gradient = activation_and_gradient(model, images, targets, layer=layer)
+            return enlarge(weighting(activation, gradient).relu(), images)
+
+        compute.__doc__ = weighting.__doc__
+        add_method(name, **facts)(compute)
+        return weighting
+
+    return add
+
+
+@add_cam(
+    "grad_cam",
+    title="Grad-CAM",
+    source="Selvaraju et al., ICCV 2017",
+    pitfalls="As coarse as the layer's grid; flat where all evidence is negative.",
+)
 def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """Grad-CAM: Σ_c w_c A_c with w_c = mean_xy G_c.
 
@@ -29,6 +56,13 @@ def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     return (weights * activation).sum(dim=1)
 
 
+@add_cam(
+    "grad_cam_plus_plus",
+    title="Grad-CAM++",
+    source="Chattopadhay et al., WACV 2018",
+    pitfalls="Positive gradients alone: it separates classes poorly. Behind a mean over positions "
+    "its alpha depends on a constant of 1e-6.",
+)
 def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """Grad-CAM++: Σ_c w_c A_c with w_c = Σ_xy α ReLU(G), α = G² / (2 G² + (Σ_xy A) G³ + 1e-6).
 
@@ -49,6 +83,12 @@ def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     return (weights * activation).sum(dim=1)
 
 
+@add_cam(
+    "hires_cam",
+    title="HiResCAM",
+    source="Draelos & Carin, arXiv 2011.08891",
+    pitfalls="The same map as grad_cam where a mean and a linear layer follow, up to rounding.",
+)
 def product_with_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """HiResCAM: Σ_c G_c A_c, position by position.
 
@@ -59,6 +99,13 @@ def product_with_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     return (gradient * activation).sum(dim=1)
 
 
+@add_cam(
+    "xgrad_cam",
+    title="XGrad-CAM",
+    source="Fu et al., BMVC 2020",
+    pitfalls="The same map as grad_cam where a mean and a linear layer follow, up to rounding; "
+    "unstable where a channel's activations sum to about zero.",
+)
 def share_weighted_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """XGrad-CAM: Σ_c w_c A_c with w_c = Σ_xy G_c A_c / (Σ_xy A_c + 1e-7).
 
@@ -69,77 +116,15 @@ def share_weighted_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     return (weights * activation).sum(dim=1)
 
 
+@add_cam(
+    "layer_cam",
+    title="LayerCAM",
+    source="Jiang et al., IEEE TIP 2021",
+    pitfalls="Positive gradients alone: it separates classes poorly at the last layer.",
+)
 def product_with_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     """LayerCAM: Σ_c ReLU(G_c) A_c, position by position.
 
     Source: Jiang et al., IEEE TIP 30, 2021.
     """
     return (gradient.relu() * activation).sum(dim=1)
-
-
-@dataclass(frozen=True)
-class _Cam:
-    name: str
-    title: str
-    source: str
-    weighting: Weighting
-    pitfalls: str = ""
-
-
-COARSE = "As coarse as the layer's grid; flat where all evidence is negative."
-CAMS = (
-    _Cam("grad_cam", "Grad-CAM", "Selvaraju et al., ICCV 2017", pooled_gradients, COARSE),
-    _Cam(
-        "grad_cam_plus_plus",
-        "Grad-CAM++",
-        "Chattopadhay et al., WACV 2018",
-        weighted_positive_gradients,
-        "Positive gradients alone: it separates classes poorly. Behind a mean over positions its "
-        "alpha depends on a constant of 1e-6.",
-    ),
-    _Cam(
-        "hires_cam",
-        "HiResCAM",
-        "Draelos & Carin, arXiv 2011.08891",
-        product_with_gradients,
-        "The same map as grad_cam where a mean and a linear layer follow, up to rounding.",
-    ),
-    _Cam(
-        "xgrad_cam",
-        "XGrad-CAM",
-        "Fu et al., BMVC 2020",
-        share_weighted_gradients,
-        "The same map as grad_cam where a mean and a linear layer follow, up to rounding; unstable "
-        "where a channel's activations sum to about zero.",
-    ),
-    _Cam(
-        "layer_cam",
-        "LayerCAM",
-        "Jiang et al., IEEE TIP 2021",
-        product_with_positive_gradients,
-        "Positive gradients alone: it separates classes poorly at the last layer.",
-    ),
-)
-
-
-def _compute_with(weighting: Weighting) -> Callable[..., Tensor]:
-    def compute(
-        model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
-    ) -> Tensor:
-        activation, gradient = activation_and_gradient(model, images, targets, layer=layer)
-        return enlarge(weighting(activation, gradient).relu(), images)
-
-    compute.__doc__ = weighting.__doc__
-    return compute
-
-
-for _cam in CAMS:
-    SALIENCY.add(
-        _cam.name,
-        SaliencyMethod(
-            title=_cam.title,
-            source=_cam.source,
-            compute=_compute_with(_cam.weighting),
-            pitfalls=_cam.pitfalls,
-        ),
-    )

@@ -1,23 +1,58 @@
-"""Gradients of the target's logit with respect to the pixels: plain, averaged and guided."""
+"""Gradients of the target's logit with respect to the pixels: plain, averaged and guided.
+
+All of them are means over states of an image: the image itself, noisy copies or points on a path.
+States are processed in micro-batches, so that the memory does not depend on their number.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lico_bench.checks import check_count, check_not_negative
+from lico_bench.checks import check_choice, check_count, check_not_negative
 from lico_bench.errors import InvalidInputError
+from lico_bench.models import MicroBatchRunner, default_micro_batch, evaluating, target_scores
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
-from lico_bench.saliency.pixel_gradients import mean_gradient, reduction
+from lico_bench.saliency import MapCostInputs, add_method
 from lico_bench.saliency.states import fill_colour
 
 FORWARD_AND_BACKWARD = 3.0  # a backward pass is counted as two forwards
 SAMPLES, STEPS = 25, 32
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max_abs": lambda values: values.abs().amax(dim=1),
+    "sum_abs": lambda values: values.abs().sum(dim=1),
+    "sum": lambda values: values.sum(dim=1),
+}
 
 
+def single_pass_cost(_inputs: MapCostInputs, **_options: Any) -> float:
+    """One forward and one backward pass."""
+    return FORWARD_AND_BACKWARD
+
+
+def samples_cost(_inputs: MapCostInputs, *, samples: int = SAMPLES, **_options: Any) -> float:
+    """One pass per noisy copy."""
+    return FORWARD_AND_BACKWARD * samples
+
+
+def steps_cost(_inputs: MapCostInputs, *, steps: int = STEPS, **_options: Any) -> float:
+    """One pass per point of the path."""
+    return FORWARD_AND_BACKWARD * steps
+
+
+_add = partial(add_method, family="gradient", cost=single_pass_cost)
+
+
+@_add(
+    "gradient",
+    title="Gradient",
+    source="Simonyan et al., ICLR workshop 2014",
+    pitfalls="says what would change the logit, not what makes it; noisy from pixel to pixel",
+)
 def gradient(
     model: nn.Module, images: Tensor, targets: Tensor, *, reduce: str = "max_abs"
 ) -> Tensor:
@@ -36,10 +71,17 @@ def gradient(
 
     Source: Simonyan et al., ICLR workshop 2014, section 3.1.
     """
-    to_pixels = reduction(reduce)
+    to_pixels = _reduction(reduce)
     return to_pixels(mean_gradient(model, images, targets, lambda _: images.detach(), 1))
 
 
+@_add(
+    "smooth_grad",
+    title="SmoothGrad",
+    source="Smilkov et al., 2017",
+    cost=samples_cost,
+    pitfalls="the noise level decides how smooth; explains a neighbourhood of the image",
+)
 def smooth_grad(
     model: nn.Module,
     images: Tensor,
@@ -74,7 +116,7 @@ def smooth_grad(
     """
     check_count("samples", samples)
     check_not_negative("noise", noise)
-    to_pixels = reduction(reduce)
+    to_pixels = _reduction(reduce)
     spread = noise * (images.amax((1, 2, 3), True) - images.amin((1, 2, 3), True)).detach()
 
     def make(sample: int) -> Tensor:
@@ -85,6 +127,14 @@ def smooth_grad(
     return to_pixels(mean_gradient(model, images, targets, make, samples))
 
 
+@_add(
+    "integrated_gradients",
+    title="Integrated gradients",
+    source="Sundararajan et al., ICML 2017",
+    cost=steps_cost,
+    is_signed=True,
+    pitfalls="pixels of the path's first colour get nothing, whatever they mean",
+)
 def integrated_gradients(
     model: nn.Module,
     images: Tensor,
@@ -119,7 +169,7 @@ def integrated_gradients(
         changes linearly along the path.
     """
     check_count("steps", steps)
-    to_pixels = reduction(reduce)
+    to_pixels = _reduction(reduce)
     colour = fill_colour(fill, model, images)
     difference = images.detach() - colour
     mean = mean_gradient(
@@ -128,6 +178,13 @@ def integrated_gradients(
     return to_pixels(difference * mean)
 
 
+@_add(
+    "guided_backprop",
+    title="Guided backpropagation",
+    source="Springenberg et al., ICLR workshop 2015",
+    pitfalls="close to an edge detector: hardly changes when the upper layers or the class do "
+    "(Adebayo et al., NeurIPS 2018)",
+)
 def guided_backprop(
     model: nn.Module, images: Tensor, targets: Tensor, *, reduce: str = "max_abs"
 ) -> Tensor:
@@ -150,7 +207,7 @@ def guided_backprop(
 
     Source: Springenberg et al., ICLR workshop 2015.
     """
-    to_pixels = reduction(reduce)
+    to_pixels = _reduction(reduce)
     mean = mean_gradient(
         model, images, targets, lambda _: images.detach(), 1, before_backward=_clamp_relu_gradients
     )
@@ -177,54 +234,69 @@ def _clamp_relu_gradients(score: Tensor) -> None:
         )
 
 
-def _single_pass_cost(_inputs: MapCostInputs, **_options: object) -> float:
-    return FORWARD_AND_BACKWARD
+def _reduction(name: str) -> Callable[[Tensor], Tensor]:
+    """Reduction from gradients (N, 3, H, W) to pixels (N, H, W)."""
+    check_choice("reduce", name, tuple(REDUCTIONS))
+    return REDUCTIONS[name]
 
 
-def _samples_cost(_inputs: MapCostInputs, *, samples: int = SAMPLES, **_options: object) -> float:
-    return FORWARD_AND_BACKWARD * samples
+def mean_gradient(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    make: Callable[[int], Tensor],
+    num_states: int,
+    *,
+    before_backward: Callable[[Tensor], None] | None = None,
+) -> Tensor:
+    """Gradient of the target's logit, averaged over states, (N, 3, H, W).
+
+    Args:
+        make: maps the number of a state to all images in that state, (N, 3, H, W).
+        before_backward: called with the sum of the target logits before the backward pass.
+
+    Raises:
+        InvalidInputError: if the logits have no gradient to the images.
+    """
+    size = default_micro_batch(images)
+    forwards = MicroBatchRunner(model, size=min(size, len(images) * num_states))
+    targets = targets.to(images.device)
+    total = torch.zeros_like(images)
+    with evaluating(model), torch.enable_grad():
+        # A micro-batch holds several states if the images alone do not fill it.
+        for group in torch.arange(num_states).split(max(1, size // len(images))):
+            states = torch.cat([make(number) for number in group.tolist()])
+            states = states.contiguous(memory_format=torch.channels_last)
+            state_targets = targets.repeat(len(group))
+            gradients = _gradients(forwards, states, state_targets, before_backward)
+            total += gradients.view(len(group), *images.shape).sum(0)
+    return total / num_states
 
 
-def _steps_cost(_inputs: MapCostInputs, *, steps: int = STEPS, **_options: object) -> float:
-    return FORWARD_AND_BACKWARD * steps
+def _gradients(
+    forwards: MicroBatchRunner,
+    images: Tensor,
+    targets: Tensor,
+    before_backward: Callable[[Tensor], None] | None,
+) -> Tensor:
+    """Gradient of each target's logit with respect to its image, (n, 3, H, W)."""
+    highest = int(targets.max())
+    leaf = images[:0]
 
+    def make(jobs: Tensor) -> Tensor:
+        nonlocal leaf
+        leaf = images[jobs].requires_grad_()
+        return leaf
 
-for _name, _entry in {
-    "gradient": SaliencyMethod(
-        title="Gradient",
-        source="Simonyan et al., ICLR workshop 2014",
-        compute=gradient,
-        family="gradient",
-        cost=_single_pass_cost,
-        pitfalls="says what would change the logit, not what makes it; noisy from pixel to pixel",
-    ),
-    "smooth_grad": SaliencyMethod(
-        title="SmoothGrad",
-        source="Smilkov et al., 2017",
-        compute=smooth_grad,
-        family="gradient",
-        cost=_samples_cost,
-        pitfalls="the noise level decides how smooth; explains a neighbourhood of the image",
-    ),
-    "integrated_gradients": SaliencyMethod(
-        title="Integrated gradients",
-        source="Sundararajan et al., ICML 2017",
-        compute=integrated_gradients,
-        family="gradient",
-        cost=_steps_cost,
-        is_signed=True,
-        pitfalls="pixels of the path's first colour get nothing, whatever they mean",
-    ),
-    "guided_backprop": SaliencyMethod(
-        title="Guided backpropagation",
-        source="Springenberg et al., ICLR workshop 2015",
-        compute=guided_backprop,
-        family="gradient",
-        cost=_single_pass_cost,
-        pitfalls=(
-            "close to an edge detector: hardly changes when the upper layers or the class do "
-            "(Adebayo et al., NeurIPS 2018)"
-        ),
-    ),
-}.items():
-    SALIENCY.add(_name, _entry)
+    def read(logits: Tensor, jobs: Tensor) -> Tensor:
+        score = target_scores(logits, targets[jobs], highest).sum()
+        if not score.requires_grad:
+            raise InvalidInputError(
+                "model: expected logits with a gradient to the images, got none; "
+                "do not detach inside the model or run it under torch.no_grad"
+            )
+        if before_backward is not None:
+            before_backward(score)
+        return torch.autograd.grad(score, leaf)[0]
+
+    return forwards.run(len(images), make, read, device=images.device)

@@ -12,14 +12,28 @@ from lico_bench.checks import check_count
 from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
-from lico_bench.saliency.layer_maps import activation_and_gradient, class_scores, enlarge
+from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
+from lico_bench.saliency.states import scores_in_states
 
 # The published evaluation blurs 224 px images with a kernel of 51 px and a sigma of 50 px.
 BLUR_RADIUS_FRAC = 25 / 224  # of the shorter side
 BLUR_SIGMA_FRAC = 50 / 224
 
 
+def group_cam_cost(cost_inputs: MapCostInputs, *, num_groups: int = 32, **_options: Any) -> float:
+    """One forward per group, for the blurred image, and for the activations."""
+    return min(num_groups, cost_inputs.channels) + 2.0
+
+
+@add_method(
+    "group_cam",
+    title="Group-CAM",
+    source="Zhang et al., arXiv 2103.13859",
+    cost=group_cam_cost,
+    pitfalls="A group is made of neighbouring channels, whose order means nothing. Flat where "
+    "no mask raises the probability above the blurred image's.",
+)
 def group_cam(
     model: nn.Module,
     images: Tensor,
@@ -91,27 +105,19 @@ def _scaled_mask(evidence: Tensor, threshold: float) -> Tensor:
 def _importance(model: nn.Module, images: Tensor, targets: Tensor, masks: Tensor) -> Tensor:
     """Target probability (N, G) with each mask (N, G, h, w), minus that of the blurred image.
 
-    The last job of each image scores the blurred image itself.
+    The last state of each image is the blurred image itself.
     """
-    num_images, num_groups = masks.shape[:2]
     blurred = blurred_copies(images)
     masks = F.pad(masks, (0, 0, 0, 0, 0, 1))  # an all-zero mask for the blurred image
-    jobs_per_image = num_groups + 1
 
-    def make(jobs: Tensor) -> Tensor:
-        image = jobs // jobs_per_image
-        visible = enlarge(masks[image, jobs % jobs_per_image], images)[:, None]
+    def make(image: Tensor, group: Tensor) -> Tensor:
+        visible = enlarge(masks[image, group], images)[:, None]
         masked = torch.lerp(blurred[image], images[image], visible.to(images.dtype))
         return masked.contiguous(memory_format=torch.channels_last)
 
-    def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        job_targets = targets.to(jobs.device)[jobs // jobs_per_image]
-        return class_scores(logits.float().softmax(dim=1), job_targets)
-
+    forwards = MicroBatchRunner(model, size=default_micro_batch(images))
     with scoring(model):
-        forwards = MicroBatchRunner(model, size=default_micro_batch(images))
-        scores = forwards.run(num_images * jobs_per_image, make, read, device=images.device)
-    scores = scores.view(num_images, jobs_per_image)
+        scores = scores_in_states(forwards, targets.to(images.device), masks.shape[1], make)
     return scores[:, :-1] - scores[:, -1:]
 
 
@@ -120,20 +126,3 @@ def blurred_copies(images: Tensor) -> Tensor:
     shorter = min(images.shape[2:])
     radius = round(BLUR_RADIUS_FRAC * shorter)
     return blur(images, sigma_px=BLUR_SIGMA_FRAC * shorter, radius_px=radius)
-
-
-def _cost(cost_inputs: MapCostInputs, *, num_groups: int = 32, **_options: Any) -> float:
-    return min(num_groups, cost_inputs.channels) + 2.0
-
-
-SALIENCY.add(
-    "group_cam",
-    SaliencyMethod(
-        title="Group-CAM",
-        source="Zhang et al., arXiv 2103.13859",
-        compute=group_cam,
-        cost=_cost,
-        pitfalls="A group is made of neighbouring channels, whose order means nothing. Flat where "
-        "no mask raises the probability above the blurred image's.",
-    ),
-)

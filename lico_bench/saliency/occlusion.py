@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
-from lico_bench.saliency.states import fill_colour, target_probabilities
+from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency.states import fill_colour, scores_in_states
 
 WINDOW, STRIDE = 0.25, 0.125
 
 
+def occlusion_cost(
+    cost_inputs: MapCostInputs, *, window: float = WINDOW, stride: float = STRIDE, **_options: Any
+) -> float:
+    """One forward per window, and one for the image."""
+    sizes = _sizes_px(cost_inputs.image_size, window, stride)
+    return math.prod(_num_windows(side, *sizes) for side in cost_inputs.image_size) + 1
+
+
+@add_method(
+    "occlusion",
+    title="Occlusion",
+    source="Zeiler & Fergus, ECCV 2014",
+    family="perturbation",
+    cost=occlusion_cost,
+    is_signed=True,
+    pitfalls="the window's size decides what can be seen; where the probability is near 1 and "
+    "others hold the same evidence, hiding one part changes nothing",
+)
 def occlusion(
     model: nn.Module,
     images: Tensor,
@@ -59,7 +78,7 @@ def occlusion(
     num_states = len(rows) * len(columns) + 1
     forwards = MicroBatchRunner(model, size=min(default_micro_batch(images), num_states))
     with scoring(model):
-        scores = target_probabilities(forwards, targets.to(images.device), num_states, make)
+        scores = scores_in_states(forwards, targets.to(images.device), num_states, make)
     drops = (scores[:, -1:] - scores[:, :-1]).view(-1, len(rows), len(columns))
     down, across = rows.to(drops), columns.to(drops)
     num_covers = down.sum(0)[:, None] * across.sum(0)
@@ -86,31 +105,3 @@ def _sizes_px(image_size: tuple[int, int], window: float, stride: float) -> tupl
 
 def _num_windows(length: int, window_px: int, stride_px: int) -> int:
     return math.ceil((length - window_px) / stride_px) + 1
-
-
-def _cost(
-    cost_inputs: MapCostInputs,
-    *,
-    window: float = WINDOW,
-    stride: float = STRIDE,
-    **_options: object,
-) -> float:
-    sizes = _sizes_px(cost_inputs.image_size, window, stride)
-    return math.prod(_num_windows(side, *sizes) for side in cost_inputs.image_size) + 1
-
-
-SALIENCY.add(
-    "occlusion",
-    SaliencyMethod(
-        title="Occlusion",
-        source="Zeiler & Fergus, ECCV 2014",
-        compute=occlusion,
-        family="perturbation",
-        cost=_cost,
-        is_signed=True,
-        pitfalls=(
-            "the window's size decides what can be seen; where the probability is near 1 and "
-            "others hold the same evidence, hiding one part changes nothing"
-        ),
-    ),
-)

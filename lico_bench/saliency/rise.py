@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +19,28 @@ from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
-from lico_bench.saliency.states import fill_colour, target_probabilities
+from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency.states import fill_colour, scores_in_states
 
 MASKS_PER_DRAW = 64
 NUM_MASKS = 4000
 
 
+def rise_cost(_inputs: MapCostInputs, *, num_masks: int = NUM_MASKS, **_options: Any) -> float:
+    """One forward per mask."""
+    return num_masks
+
+
+@add_method(
+    "rise",
+    title="RISE",
+    source="Petsiuk et al., BMVC 2018",
+    family="perturbation",
+    cost=rise_cost,
+    pitfalls="an estimate from random masks: its noise falls with the root of their number; the "
+    "masks are the same for all images, so the noise does not average out over them; "
+    "masked images are unlike any seen in training",
+)
 def rise(
     model: nn.Module,
     images: Tensor,
@@ -95,7 +111,7 @@ def _weighted_sum(
     def make(image: Tensor, mask: Tensor) -> Tensor:
         return torch.lerp(colour, images[image], masks[mask][:, None])
 
-    probabilities = target_probabilities(forwards, targets, len(masks), make)
+    probabilities = scores_in_states(forwards, targets, len(masks), make)
     return torch.einsum("nm,mhw->nhw", probabilities.to(masks), masks)
 
 
@@ -156,24 +172,3 @@ def _draw(
         torch.randint(_cell_px(side, grid), (MASKS_PER_DRAW,), generator=rng) for side in size
     ]
     return grids, torch.stack(shifts, dim=1)
-
-
-def _cost(_inputs: MapCostInputs, *, num_masks: int = NUM_MASKS, **_options: object) -> float:
-    return num_masks
-
-
-SALIENCY.add(
-    "rise",
-    SaliencyMethod(
-        title="RISE",
-        source="Petsiuk et al., BMVC 2018",
-        compute=rise,
-        family="perturbation",
-        cost=_cost,
-        pitfalls=(
-            "an estimate from random masks: its noise falls with the root of their number; the "
-            "masks are the same for all images, so the noise does not average out over them; "
-            "masked images are unlike any seen in training"
-        ),
-    ),
-)

@@ -9,12 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
-from lico_bench.saliency import SALIENCY, MapCostInputs, SaliencyMethod
-from lico_bench.saliency.layer_maps import class_scores, enlarge, layer_activation
+from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency.layer_maps import enlarge, layer_activation
+from lico_bench.saliency.states import scores_in_states
 
 EPSILON = 1e-8  # the mask of a flat channel becomes 0
 
 
+def score_cam_cost(cost_inputs: MapCostInputs, **_options: Any) -> float:
+    """One forward per channel, and one for the activations."""
+    return cost_inputs.channels + 1.0
+
+
+@add_method(
+    "score_cam",
+    title="Score-CAM",
+    source="Wang et al., CVPR workshops 2020",
+    cost=score_cam_cost,
+    pitfalls="Where logits hardly move under a mask all channels weigh the same, and the map "
+    "is the mean activation, whatever the class.",
+)
 def score_cam(
     model: nn.Module, images: Tensor, targets: Tensor, *, layer: str | None = None
 ) -> Tensor:
@@ -42,20 +56,19 @@ def score_cam(
     the paper masks the normalised image, where they become the mean colour.
     """
     activation = layer_activation(model, images, targets, layer=layer)
-    num_images, channels = activation.shape[:2]
+    channels = activation.shape[1]
     maps = activation.flatten(0, 1)[:, None]  # (1, h, w) per job
 
-    def make(jobs: Tensor) -> Tensor:
-        masked = images[jobs // channels] * _masks(maps[jobs], images)
+    def make(image: Tensor, channel: Tensor) -> Tensor:
+        masked = images[image] * _masks(maps[image * channels + channel], images)
         return masked.contiguous(memory_format=torch.channels_last)
 
-    def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        return class_scores(logits.float(), targets.to(jobs.device)[jobs // channels])
-
+    forwards = MicroBatchRunner(model, size=default_micro_batch(images))
     with scoring(model):
-        forwards = MicroBatchRunner(model, size=default_micro_batch(images))
-        scores = forwards.run(num_images * channels, make, read, device=images.device)
-    weights = scores.view(num_images, channels, 1, 1).softmax(dim=1)
+        scores = scores_in_states(
+            forwards, targets.to(images.device), channels, make, quantity="logit"
+        )
+    weights = scores[:, :, None, None].softmax(dim=1)
     return enlarge((weights * activation).sum(dim=1).relu(), images)
 
 
@@ -64,20 +77,3 @@ def _masks(maps: Tensor, images: Tensor) -> Tensor:
     resized = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=True)
     low, high = resized.amin((2, 3), keepdim=True), resized.amax((2, 3), keepdim=True)
     return (resized - low) / (high - low + EPSILON)
-
-
-def _cost(cost_inputs: MapCostInputs, **_options: Any) -> float:
-    return cost_inputs.channels + 1.0
-
-
-SALIENCY.add(
-    "score_cam",
-    SaliencyMethod(
-        title="Score-CAM",
-        source="Wang et al., CVPR workshops 2020",
-        compute=score_cam,
-        cost=_cost,
-        pitfalls="Where logits hardly move under a mask all channels weigh the same, and the map "
-        "is the mean activation, whatever the class.",
-    ),
-)

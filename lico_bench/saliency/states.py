@@ -1,8 +1,9 @@
-"""Changed images: the fill colour of hidden pixels and the target's probability."""
+"""Changed images: the fill colour of hidden pixels and the target's score."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -28,13 +29,15 @@ def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
     return images.new_full((1, 3, 1, 1), fill)
 
 
-def target_probabilities(
+def scores_in_states(
     forwards: MicroBatchRunner,
     targets: Tensor,
     num_states: int,
     make: Callable[[Tensor, Tensor], Tensor],
+    *,
+    quantity: Literal["probability", "logit"] = "probability",
 ) -> Tensor:
-    """Probability of each image's target in each state, (N, num_states).
+    """Score of each image's target in each state, (N, num_states).
 
     Args:
         targets: (N,) int64, on the device of the images.
@@ -46,7 +49,8 @@ def target_probabilities(
     highest = int(targets.max())
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        return target_scores(logits.float().softmax(1), targets[jobs // num_states], highest)
+        scores = logits.float() if quantity == "logit" else logits.float().softmax(1)
+        return target_scores(scores, targets[jobs // num_states], highest)
 
     scores = forwards.run(
         len(targets) * num_states,

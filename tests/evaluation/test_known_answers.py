@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lico_bench.evaluation.known_answers import Finding, Scene, findings_of, load_scene, self_check
-from lico_bench.evaluation.known_answers.map_pairs import difference, effect_size
+from lico_bench.evaluation.known_answers.finding import difference, effect_size
 from lico_bench.evaluation.known_answers.margins import MARGINS, METHOD_LIMITS, REASONS, kind_of
 from lico_bench.evaluation.known_answers.method_checks import (
     average_ranks,
@@ -29,11 +29,12 @@ from lico_bench.evaluation.known_answers.networks import (
     colour_network,
     linear_case,
 )
-from lico_bench.evaluation.known_answers.reference_maps import break_ties, split_in_halves
 from lico_bench.evaluation.known_answers.scene import (
     NUM_IMAGES_QUICK,
     REDUCED_OPTIONS,
-    with_reduced_cost,
+    break_ties,
+    reduced_method,
+    split_in_halves,
 )
 from lico_bench.metrics import METRICS, Metric
 from lico_bench.models import logits_of
@@ -318,9 +319,9 @@ def test_colour_squares_do_not_touch():
 
 
 def test_costly_options_are_made_cheap_and_the_callers_kept():
-    assert with_reduced_cost("rise") == f"rise(num_masks={REDUCED_OPTIONS['num_masks']})"
-    assert with_reduced_cost("rise(num_masks=9)") == "rise(num_masks=9)"
-    assert with_reduced_cost("grad_cam") == "grad_cam"
+    for text, num_masks in (("rise", REDUCED_OPTIONS["num_masks"]), ("rise(num_masks=9)", 9)):
+        assert keyword_defaults(reduced_method(text).compute)["num_masks"] == num_masks
+    assert reduced_method("grad_cam").compute is SALIENCY["grad_cam"].compute
     named = {option for name in SALIENCY for option in keyword_defaults(SALIENCY[name].compute)}
     assert {"num_masks", "samples", "steps"} <= named
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lico_bench.losses.rows import as_single_precision, unit_rows
+from lico_bench.losses.transport import as_single_precision, unit_rows
 
 
 def test_rows_are_those_of_torch_bit_for_bit():

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, MetricInputs, resolve_metric
-from lico_bench.metrics.equivariance import DRAWS, _affine, _transform
+from lico_bench.metrics.robustness import DRAWS, _affine, _transform
 
 ATOL_FP32 = 1e-5
 SES = METRICS["ses"]
@@ -55,7 +55,7 @@ def test_a_constant_map_follows_nothing():
         flat = case(lambda _n, x, _t, level=level: torch.full_like(x[:, 0], level))
         assert SES.compute(flat).tolist() == [0, 0, 0]
     half = case(brightness)
-    half.explainer = lambda _n, x, _t: torch.zeros_like(x[:, 0])
+    half = replace(half, explainer=lambda _n, x, _t: torch.zeros_like(x[:, 0]))
     assert SES.compute(half).tolist() == [0, 0, 0]
 
 

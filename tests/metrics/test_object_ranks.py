@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, MetricInputs
-from lico_bench.metrics.object_ranks import rank_accuracy, top_k
+from lico_bench.metrics.value_ranks import rank_accuracy, top_k
 
 ATOL_FP32 = 1e-6  # quotients of whole numbers
 

@@ -15,8 +15,7 @@ from torch import nn
 from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS, area_under, perturbation_curves
-from lico_bench.metrics.insertion_baseline import insertion_baseline
-from lico_bench.metrics.perturbation import rank_pixels
+from lico_bench.metrics.perturbation import insertion_baseline, rank_pixels
 from lico_bench.records import Output
 
 RULES = PROTOCOLS["lico_bench_1"]

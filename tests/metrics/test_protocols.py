@@ -14,7 +14,8 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, MetricInputs, perturbation_curves, resolve_metric
-from lico_bench.metrics.insertion_baseline import insertion_baseline, near_box
+from lico_bench.metrics.insertion_deletion import SHARED_NAMES, curves_of
+from lico_bench.metrics.perturbation import insertion_baseline, near_box
 from lico_bench.models import build_classifier
 from lico_bench.records import IMAGENET_MEAN, Protocol
 
@@ -247,7 +248,7 @@ def inputs_of(network, image, saliency, protocol: str = "lico_bench_1", **known)
 def test_points_of_the_curves_are_read_between_steps(network):
     image, saliency = picture(32)
     inputs = inputs_of(network, image, saliency)
-    curves = inputs.curves
+    curves = curves_of(inputs)
     for percent in (10, 20, 50):
         for curve in ("insertion", "deletion"):
             value = resolve_metric(f"{curve}_at_{percent}").compute(inputs)
@@ -260,11 +261,11 @@ def test_normalised_areas_do_not_change_when_confidence_is_scaled(network):
     image, saliency = picture(32)
     inputs, squeezed = (inputs_of(network, image, saliency) for _ in range(2))
     rising = torch.linspace(0.1, 0.9, 33)[None] ** 2
-    steep = replace(inputs.curves, insertion=rising, deletion=rising.flip(1))
-    inputs.__dict__["curves"] = steep
-    squeezed.__dict__["curves"] = replace(
-        steep, insertion=steep.insertion / 2 + 0.1, deletion=steep.deletion / 2 + 0.1
-    )
+    measured = curves_of(inputs_of(network, image, saliency))
+    steep = replace(measured, insertion=rising, deletion=rising.flip(1))
+    low = replace(steep, insertion=steep.insertion / 2 + 0.1, deletion=steep.deletion / 2 + 0.1)
+    inputs.shared.once(SHARED_NAMES["most"], lambda: steep)
+    squeezed.shared.once(SHARED_NAMES["most"], lambda: low)
     area = np.trapezoid(rising[0], dx=1 / 32)
     expected = (area - 0.01) / (0.81 - 0.01)
     for name, value in (
@@ -291,16 +292,17 @@ def test_the_gap_is_zero_for_a_flat_models_curves_and_signed_otherwise(network):
     inputs = inputs_of(network, image, saliency)
     gap = resolve_metric("deletion_gap").compute(inputs)
     assert float(gap[0]) == pytest.approx(
-        float(inputs.least_first.deletion_auc[0] - inputs.curves.deletion_auc[0]), abs=1e-6
+        float(curves_of(inputs, "least").deletion_auc[0] - curves_of(inputs).deletion_auc[0]),
+        abs=1e-6,
     )
 
 
 def test_the_predicted_class_must_be_told_where_curves_follow_it(network):
     image, saliency = picture(32)
     with pytest.raises(InvalidInputError, match="pass predicted="):
-        _ = inputs_of(network, image, saliency, "rise_2018").curves
+        curves_of(inputs_of(network, image, saliency, "rise_2018"))
     predicted = torch.tensor([3])
-    followed = inputs_of(network, image, saliency, "rise_2018", predicted=predicted).curves
+    followed = curves_of(inputs_of(network, image, saliency, "rise_2018", predicted=predicted))
     direct = perturbation_curves(
         bare(network), image, predicted, saliency[None], protocol="rise_2018"
     )

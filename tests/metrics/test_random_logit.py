@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from explained_case import NUM_IMAGES, in_batches, inputs_of
 from scipy import stats
 
-from lico_bench.metrics.random_logit import random_logit
+from lico_bench.metrics.randomisation import random_logit
 
 ATOL_BATCH = 1e-4  # a batch of one may take another kernel
 ATOL_FP32 = 1e-5
@@ -31,7 +32,7 @@ def test_the_score_is_the_similarity_to_the_map_of_the_class_asked_for():
     inputs = inputs_of()
     requested = []
     inner = inputs.explainer
-    inputs.explainer = lambda m, x, y: (requested.append(y), inner(m, x, y))[1]
+    inputs = replace(inputs, explainer=lambda m, x, y: (requested.append(y), inner(m, x, y))[1])
     found = random_logit(inputs, similarity="spearman")
     (others,) = requested
     assert (others != inputs.targets).all()
@@ -45,11 +46,11 @@ def test_every_other_class_is_drawn_about_equally_often():
     counts: Counter[int] = Counter()
     for seed in range(60):
         inputs = inputs_of("center_map", seed=seed)
-        inputs.targets = torch.ones_like(inputs.targets)
-        inputs.explainer = lambda _m, x, y: (
-            counts.update(y.tolist()),
-            torch.rand(x[:, 0].shape),
-        )[1]
+        inputs = replace(
+            inputs,
+            targets=torch.ones_like(inputs.targets),
+            explainer=lambda _m, x, y: (counts.update(y.tolist()), torch.rand(x[:, 0].shape))[1],
+        )
         random_logit(inputs)
     assert set(counts) == {0, 2}
     assert abs(counts[0] / counts.total() - 0.5) < 0.1  # four standard errors of 420 draws

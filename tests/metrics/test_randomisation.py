@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of, tra
 from torch import nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.randomisation import randomisation_stages, randomised, sanity_check
+from lico_bench.metrics import METRICS
+from lico_bench.metrics.randomisation import (
+    cascade,
+    randomisation_stages,
+    randomised,
+    sanity_check,
+)
 from lico_bench.models import build_classifier
 from lico_bench.saliency import explain
 from lico_bench.stats.sanity import sanity_verdict
@@ -27,11 +35,12 @@ def test_the_small_network_is_trained():
 def test_grad_cam_of_a_trained_network_passes():
     cascades = []
     for seed in range(SEEDS):
-        inputs = inputs_of(seed=seed)
-        value = sanity_check(inputs)
-        _, cascade = inputs.shared["cascade"]
-        assert torch.equal(value, cascade[:, -1].abs())
-        cascades.append(cascade)
+        result = METRICS["sanity_check"].apply(inputs_of(seed=seed))
+        (curve,) = result.curves
+        assert curve.name == "cascade"
+        assert torch.equal(result.values, curve.values[:, -1].abs())
+        assert curve.fractions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+        cascades.append(curve.values)
     assert sanity_verdict(torch.cat(cascades).numpy()).outcome == "pass"
 
 
@@ -39,18 +48,16 @@ def test_grad_cam_of_a_trained_network_passes():
 def test_a_control_fails_with_one_at_every_stage(method: str):
     inputs = inputs_of(method)
     assert torch.allclose(sanity_check(inputs), torch.ones(NUM_IMAGES), atol=ATOL_FP32)
-    _, cascade = inputs.shared["cascade"]
-    assert torch.allclose(cascade, torch.ones_like(cascade), atol=ATOL_FP32)
-    assert sanity_verdict(cascade.numpy()).outcome == "fail"
+    _, values = cascade(inputs)
+    assert torch.allclose(values, torch.ones_like(values), atol=ATOL_FP32)
+    assert sanity_verdict(values.numpy()).outcome == "fail"
 
 
 def test_the_cascade_starts_with_the_trained_network():
-    inputs = inputs_of()
-    sanity_check(inputs)
-    names, cascade = inputs.shared["cascade"]
+    names, values = cascade(inputs_of())
     assert names == ("trained", "head", "conv2", "norm", "conv1")
-    assert cascade.shape == (NUM_IMAGES, 5)
-    assert (cascade[:, 0] == 1).all()
+    assert values.shape == (NUM_IMAGES, 5)
+    assert (values[:, 0] == 1).all()
 
 
 class FixedStartConv(nn.Conv2d):
@@ -81,10 +88,9 @@ def test_quantus_mprt_walks_the_same_cascade():
         return explain(model, images, targets, method="grad_cam", layer="2")
 
     inputs = inputs_of()
-    inputs.network, inputs.explainer = network, explainer
-    inputs.maps = explainer(network, inputs.images, inputs.targets)
-    sanity_check(inputs)
-    _, cascade = inputs.shared["cascade"]
+    maps = explainer(network, inputs.images, inputs.targets)
+    inputs = replace(inputs, network=network, explainer=explainer, maps=maps)
+    _, values = cascade(inputs)
     with torch.random.fork_rng(devices=[]):
         theirs = quantus.MPRT(
             layer_order="top_down", normalise=False, abs=False, disable_warnings=True
@@ -96,7 +102,7 @@ def test_quantus_mprt_walks_the_same_cascade():
             )[:, None].numpy(),
         )  # fmt: skip
     assert list(theirs) == ["original", "4", "2", "0"]
-    np.testing.assert_allclose(cascade.T, np.array(list(theirs.values())), atol=1e-4)
+    np.testing.assert_allclose(values.T, np.array(list(theirs.values())), atol=1e-4)
 
 
 def test_the_network_and_the_global_generators_are_left_alone():
@@ -187,12 +193,10 @@ def test_a_network_in_a_wrapper_has_the_same_stages():
 
 
 def test_nothing_to_randomise_is_refused():
-    inputs = inputs_of("edge_map")
-    inputs.network = nn.Identity()
+    inputs = replace(inputs_of("edge_map"), network=nn.Identity())
     with pytest.raises(InvalidInputError, match="parameters to randomise"):
         sanity_check(inputs)
-    inputs.network = None
     with pytest.raises(InvalidInputError, match="expected the explained network"):
-        sanity_check(inputs)
+        sanity_check(replace(inputs, network=None))
     with pytest.raises(InvalidInputError, match="stages"):
         sanity_check(inputs_of(), stages=0)

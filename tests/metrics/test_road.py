@@ -94,7 +94,7 @@ def test_scores_follow_the_image_and_not_the_batch():
         part = slice(i, i + 1)
         alone = replace(
             inputs, images=inputs.images[part], targets=inputs.targets[part],
-            maps=inputs.maps[part], image_ids=inputs.image_ids[part], shared={},
+            maps=inputs.maps[part], image_ids=inputs.image_ids[part],
         )  # fmt: skip
         found = METRICS["road_morf"].compute(alone)
         assert torch.allclose(found, whole[part], atol=ATOL_SOLVER)
@@ -102,9 +102,12 @@ def test_scores_follow_the_image_and_not_the_batch():
 
 def test_noise_is_drawn_for_each_image_and_share_and_is_the_same_for_every_map():
     inputs = random_case(4, num_images=2)
-    inputs.images = inputs.images[:1].repeat(2, 1, 1, 1)
-    inputs.maps = inputs.maps[:1].repeat(2, 1, 1)
-    inputs.targets = inputs.targets[:1].repeat(2)
+    inputs = replace(
+        inputs,
+        images=inputs.images[:1].repeat(2, 1, 1, 1),
+        maps=inputs.maps[:1].repeat(2, 1, 1),
+        targets=inputs.targets[:1].repeat(2),
+    )
     curves = road_curves(inputs)
     assert not torch.equal(curves.most_first[0], curves.most_first[1])
     quiet = road_curves(inputs, noise=0)
@@ -117,7 +120,7 @@ def test_noise_is_drawn_for_each_image_and_share_and_is_the_same_for_every_map()
 @pytest.mark.parametrize("share", [10, 50, 80])
 def test_a_plateau_map_loses_the_share_that_was_asked_for(share: int, monkeypatch):
     inputs = random_case(5, num_images=1, size=20)
-    inputs.maps = torch.zeros(1, 20, 20)
+    inputs = replace(inputs, maps=torch.zeros(1, 20, 20))
     inputs.maps[0, 3:9, 4:10] = 1  # a rectified map: nine tenths of it are zero
     removed: list[int] = []
 
@@ -145,7 +148,7 @@ def test_the_map_of_the_models_weights_beats_random_maps():
         regions=None,
         protocol=PROTOCOLS["lico_bench_1"],
     )
-    blind = replace(inputs, maps=torch.rand(8, 16, 16, generator=rng), shared={})
+    blind = replace(inputs, maps=torch.rand(8, 16, 16, generator=rng))
     for name, sign in (("road", 1), ("road_lerf", 1), ("road_morf", -1)):
         compute = METRICS[name].compute
         assert (sign * compute(inputs) > sign * compute(blind)).all(), name
@@ -155,8 +158,8 @@ def test_the_map_of_the_models_weights_beats_random_maps():
 @given(seed=st.integers(0, 1000), power=st.sampled_from([0.5, 2.0, 3.0]))
 def test_scores_keep_their_value_under_a_rising_rescale(seed: int, power: float):
     inputs = random_case(seed, num_images=2)
-    inputs.maps = (inputs.maps * 100).round() / 100
-    rescaled = replace(inputs, maps=inputs.maps**power * 3 + 1, shared={})
+    inputs = replace(inputs, maps=(inputs.maps * 100).round() / 100)
+    rescaled = replace(inputs, maps=inputs.maps**power * 3 + 1)
     assert torch.equal(METRICS["road"].compute(inputs), METRICS["road"].compute(rescaled))
 
 

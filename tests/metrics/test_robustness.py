@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -24,9 +26,7 @@ def brightness(_model, images, _targets):
 
 def linear_inputs():
     inputs = inputs_of()
-    inputs.explainer = brightness
-    inputs.maps = inputs.images.mean(1)
-    return inputs
+    return replace(inputs, explainer=brightness, maps=inputs.images.mean(1))
 
 
 def near_images(inputs, samples: int, radius: float) -> torch.Tensor:
@@ -103,7 +103,7 @@ def test_the_three_scores_share_their_maps_and_cost_the_budget():
     inputs = inputs_of()
     sent = []
     inner = inputs.explainer
-    inputs.explainer = lambda m, x, y: (sent.append(len(x)), inner(m, x, y))[1]
+    inputs = replace(inputs, explainer=lambda m, x, y: (sent.append(len(x)), inner(m, x, y))[1])
     for compute in EVERY_METRIC:
         compute(inputs, num_samples=4)
     assert sum(sent) == 4 * NUM_IMAGES
@@ -120,29 +120,32 @@ def test_a_method_that_ignores_the_image_has_no_sensitivity():
 def test_maps_of_zeros_have_a_defined_change():
     inputs = linear_inputs()
     zero = torch.zeros_like(inputs.maps)
-    inputs.maps = zero
-    assert torch.allclose(max_sensitivity(inputs), torch.ones(NUM_IMAGES))
-    inputs = linear_inputs()
-    inputs.explainer = lambda _model, _images, _targets: zero
-    assert torch.allclose(avg_sensitivity(inputs), torch.ones(NUM_IMAGES))
-    inputs.maps, inputs.shared = zero, {}
+    assert torch.allclose(max_sensitivity(replace(inputs, maps=zero)), torch.ones(NUM_IMAGES))
+    vanishing = replace(inputs, explainer=lambda _model, _images, _targets: zero)
+    assert torch.allclose(avg_sensitivity(vanishing), torch.ones(NUM_IMAGES))
     for compute in EVERY_METRIC:
-        assert (compute(inputs) == 0).all()
+        assert (compute(replace(vanishing, maps=zero)) == 0).all()
 
 
 def test_scores_forget_the_scale_of_the_maps():
-    plain, faint = linear_inputs(), linear_inputs()
-    faint.maps = faint.maps * 1e-25
-    faint.explainer = lambda model, x, y: brightness(model, x, y) * 1e-25
+    plain = linear_inputs()
+    faint = replace(
+        plain,
+        maps=plain.maps * 1e-25,
+        explainer=lambda model, x, y: brightness(model, x, y) * 1e-25,
+    )
     for compute in EVERY_METRIC:
         assert torch.allclose(compute(plain), compute(faint), rtol=RTOL_FP32)
 
 
 def test_images_near_by_are_images_within_the_radius():
     inputs = linear_inputs()
-    inputs.images = (inputs.images > 0.5).float()
     seen = []
-    inputs.explainer = lambda m, x, y: (seen.append(x), brightness(m, x, y))[1]
+    inputs = replace(
+        inputs,
+        images=(inputs.images > 0.5).float(),
+        explainer=lambda m, x, y: (seen.append(x), brightness(m, x, y))[1],
+    )
     max_sensitivity(inputs, radius=0.1)
     for images in seen:
         assert images.min() >= 0
@@ -167,7 +170,5 @@ def test_rules_out_of_range_and_maps_alone_are_refused():
         max_sensitivity(inputs_of(), num_samples=0)
     with pytest.raises(InvalidInputError, match="radius"):
         max_sensitivity(inputs_of(), radius=0.0)
-    inputs = inputs_of()
-    inputs.explainer = None
     with pytest.raises(InvalidInputError, match="computes new maps"):
-        max_sensitivity(inputs)
+        max_sensitivity(replace(inputs_of(), explainer=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,10 +71,11 @@ def test_a_map_without_mass_gives_each_object_the_same():
 
 def test_fewer_than_two_objects_are_skipped():
     inputs = scene(1)
-    inputs.instances = [
+    instances = [
         inputs.instances[0], inputs.instances[1][:1], inputs.instances[2][:0],
         torch.stack([inputs.instances[3][0], torch.zeros(9, 8, dtype=torch.bool)]),
     ]  # fmt: skip
+    inputs = replace(inputs, instances=instances)
     for name in BOTH:
         found = METRICS[name].compute(inputs)
         assert found.isnan().tolist() == [False, True, True, True]

@@ -9,8 +9,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lico_bench.evaluation.known_answers.finding import Finding, at_least, at_most
-from lico_bench.evaluation.known_answers.map_pairs import (
+from lico_bench.evaluation.known_answers.finding import (
+    Finding,
+    at_least,
+    at_most,
     difference,
     effect_size,
     merit,
@@ -22,9 +24,10 @@ from lico_bench.evaluation.known_answers.networks import (
     LinearCase,
     linear_case,
 )
-from lico_bench.evaluation.known_answers.reference_maps import noise_maps
+from lico_bench.evaluation.known_answers.scene import noise_maps
 from lico_bench.metrics import PROTOCOLS, Curves, Metric, MetricInputs, area_under
-from lico_bench.metrics.insertion_baseline import insertion_baseline
+from lico_bench.metrics.insertion_deletion import SHARED_NAMES
+from lico_bench.metrics.perturbation import insertion_baseline
 
 NUM_IMAGES = 8
 ATOL_CONSTANT = 1e-5
@@ -96,10 +99,10 @@ def _inputs(network: str, maps: str) -> MetricInputs:
 @lru_cache(maxsize=1)
 def _closed_form_inputs() -> MetricInputs:
     """Inputs of the contributions map with curves computed in closed form."""
-    inputs = replace(_inputs("linear", "contributions"), shared={})
+    inputs = replace(_inputs("linear", "contributions"))
     order = inputs.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    inputs.__dict__["curves"] = _curves(order)
-    inputs.__dict__["least_first"] = _curves(order.flip(1))
+    inputs.shared.once(SHARED_NAMES["most"], lambda: _curves(order))
+    inputs.shared.once(SHARED_NAMES["least"], lambda: _curves(order.flip(1)))
     return inputs
 
 

@@ -1,4 +1,4 @@
-"""The result of one check: measured value, limit, margin and verdict."""
+"""The result of one check (value, limit, margin, verdict), and comparisons of scores."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
+from lico_bench.evaluation.known_answers.scene import Scene
+from lico_bench.metrics import Metric, MetricInputs
+
+RANDOM = "random_map"
 Verdict = Literal["pass", "known", "FAIL"]
 
 
@@ -75,3 +82,56 @@ def raised(subject: str, check: str, error: Exception) -> Finding:
     """Finding of a check that could not finish because the entry raised."""
     message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return Finding(subject, check, math.nan, 0.0, detail=message)
+
+
+def merit(metric: Metric, inputs: MetricInputs) -> Tensor:
+    """Metric values (N,) float64, negated if lower is better; unchanged for descriptive metrics."""
+    values = metric.apply(inputs).values.detach().double().cpu()
+    return -values if metric.spec.higher_is_better is False else values
+
+
+def effect_size(differences: Tensor) -> float:
+    """Mean of the (N,) differences over their standard deviation, ignoring NaN.
+
+    Infinite for equal non-zero differences; NaN if all are NaN.
+    """
+    defined = differences[~differences.isnan()]
+    if len(defined) == 0:
+        return float("nan")
+    mean, spread = defined.mean(), defined.std(correction=0)
+    if spread == 0:
+        return float(torch.sign(mean) * torch.inf) if mean != 0 else 0.0
+    return float(mean / spread)
+
+
+def difference(values: Tensor, others: Tensor) -> float:
+    """Largest difference, relative for values above 1; infinite if only one of a pair is NaN."""
+    if not torch.equal(values.isnan(), others.isnan()):
+        return float("inf")
+    change = (values - others).abs() / values.abs().clamp_min(1)
+    return float(change.nan_to_num().max())
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Merit (N,) of the oracle and of the random map on one scene."""
+
+    oracle: Tensor
+    random: Tensor
+
+    @classmethod
+    def of(cls, metric: Metric, scene: Scene) -> MapScores:
+        """Return the merits of the oracle and of the random map."""
+        return cls(
+            merit(metric, scene.cached_inputs("oracle map", lambda: scene.oracle)),
+            merit(metric, scene.inputs_of(RANDOM)),
+        )
+
+    def above_random(self, values: Tensor) -> float:
+        """Position of a mean merit: 0 for that of the random map, 1 for that of the oracle.
+
+        Args:
+            values: (N,) merits.
+        """
+        gap = float((self.oracle - self.random).nanmean())
+        return float((values - self.random).nanmean()) / gap if gap else float("nan")

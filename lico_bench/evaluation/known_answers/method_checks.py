@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lico_bench.evaluation.known_answers.finding import Finding, at_least, at_most
-from lico_bench.evaluation.known_answers.map_pairs import map_scores_of, merit
+from lico_bench.evaluation.known_answers.finding import Finding, MapScores, at_least, at_most, merit
 from lico_bench.evaluation.known_answers.margins import (
     METHOD_LIMITS,
     PEAKS_CHECK,
@@ -19,10 +18,10 @@ from lico_bench.evaluation.known_answers.margins import (
     reason_for,
 )
 from lico_bench.evaluation.known_answers.networks import colour_case, linear_case
-from lico_bench.evaluation.known_answers.scene import Scene, with_reduced_cost
+from lico_bench.evaluation.known_answers.scene import Scene, reduced_method
 from lico_bench.metrics import resolve_metric
 from lico_bench.registry import parse_call
-from lico_bench.saliency import explain, resolve_method
+from lico_bench.saliency import resolve_method
 
 ATOL_BATCH = 1e-4  # of the largest value; a batch of one may use another kernel
 NUM_COLOUR = 6
@@ -33,12 +32,12 @@ PEAK_REACH_PX = 2  # the explained layer of the colour network has cells of this
 def contract_findings(method: str, scene: Scene) -> Iterator[Finding]:
     """Check repeatability, independence of the batch, and that the model is left unchanged."""
     subset = scene.first()
-    batched = _maps(method, subset.network, subset)
-    repeated = _maps(method, subset.network, subset)
+    batched = subset.explain(method)
+    repeated = subset.explain(method)
     yield at_most(method, "repeated call: change of the maps", _largest(batched - repeated), 0.0)
     single = torch.cat(
         [
-            explain(subset.network, image[None], target[None], method=with_reduced_cost(method))
+            reduced_method(method).maps(subset.network, image[None], target[None])
             for image, target in zip(subset.images, subset.targets, strict=True)
         ]
     )
@@ -59,7 +58,7 @@ def _num_state_changes(method: str, scene: Scene) -> int:
     model = copy.deepcopy(scene.network).train().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random_state = torch.random.get_rng_state()
-    _maps(method, model, scene)
+    scene.explain(method, model)
     tensors = sum(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
     flags = sum(not module.training for module in model.modules())
     flags += sum(not p.requires_grad or p.grad is not None for p in model.parameters())
@@ -98,7 +97,7 @@ def explanation_findings(method: str, scene: Scene) -> Iterator[Finding]:
         detail=f"random map {float(noise.mean()):.2f}, oracle {float(oracle.mean()):.2f}",
     )  # fmt: skip
     subset = scene.first(len(scene) // 2)
-    untrained = _maps(method, subset.untrained, subset)
+    untrained = subset.explain(method, subset.untrained)
     yield at_most(
         method, "correlation with the maps of an untrained network",
         float(correlation(maps[: len(subset)], untrained).mean()), limits.likeness,
@@ -116,14 +115,13 @@ def score_findings(method: str, scene: Scene, metrics: Sequence[str]) -> Iterato
         return
     for metric_name in metrics:
         metric = resolve_metric(metric_name)
-        relative_merit = map_scores_of(metric, scene).relative_merit(
-            method, merit(metric, scene.inputs_of(method))
-        )
+        values = merit(metric, scene.inputs_of(method))
+        above_random = MapScores.of(metric, scene).above_random(values)
         limit = margins_of(metric.spec, scene.variant).method
         if limit is None:
             continue
         yield at_least(
-            method, f"{metric_name} (random 0, oracle 1)", relative_merit.above_random, limit,
+            method, f"{metric_name} (random 0, oracle 1)", above_random, limit,
             reason=reason_for(name, metric_name, kind_of(metric.spec)),
         )  # fmt: skip
 
@@ -137,7 +135,7 @@ def _mean_finding(method: str, check: str, values: Tensor, limit: float, *, deta
 
 def _control_findings(method: str, scene: Scene) -> Iterator[Finding]:
     subset = scene.first()
-    change = _maps(method, subset.network, subset) - _maps(method, subset.untrained, subset)
+    change = subset.explain(method) - subset.explain(method, subset.untrained)
     yield at_most(method, "control: change with the model", _largest(change), 0.0)
 
 
@@ -147,7 +145,7 @@ def _colour_findings(method: str, name: str, limit: float) -> Iterator[Finding]:
     hits = []
     for colour, squares in enumerate(case.squares):
         targets = torch.full((NUM_COLOUR,), colour)
-        maps = explain(case.network, case.images, targets, method=with_reduced_cost(method))
+        maps = reduced_method(method).maps(case.network, case.images, targets)
         hits.append(peaks_within(maps, squares, reach_px=PEAK_REACH_PX))
     share = float(torch.cat(hits).float().mean())
     yield at_least(method, PEAKS_CHECK, share, limit, reason=reason_for(name, PEAKS_CHECK))
@@ -155,7 +153,7 @@ def _colour_findings(method: str, name: str, limit: float) -> Iterator[Finding]:
 
 def _linear_findings(method: str, name: str, limit: float) -> Iterator[Finding]:
     case = linear_case(NUM_LINEAR, is_uniform=True)
-    maps = explain(case.network, case.images, case.targets, method=with_reduced_cost(method))
+    maps = reduced_method(method).maps(case.network, case.images, case.targets)
     weight = case.network.weight.detach().expand_as(maps)
     check = "correlation with the weights of a linear network"
     measured = float(correlation(maps, weight).mean())
@@ -208,10 +206,6 @@ def average_ranks(values: Tensor) -> Tensor:
     first = torch.searchsorted(ordered, values.contiguous())
     last = torch.searchsorted(ordered, values.contiguous(), right=True)
     return (first + last - 1).double() / 2
-
-
-def _maps(method: str, network: nn.Module, scene: Scene) -> Tensor:
-    return explain(network, scene.images, scene.targets, method=with_reduced_cost(method))
 
 
 def _largest(values: Tensor) -> float:

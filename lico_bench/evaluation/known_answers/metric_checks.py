@@ -1,4 +1,4 @@
-"""Check metrics: basic guarantees, and the ranking of maps whose order is known."""
+"""Check metrics: basic guarantees, and the ranking of maps and explainers whose order is known."""
 
 from __future__ import annotations
 
@@ -9,37 +9,41 @@ from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.known_answers.closed_form import closed_form_findings
-from lico_bench.evaluation.known_answers.explainer_checks import (
-    invariance_findings,
-    model_dependence_findings,
-)
 from lico_bench.evaluation.known_answers.finding import (
+    RANDOM,
     Finding,
+    MapScores,
     at_least,
     at_most,
-    hardest,
-)
-from lico_bench.evaluation.known_answers.map_pairs import (
     difference,
     effect_size,
-    map_scores_of,
+    hardest,
     merit,
 )
 from lico_bench.evaluation.known_answers.margins import kind_of, margins_of, reason_for
-from lico_bench.evaluation.known_answers.reference_maps import (
+from lico_bench.evaluation.known_answers.scene import (
+    Scene,
     brightness_explainer,
+    constant_explainer,
     flat_maps,
     noise_maps,
+    reduced_method,
 )
-from lico_bench.evaluation.known_answers.scene import Scene
-from lico_bench.metrics import Metric, resolve_metric
+from lico_bench.metrics import Explainer, Metric, MetricInputs, resolve_metric
 from lico_bench.records import MetricSpec
+from lico_bench.saliency import MapCostInputs
 
 ATOL_BATCH = 1e-4  # relative above 1; a batch of one may use another kernel
 ATOL_BOUNDS = 1e-5
-NOISE = "signed noise"
 ATOL_SHARE = 1e-6  # rounding error where a method equals the oracle
+ATOL_BLIND = 1e-5  # a map compared with itself
+ATOL_IDEAL = 0.01  # resampling a transformed image costs a little
+NOISE = "signed noise"
 FLAT_MARGIN = 0.10  # of the gap between oracle and random map
+NUM_EXPLAINED = 8  # images for metrics that compute new maps
+MAX_FORWARDS = 4  # per map, of the methods checked with such metrics
+MIN_CHANGE = 0.05  # distance of a real method from the value of a model-independent map
+MIN_SENSITIVITY = 1e-3  # distance of an image-dependent method from the ideal value
 
 Check = Callable[[Metric, Scene, Sequence[str]], Iterator[Finding]]
 
@@ -88,7 +92,7 @@ def contract_findings(metric: Metric, scene: Scene) -> Iterator[Finding]:
 def rank_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
     """Check that oracle > methods > random map, and that a flat map is far below the oracle."""
     name, margins = metric.spec.name, margins_of(metric.spec, scene.variant)
-    map_scores = map_scores_of(metric, scene)
+    map_scores = MapScores.of(metric, scene)
     sign = -1 if metric.spec.higher_is_better is False else 1
     means = [sign * float(values.nanmean()) for values in (map_scores.oracle, map_scores.random)]
     yield at_least(
@@ -99,31 +103,92 @@ def rank_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Itera
         detail="oracle {:.3f}, random {:.3f}".format(*means),
         reason=margins.known,
     )
-    relative_merits = [
-        map_scores.relative_merit(m, merit(metric, scene.inputs_of(m))) for m in methods
-    ]
+    merits = {method: merit(metric, scene.inputs_of(method)) for method in methods}
     kind = kind_of(metric.spec)
+    # A method may exceed the oracle by its rounding error.
+    upper = None if margins.oracle is None else 1 - margins.oracle + ATOL_SHARE
     for check, finding_of, limit in (
         ("lowest method (random 0, oracle 1)", at_least, margins.method),
-        ("highest method (random 0, oracle 1)", at_most, _upper_limit(margins.oracle)),
+        ("highest method (random 0, oracle 1)", at_most, upper),
     ):
         if limit is not None:
             yield from hardest(
                 finding_of(
-                    name, check, s.above_random, limit,
-                    detail=f"{s.method} {sign * s.mean:.3f}",
-                    reason=reason_for(s.method, name, kind),
+                    name, check, map_scores.above_random(values), limit,
+                    detail=f"{method} {sign * float(values.nanmean()):.3f}",
+                    reason=reason_for(method, name, kind),
                 )
-                for s in relative_merits
+                for method, values in merits.items()
             )  # fmt: skip
     flat = merit(metric, scene.cached_inputs("flat", lambda: flat_maps(scene.images)))
-    relative_merit = map_scores.relative_merit("flat map", flat)
-    check, limit = "flat map (random 0, oracle 1)", 1 - FLAT_MARGIN
-    yield at_most(name, check, relative_merit.above_random, limit, reason=margins.known)
+    yield at_most(
+        name,
+        "flat map (random 0, oracle 1)",
+        map_scores.above_random(flat),
+        1 - FLAT_MARGIN,
+        reason=margins.known,
+    )
 
 
-def _upper_limit(margin: float | None) -> float | None:
-    return None if margin is None else 1 - margin + ATOL_SHARE
+def model_dependence_findings(
+    metric: Metric, scene: Scene, methods: Sequence[str]
+) -> Iterator[Finding]:
+    """A model-independent map has the worst value; real methods have another value."""
+    name, subset = metric.spec.name, scene.first(NUM_EXPLAINED)
+    worst = metric.spec.bounds[0 if metric.spec.higher_is_better else 1]
+    if worst is None:
+        return
+    blind = metric.apply(_inputs_from(brightness_explainer, subset)).values
+    yield at_most(
+        name, "model-independent map: distance from the worst value",
+        float((blind.double() - worst).abs().max()), ATOL_BLIND,
+    )  # fmt: skip
+    distances = {
+        method: float((metric.apply(inputs).values.double() - worst).abs().mean())
+        for method, inputs in _cheap_inputs(methods, subset)
+    }
+    yield from hardest(
+        at_least(
+            name, "method: distance from the worst value", distance, MIN_CHANGE,
+            detail=method, reason=reason_for(method, name),
+        )
+        for method, distance in distances.items()
+    )  # fmt: skip
+
+
+def invariance_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
+    """A map that no perturbation changes has the ideal value; a random map has a worse one."""
+    name, subset = metric.spec.name, scene.first(NUM_EXPLAINED)
+    invariant = [
+        merit(metric, _inputs_from(explainer, subset))
+        for explainer in (constant_explainer, brightness_explainer)
+    ]
+    best = max(invariant, key=lambda values: float(values.nanmean()))
+    random = merit(metric, _inputs_from(reduced_method(RANDOM).maps, subset))
+    yield at_least(
+        name, "invariant map beats the random map (effect)", effect_size(best - random),
+        margins_of(metric.spec, scene.variant).effect,
+        detail=f"means {abs(float(best.nanmean())):.3f}, {abs(float(random.nanmean())):.3f}",
+    )  # fmt: skip
+    ideal = metric.spec.bounds[1 if metric.spec.higher_is_better else 0]
+    if ideal is None:
+        return
+    sign = 1 if metric.spec.higher_is_better else -1
+    yield at_most(
+        name, "invariant map: distance from the ideal value",
+        abs(float(best.nanmean()) - sign * ideal), ATOL_IDEAL,
+    )  # fmt: skip
+    distances = {
+        method: abs(float(merit(metric, inputs).nanmean()) - sign * ideal)
+        for method, inputs in _cheap_inputs(methods, subset)
+    }
+    yield from hardest(
+        at_least(
+            name, "method: distance from the ideal value", distance, MIN_SENSITIVITY,
+            detail=method, reason=reason_for(method, name),
+        )
+        for method, distance in distances.items()
+    )  # fmt: skip
 
 
 def instance_findings(metric: Metric, scene: Scene, _methods: Sequence[str]) -> Iterator[Finding]:
@@ -174,15 +239,29 @@ def _check_of(spec: MetricSpec) -> Check:
     return next(check for applies, check in CHECKS if applies(spec))
 
 
+def _inputs_from(explainer: Explainer, scene: Scene) -> MetricInputs:
+    """Inputs with maps by `explainer`, which the metric may call again."""
+    maps = explainer(scene.network, scene.images, scene.targets)
+    return scene.inputs(maps, explainer=explainer)
+
+
+def _cheap_inputs(methods: Sequence[str], scene: Scene) -> Iterator[tuple[str, MetricInputs]]:
+    """Inputs of the methods whose maps cost at most MAX_FORWARDS forwards."""
+    cost_inputs = MapCostInputs(channels=64, image_size=(32, 32))
+    for name in methods:
+        method = reduced_method(name)
+        if method.cost(cost_inputs) <= MAX_FORWARDS:
+            yield name, _inputs_from(method.maps, scene)
+
+
 def _values(metric: Metric, scene: Scene, name: str, maps: Tensor) -> Tensor:
     """Metric values (N,) float64 of maps whose inputs are cached under `name`.
 
     Raises:
         InvalidInputError: if the metric modified the maps.
     """
-    inputs = scene.cached_inputs(name, maps.clone)
-    inputs.explainer = brightness_explainer
-    values = metric.compute(inputs).detach().double().cpu()
+    inputs = scene.cached_inputs(name, maps.clone, explainer=brightness_explainer)
+    values = metric.apply(inputs).values.detach().double().cpu()
     if not torch.equal(inputs.maps, maps):
         inputs.maps.copy_(maps)
         raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Scenes with a known deciding region, a network trained on them, and oracle maps.
+"""Scenes with a known deciding region, a network trained on them, and maps with a known merit.
 
 In planted-cue scenes only a coloured mark determines the class. A network that classifies unseen
 scenes correctly therefore uses the mark, and the mark is the correct explanation.
@@ -11,16 +11,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lico_bench.data import Dataset, load_dataset
 from lico_bench.errors import TrainingError
-from lico_bench.evaluation.known_answers.reference_maps import break_ties, split_in_halves
-from lico_bench.metrics import PROTOCOLS, MetricInputs
+from lico_bench.metrics import PROTOCOLS, Explainer, MetricInputs
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
 from lico_bench.records import Protocol, Recipe
-from lico_bench.registry import check_options, format_call, keyword_defaults, parse_call
-from lico_bench.saliency import SALIENCY, explain
+from lico_bench.registry import format_call, keyword_defaults, parse_call
+from lico_bench.runtime import make_generator
+from lico_bench.saliency import SALIENCY, SaliencyMethod, resolve_method
 from lico_bench.training import train
 
 DATASET = "cifar10"
@@ -28,6 +29,8 @@ BACKBONE = "wrn_10_1"
 NUM_IMAGES = 48
 NUM_IMAGES_QUICK = 16
 SUBSET_IMAGES = 4  # images for checks that also run image by image
+BORDER_SIGMA_PX = 1.5
+FAR_SHARE = 0.001  # of the height: orders the pixels outside with almost no mass
 
 
 @dataclass(frozen=True)
@@ -108,22 +111,30 @@ class Scene:
     def maps(self, method: str) -> Tensor:
         """Maps (N, H, W) by a registered method with reduced cost; cached."""
         if method not in self._maps:
-            self._maps[method] = explain(
-                self.network, self.images, self.targets, method=with_reduced_cost(method)
-            )
+            self._maps[method] = self.explain(method)
         return self._maps[method]
+
+    def explain(self, method: str, network: nn.Module | None = None) -> Tensor:
+        """Compute maps (N, H, W) by a method with reduced cost, of `self.network` by default."""
+        return reduced_method(method).maps(network or self.network, self.images, self.targets)
 
     def inputs_of(self, method: str) -> MetricInputs:
         """Cached metric inputs with a method's maps."""
         return self.cached_inputs(method, lambda: self.maps(method))
 
-    def cached_inputs(self, name: str, make_maps: Callable[[], Tensor]) -> MetricInputs:
+    def cached_inputs(
+        self,
+        name: str,
+        make_maps: Callable[[], Tensor],
+        *,
+        explainer: Explainer | None = None,
+    ) -> MetricInputs:
         """Metric inputs cached under `name`, so that metrics share their costly results."""
         if name not in self._inputs:
-            self._inputs[name] = self.inputs(make_maps())
+            self._inputs[name] = self.inputs(make_maps(), explainer=explainer)
         return self._inputs[name]
 
-    def inputs(self, maps: Tensor) -> MetricInputs:
+    def inputs(self, maps: Tensor, *, explainer: Explainer | None = None) -> MetricInputs:
         """Return metric inputs with the given maps."""
         return MetricInputs(
             self.network,
@@ -133,6 +144,7 @@ class Scene:
             self.regions,
             self.protocol,
             network=self.network,
+            explainer=explainer,
             instances=[split_in_halves(region) for region in self.regions],
             predicted=self.targets,
             image_ids=self.image_ids,
@@ -141,16 +153,12 @@ class Scene:
         )
 
 
-def with_reduced_cost(method: str) -> str:
-    """Add reduced-cost options to a call: `rise` becomes `rise(num_masks=256)`.
-
-    Options that `method` sets are kept.
-    """
+def reduced_method(method: str) -> SaliencyMethod:
+    """Resolve a name or call, with reduced cost for options that it does not set."""
     name, given = parse_call(method)
     accepted = keyword_defaults(SALIENCY[name].compute)
-    check_options(f"method '{name}'", SALIENCY[name].compute, given)
     options = {key: value for key, value in REDUCED_OPTIONS.items() if key in accepted} | given
-    return format_call(name, options)
+    return resolve_method(format_call(name, options))[1]
 
 
 @lru_cache(maxsize=4)
@@ -212,3 +220,60 @@ def _untrained(dataset: Dataset, seed: int) -> Classifier:
         seed=seed + 1,
     )  # fmt: skip
     return network.eval().requires_grad_(False)
+
+
+def break_ties(regions: Tensor) -> Tensor:
+    """Maps (N, H, W) in [0, 1]: highest inside a region, near 0.5 at its border, tiny outside.
+
+    Every pixel inside ranks above all pixels outside. Pixels outside are ordered by distance, so
+    that few ranks are tied.
+    """
+    mask = regions.float()[:, None]
+    depth = _gaussian_blur(mask, BORDER_SIGMA_PX)
+    nearness = _gaussian_blur(mask, regions.shape[-1] / 4)
+    height, width = regions.shape[1:]
+    # A disc on the pixel grid has four equal centre pixels; row-major order breaks the tie.
+    order = torch.linspace(1, 0, height * width).view(height, width)
+    maps = mask * (1 + depth) / 2 + FAR_SHARE * (nearness + 0.1 * order)
+    return maps[:, 0] / (1 + 2 * FAR_SHARE)
+
+
+def split_in_halves(region: Tensor) -> Tensor:
+    """Split a region into a left and a right half, (2, H, W) bool, to simulate two objects."""
+    columns = torch.arange(region.shape[1])
+    middle = columns[region.any(0)].float().mean() if region.any() else torch.tensor(0.0)
+    is_left = (columns <= middle)[None, :]
+    return torch.stack([region & is_left, region & ~is_left])
+
+
+def flat_maps(images: Tensor) -> Tensor:
+    """Maps (N, H, W) of ones, which rank no pixel above another."""
+    return torch.ones(len(images), *images.shape[2:], device=images.device)
+
+
+def noise_maps(images: Tensor, seed: int) -> Tensor:
+    """Maps (N, H, W) of standard normal noise; each batch position has its own draw."""
+    shape = (len(images), *images.shape[2:])
+    return torch.randn(shape, generator=make_generator(seed, "known_answers:noise"))
+
+
+def constant_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
+    """The same map for every image, so that no perturbation changes it."""
+    height, width = images.shape[2:]
+    y = torch.linspace(-1, 1, height)[:, None] - 0.3
+    x = torch.linspace(-1, 1, width)[None, :] + 0.2
+    return torch.exp(-3 * (y**2 + x**2)).expand(len(images), -1, -1).clone().to(images)
+
+
+def brightness_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
+    """The brightness of each pixel; the map is equivariant to transformations of the image."""
+    return images.mean(dim=1)
+
+
+def _gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    radius = min(int(3 * sigma), images.shape[-1] - 1)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    rows = F.conv2d(images, kernel.view(1, 1, -1, 1), padding=(radius, 0))
+    return F.conv2d(rows, kernel.view(1, 1, 1, -1), padding=(0, radius))

@@ -1,273 +1,181 @@
-"""The LICO objective: cross-entropy, manifold matching and optimal transport.
+"""LICO's options and arms: the paper's reading, and LICO as computed by other published code.
 
-    L = L_CE + α L_MM + β L_OT
+Every point on which published computations differ is an option of `LicoOptions`; the defaults
+follow the paper. A variant is the same objective with other values. Each names its source;
+BENCHMARK.md compares them. The recipe (learning rate, batch size, dropout in the backbone,
+clipping, mixed precision) is not part of a variant: both arms of a pair share it.
 
-F_i (C, D) are the last feature maps of image i, one row per channel. The prompt of image i consists
-of learnable context tokens, shared by all classes and shuffled at each step, and the tokens of its
-class name. The frozen text encoder returns one vector per token; an MLP maps each to D values:
-G_i (T, D). L_MM (`losses.manifold_matching`) compares pairwise distances within the batch in F and
-in G. L_OT (`losses.transport_loss`) moves the channels of each image to the tokens of its prompt.
-
-Every point on which published computations differ is an option of `LicoOptions`. The defaults
-follow the paper; `lico_variants.py` has the options of other published code.
-Source: Lei et al., NeurIPS 2023. BENCHMARK.md lists the option values.
+Source: Lei et al., NeurIPS 2023, and the published code listed in BENCHMARK.md.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
+from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.losses import manifold_matching, solve_transport
-from lico_bench.models import ENCODERS, TextEncoder
-from lico_bench.training.arms import ARMS, Arm, ObjectiveInputs
-from lico_bench.training.distributed import Peers
-from lico_bench.training.lico_options import LicoOptions
-from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
-from lico_bench.training.prompt_features import Points, PromptFeatures, select_rows
-from lico_bench.training.prompts import CachedPrompts, Prompts, names_for_prompts
+from lico_bench.models import ENCODERS
+from lico_bench.records import Recipe
+from lico_bench.training.arms import ARMS, Arm, ArmOptions, EncoderSize, ObjectiveInputs
+from lico_bench.training.lico_objective import LicoObjective
+from lico_bench.training.objective import Objective
+from lico_bench.training.prompts import CLASS_NAMES, CONTEXTS, COPIES, names_for_prompts
 
 PAPER = "Lei et al., NeurIPS 2023"
-UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
-NUM_NEAREST_WORDS = 3  # per context token
+CHOICES = {
+    "class_names": CLASS_NAMES,
+    "context": CONTEXTS,
+    "copies": COPIES,
+    "name_position": ("end", "middle", "front"),
+    "mm_image": ("flat", "pooled"),
+    "mm_text": ("tokens", "whole"),
+    "mm_index": ("once", "twice"),
+    "mm_sign": ("near", "far"),
+    "mm_scale": ("divide", "exp"),
+    "mm_direction": ("text_image", "image_text"),
+    "ot_points": ("prompt_tokens", "rolled_contexts", "all_classes", "batch_prompts"),
+    "ot_gradient": ("cost", "full", "none"),
+    "ot_cost": ("squared", "cosine"),
+    "ot_align": ("channels", "positions"),
+}
 
 
-class LicoObjective(Objective):
-    """Cross-entropy, manifold matching and transport; owns context tokens, MLP and temperature.
+@dataclass(frozen=True)
+class LicoOptions(ArmOptions):
+    """Options of the LICO objective; the defaults follow the paper.
 
-    Args:
-        encoder: a frozen encoder stays outside the module tree, so that neither the optimiser nor
-            checkpoints include it; with `frozen_encoder` False a copy of it is trained.
-        num_classes: K.
-        num_channels, num_positions: C and D of the feature maps.
+    Attributes:
+        alpha: weight of manifold matching; 0 drops the term.
+        beta: weight of transport; 0 drops the term.
+        class_names: text of the prompts, see `names_for_prompts`.
+        context, copies, num_context, context_std: of the learnable tokens, see `Prompts`.
+        name_position: of the class name among the context tokens: end, middle, front.
+        shuffle_context: draw a new order of the context tokens at each step.
+        text_every: number of updates between encodings of the prompts; the updates in between use
+            the cached vectors as constants. The MLP is trained at each update.
+        frozen_encoder: False trains the text encoder as well.
+        hidden: width of the MLP; not given in the paper, 512 in all published code.
+        dropout: probability in the MLP.
+        temperature: initial τ, log(1 / 0.07) in all published code.
+        learn_temperature: train τ.
+        separate_temperatures: use one τ for images and one for texts.
+        temperature_min, temperature_max: bounds of τ.
+        mm_image: F_i flattened (`flat`), or its mean over positions (`pooled`).
+        mm_text: G_i flattened (`tokens`), or the encoder's vector of the prompt before the MLP
+            (`whole`).
+        mm_index: `twice` uses the text of batch element number label_i for sample i.
+        mm_normalise, mm_sign, mm_scale, mm_direction, mm_floor, mm_least_distance: see
+            `losses.manifold_matching`; sign "near" is -1, "far" is +1.
+        mm_detach_text: manifold matching has no gradient on the text.
+        ot_points: targets of the channels: the tokens of the sample's prompt, its class with each
+            copy of the context, the prompts of all classes, or the prompts of the complete batch.
+        ot_gradient: see `losses.transport_loss`.
+        ot_padding: padding after a shorter name has mass too; False masks it.
+        ot_normalise, ot_cost: see `losses.transport_cost`.
+        ot_align: rows of F_i are its channels, or its positions.
+        epsilon, max_iterations, tolerance: of the transport solver, see `losses.sinkhorn`.
     """
 
-    def __init__(
-        self,
-        encoder: TextEncoder,
-        *,
-        num_classes: int,
-        num_channels: int,
-        num_positions: int,
-        options: LicoOptions,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(generator)
-        self.options = options
-        self.num_classes = num_classes
-        self._diagnostics: dict[str, float] = {}
-        if not options.frozen_encoder:
-            encoder = copy.deepcopy(encoder)
-            self.encoder = _as_module(encoder).requires_grad_(True)
-        self._nearest_words = encoder.nearest_words
-        self.held = (
-            CachedPrompts(
-                encoder,
-                num_classes=num_classes,
-                num_context=options.num_context,
-                every=options.text_every,
+    alpha: float = 10.0
+    beta: float = 1.0
+    class_names: str = "card"
+    context: str = "shared"
+    copies: str = "one"
+    num_context: int = 12
+    context_std: float = 0.02
+    name_position: str = "end"
+    shuffle_context: bool = True
+    text_every: int = 1
+    frozen_encoder: bool = True
+    hidden: int = 512
+    dropout: float = 0.5
+    temperature: float = math.log(1 / 0.07)
+    learn_temperature: bool = True
+    separate_temperatures: bool = False
+    temperature_min: float = 0.01  # a learnable divisor must not reach 0
+    temperature_max: float = 1e4
+    mm_image: str = "flat"
+    mm_text: str = "tokens"
+    mm_index: str = "once"
+    mm_normalise: bool = True
+    mm_sign: str = "near"
+    mm_scale: str = "divide"
+    mm_direction: str = "text_image"
+    mm_floor: float = 0.0
+    mm_least_distance: float = 0.0
+    mm_detach_text: bool = False
+    ot_points: str = "prompt_tokens"
+    ot_gradient: str = "cost"
+    ot_padding: bool = False
+    ot_normalise: bool = True
+    ot_cost: str = "squared"
+    ot_align: str = "channels"
+    epsilon: float = 0.1
+    max_iterations: int = 100
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in ("alpha", "beta", "mm_floor", "mm_least_distance", "temperature_min"):
+            check_not_negative(name, getattr(self, name))
+        for name in ("temperature", "context_std", "epsilon", "tolerance", "temperature_max"):
+            check_positive(name, getattr(self, name))
+        for name in ("hidden", "max_iterations", "text_every"):
+            check_count(name, getattr(self, name))
+        check_count("num_context", self.num_context, at_least=0)
+        if not 0 <= self.dropout < 1:
+            raise InvalidInputError(f"dropout: expected a number in [0, 1), got {self.dropout}")
+        if self.mm_scale == "divide":
+            check_positive("temperature_min", self.temperature_min)
+        if not self.temperature_min <= self.temperature <= self.temperature_max:
+            raise InvalidInputError(
+                f"temperature: expected a number in [{self.temperature_min:g}, "
+                f"{self.temperature_max:g}] (temperature_min, temperature_max), "
+                f"got {self.temperature:g}"
             )
-            if options.text_every > 1
-            else None
-        )
-        self.prompts = Prompts(
-            encoder,
-            num_classes=num_classes,
-            num_context=options.num_context,
-            context_std=options.context_std,
-            context=options.context,
-            copies=options.copies,
-            position=options.name_position,
-            shuffle=options.shuffle_context,
-            generator=generator,
-        )
-        row_length = num_positions if options.ot_align == "channels" else num_channels
-        self.inner = _linear(encoder.width, options.hidden, generator)
-        self.outer = _linear(options.hidden, row_length, generator)
-        start = torch.full((1 + options.separate_temperatures,), options.temperature)
-        self.temperature = nn.Parameter(start, requires_grad=options.learn_temperature)
-        self.terms = tuple(self._declare_terms())
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return cross-entropy, L_MM if alpha > 0 and L_OT if beta > 0, each ()."""
-        values = super().forward(batch)
-        features = batch.output.features.float()
-        # Every process encodes the prompts of the complete batch, so that all draw the same values.
-        text = self._encode_prompts(batch.all_labels, batch.peers)
-        self._diagnostics = {}
-        if self.options.alpha > 0:
-            # F_i as (B, C, D), or averaged over positions, (B, C).
-            compared = features if self.options.mm_image == "flat" else features.mean(2)
-            values["manifold_matching"] = self._manifold_matching(
-                batch.peers.gather(compared), text, batch.all_labels
+        if self.ot_points == "rolled_contexts" and self.copies == "one":
+            raise InvalidInputError(
+                "ot_points 'rolled_contexts' needs several copies of the context; "
+                "set copies to 'rolled' or 'alike'"
             )
-        if self.options.beta > 0:
-            values["transport"] = self._transport(features, text, batch.peers)
-        return values
+        if self.ot_points == "rolled_contexts" and self.num_context == 0:
+            raise InvalidInputError(
+                "ot_points 'rolled_contexts' needs context tokens; set num_context above 0"
+            )
+        if self.text_every > 1 and (self.copies != "one" or not self.frozen_encoder):
+            raise InvalidInputError(
+                f"text_every {self.text_every}: prompts are cached only for one copy of the "
+                "context and a frozen encoder; set copies to 'one' and frozen_encoder to true, or "
+                "text_every to 1"
+            )
 
-    def parts(self) -> dict[str, Sequence[nn.Parameter]]:
-        """Return the parameters of MLP, context tokens, temperature, and a trained encoder."""
-        parts: dict[str, Sequence[nn.Parameter]] = {
-            "projection": [*self.inner.parameters(), *self.outer.parameters()]
-        }
-        if self.prompts.tokens is not None:
-            parts["context"] = [self.prompts.tokens]
-        if self.options.learn_temperature:
-            parts["temperature"] = [self.temperature]
-        if not self.options.frozen_encoder:
-            parts["encoder"] = list(self.encoder.parameters())
-        return parts
+    def check(self, recipe: Recipe) -> None:
+        """Raise InvalidInputError if the recipe cannot be trained with these options."""
+        if self.alpha > 0 and recipe.batch_size < 2:
+            raise InvalidInputError(
+                f"arm {recipe.arm}: manifold matching compares the samples of a batch, got "
+                f"batch_size {recipe.batch_size}; set batch_size to 2 or more, or alpha to 0"
+            )
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return two groups; context tokens and temperature have no weight decay."""
-        parts = self.parts()
-        no_decay = ("context", "temperature")
-        return [
-            {"params": [p for n, part in parts.items() if n not in no_decay for p in part]},
-            {"params": [p for n in no_decay for p in parts.get(n, ())], "weight_decay": 0.0},
-        ]
+    def prompts_per_step(self, batch_classes: int, num_classes: int) -> int:
+        """Return the number of prompts that the text encoder encodes per update."""
+        if self.text_every > 1:
+            return math.ceil(num_classes / self.text_every)
+        if self.beta > 0 and self.ot_points == "all_classes":
+            return num_classes
+        is_rolled = self.beta > 0 and self.ot_points == "rolled_contexts"
+        return batch_classes * (self.num_context if is_rolled else 1)
 
-    def diagnostics(self) -> dict[str, float]:
-        """Return temperature, transport iterations and the share of unconverged problems."""
-        return self._diagnostics
-
-    def findings(self) -> dict[str, Any]:
-        """Return the vocabulary words nearest to each learned context token."""
-        tokens = self.prompts.tokens
-        if tokens is None:
-            return {}
-        # With one context per class, that of the first class.
-        words_per_token = self._nearest_words(tokens.detach()[0, 0], count=NUM_NEAREST_WORDS)
-        return {
-            "context_words": [
-                [{"word": word, "cosine": round(cosine, 3)} for word, cosine in words]
-                for words in words_per_token
-            ]
-        }
-
-    def _declare_terms(self) -> list[Term]:
-        options, text_parts = self.options, []
-        if self.prompts.tokens is not None:
-            text_parts.append("context")
-        if not options.frozen_encoder:
-            text_parts.append("encoder")
-        terms = [CROSS_ENTROPY]
-        if options.alpha > 0:
-            trains = ["features"]
-            if not options.mm_detach_text:
-                trains += text_parts
-                trains += ["projection"] if options.mm_text == "tokens" else []
-            trains += ["temperature"] if options.learn_temperature else []
-            terms.append(Term("manifold_matching", options.alpha, tuple(trains)))
-        if options.beta > 0:
-            is_constant = options.ot_gradient == "none"
-            trained = () if is_constant else ("features", "projection", *text_parts)
-            terms.append(Term("transport", options.beta, trained))
-        return terms
-
-    def _encode_prompts(self, labels: Tensor, peers: Peers) -> PromptFeatures:
-        """Encode the prompts of this step: of the classes in the batch, or of all classes."""
-        needs_all_classes = self.held is not None or (
-            self.options.ot_points == "all_classes" and self.options.beta > 0
-        )
-        if needs_all_classes:
-            classes, row_of_sample = torch.arange(self.num_classes, device=labels.device), labels
-        else:
-            classes, row_of_sample = labels.unique(return_inverse=True)
-        needs_copies = self.options.ot_points == "rolled_contexts" and self.options.beta > 0
-        encode = partial(
-            self.prompts,
-            classes,
-            num_copies=self.prompts.num_copies if needs_copies else 1,
-            constant_copies=self.options.ot_gradient == "none",
-        )
-        copies = encode() if self.held is None else [self.held.next(lambda: encode()[0])]
-        tokens = copies[0]
-        if self.options.ot_padding:
-            tokens = tokens._replace(mask=torch.ones_like(tokens.mask))
-        pooled = [vectors.pooled for vectors in copies]
-        return PromptFeatures(tokens, pooled, row_of_sample, self._project, peers)
-
-    def _manifold_matching(
-        self, image_features: Tensor, text: PromptFeatures, labels: Tensor
-    ) -> Tensor:
-        options = self.options
-        text_features = text.tokens()[0] if options.mm_text == "tokens" else text.pooled()
-        if options.mm_index == "twice":
-            # The released code indexes the texts of the batch with the class number once more.
-            text_features = select_rows(text_features, labels % len(labels))
-        with torch.no_grad():
-            # Clamp the parameter itself: a clamped copy would have no gradient at its bounds.
-            self.temperature.clamp_(options.temperature_min, options.temperature_max)
-        temperatures = self.temperature
-        self._diagnostics["temperature"] = float(temperatures[0].detach())
-        if options.separate_temperatures:
-            self._diagnostics["text_temperature"] = float(temperatures[1].detach())
-        return manifold_matching(
-            image_features,
-            text_features.detach() if options.mm_detach_text else text_features,
-            temperature=temperatures[0],
-            text_temperature=temperatures[1] if options.separate_temperatures else None,
-            normalise=options.mm_normalise,
-            scale=options.mm_scale,  # type: ignore[arg-type]  # checked by the options
-            sign=-1 if options.mm_sign == "near" else 1,
-            direction=options.mm_direction,  # type: ignore[arg-type]  # checked by the options
-            floor=options.mm_floor,
-            least_distance=options.mm_least_distance,
-        )
-
-    def _transport(self, features: Tensor, text: PromptFeatures, peers: Peers) -> Tensor:
-        """L_OT as in `losses.transport_loss`, with the diagnostics of its solver."""
-        options = self.options
-        points, mask = OT_POINTS[options.ot_points](text)
-        solve = partial(
-            solve_transport,
-            features if options.ot_align == "channels" else features.transpose(1, 2),
-            points,
-            epsilon=options.epsilon,
-            gradient=options.ot_gradient,  # type: ignore[arg-type]  # checked by the options
-            normalise=options.ot_normalise,
-            kind=options.ot_cost,  # type: ignore[arg-type]  # checked by the options
-            token_mask=None if options.ot_padding else mask,
-        )
-        # An error in the local part of one process must stop all processes.
-        solved = peers.run_on_all(
-            partial(solve, max_iterations=options.max_iterations, tolerance=options.tolerance)
-        )
-        iterations = peers.maximum(solved.iterations)
-        unconverged = (~solved.converged).float().mean()
-        if iterations > solved.iterations:
-            # On one device the solver would run until the complete batch has converged.
-            solved = solve(max_iterations=iterations, tolerance=UNREACHABLE_TOLERANCE)
-        self._diagnostics["transport_iterations"] = float(iterations)
-        self._diagnostics["transport_unconverged"] = float(unconverged)
-        return solved.cost.mean()
-
-    def _project(self, vectors: Tensor) -> Tensor:
-        hidden = F.relu(self.inner(vectors))
-        if self.training and self.options.dropout > 0:
-            keep_prob = 1 - self.options.dropout
-            draws = torch.rand(hidden.shape, generator=self.generator).to(hidden.device)
-            hidden = hidden * (draws < keep_prob) / keep_prob
-        projected: Tensor = self.outer(hidden)
-        return projected.float()
-
-
-OT_POINTS: dict[str, Callable[[PromptFeatures], Points]] = {
-    "prompt_tokens": PromptFeatures.local_tokens,
-    "rolled_contexts": PromptFeatures.rolled_contexts,
-    "all_classes": PromptFeatures.all_classes,
-    "batch_prompts": PromptFeatures.batch_prompts,
-}
+    def num_parameters(self, num_classes: int, row_length: int, encoder: EncoderSize) -> int:
+        """Return the size of context, MLP and temperature, and of a trained encoder."""
+        num_contexts = num_classes if self.context == "per_class" else 1
+        num_contexts *= max(1, self.num_context) if self.copies == "alike" else 1
+        mlp = self.hidden * (encoder.width + 1) + row_length * (self.hidden + 1)
+        trained = 0 if self.frozen_encoder else encoder.parameters
+        return num_contexts * self.num_context * encoder.width + mlp + 1 + trained
 
 
 def build_lico(inputs: ObjectiveInputs, options: LicoOptions) -> Objective:
@@ -282,25 +190,6 @@ def build_lico(inputs: ObjectiveInputs, options: LicoOptions) -> Objective:
         options=options,
         generator=inputs.generator,
     )
-
-
-def _as_module(encoder: TextEncoder) -> nn.Module:
-    if not isinstance(encoder, nn.Module):
-        raise InvalidInputError(
-            f"frozen_encoder: expected an encoder that is a torch module, got "
-            f"{type(encoder).__name__}; set frozen_encoder to true"
-        )
-    return encoder
-
-
-def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer with torch's default initialisation, drawn from `generator`."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width_in, width_out)
-    bound = 1 / math.sqrt(width_in)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
-    return layer
 
 
 def add_variant(
@@ -345,3 +234,71 @@ add_variant(
     "control: fixed random vectors in place of a text encoder's", PAPER, text_encoder="random",
     uses_card=True,
 )  # fmt: skip
+
+FLETCHER: dict[str, Any] = {
+    "class_names": "sorted",
+    "context": "per_class",
+    "name_position": "middle",
+    "mm_image": "pooled",
+    "mm_text": "whole",
+    "mm_normalise": False,
+    "mm_floor": 1e-4,
+    "ot_gradient": "full",
+    "max_iterations": 1000,
+}
+
+add_variant(
+    "lico_authors_code",
+    "LICO, released code",
+    "far samples weigh more, transport is a constant without gradient, the encoder is trained",
+    "ymLeiFDU/LICO at 12fee2a (2024-10-22): models, main.py",
+    class_names="authors",
+    copies="alike",  # every copy is rolled by one position
+    shuffle_context=False,
+    frozen_encoder=False,  # the optimiser receives all parameters
+    mm_image="pooled",
+    mm_text="whole",
+    mm_index="twice",
+    mm_sign="far",
+    mm_least_distance=0.01,
+    ot_points="rolled_contexts",
+    ot_gradient="none",
+)
+add_variant(
+    "lico_response",
+    "LICO, authors' response",
+    "channels are moved to the class under rolled copies of the context",
+    "Lei, Response to Reproducibility of LICO, section 2.1; what it leaves open is the paper's",
+    copies="rolled",
+    mm_text="whole",
+    ot_points="rolled_contexts",
+)
+add_variant(
+    "lico_bartak",
+    "LICO, Bartak et al.",
+    "affinities sharpened by exp(t), transport nearly without entropy and with its whole gradient",
+    "Bartak et al., TMLR 10/2024: konradszewczyk/lico-reproduction at d63b896",
+    context_std=1.0,
+    dropout=0.0,
+    temperature_min=0.0,
+    temperature_max=4.6052,
+    mm_scale="exp",
+    ot_gradient="full",
+    ot_padding=True,  # every sample has mass up to the length of the longest name
+    epsilon=1e-4,
+)
+add_variant(
+    "lico_fletcher",
+    "LICO, Fletcher et al.",
+    "channels are moved to the prompts of the whole batch: the published code",
+    "Fletcher et al., TMLR 06/2024: robertdvdk/lico-fact at 76ed093",
+    ot_points="batch_prompts",
+    **FLETCHER,
+)
+add_variant(
+    "lico_fletcher_january",
+    "LICO, Fletcher et al., January",
+    "channels are moved to the sample's prompt tokens: their code before a merge",
+    "robertdvdk/lico-fact at c009fce (2024-01-26); what is not recorded of it is 76ed093's",
+    **FLETCHER,
+)
