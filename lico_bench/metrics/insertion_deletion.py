@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lico_bench.metrics.metric import Curve, MetricCost, MetricInputs, add_metric
 from lico_bench.metrics.perturbation import Curves, Order, area_under, perturbation_curves
-from lico_bench.records import Protocol
 
 MIN_CONTRAST = 0.1  # minimum difference in probability between the ends of a curve
 SHARED_NAMES: dict[Order, str] = {"most": "curves", "least": "least_first"}
@@ -49,16 +48,6 @@ def both_orders(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
     return most_first(inputs) + least_first(inputs)
 
 
-def most_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves, shared by all metrics that read them."""
-    return MetricCost(SHARED_NAMES["most"], curves=2)
-
-
-def least_first_cost(_protocol: Protocol, **_rules: object) -> MetricCost:
-    """Both curves with the least salient pixels first."""
-    return MetricCost(SHARED_NAMES["least"], curves=2)
-
-
 _add = partial(
     add_metric,
     bounds=(0.0, 1.0),
@@ -66,7 +55,7 @@ _add = partial(
     source="Petsiuk et al., BMVC 2018",
     needs=("curves",),
     cost="forwards",
-    cost_of=most_first_cost,
+    cost_of=lambda _protocol, **_: MetricCost(SHARED_NAMES["most"], curves=2),
     curves=most_first,
     pitfalls=(
         "changed images are out of distribution, so that a brittle model drops fast and appears "
@@ -77,7 +66,7 @@ _add = partial(
 _add_lerf = partial(
     _add,
     source="Samek et al., TNNLS 2017 (least relevant first)",
-    cost_of=least_first_cost,
+    cost_of=lambda _protocol, **_: MetricCost(SHARED_NAMES["least"], curves=2),
     curves=least_first,
 )
 _add_normalised = partial(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
 from lico_bench.errors import UnknownNameError
 from lico_bench.records import IMAGENET_MEAN, Protocol
@@ -104,18 +104,10 @@ class _Protocols(dict[str, Protocol]):
         raise UnknownNameError.of("protocol", name, self)
 
 
-PROTOCOLS = MappingProxyType(
-    _Protocols(
-        {
-            protocol.name: protocol
-            for protocol in (
-                LICO_BENCH_1,
-                RISE_2018,
-                AUTHORS_FIGURE_2023,
-                BARTAK_2024,
-                FLETCHER_2024,
-                FLETCHER_2024_LARGE,
-            )
-        }
+PROTOCOLS: Mapping[str, Protocol] = _Protocols(
+    (protocol.name, protocol)
+    for protocol in (
+        LICO_BENCH_1, RISE_2018, AUTHORS_FIGURE_2023, BARTAK_2024, FLETCHER_2024,
+        FLETCHER_2024_LARGE,
     )
-)
+)  # fmt: skip

@@ -23,7 +23,6 @@ from lico_bench.metrics.imputation import Imputer
 from lico_bench.metrics.metric import MetricCost, MetricInputs, add_metric
 from lico_bench.metrics.perturbation import rank_pixels
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring, target_scores
-from lico_bench.records import Protocol
 from lico_bench.runtime import make_generator
 
 PERCENT = "10 20 30 40 50 70 90"  # shares of removed pixels, as in the paper
@@ -56,11 +55,6 @@ def curves_of(inputs: MetricInputs, percent: str, noise: float) -> RoadCurves:
     )
 
 
-def road_cost(_protocol: Protocol, *, percent: str = PERCENT, noise: float = NOISE) -> MetricCost:
-    """Two forwards per share; the three metrics share the curves."""
-    return MetricCost(_shared_name(percent, noise), forwards=2 * len(str(percent).split()))
-
-
 def _shared_name(percent: str, noise: float) -> str:
     return f"road:{percent}:{noise}"
 
@@ -71,7 +65,9 @@ _add = partial(
     unit="probability",
     source="Rong et al., ICML 2022",
     cost="forwards",
-    cost_of=road_cost,
+    cost_of=lambda _protocol, *, percent=PERCENT, noise=NOISE: MetricCost(
+        _shared_name(percent, noise), forwards=2 * len(str(percent).split())
+    ),
     pitfalls="grows with the model's confidence, so compare with the random map of the same model; "
     "a smooth hole still shows its outline, and a wide hole is imputed from its border",
 )

@@ -22,7 +22,6 @@ from lico_bench.checks import check_count, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.metric import MetricCost, MetricInputs, add_metric
 from lico_bench.metrics.value_ranks import is_flat
-from lico_bench.records import Protocol
 from lico_bench.runtime import make_generator
 
 NUM_SAMPLES = 5
@@ -35,13 +34,6 @@ def _neighbours_name(num_samples: int, radius: float) -> str:
     return f"neighbours:{num_samples}:{radius}"
 
 
-def neighbours_cost(
-    _protocol: Protocol, *, num_samples: int = NUM_SAMPLES, radius: float = RADIUS
-) -> MetricCost:
-    """One map per sample, shared by the three metrics."""
-    return MetricCost(_neighbours_name(num_samples, radius), explains=num_samples)
-
-
 _add = partial(
     add_metric,
     higher_is_better=False,
@@ -49,7 +41,9 @@ _add = partial(
     needs=("maps", "explainer"),
     category="robustness",
     cost="explains",
-    cost_of=neighbours_cost,
+    cost_of=lambda _protocol, *, num_samples=NUM_SAMPLES, radius=RADIUS: MetricCost(
+        _neighbours_name(num_samples, radius), explains=num_samples
+    ),
     pitfalls="a map that ignores the image scores a perfect 0; five samples underestimate the true "
     "maximum, so compare only equal numbers of samples",
 )
@@ -153,13 +147,6 @@ def _relative_change(maps: Tensor, nearby_maps: Tensor) -> Tensor:
     return change / torch.where(norm > 0, norm, 1)
 
 
-def equivariance_cost(
-    _protocol: Protocol, *, num_crops: int = NUM_CROPS, **_rules: object
-) -> MetricCost:
-    """One map per crop."""
-    return MetricCost(explains=num_crops)
-
-
 @add_metric(
     "ses",
     title="Salience equivariance",
@@ -170,7 +157,7 @@ def equivariance_cost(
     needs=("maps", "explainer"),
     category="robustness",
     cost="explains",
-    cost_of=equivariance_cost,
+    cost_of=lambda _protocol, *, num_crops=NUM_CROPS, **_: MetricCost(explains=num_crops),
     pitfalls="maps without negative values are always similar: independent noise in [0, 1] "
     "scores 0.8 and a fixed centre 0.9; compare with these controls, not with 0",
 )

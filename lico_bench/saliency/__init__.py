@@ -43,11 +43,6 @@ class MapCostInputs:
     image_size: tuple[int, int]
 
 
-def one_forward(_inputs: MapCostInputs, **_options: Any) -> float:
-    """Cost of one forward; layers after the explained one are not counted again."""
-    return 1.0
-
-
 @dataclass(frozen=True)
 class SaliencyMethod:
     """A saliency method and its properties.
@@ -58,7 +53,8 @@ class SaliencyMethod:
         family: `cam` explains one layer and has an option `layer`; `perturbation` classifies
             changed images; `gradient` computes gradients of the pixels; `control` ignores the
             model and is a baseline for the others.
-        cost: (cost inputs, **options) -> forwards per image; a backward pass counts as two.
+        cost: (cost inputs, **options) -> forwards per image; a backward pass counts as two, and the
+            layers after the explained one are not counted again. One forward by default.
         is_signed: whether negative values are evidence against the class.
         pitfalls: known limitations of its maps.
     """
@@ -67,7 +63,7 @@ class SaliencyMethod:
     source: str
     compute: Callable[..., Tensor]
     family: Family = "cam"
-    cost: Callable[..., float] = one_forward
+    cost: Callable[..., float] = lambda _inputs, **_: 1.0
     is_signed: bool = False
     pitfalls: str = ""
 
@@ -167,6 +163,5 @@ __all__ = [
     "SaliencyMethod",
     "add_method",
     "explain",
-    "one_forward",
     "resolve_method",
 ]

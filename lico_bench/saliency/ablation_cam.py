@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lico_bench.checks import check_targets
 from lico_bench.models import MicroBatchRunner, default_micro_batch, explanation_layer, scoring
 from lico_bench.models.replay import Replay
 from lico_bench.saliency import add_method
-from lico_bench.saliency.layer_maps import check_classes, class_scores, enlarge
+from lico_bench.saliency.layer_maps import enlarge
 
 
 @add_method(
@@ -46,7 +47,7 @@ def ablation_cam(
     and with y > 0 the maps agree up to scale.
     """
     replay = Replay(model, images, explanation_layer(model, layer))
-    check_classes(targets, replay.logits)
+    check_targets(targets, num_images=len(images), num_classes=replay.logits.shape[1])
     scores = _ablated_scores(model, replay, images, targets)
     drops = scores[:, -1:] - scores[:, :-1]
     evidence = (drops[:, :, None, None] * replay.activation.float()).sum(dim=1)
@@ -69,7 +70,8 @@ def _ablated_scores(model: nn.Module, replay: Replay, images: Tensor, targets: T
         return replay(activation.mul_(is_kept[:, :, None, None]), image)
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
-        return class_scores(logits.float(), targets.to(jobs.device)[jobs // jobs_per_image])
+        job_targets = targets.to(jobs.device)[jobs // jobs_per_image]
+        return logits.float().gather(1, job_targets[:, None])[:, 0]
 
     forwarded = replay.activation if replay.is_tail_only else images
     with scoring(model):

@@ -9,17 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency import add_method
 
 CENTER_SIGMA_FRAC = 0.25  # of the shorter side
 
 
-def no_forward(_inputs: MapCostInputs, **_options: object) -> float:
-    """Cost 0: a control does not run the model."""
-    return 0.0
-
-
-_add = partial(add_method, source="control", family="control", cost=no_forward)
+_add = partial(add_method, source="control", family="control", cost=lambda _inputs, **_: 0.0)
 
 
 @_add("random_map", title="Random map")

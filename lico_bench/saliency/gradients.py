@@ -17,7 +17,7 @@ from lico_bench.checks import check_choice, check_count, check_not_negative
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, evaluating, target_scores
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency import add_method
 from lico_bench.saliency.states import fill_colour
 
 FORWARD_AND_BACKWARD = 3.0  # a backward pass is counted as two forwards
@@ -29,22 +29,7 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def single_pass_cost(_inputs: MapCostInputs, **_options: Any) -> float:
-    """One forward and one backward pass."""
-    return FORWARD_AND_BACKWARD
-
-
-def samples_cost(_inputs: MapCostInputs, *, samples: int = SAMPLES, **_options: Any) -> float:
-    """One pass per noisy copy."""
-    return FORWARD_AND_BACKWARD * samples
-
-
-def steps_cost(_inputs: MapCostInputs, *, steps: int = STEPS, **_options: Any) -> float:
-    """One pass per point of the path."""
-    return FORWARD_AND_BACKWARD * steps
-
-
-_add = partial(add_method, family="gradient", cost=single_pass_cost)
+_add = partial(add_method, family="gradient", cost=lambda _inputs, **_: FORWARD_AND_BACKWARD)
 
 
 @_add(
@@ -79,7 +64,7 @@ def gradient(
     "smooth_grad",
     title="SmoothGrad",
     source="Smilkov et al., 2017",
-    cost=samples_cost,
+    cost=lambda _inputs, *, samples=SAMPLES, **_: FORWARD_AND_BACKWARD * samples,
     pitfalls="the noise level decides how smooth; explains a neighbourhood of the image",
 )
 def smooth_grad(
@@ -131,7 +116,7 @@ def smooth_grad(
     "integrated_gradients",
     title="Integrated gradients",
     source="Sundararajan et al., ICML 2017",
-    cost=steps_cost,
+    cost=lambda _inputs, *, steps=STEPS, **_: FORWARD_AND_BACKWARD * steps,
     is_signed=True,
     pitfalls="pixels of the path's first colour get nothing, whatever they mean",
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from lico_bench.checks import check_count
 from lico_bench.data.filters import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
-from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
 from lico_bench.saliency.states import scores_in_states
 
@@ -21,16 +19,11 @@ BLUR_RADIUS_FRAC = 25 / 224  # of the shorter side
 BLUR_SIGMA_FRAC = 50 / 224
 
 
-def group_cam_cost(cost_inputs: MapCostInputs, *, num_groups: int = 32, **_options: Any) -> float:
-    """One forward per group, for the blurred image, and for the activations."""
-    return min(num_groups, cost_inputs.channels) + 2.0
-
-
 @add_method(
     "group_cam",
     title="Group-CAM",
     source="Zhang et al., arXiv 2103.13859",
-    cost=group_cam_cost,
+    cost=lambda inputs, *, num_groups=32, **_: min(num_groups, inputs.channels) + 2.0,
     pitfalls="A group is made of neighbouring channels, whose order means nothing. Flat where "
     "no mask raises the probability above the blurred image's.",
 )

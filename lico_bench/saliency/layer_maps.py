@@ -26,7 +26,8 @@ def layer_activation(
         InvalidInputError: if the layer has no maps, or the model no logits or no such class.
     """
     with tap(model, explanation_layer(model, layer)) as point, torch.no_grad():
-        check_classes(targets, logits_of(model(_channels_last(images))))
+        logits = logits_of(model(_channels_last(images)))
+        check_targets(targets, num_images=len(images), num_classes=logits.shape[1])
         return point.activation.detach().float()
 
 
@@ -46,8 +47,8 @@ def activation_and_gradient(
     name = explanation_layer(model, layer)
     with torch.inference_mode(False), torch.enable_grad(), tap(model, name) as point:
         logits = logits_of(model(_channels_last(images)))
-        check_classes(targets, logits)
-        score = class_scores(logits, targets).sum()
+        check_targets(targets, num_images=len(images), num_classes=logits.shape[1])
+        score = logits.gather(1, targets.to(logits.device)[:, None]).sum()
         gradient = None
         if score.requires_grad:
             (gradient,) = torch.autograd.grad(score, point.activation, allow_unused=True)
@@ -57,16 +58,6 @@ def activation_and_gradient(
             "depend on, and do not use torch.no_grad in the model's forward"
         )
     return point.activation.detach().float(), gradient.float()
-
-
-def check_classes(targets: Tensor, logits: Tensor) -> None:
-    """Raise `InvalidInputError` unless `targets` (N,) are classes of `logits` (N, K)."""
-    check_targets(targets, num_images=len(logits), num_classes=logits.shape[1])
-
-
-def class_scores(logits: Tensor, targets: Tensor) -> Tensor:
-    """Entries (N,) of the targets in `logits` or probabilities (N, K)."""
-    return logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
 
 
 def enlarge(evidence: Tensor, images: Tensor) -> Tensor:

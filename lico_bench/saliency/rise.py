@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +18,11 @@ from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
 from lico_bench.runtime import make_generator
-from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency import add_method
 from lico_bench.saliency.states import fill_colour, scores_in_states
 
 MASKS_PER_DRAW = 64
 NUM_MASKS = 4000
-
-
-def rise_cost(_inputs: MapCostInputs, *, num_masks: int = NUM_MASKS, **_options: Any) -> float:
-    """One forward per mask."""
-    return num_masks
 
 
 @add_method(
@@ -36,7 +30,7 @@ def rise_cost(_inputs: MapCostInputs, *, num_masks: int = NUM_MASKS, **_options:
     title="RISE",
     source="Petsiuk et al., BMVC 2018",
     family="perturbation",
-    cost=rise_cost,
+    cost=lambda _inputs, *, num_masks=NUM_MASKS, **_: num_masks,
     pitfalls="an estimate from random masks: its noise falls with the root of their number; the "
     "masks are the same for all images, so the noise does not average out over them; "
     "masked images are unlike any seen in training",

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
-from lico_bench.saliency import MapCostInputs, add_method
+from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import enlarge, layer_activation
 from lico_bench.saliency.states import scores_in_states
 
 EPSILON = 1e-8  # the mask of a flat channel becomes 0
 
 
-def score_cam_cost(cost_inputs: MapCostInputs, **_options: Any) -> float:
-    """One forward per channel, and one for the activations."""
-    return cost_inputs.channels + 1.0
-
-
 @add_method(
     "score_cam",
     title="Score-CAM",
     source="Wang et al., CVPR workshops 2020",
-    cost=score_cam_cost,
+    cost=lambda inputs, **_: inputs.channels + 1.0,
     pitfalls="Where logits hardly move under a mask all channels weigh the same, and the map "
     "is the mean activation, whatever the class.",
 )

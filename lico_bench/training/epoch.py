@@ -1,17 +1,23 @@
-"""State of an unfinished epoch, from which training resumes and ends with the same bits."""
+"""Within a training: the state of an unfinished epoch, and the learning rate of each update."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lico_bench.errors import InvalidInputError
+from lico_bench.records import SCHEDULES
+
+WARM_START = 1 / 25  # of the learning rate, at the first update of `one_cycle`
+
 
 @dataclass
 class PartialEpoch:
-    """Measurements of the finished updates of an epoch.
+    """Measurements of the finished updates of an epoch, from which it resumes with the same bits.
 
     Attributes:
         draws: state of each generator at the start of the epoch. Generators draw ahead of the
@@ -53,3 +59,24 @@ class PartialEpoch:
             diagnostics=[dict(numbers) for numbers in state["diagnostics"]],
             elapsed_s=float(state["elapsed_s"]),
         )
+
+
+def rate_factor(schedule: str, step: int, num_steps: int, *, warmup_frac: float = 0.3) -> float:
+    """Return the factor in (0, 1] on the learning rate at `step` (from 0) of `num_steps`.
+
+    `constant`: 1. `cosine`: (1 + cos(π k / K)) / 2. `cosine_7_16`: cos(7 π k / 16 K), which ends at
+    0.195 (the paper's). `one_cycle`: linear from 1/25 to 1 over the first `warmup_frac`, then a
+    cosine to 0 (after Smith & Topin, 2018, with 30 % warm-up).
+    """
+    position = step / num_steps
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * position))
+    if schedule == "cosine_7_16":
+        return math.cos(7 * math.pi * position / 16)
+    if schedule == "one_cycle":
+        if position < warmup_frac:
+            return WARM_START + (1 - WARM_START) * position / warmup_frac
+        return 0.5 * (1 + math.cos(math.pi * (position - warmup_frac) / (1 - warmup_frac)))
+    raise InvalidInputError(f"schedule: expected one of {', '.join(SCHEDULES)}, got '{schedule}'")

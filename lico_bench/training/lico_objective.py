@@ -67,25 +67,12 @@ class LicoObjective(Objective):
             self.encoder = _as_module(encoder).requires_grad_(True)
         self._nearest_words = encoder.nearest_words
         self.held = (
-            CachedPrompts(
-                encoder,
-                num_classes=num_classes,
-                num_context=options.num_context,
-                every=options.text_every,
-            )
+            CachedPrompts(encoder, num_classes=num_classes, options=options)
             if options.text_every > 1
             else None
         )
         self.prompts = Prompts(
-            encoder,
-            num_classes=num_classes,
-            num_context=options.num_context,
-            context_std=options.context_std,
-            context=options.context,
-            copies=options.copies,
-            position=options.name_position,
-            shuffle=options.shuffle_context,
-            generator=generator,
+            encoder, num_classes=num_classes, options=options, generator=generator
         )
         row_length = num_positions if options.ot_align == "channels" else num_channels
         self.inner = _linear(encoder.width, options.hidden, generator)

@@ -8,6 +8,7 @@ loss term needs. Source: Lei et al., NeurIPS 2023, figure 2; after Zhou et al., 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import TextEncoder, TokenVectors
 from lico_bench.runtime import make_generator
 from lico_bench.training.distributed import Peers
+
+if TYPE_CHECKING:
+    from lico_bench.training.arms.lico import LicoOptions
 
 Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 CONTEXTS = ("shared", "per_class")
@@ -32,13 +36,14 @@ class Prompts(nn.Module):
     Args:
         encoder: encodes the prompts.
         num_classes: K, for a context per class.
-        num_context: M; with 0 a prompt is the class name alone.
-        context_std: standard deviation of the normal initialisation.
-        context: `shared` by all classes, or `per_class`.
-        copies: `one`; `rolled`: copy i is the same context rolled by i positions; `alike`: M
-            contexts, all initialised with the same draw rolled by one position.
-        position: of the class name, see `TextEncoder.encode`.
-        shuffle: draw a new order of the context tokens at each step.
+        options: of these, the prompts use
+            num_context: M; with 0 a prompt is the class name alone.
+            context_std: standard deviation of the normal initialisation.
+            context: `shared` by all classes, or `per_class`.
+            copies: `one`; `rolled`: copy i is the same context rolled by i positions; `alike`: M
+                contexts, all initialised with the same draw rolled by one position.
+            name_position: of the class name, see `TextEncoder.encode`.
+            shuffle_context: draw a new order of the context tokens at each step.
         generator: for initialisation and orders.
     """
 
@@ -50,15 +55,11 @@ class Prompts(nn.Module):
         encoder: TextEncoder,
         *,
         num_classes: int,
-        num_context: int,
-        context_std: float,
-        context: str,
-        copies: str,
-        position: str,
-        shuffle: bool,
+        options: LicoOptions,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        num_context = options.num_context
         if num_context + encoder.longest_name > encoder.max_tokens:
             raise InvalidInputError(
                 f"prompts: {num_context} context tokens and a class name of "
@@ -66,12 +67,11 @@ class Prompts(nn.Module):
                 f"encoder {encoder.identity.name}; lower num_context"
             )
         self._encode = encoder.encode
-        self._copies, self._position, self._shuffle = copies, position, shuffle
-        self._generator = generator
-        rows = num_classes if context == "per_class" else 1
+        self._options, self._generator = options, generator
+        rows = num_classes if options.context == "per_class" else 1
         tokens = torch.empty(1, rows, num_context, encoder.context_width)
-        tokens.normal_(0, context_std, generator=generator)
-        if copies == "alike":
+        tokens.normal_(0, options.context_std, generator=generator)
+        if options.copies == "alike":
             tokens = tokens.roll(1, 2).repeat(max(1, num_context), 1, 1, 1)
         self.tokens = nn.Parameter(tokens) if num_context else None
         self.register_buffer("_empty", tokens[0], persistent=False)
@@ -79,7 +79,7 @@ class Prompts(nn.Module):
     @property
     def num_copies(self) -> int:
         """Number of copies of the context."""
-        if self.tokens is None or self._copies == "one":
+        if self.tokens is None or self._options.copies == "one":
             return 1
         return int(self.tokens.shape[2])
 
@@ -98,20 +98,21 @@ class Prompts(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not (copy and constant_copies)):
                 context = self._context(copy).index_select(1, order)
                 rows = context[0] if len(context) == 1 else context.index_select(0, class_ids)
-                encoded.append(self._encode(rows, class_ids, position=self._position))
+                position = self._options.name_position
+                encoded.append(self._encode(rows, class_ids, position=position))
         return encoded
 
     def _context(self, copy: int) -> Tensor:
         """(1 or K, M, W) of one copy."""
         if self.tokens is None:
             return self._empty
-        if self._copies == "alike":
+        if self._options.copies == "alike":
             return self.tokens[copy]
         return self.tokens[0].roll(copy, 1) if copy else self.tokens[0]
 
     def _draw_order(self) -> Tensor:
         length = 0 if self.tokens is None else self.tokens.shape[2]
-        if self._shuffle and length:
+        if self._options.shuffle_context and length:
             return torch.randperm(length, generator=self._generator).to(self._empty.device)
         return torch.arange(length, device=self._empty.device)
 
@@ -128,12 +129,10 @@ class CachedPrompts(nn.Module):
     whole: Tensor
     updates: Tensor
 
-    def __init__(
-        self, encoder: TextEncoder, *, num_classes: int, num_context: int, every: int
-    ) -> None:
+    def __init__(self, encoder: TextEncoder, *, num_classes: int, options: LicoOptions) -> None:
         super().__init__()
-        self._every = every
-        num_tokens = num_context + encoder.longest_name
+        self._every = options.text_every
+        num_tokens = options.num_context + encoder.longest_name
         for name, start in (
             ("vectors", torch.zeros(num_classes, num_tokens, encoder.width)),
             ("mask", torch.zeros(num_classes, num_tokens, dtype=torch.bool)),
@@ -143,7 +142,7 @@ class CachedPrompts(nn.Module):
             self.register_buffer(name, start)
 
     def next(self, encode: Callable[[], TokenVectors]) -> TokenVectors:
-        """Return the result of `encode` every `every` updates, else the cached constants."""
+        """Return the result of `encode` every `text_every` updates, else the cached constants."""
         is_due = int(self.updates) % self._every == 0
         if self.training:
             self.updates += 1

@@ -9,11 +9,13 @@ import numpy as np
 import ot
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.losses import sinkhorn, solve_transport, transport, transport_cost, transport_loss
+from lico_bench.losses.transport import as_single_precision, unit_rows
 
 ATOL_FP32 = 1e-5  # sums of a few thousand float32 terms below 4
 CONVERGED = {"max_iterations": 5000, "tolerance": 1e-9}
@@ -476,3 +478,38 @@ def test_a_batch_of_one_is_a_problem_like_any_other():
 def test_problems_that_cannot_be_solved_are_refused(cost, mass, message):
     with pytest.raises(InvalidInputError, match=message):
         sinkhorn(cost, epsilon=0.1, column_mass=mass)
+
+
+def test_rows_are_those_of_torch_bit_for_bit():
+    rows = torch.randn(5, 4, 7, generator=torch.Generator().manual_seed(0))
+    rows[1, 2] = 0
+    rows[3, 1] = 1e-20
+    assert torch.equal(unit_rows(rows), F.normalize(rows, dim=2))
+
+
+def test_a_row_of_zeros_has_no_gradient():
+    rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    rows[1] = 0
+    rows.requires_grad_()
+    (unit_rows(rows) * torch.arange(12.0).view(3, 4)).sum().backward()
+    assert (rows.grad[1] == 0).all()
+    assert (rows.grad[[0, 2]] != 0).all()
+    assert rows.grad.abs().max() < 100
+
+
+def test_nan_and_infinity_stay_visible():
+    rows = unit_rows(torch.tensor([[float("nan"), 1.0], [float("inf"), 1.0]]))
+    assert rows.isnan().any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+    ],
+)
+def test_half_precision_is_raised_and_double_stays(given, expected):
+    assert as_single_precision(torch.ones(2, 2, dtype=given)).dtype == expected

@@ -1,22 +1,31 @@
-"""The sanity check: passing and failing methods, randomised modules, unchanged state."""
+"""Randomised networks and other classes; similarities against SciPy and scikit-image."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of, trained_net
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from skimage.metrics import structural_similarity as library_ssim
 from torch import nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS
 from lico_bench.metrics.randomisation import (
     cascade,
+    random_logit,
     randomisation_stages,
     randomised,
+    rank_correlation,
     sanity_check,
+    similarity_of,
+    structural_similarity,
 )
 from lico_bench.models import build_classifier
 from lico_bench.saliency import explain
@@ -200,3 +209,124 @@ def test_nothing_to_randomise_is_refused():
         sanity_check(replace(inputs, network=None))
     with pytest.raises(InvalidInputError, match="stages"):
         sanity_check(inputs_of(), stages=0)
+
+
+def pairs(seed: int, *, count: int = 6, ties: bool = False):
+    rng = torch.Generator().manual_seed(seed)
+    first, noise = torch.randn(2, count, 20, 25, generator=rng)
+    share = torch.linspace(0, 1, count)[:, None, None]
+    second = share * first + (1 - share) * noise
+    return ((first * 2).round(), second.relu()) if ties else (first, second)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rank_correlation_equals_scipys(ties: bool):
+    first, second = pairs(0, ties=ties)
+    ours = rank_correlation(first, second)
+    for row in range(len(first)):
+        theirs = stats.spearmanr(first[row].flatten(), second[row].flatten()).statistic
+        assert float(ours[row]) == pytest.approx(theirs, abs=ATOL_FP32)
+
+
+def test_structural_similarity_equals_scikit_images():
+    first, second = pairs(1)
+    ours = structural_similarity(first, second)
+    for row in range(len(first)):
+        a, b = (
+            ((m - m.min()) / (m.max() - m.min())).double().numpy()
+            for m in (first[row], second[row])
+        )
+        theirs = library_ssim(a, b, win_size=7, data_range=1.0)
+        assert float(ours[row]) == pytest.approx(theirs, abs=ATOL_FP32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([1e-6, 0.3, 40.0]))
+def test_similarities_are_symmetric_and_forget_the_scale(seed: int, scale: float):
+    first, second = pairs(seed, count=2)
+    for kind in ("spearman", "ssim"):
+        value = similarity_of(first, second, kind)
+        assert torch.allclose(value, similarity_of(second, first, kind), atol=ATOL_FP32)
+        assert torch.allclose(value, similarity_of(first * scale, second, kind), atol=ATOL_FP32)
+        assert (value.abs() <= 1).all()
+
+
+def test_a_map_equals_itself_and_opposes_its_negative():
+    first, _ = pairs(2)
+    for kind in ("spearman", "ssim"):
+        assert torch.allclose(similarity_of(first, first, kind), torch.ones(6), atol=ATOL_FP32)
+    assert torch.allclose(rank_correlation(first, -first), -torch.ones(6), atol=ATOL_FP32)
+
+
+def test_two_flat_maps_are_alike_and_one_flat_map_is_like_nothing():
+    flat, other = torch.full((1, 8, 8), 3.0), torch.rand(1, 8, 8)
+    assert rank_correlation(flat, torch.zeros(1, 8, 8)).tolist() == [1]
+    assert rank_correlation(flat, other).tolist() == [0]
+    assert rank_correlation(other, flat).tolist() == [0]
+    assert structural_similarity(flat, torch.zeros(1, 8, 8)).tolist() == [1]
+    assert structural_similarity(flat, other).abs() < 0.1
+
+
+def test_maps_smaller_than_the_window_are_compared():
+    first, second = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    ours = structural_similarity(first, second)
+    assert ours.shape == (3,)
+    assert np.isfinite(ours.numpy()).all()
+
+
+def test_an_unknown_similarity_is_refused():
+    with pytest.raises(InvalidInputError, match="expected one of spearman, ssim"):
+        similarity_of(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), "cosine")
+
+
+def test_a_method_that_does_not_look_at_the_class_has_one():
+    for method in ("edge_map", "center_map", "random_map"):
+        for kind in ("ssim", "spearman"):
+            value = random_logit(inputs_of(method), similarity=kind)
+            assert torch.allclose(value, torch.ones(NUM_IMAGES), atol=ATOL_FP32)
+
+
+def test_maps_of_a_trained_network_change_with_the_class():
+    assert random_logit(inputs_of()).mean() < 0.5
+
+
+def test_the_score_is_the_similarity_to_the_map_of_the_class_asked_for():
+    inputs = inputs_of()
+    requested = []
+    inner = inputs.explainer
+    inputs = replace(inputs, explainer=lambda m, x, y: (requested.append(y), inner(m, x, y))[1])
+    found = random_logit(inputs, similarity="spearman")
+    (others,) = requested
+    assert (others != inputs.targets).all()
+    maps = inner(inputs.network, inputs.images, others)
+    for row in range(NUM_IMAGES):
+        pair = (inputs.maps[row].flatten(), maps[row].flatten())
+        assert float(found[row]) == pytest.approx(stats.spearmanr(*pair).statistic, abs=ATOL_FP32)
+
+
+def test_every_other_class_is_drawn_about_equally_often():
+    counts: Counter[int] = Counter()
+    for seed in range(60):
+        inputs = inputs_of("center_map", seed=seed)
+        inputs = replace(
+            inputs,
+            targets=torch.ones_like(inputs.targets),
+            explainer=lambda _m, x, y: (counts.update(y.tolist()), torch.rand(x[:, 0].shape))[1],
+        )
+        random_logit(inputs)
+    assert set(counts) == {0, 2}
+    assert abs(counts[0] / counts.total() - 0.5) < 0.1  # four standard errors of 420 draws
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_random_logits_do_not_depend_on_the_batch(size: int):
+    whole = in_batches(random_logit, NUM_IMAGES)
+    assert torch.allclose(in_batches(random_logit, size), whole, atol=ATOL_BATCH)
+
+
+def test_the_global_generators_are_left_alone():
+    state = torch.random.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global state is watched
+    random_logit(inputs_of())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002

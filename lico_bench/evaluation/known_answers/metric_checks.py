@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.evaluation.known_answers.closed_form import closed_form_findings
 from lico_bench.evaluation.known_answers.finding import (
     RANDOM,
     Finding,
@@ -21,6 +20,7 @@ from lico_bench.evaluation.known_answers.finding import (
     merit,
 )
 from lico_bench.evaluation.known_answers.margins import kind_of, margins_of, reason_for
+from lico_bench.evaluation.known_answers.networks import closed_form_findings
 from lico_bench.evaluation.known_answers.scene import (
     Scene,
     brightness_explainer,
