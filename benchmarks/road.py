@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lico_bench.metrics.imputation import impute
+from lico_bench.metrics.imputation import Imputer
 from lico_bench.metrics.perturbation import rank_pixels
 
 BAR = 20.0
@@ -41,7 +41,7 @@ def theirs(images: Tensor, keep: Tensor, noise: float) -> Tensor:
 
 def ours(images: Tensor, keep: Tensor, noise: float) -> Tensor:
     """Impute all images at once."""
-    filled = impute(images, keep)
+    filled = Imputer()(images, keep)
     if not filled.converged.all():
         raise SystemExit("the imputation did not converge")
     for image, kept in zip(filled.images, keep, strict=True):

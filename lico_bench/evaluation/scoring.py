@@ -146,7 +146,8 @@ def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows)
     if rows is None:
         collector.classify(indices)
         return True
-    collector.predicted[indices] = _predicted(rows)
+    classes = rows.loc[rows["metric"] == "accuracy", "target"]
+    collector.predicted[indices] = torch.tensor(classes.tolist(), dtype=torch.int64)
     return False
 
 
@@ -164,11 +165,6 @@ def _scorer_of(
         f"protocol {eval_config.protocol.name}: the model of arm '{arm}' scores all maps, but is "
         "not among the models; add it or pass scorer="
     )
-
-
-def _predicted(rows: pd.DataFrame) -> Tensor:
-    classes = rows.loc[rows["metric"] == "accuracy", "target"]
-    return torch.tensor(classes.tolist(), dtype=torch.int64)
 
 
 def _no_progress(_done: int, _total: int) -> None:

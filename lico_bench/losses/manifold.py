@@ -161,8 +161,9 @@ def _log_affinity(
         if least_distance > 0:
             distances = distances.clamp_min(least_distance)
         distances = sign * distances
-        scaled = distances / temperature if scale == "divide" else distances * _exp(temperature)
-        return scaled.log_softmax(dim=1)
+        if scale == "divide":
+            return (distances / temperature).log_softmax(dim=1)
+        return (distances * torch.as_tensor(temperature).exp()).log_softmax(dim=1)
 
 
 def pairwise_distances(rows: Tensor) -> Tensor:
@@ -204,7 +205,3 @@ def _check_temperature(name: str, value: float | Tensor, scale: Scale) -> None:
         check_positive(name, value)
     elif not math.isfinite(value):
         raise InvalidInputError(f"{name}: expected a finite number, got {value}")
-
-
-def _exp(value: float | Tensor) -> Tensor:
-    return value.exp() if isinstance(value, Tensor) else torch.tensor(value).exp()

@@ -55,33 +55,15 @@ class Imputation:
     converged: Tensor
 
 
-def impute(
-    images: Tensor,
-    keep: Tensor,
-    *,
-    tolerance: float = TOLERANCE,
-    max_iterations: int = MAX_ITERATIONS,
-) -> Imputation:
-    """Replace every pixel that is not kept by the weighted mean of its neighbours.
+class Imputer:
+    """Replaces every pixel that is not kept by the weighted mean of its neighbours.
+
+    The working arrays are kept for further batches.
 
     Args:
-        images: (N, C, H, W) float.
-        keep: (N, H, W) bool, True for kept pixels.
         tolerance: estimated error at which the iteration stops.
         max_iterations: maximum number of iterations; `converged` is False if it is reached.
-
-    Returns:
-        `Imputation` on the images' device. An image without kept pixels becomes its mean colour,
-        the expected result of keeping one random pixel.
-
-    Raises:
-        InvalidInputError: for mismatched shapes.
     """
-    return Imputer(tolerance=tolerance, max_iterations=max_iterations)(images, keep)
-
-
-class Imputer:
-    """`impute` for many batches; the working arrays are reused."""
 
     def __init__(
         self, *, tolerance: float = TOLERANCE, max_iterations: int = MAX_ITERATIONS
@@ -93,7 +75,16 @@ class Imputer:
         self._problems: list[_Problem] = []
 
     def __call__(self, images: Tensor, keep: Tensor) -> Imputation:
-        """See `impute`."""
+        """Return the imputed images, on their device.
+
+        Args:
+            images: (N, C, H, W) float.
+            keep: (N, H, W) bool, True for kept pixels. An image without kept pixels becomes its
+                mean colour, the expected result of keeping one random pixel.
+
+        Raises:
+            InvalidInputError: for mismatched shapes.
+        """
         if images.ndim != 4 or keep.dtype != torch.bool or keep.shape != images[:, 0].shape:
             raise InvalidInputError(
                 "impute: expected images (N, C, H, W) and bool keep (N, H, W), "

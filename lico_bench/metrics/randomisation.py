@@ -90,25 +90,22 @@ def cascade(
         The names of the stages, `trained` first, and (N, stages + 1) values, which start at 1.
     """
     check_count("stages", stages)
-    return inputs.shared.once(
-        f"cascade:{stages}:{similarity}", lambda: _compute_cascade(inputs, stages, similarity)
-    )
-
-
-def _compute_cascade(
-    inputs: MetricInputs, stages: int, similarity: str
-) -> tuple[tuple[str, ...], Tensor]:
     if inputs.network is None:
         raise InvalidInputError(
             "sanity_check: expected the explained network, got only maps; "
             "pass network= and explainer= to MetricInputs"
         )
-    names, values = [TRAINED], [torch.ones_like(inputs.maps[:, 0, 0])]
-    for name, network in randomised(inputs.network, stages=stages, seed=inputs.seed):
-        new_maps = inputs.explain(inputs.images, inputs.targets, network=network)
-        names.append(name)
-        values.append(similarity_of(inputs.maps, new_maps.to(inputs.maps), similarity))
-    return tuple(names), torch.stack(values, 1)
+    network = inputs.network
+
+    def compute() -> tuple[tuple[str, ...], Tensor]:
+        names, values = [TRAINED], [torch.ones_like(inputs.maps[:, 0, 0])]
+        for name, changed in randomised(network, stages=stages, seed=inputs.seed):
+            new_maps = inputs.explain(inputs.images, inputs.targets, network=changed)
+            names.append(name)
+            values.append(similarity_of(inputs.maps, new_maps.to(inputs.maps), similarity))
+        return tuple(names), torch.stack(values, 1)
+
+    return inputs.shared.once(f"cascade:{stages}:{similarity}", compute)
 
 
 def randomised(network: nn.Module, *, stages: int, seed: int) -> Iterator[tuple[str, nn.Module]]:

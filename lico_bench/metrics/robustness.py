@@ -113,28 +113,22 @@ def _neighbour_changes(
     """Relative change of the maps and distance of the images, (N, num_samples) each."""
     check_count("num_samples", num_samples)
     check_positive("radius", radius)
-    return inputs.shared.once(
-        _neighbours_name(num_samples, radius),
-        lambda: _compute_neighbour_changes(inputs, num_samples, radius),
-    )
-
-
-def _compute_neighbour_changes(
-    inputs: MetricInputs, num_samples: int, radius: float
-) -> tuple[Tensor, Tensor]:
     images, maps = inputs.images, inputs.maps.flatten(1)
-    generators = [
-        make_generator(inputs.seed, f"neighbours:{inputs.key(row)}") for row in range(len(images))
-    ]
-    changes, distances = [], []
-    for _ in range(num_samples):
-        noise = torch.stack([torch.rand(images.shape[1:], generator=rng) for rng in generators])
-        noise = (2 * noise - 1) * radius
-        nearby = (images + noise.to(images)).clamp(0, 1)
-        nearby_maps = inputs.explain(nearby, inputs.targets).to(maps).flatten(1)
-        changes.append(_relative_change(maps, nearby_maps))
-        distances.append((nearby - images).flatten(1).norm(dim=1))
-    return torch.stack(changes, 1), torch.stack(distances, 1)
+
+    def compute() -> tuple[Tensor, Tensor]:
+        keys = [inputs.key(row) for row in range(len(images))]
+        generators = [make_generator(inputs.seed, f"neighbours:{key}") for key in keys]
+        changes, distances = [], []
+        for _ in range(num_samples):
+            noise = torch.stack([torch.rand(images.shape[1:], generator=rng) for rng in generators])
+            noise = (2 * noise - 1) * radius
+            nearby = (images + noise.to(images)).clamp(0, 1)
+            nearby_maps = inputs.explain(nearby, inputs.targets).to(maps).flatten(1)
+            changes.append(_relative_change(maps, nearby_maps))
+            distances.append((nearby - images).flatten(1).norm(dim=1))
+        return torch.stack(changes, 1), torch.stack(distances, 1)
+
+    return inputs.shared.once(_neighbours_name(num_samples, radius), compute)
 
 
 def _relative_change(maps: Tensor, nearby_maps: Tensor) -> Tensor:

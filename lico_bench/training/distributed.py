@@ -122,10 +122,14 @@ class Peers:
         """Return the leader's `value`: None, numbers, text, lists, dicts and tensors."""
         if self.count == 1:
             return value
-        content: list[Any] = [_serialise(value) if self.is_leader else None]
+        stream = io.BytesIO()
+        torch.save(value if self.is_leader else None, stream)
+        content: list[Any] = [stream.getvalue()]
         with self.synchronised():
             dist.broadcast_object_list(content, src=0, group=self.group)
-        received: T = value if self.is_leader else _deserialise(content[0])
+        if self.is_leader:
+            return value
+        received: T = torch.load(io.BytesIO(content[0]), map_location="cpu", weights_only=True)
         return received
 
     def run_on_all(self, work: Callable[[], T]) -> T:
@@ -143,15 +147,14 @@ class Peers:
             error = raised
         with self.synchronised():
             failed = self.any(error is not None)
-        if failed:
-            self._raise_first(error)
-        return result  # type: ignore[return-value]  # without an error there is a result
-
-    def _raise_first(self, error: Exception | None) -> None:
-        """Raise the local error, or else the message of the first process that has one."""
+        if not failed:
+            return result  # type: ignore[return-value]  # without an error there is a result
+        message = f"{type(error).__name__}: {error}" if error is not None else None
+        if isinstance(error, LicoBenchError):
+            message = str(error)
         messages: list[str | None] = [None] * self.count
         with self.synchronised():
-            dist.all_gather_object(messages, _message_of(error), group=self.group)
+            dist.all_gather_object(messages, message, group=self.group)
         if error is not None:
             raise error
         rank, message = next((n, text) for n, text in enumerate(messages) if text is not None)
@@ -218,19 +221,3 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient.chunk(ctx.count)[ctx.rank] * ctx.count, None, None
-
-
-def _message_of(error: Exception | None) -> str | None:
-    if error is None:
-        return None
-    return str(error) if isinstance(error, LicoBenchError) else f"{type(error).__name__}: {error}"
-
-
-def _serialise(value: object) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream)
-    return stream.getvalue()
-
-
-def _deserialise(content: bytes) -> Any:
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -14,7 +14,6 @@ from lico_bench.records import Recipe, resolve_precision
 from lico_bench.runtime import make_generator, native_precision, pick_device
 from lico_bench.training.arms import ARMS, ObjectiveInputs, resolve_options
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
-from lico_bench.training.objective import Objective
 from lico_bench.training.session import Session
 
 PURPOSES = ("order", "augmentation")
@@ -56,15 +55,25 @@ def prepare(
         device=torch_device,
     )
     objective = arm.build(inputs, options).to(torch_device)
+    optimizer = torch.optim.SGD(
+        [{"params": list(classifier.parameters())}, *objective.parameter_groups()],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+    average = None
+    if recipe.ema_decay > 0:
+        average = AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
     return Session(
         recipe=recipe,
         dataset=data,
         classifier=classifier,
         objective=objective,
-        optimizer=_build_optimizer(recipe, classifier, objective),
+        optimizer=optimizer,
         device=torch_device,
         generators={purpose: make_generator(recipe.seed, purpose) for purpose in PURPOSES},
-        average=_build_average(recipe, classifier),
+        average=average,
         peers=peers,
     )
 
@@ -130,21 +139,3 @@ def feature_shape(
         maps = classifier.features(torch.zeros(1, 3, *image_size, device=classifier.mean.device))
     classifier.train(was_training)
     return int(maps.shape[1]), (int(maps.shape[2]), int(maps.shape[3]))
-
-
-def _build_average(recipe: Recipe, classifier: Classifier) -> AveragedModel | None:
-    if recipe.ema_decay == 0:
-        return None
-    return AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-
-
-def _build_optimizer(
-    recipe: Recipe, classifier: Classifier, objective: Objective
-) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        [{"params": list(classifier.parameters())}, *objective.parameter_groups()],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov and recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-    )

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics.imputation import Imputer, impute
+from lico_bench.metrics.imputation import Imputer
 
 ATOL_DIRECT = 1e-4  # a twentieth of the step between two 8-bit values; the solver stops at 3e-5
 ATOL_FP32 = 1e-6
@@ -70,7 +70,7 @@ def test_filled_pixels_equal_those_of_a_direct_solver(height: int, width: int):
     kept = [mask[:height, :width] for mask in masks(max(height, width), rng).values()]
     keep = torch.stack(kept)
     images = torch.rand(len(keep), 3, height, width, generator=rng)
-    filled = impute(images, keep)
+    filled = Imputer()(images, keep)
     assert filled.converged.all()
     for image, mask, found in zip(images, keep, filled.images, strict=True):
         assert torch.allclose(found, solve_directly(image, mask), atol=ATOL_DIRECT)
@@ -81,7 +81,7 @@ def test_iterations_hardly_grow_with_the_image():
     taken = []
     for size in (16, 64, 128):
         keep = masks(size, rng)["compact"][None]
-        taken.append(int(impute(torch.rand(1, 3, size, size, generator=rng), keep).iterations))
+        taken.append(int(Imputer()(torch.rand(1, 3, size, size, generator=rng), keep).iterations))
     assert max(taken) <= 25, taken
 
 
@@ -89,10 +89,10 @@ def test_kept_pixels_are_untouched_and_constant_images_stay():
     rng = torch.Generator().manual_seed(1)
     keep = torch.rand(4, 12, 12, generator=rng) > 0.6
     images = torch.rand(4, 3, 12, 12, generator=rng)
-    found = impute(images, keep).images
+    found = Imputer()(images, keep).images
     assert torch.equal(found[:, 0][keep], images[:, 0][keep])
     constant = torch.full_like(images, 0.3)
-    assert torch.allclose(impute(constant, keep).images, constant, atol=ATOL_DIRECT)
+    assert torch.allclose(Imputer()(constant, keep).images, constant, atol=ATOL_DIRECT)
 
 
 def test_a_single_hole_is_the_weighted_mean_of_its_neighbours():
@@ -106,14 +106,14 @@ def test_a_single_hole_is_the_weighted_mean_of_its_neighbours():
             if 0 <= y + dy < 3 and 0 <= x + dx < 3
         }
         expected = sum(w * float(image[0, 0, r, c]) for (r, c), w in near.items())
-        found = float(impute(image, keep).images[0, 0, y, x])
+        found = float(Imputer()(image, keep).images[0, 0, y, x])
         assert found == pytest.approx(expected / sum(near.values()), abs=ATOL_FP32)
 
 
 def test_nothing_removed_is_the_image_and_all_removed_its_mean_colour():
     images = torch.rand(2, 3, 10, 7, generator=torch.Generator().manual_seed(2))
     keep = torch.stack([torch.ones(10, 7), torch.zeros(10, 7)]).bool()
-    filled = impute(images, keep)
+    filled = Imputer()(images, keep)
     assert torch.equal(filled.images[0], images[0])
     mean = images[1].mean((1, 2), keepdim=True).expand(3, 10, 7)
     assert torch.allclose(filled.images[1], mean, atol=ATOL_FP32)
@@ -127,14 +127,16 @@ def test_filled_values_lie_between_the_kept_ones_and_follow_the_batch(seed: int,
     keep = torch.rand(5, 9, 14, generator=rng) > share
     keep[:, 0, 0] = True
     images = torch.rand(5, 3, 9, 14, generator=rng)
-    found = impute(images, keep).images
+    found = Imputer()(images, keep).images
     for image, mask, filled in zip(images, keep, found, strict=True):
         kept = image[:, mask]
         assert (filled.flatten(1) <= kept.amax(1, keepdim=True) + ATOL_DIRECT).all()
         assert (filled.flatten(1) >= kept.amin(1, keepdim=True) - ATOL_DIRECT).all()
     order = torch.randperm(5, generator=rng)
-    assert torch.allclose(impute(images[order], keep[order]).images, found[order], atol=ATOL_FP32)
-    alone = torch.cat([impute(images[i : i + 1], keep[i : i + 1]).images for i in range(5)])
+    assert torch.allclose(
+        Imputer()(images[order], keep[order]).images, found[order], atol=ATOL_FP32
+    )
+    alone = torch.cat([Imputer()(images[i : i + 1], keep[i : i + 1]).images for i in range(5)])
     assert torch.allclose(alone, found, atol=ATOL_FP32)
 
 
@@ -142,7 +144,7 @@ def test_too_few_iterations_are_reported():
     rng = torch.Generator().manual_seed(3)
     keep = masks(32, rng)["compact"][None].repeat(2, 1, 1)
     keep[1] = True
-    filled = impute(torch.rand(2, 3, 32, 32, generator=rng), keep, max_iterations=3)
+    filled = Imputer(max_iterations=3)(torch.rand(2, 3, 32, 32, generator=rng), keep)
     assert filled.converged.tolist() == [False, True]
     assert filled.iterations.tolist() == [3, 0]
 
@@ -156,7 +158,7 @@ def test_the_number_of_threads_changes_nothing_and_is_left_alone():
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(impute(images, keep).images)
+            found.append(Imputer()(images, keep).images)
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -173,13 +175,15 @@ def test_an_imputer_serves_batches_of_any_size_type_and_mode():
         with torch.inference_mode(num_images == 20):
             found = imputer(images, keep).images
         assert found.dtype == dtype
-        assert torch.allclose(found, impute(images.requires_grad_(), keep).images, atol=ATOL_FP32)
+        assert torch.allclose(
+            found, Imputer()(images.requires_grad_(), keep).images, atol=ATOL_FP32
+        )
 
 
 def test_shapes_that_do_not_fit_are_refused():
     images = torch.rand(2, 3, 8, 8)
     for keep in (torch.ones(2, 8, 8), torch.ones(2, 8, 7).bool(), torch.ones(1, 8, 8).bool()):
         with pytest.raises(InvalidInputError, match="impute: expected images"):
-            impute(images, keep)
+            Imputer()(images, keep)
     with pytest.raises(InvalidInputError, match="tolerance"):
-        impute(images, torch.ones(2, 8, 8).bool(), tolerance=0)
+        Imputer(tolerance=0)(images, torch.ones(2, 8, 8).bool())

@@ -14,7 +14,7 @@ from torch import Tensor
 from lico_bench.errors import ConvergenceError, InvalidInputError
 from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, resolve_metric
 from lico_bench.metrics import road as road_room
-from lico_bench.metrics.imputation import Imputation, Imputer, impute
+from lico_bench.metrics.imputation import Imputation, Imputer
 from lico_bench.metrics.road import removed_px, road_curves
 
 ATOL_FP32 = 1e-5
@@ -59,7 +59,7 @@ def test_scores_equal_a_loop_without_noise():
             ):
                 keep = torch.ones(64, dtype=torch.bool)
                 keep[gone.tolist()] = False
-                filled = impute(image[None], keep.view(1, 8, 8)).images
+                filled = Imputer()(image[None], keep.view(1, 8, 8)).images
                 expected = inputs.model(filled).softmax(1)[0, inputs.targets[i]]
                 assert float(scores[i, j]) == pytest.approx(float(expected), abs=ATOL_SOLVER)
 

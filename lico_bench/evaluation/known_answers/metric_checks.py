@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -147,13 +147,7 @@ def model_dependence_findings(
         method: float((metric.apply(inputs).values.double() - worst).abs().mean())
         for method, inputs in _cheap_inputs(methods, subset)
     }
-    yield from hardest(
-        at_least(
-            name, "method: distance from the worst value", distance, MIN_CHANGE,
-            detail=method, reason=reason_for(method, name),
-        )
-        for method, distance in distances.items()
-    )  # fmt: skip
+    yield from _distance_findings(name, "worst", distances, MIN_CHANGE)
 
 
 def invariance_findings(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
@@ -182,13 +176,18 @@ def invariance_findings(metric: Metric, scene: Scene, methods: Sequence[str]) ->
         method: abs(float(merit(metric, inputs).nanmean()) - sign * ideal)
         for method, inputs in _cheap_inputs(methods, subset)
     }
-    yield from hardest(
-        at_least(
-            name, "method: distance from the ideal value", distance, MIN_SENSITIVITY,
-            detail=method, reason=reason_for(method, name),
-        )
+    yield from _distance_findings(name, "ideal", distances, MIN_SENSITIVITY)
+
+
+def _distance_findings(
+    name: str, value: str, distances: Mapping[str, float], limit: float
+) -> Iterator[Finding]:
+    """Check that the score of each method is at least `limit` away from a value."""
+    check = f"method: distance from the {value} value"
+    return hardest(
+        at_least(name, check, distance, limit, detail=method, reason=reason_for(method, name))
         for method, distance in distances.items()
-    )  # fmt: skip
+    )
 
 
 def instance_findings(metric: Metric, scene: Scene, _methods: Sequence[str]) -> Iterator[Finding]:

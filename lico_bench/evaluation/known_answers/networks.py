@@ -249,7 +249,9 @@ def _curves(order: Tensor) -> Curves:
         contributions = case.network.contributions(case.images, baselines[name])
         ordered = contributions.flatten(1).double().gather(1, order).cumsum(1)
         sums = torch.cat([torch.zeros_like(ordered[:, :1]), ordered], 1)[:, counts]
-        scores[name] = torch.sigmoid(_logit(first)[:, None] + sign * sums).float()
+        with torch.no_grad():
+            logit = case.network(first.double())[:, 1:]
+        scores[name] = torch.sigmoid(logit + sign * sums).float()
     fractions = counts / num_pixels
     return Curves(
         fractions=fractions,
@@ -259,9 +261,3 @@ def _curves(order: Tensor) -> Curves:
         deletion_auc=area_under(scores["fill"], fractions),
         forwards=0,
     )
-
-
-def _logit(images: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits: Tensor = _case().network(images.double())
-    return logits[:, 1]

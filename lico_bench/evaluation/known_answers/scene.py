@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.data import Dataset, load_dataset
+from lico_bench.data import load_dataset
 from lico_bench.errors import TrainingError
 from lico_bench.metrics import PROTOCOLS, Explainer, MetricInputs
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
@@ -188,10 +188,13 @@ def load_scene(
             f"scenes, got {accuracy:.2f}; use another --seed"
         )
     chosen = is_correct.nonzero()[:num_images, 0]
+    untrained = build_classifier(
+        BACKBONE, num_classes=test.num_classes, mean=test.mean, std=test.std, seed=seed + 1
+    )
     return Scene(
         variant=variant,
         network=network,
-        untrained=_untrained(test, seed),
+        untrained=untrained.eval().requires_grad_(False),
         images=images[chosen],
         targets=test.labels[chosen],
         regions=test.read_regions(chosen),
@@ -212,14 +215,6 @@ def _trained(variant: str, seed: int) -> Classifier:
     )  # fmt: skip
     scenes = load_dataset(DATASET, "train", source="standin", variant=variant)
     return train(recipe, dataset=scenes, device="cpu").classifier
-
-
-def _untrained(dataset: Dataset, seed: int) -> Classifier:
-    network = build_classifier(
-        BACKBONE, num_classes=dataset.num_classes, mean=dataset.mean, std=dataset.std,
-        seed=seed + 1,
-    )  # fmt: skip
-    return network.eval().requires_grad_(False)
 
 
 def break_ties(regions: Tensor) -> Tensor:

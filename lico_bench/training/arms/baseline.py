@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from lico_bench.training.arms import ARMS, Arm, ArmOptions, ObjectiveInputs
+from lico_bench.training.arms import ARMS, Arm
 from lico_bench.training.objective import Objective
-
-
-def build_baseline(_inputs: ObjectiveInputs, _options: ArmOptions) -> Objective:
-    """Build an objective with cross-entropy as its only term."""
-    return Objective()
-
 
 ARMS.add(
     "baseline",
@@ -17,6 +11,6 @@ ARMS.add(
         title="Baseline",
         summary="cross-entropy alone",
         source="the reference of every pair",
-        build=build_baseline,
+        build=lambda _inputs, _options: Objective(),
     ),
 )

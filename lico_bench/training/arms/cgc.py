@@ -21,7 +21,7 @@ from torch import Tensor
 from lico_bench.checks import check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import Output, Recipe
-from lico_bench.training.arms import ARMS, Arm, ArmOptions, ObjectiveInputs
+from lico_bench.training.arms import ARMS, Arm, ArmOptions
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
 
 MAX_ASPECT = 4 / 3  # width over height of a crop, at least 1 / MAX_ASPECT; usual for random crops
@@ -152,18 +152,15 @@ def apply_crops(images: Tensor, crops: Tensor, size: tuple[int, int] | torch.Siz
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def build_cgc(inputs: ObjectiveInputs, options: CgcOptions) -> Objective:
-    """Build the objective for the size of the classifier's feature maps."""
-    return CgcObjective(inputs.map_size, options=options, generator=inputs.generator)
-
-
 ARMS.add(
     "cgc",
     Arm(
         title="CGC",
         summary="cross-entropy and contrastive consistency of Grad-CAM under crops and flips",
         source="Pillai et al., CVPR 2022",
-        build=build_cgc,
+        build=lambda inputs, options: CgcObjective(
+            inputs.map_size, options=options, generator=inputs.generator
+        ),
         options=CgcOptions(),
     ),
 )
