@@ -30,23 +30,15 @@ if TYPE_CHECKING:
     from lico_bench.metrics.pointing import pointing_game
     from lico_bench.metrics.protocols import PROTOCOLS
 
-_HOMES = {
-    "METRICS": "metric",
-    "PROTOCOLS": "protocols",
-    "Curve": "metric",
-    "Curves": "perturbation",
-    "Explainer": "metric",
-    "Metric": "metric",
-    "MetricCost": "metric",
-    "MetricInputs": "metric",
-    "MetricResult": "metric",
-    "add_metric": "metric",
-    "area_under": "perturbation",
-    "deletion_curve": "perturbation",
-    "perturbation_curves": "perturbation",
-    "pointing_game": "pointing",
-    "resolve_metric": "metric",
-}
+_NAMES = {
+    "metric": (
+        "METRICS", "Curve", "Explainer", "Metric", "MetricCost", "MetricInputs", "MetricResult",
+        "add_metric", "resolve_metric",
+    ),
+    "perturbation": ("Curves", "area_under", "deletion_curve", "perturbation_curves"),
+    "pointing": ("pointing_game",),
+    "protocols": ("PROTOCOLS",),
+}  # fmt: skip
 
 __all__ = [
     "METRICS",
@@ -66,4 +58,4 @@ __all__ = [
     "resolve_metric",
 ]
 
-__getattr__ = lazy_getattr(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, {n: home for home, names in _NAMES.items() for n in names})

@@ -6,6 +6,7 @@ extra draws of one arm do not change the draws of another.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,13 +20,18 @@ from lico_bench.data import Dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
 from lico_bench.models import Classifier
 from lico_bench.models.synced_norm import synced_norms
-from lico_bench.records import Output, Recipe
-from lico_bench.training.diagnostics import assert_terms_train, channel_geometry, term_gradients
+from lico_bench.records import SCHEDULES, Output, Recipe
+from lico_bench.training.diagnostics import (
+    PartialEpoch,
+    assert_terms_train,
+    channel_geometry,
+    term_gradients,
+)
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
-from lico_bench.training.epoch import PartialEpoch, rate_factor
 from lico_bench.training.objective import Batch, Objective
 
 LOWER_RATE = "lower the learning rate with --set recipe.learning_rate=..."
+WARM_START = 1 / 25  # of the learning rate, at the first update of `one_cycle`
 CHECK_EVERY = 20  # steps between checks of the loss; each check synchronises with the GPU
 
 
@@ -282,3 +288,24 @@ class Session:
         means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         means["elapsed_s"] = epoch.elapsed_s
         self.history += [(self.epoch + 1, name, value) for name, value in means.items()]
+
+
+def rate_factor(schedule: str, step: int, num_steps: int, *, warmup_frac: float = 0.3) -> float:
+    """Return the factor in (0, 1] on the learning rate at `step` (from 0) of `num_steps`.
+
+    `constant`: 1. `cosine`: (1 + cos(π k / K)) / 2. `cosine_7_16`: cos(7 π k / 16 K), which ends at
+    0.195 (the paper's). `one_cycle`: linear from 1/25 to 1 over the first `warmup_frac`, then a
+    cosine to 0 (after Smith & Topin, 2018, with 30 % warm-up).
+    """
+    position = step / num_steps
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * position))
+    if schedule == "cosine_7_16":
+        return math.cos(7 * math.pi * position / 16)
+    if schedule == "one_cycle":
+        if position < warmup_frac:
+            return WARM_START + (1 - WARM_START) * position / warmup_frac
+        return 0.5 * (1 + math.cos(math.pi * (position - warmup_frac) / (1 - warmup_frac)))
+    raise InvalidInputError(f"schedule: expected one of {', '.join(SCHEDULES)}, got '{schedule}'")
