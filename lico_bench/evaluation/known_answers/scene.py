@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lico_bench.data import load_dataset
 from lico_bench.errors import TrainingError
 from lico_bench.metrics import PROTOCOLS, Explainer, MetricInputs
+from lico_bench.metrics.metric import SharedResults
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
 from lico_bench.records import Protocol, Recipe
 from lico_bench.registry import format_call, keyword_defaults, parse_call
@@ -77,27 +78,24 @@ class Scene:
     accuracy: float
     seed: int
     protocol: Protocol = PROTOCOLS["lico_bench_1"]
-    _maps: dict[str, Tensor] = field(default_factory=dict)
-    _inputs: dict[str, MetricInputs] = field(default_factory=dict)
-    _parts: dict[tuple[int, int], Scene] = field(default_factory=dict)
+    _cache: SharedResults = field(init=False, default_factory=SharedResults)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def rows(self, start: int, stop: int) -> Scene:
         """Return the scene of images `start` to `stop`; it is cached together with its maps."""
-        if (start, stop) not in self._parts:
-            self._parts[start, stop] = replace(
+        part = slice(start, stop)
+        return self._cache.once(
+            f"rows {start} to {stop}",
+            lambda: replace(
                 self,
-                images=self.images[start:stop],
-                targets=self.targets[start:stop],
-                regions=self.regions[start:stop],
-                image_ids=self.image_ids[start:stop],
-                _maps={},
-                _inputs={},
-                _parts={},
-            )
-        return self._parts[start, stop]
+                images=self.images[part],
+                targets=self.targets[part],
+                regions=self.regions[part],
+                image_ids=self.image_ids[part],
+            ),
+        )
 
     def first(self, count: int = SUBSET_IMAGES) -> Scene:
         """Return the scene of the first `count` images."""
@@ -110,9 +108,7 @@ class Scene:
 
     def maps(self, method: str) -> Tensor:
         """Maps (N, H, W) by a registered method with reduced cost; cached."""
-        if method not in self._maps:
-            self._maps[method] = self.explain(method)
-        return self._maps[method]
+        return self._cache.once(f"maps of {method}", lambda: self.explain(method))
 
     def explain(self, method: str, network: nn.Module | None = None) -> Tensor:
         """Compute maps (N, H, W) by a method with reduced cost, of `self.network` by default."""
@@ -130,9 +126,9 @@ class Scene:
         explainer: Explainer | None = None,
     ) -> MetricInputs:
         """Metric inputs cached under `name`, so that metrics share their costly results."""
-        if name not in self._inputs:
-            self._inputs[name] = self.inputs(make_maps(), explainer=explainer)
-        return self._inputs[name]
+        return self._cache.once(
+            f"inputs of {name}", lambda: self.inputs(make_maps(), explainer=explainer)
+        )
 
     def inputs(self, maps: Tensor, *, explainer: Explainer | None = None) -> MetricInputs:
         """Return metric inputs with the given maps."""
