@@ -66,8 +66,11 @@ def evaluate(
     eval_config = EvalConfig.of(methods, metrics, protocol, limit)
     subjects = subjects_of(models, layer=layer)
     scorers = [scorer or _scorer_of(subject, subjects, eval_config) for subject in subjects]
-    report = progress or _no_progress
-    count = len(subjects)
+    report, count = progress or _no_progress, len(subjects)
+
+    def share_of(index: int) -> Progress:
+        return lambda done, total: report(index * total + done, count * total)
+
     parts = [
         part.scores
         for index, subject in enumerate(subjects)
@@ -76,7 +79,7 @@ def evaluate(
             dataset,
             eval_config,
             scorer=scorers[index],
-            progress=lambda done, total, i=index: report(i * total + done, count * total),
+            progress=share_of(index),
         )
     ]
     return Scores(
