@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lico_bench.errors import InvalidInputError, MissingDataError
-from lico_bench.models.normalisation import parse_normalisation
-from lico_bench.models.user_reference import check_reference
+from lico_bench.models.user_options import check_reference, parse_normalisation
 
 SINGLE_ARM, PAIR_ARMS = ("model",), ("baseline", "mine")
 REFERENCE_ARM = "baseline"  # reports use this arm as the reference in any position

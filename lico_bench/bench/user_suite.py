@@ -17,8 +17,8 @@ from lico_bench.data.folder import UserImages
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation import EvalConfig
 from lico_bench.models import logits_of, scoring
-from lico_bench.models.normalisation import NO_NORMALISATION
 from lico_bench.models.user_model import UserModel, imagenet_names, load_user_model, try_model
+from lico_bench.models.user_options import NO_NORMALISATION
 from lico_bench.records import content_key
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod

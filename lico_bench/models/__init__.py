@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from lico_bench.models.classifier import (
         Classifier,
         build_classifier,
-        dump_weights,
-        load_weights,
         logits_of,
         mean_colour,
         target_scores,
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
         scoring,
     )
     from lico_bench.models.tap import Tap, evaluating, explanation_layer
+    from lico_bench.models.weight_files import dump_weights, load_weights
 
 _MODULE_OF = {
     "BACKBONES": "backbones",
@@ -42,10 +41,10 @@ _MODULE_OF = {
     "TokenVectors": "encoders",
     "build_classifier": "classifier",
     "default_micro_batch": "forwards",
-    "dump_weights": "classifier",
+    "dump_weights": "weight_files",
     "evaluating": "tap",
     "explanation_layer": "tap",
-    "load_weights": "classifier",
+    "load_weights": "weight_files",
     "logits_of": "classifier",
     "mean_colour": "classifier",
     "target_scores": "classifier",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lico_bench.checks import check_count
-from lico_bench.errors import BrokenFileError, InvalidInputError
+from lico_bench.errors import InvalidInputError
 from lico_bench.models.backbones import BACKBONES
 from lico_bench.records import Output
 from lico_bench.runtime import seeded
@@ -87,29 +84,6 @@ def build_classifier(
         )
 
 
-def dump_weights(classifier: nn.Module) -> bytes:
-    """Serialise parameters and buffers as safetensors."""
-    state = {k: v.detach().cpu().contiguous() for k, v in classifier.state_dict().items()}
-    content: bytes = safetensors.torch.save(state)
-    return content
-
-
-def load_weights(classifier: nn.Module, path: Path) -> None:
-    """Load the parameters of a safetensors file into `classifier`.
-
-    Raises:
-        BrokenFileError: if the file is damaged or belongs to another model.
-    """
-    try:
-        state = safetensors.torch.load_file(path)
-        classifier.load_state_dict(state)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise BrokenFileError(
-            f"{path}: not the weights of this model ({first}); delete the file to train again"
-        ) from error
-
-
 def target_scores(scores: Tensor, targets: Tensor, max_target: int) -> Tensor:
     """Return the score of each row's target, (n,), from scores (n, K).
 
@@ -133,12 +107,6 @@ def mean_colour(model: object) -> tuple[float, float, float] | None:
         return None
     red, green, blue = declared.detach().flatten().tolist()
     return red, green, blue
-
-
-def declare_mean_colour(model: nn.Module, rgb: tuple[float, float, float]) -> None:
-    """Declare `mean_colour` for a model whose input is normalised by a hook."""
-    if not hasattr(model, "mean"):
-        model.register_buffer("mean", torch.tensor(rgb), persistent=False)
 
 
 def logits_of(result: Any) -> Tensor:

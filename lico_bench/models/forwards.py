@@ -63,37 +63,15 @@ class MicroBatchRunner:
         Raises:
             OutOfMemoryError: if a single image does not fit.
         """
-        results = []
-        start = 0
-        while start < num_jobs:
-            jobs = torch.arange(start, start + self.size, device=device).clamp_(max=num_jobs - 1)
-            with _catch_out_of_memory() as attempt:
-                result = read(logits_of(self.model(make(jobs))), jobs)
-            if attempt.failed:
-                self.size = halve(self.size)
-                continue
-            results.append(result[: num_jobs - start])
-            start += self.size
+
+        def run_jobs(start: int, size: int) -> Tensor:
+            jobs = torch.arange(start, start + size, device=device).clamp_(max=num_jobs - 1)
+            result = read(logits_of(self.model(make(jobs))), jobs)
+            return result[: num_jobs - start]
+
+        results, self.size = _halve_until_it_fits(run_jobs, num_jobs, self.size)
         self.num_images += num_jobs
-        return torch.cat(results)
-
-
-class _Attempt:
-    failed = False
-
-
-@contextmanager
-def _catch_out_of_memory() -> Iterator[_Attempt]:
-    # The error is released before the next attempt: its traceback references large tensors.
-    attempt = _Attempt()
-    try:
-        yield attempt
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        attempt.failed = True
-    if attempt.failed and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        return results
 
 
 def compute_in_batches(compute: Callable[[slice], Tensor], num_images: int) -> Tensor:
@@ -104,31 +82,50 @@ def compute_in_batches(compute: Callable[[slice], Tensor], num_images: int) -> T
 
     Returns:
         (num_images, ...).
-    """
-    size, start = num_images, 0
-    results: list[Tensor] = []
-    while start < num_images:
-        with _catch_out_of_memory() as attempt:
-            results.append(compute(slice(start, min(start + size, num_images))))
-        if attempt.failed:
-            size = halve(size)
-            continue
-        start += size
-    return torch.cat(results)
-
-
-def halve(size: int) -> int:
-    """Return half of a batch size.
 
     Raises:
-        OutOfMemoryError: for a batch of one.
+        OutOfMemoryError: if a single image does not fit.
     """
-    if size == 1:
-        raise OutOfMemoryError(
-            "memory ran out with a single image; use a smaller image_size or backbone, "
-            "or another --device"
-        )
-    return size // 2
+    return _halve_until_it_fits(
+        lambda start, size: compute(slice(start, min(start + size, num_images))),
+        num_images,
+        num_images,
+    )[0]
+
+
+def _halve_until_it_fits(
+    compute: Callable[[int, int], Tensor], num_images: int, size: int
+) -> tuple[Tensor, int]:
+    """Return the results of `compute(start, size)` over all images, and the final batch size."""
+    results: list[Tensor] = []
+    start = 0
+    while start < num_images:
+        result = _compute_if_it_fits(compute, start, size)
+        if result is not None:
+            results.append(result)
+            start += size
+        elif size == 1:
+            raise OutOfMemoryError(
+                "memory ran out with a single image; use a smaller image_size or backbone, "
+                "or another --device"
+            )
+        else:
+            size //= 2
+    return torch.cat(results), size
+
+
+def _compute_if_it_fits(
+    compute: Callable[[int, int], Tensor], start: int, size: int
+) -> Tensor | None:
+    # The error is released on return: its traceback references large tensors.
+    try:
+        return compute(start, size)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

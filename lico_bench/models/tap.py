@@ -73,6 +73,20 @@ def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
     )
 
 
+def find_layer(model: nn.Module, layer: str) -> nn.Module:
+    """Return the module with the dotted name `layer`.
+
+    Raises:
+        UnknownNameError: if the model has no such module; the message names close matches.
+    """
+    modules = {name: module for name, module in model.named_modules() if name}
+    if layer not in modules:
+        nearest = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
+        hint = f"near: {', '.join(nearest)}" if nearest else f"it has: {', '.join([*modules][:10])}"
+        raise UnknownNameError(f"the model has no layer '{layer}'; {hint}")
+    return modules[layer]
+
+
 @contextmanager
 def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
     """Capture the output of `layer` in forward passes of the block, in evaluation mode.
@@ -84,13 +98,7 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
         UnknownNameError: if the model has no such module; the message names close matches.
         InvalidInputError: if the layer's output is not (N, C, h, w).
     """
-    modules = dict(model.named_modules())
-    if layer not in modules or not layer:
-        nearest = difflib.get_close_matches(
-            layer, [name for name in modules if name], n=3, cutoff=0.3
-        )
-        hint = f"; near: {', '.join(nearest)}" if nearest else ""
-        raise UnknownNameError(f"the model has no layer '{layer}'{hint}")
+    module = find_layer(model, layer)
     point = Tap(layer)
 
     def capture(_module: nn.Module, _inputs: object, output: object) -> Tensor:
@@ -104,7 +112,7 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
         return point._activation.clone()  # a copy: the next layer may write in place
 
     with evaluating(model):
-        handle = modules[layer].register_forward_hook(capture)
+        handle = module.register_forward_hook(capture)
         try:
             yield point
         finally:

@@ -6,11 +6,10 @@ every layer.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.models.classifier import declare_mean_colour
+from lico_bench.errors import InvalidInputError
 from lico_bench.models.forwards import scoring
-from lico_bench.models.normalisation import (
+from lico_bench.models.tap import explanation_layer, find_layer, tap
+from lico_bench.models.user_options import (
     IMAGENET,
     NO_NORMALISATION,
     Normalisation,
+    build_network,
     parse_normalisation,
 )
-from lico_bench.models.tap import explanation_layer, tap
-from lico_bench.models.user_factory import build_network
-from lico_bench.models.user_weights import fill_network, weights_digest
+from lico_bench.models.weight_files import fill_network, weights_digest
 from lico_bench.records import Output
 
 IMAGENET_CLASSES = 1000
@@ -93,7 +91,7 @@ def load_user_model(
     """
     network = build_network(reference)
     if layer is not None:
-        _check_layer(network, layer)  # before reading the weights, which can take long
+        find_layer(network, layer)  # before reading the weights, which can take long
     notes = [] if weights is None else list(fill_network(network, weights))
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")
@@ -107,7 +105,10 @@ def load_user_model(
         notes.append(f"{reference}: no --weights given; the weights of the factory are used")
     if network.training:
         notes.append(f"{reference}: was in training mode; it is scored in evaluation mode")
-    normalisation = _normalisation_of(network, normalise)
+    if normalise is not None:
+        normalisation = parse_normalisation(normalise)
+    else:
+        normalisation = IMAGENET if is_of_torchvision(network) else NO_NORMALISATION
     if layer is not None:
         untyped_network: Any = network
         untyped_network.explanation_layer = layer  # as `Classifier` declares it
@@ -115,8 +116,11 @@ def load_user_model(
     network.eval().requires_grad_(False).to(device)
     if normalisation != NO_NORMALISATION:
         network.register_forward_pre_hook(_Normalise(normalisation))
-        declare_mean_colour(network, normalisation.mean)
-    title = _title_of(reference)
+        if not hasattr(network, "mean"):  # read by `mean_colour`
+            network.register_buffer("mean", torch.tensor(normalisation.mean), persistent=False)
+    source, _, name = reference.rpartition(":")
+    title = f"{Path(source).stem}_{name}" if source.endswith(".py") else name
+    title = re.sub(r"\W+", "_", title)
     return UserModel(network, title, reference, weights, digest, normalisation, layer, tuple(notes))
 
 
@@ -168,22 +172,17 @@ def suggest_layer(network: nn.Module, image: Tensor) -> str | None:
     several branches, the last one may not be the best.
     """
     names: list[str] = []
-    with _record_map_layers(network, names), scoring(network):
+
+    def record(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            names.append(name)
+
+    with ExitStack() as hooks, scoring(network):
+        for name, module in network.named_modules():
+            if name and any(isinstance(part, nn.Conv2d) for part in module.modules()):
+                hooks.enter_context(module.register_forward_hook(partial(record, name)))
         network(image)
     return names[-1] if names else None
-
-
-def _normalisation_of(network: nn.Module, normalise: str | None) -> Normalisation:
-    if normalise is not None:
-        return parse_normalisation(normalise)
-    return IMAGENET if is_of_torchvision(network) else NO_NORMALISATION
-
-
-def _title_of(reference: str) -> str:
-    """Return the name in a module (`resnet18`), or file stem and name (`net_build`)."""
-    source, _, name = reference.rpartition(":")
-    title = f"{Path(source).stem}_{name}" if source.endswith(".py") else name
-    return re.sub(r"\W+", "_", title)
 
 
 class _Normalise:
@@ -198,14 +197,6 @@ class _Normalise:
         if self.mean.device != images.device:
             self.mean, self.std = self.mean.to(images.device), self.std.to(images.device)
         return ((images - self.mean) / self.std, *inputs[1:])
-
-
-def _check_layer(network: nn.Module, layer: str) -> None:
-    names = [name for name, _ in network.named_modules() if name]
-    if layer not in names:
-        nearest = difflib.get_close_matches(layer, names, n=3, cutoff=0.3)
-        hint = f"; near: {', '.join(nearest)}" if nearest else f"; it has: {', '.join(names[:10])}"
-        raise UnknownNameError(f"--layer: the model has no layer '{layer}'{hint}")
 
 
 def _logits(model: UserModel, image: Tensor) -> Tensor:
@@ -255,25 +246,3 @@ def _check_maps(model: UserModel, image: Tensor) -> None:
             f"--layer {layer}: its maps have a single position at this image size and locate "
             f"nothing; name an earlier layer{hint}, or a larger --image-size"
         )
-
-
-@contextmanager
-def _record_map_layers(network: nn.Module, names: list[str]) -> Iterator[None]:
-    """Append to `names` each convolutional module that outputs maps, in order of completion."""
-    handles = []
-
-    def add_hook(name: str, module: nn.Module) -> None:
-        def record(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-                names.append(name)
-
-        handles.append(module.register_forward_hook(record))
-
-    try:
-        for name, module in network.named_modules():
-            if name and any(isinstance(part, nn.Conv2d) for part in module.modules()):
-                add_hook(name, module)
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -36,7 +36,7 @@ from lico_bench.data.unpacking import unpack_tar
 from lico_bench.data.user_images import read_class_names
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.models import load_weights
-from lico_bench.models.user_weights import fill_network, read_state
+from lico_bench.models.weight_files import fill_network, read_state
 from lico_bench.report.content import gather
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_json, read_parquet, read_run

@@ -25,7 +25,7 @@ from lico_bench.data.index_files import read_mat, read_pickle
 from lico_bench.data.matlab_files import MAX_VARIABLE_BYTES, read_variable
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
-from lico_bench.models.user_weights import read_state
+from lico_bench.models.weight_files import read_state
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> bytes:

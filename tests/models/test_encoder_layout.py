@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lico_bench.models.encoders.prompt_layout import POSITIONS, NameTokens
+from lico_bench.models.encoders.prompts import POSITIONS, NameTokens
 
 PADDING = 0
 CONTEXT = -1  # stands for a context token in the expected rows

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
-from lico_bench.models.normalisation import IMAGENET_STD
 from lico_bench.models.user_model import load_user_model, suggest_layer, try_model
-from lico_bench.models.user_weights import weights_digest
+from lico_bench.models.user_options import IMAGENET_STD
+from lico_bench.models.weight_files import weights_digest
 from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import explain
 

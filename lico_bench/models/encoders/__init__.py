@@ -1,14 +1,17 @@
-"""Registry and protocol of frozen text encoders: from context and class ids to token vectors."""
+"""Registry of frozen text encoders: from context and class ids to token vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from lico_bench.registry import Registry
+
+if TYPE_CHECKING:
+    from lico_bench.models.encoders.prompts import NameTokens
 
 
 class TokenVectors(NamedTuple):
@@ -34,7 +37,7 @@ class EncoderIdentity:
     sha256: str
 
 
-class TextEncoder(Protocol):
+class TextEncoder(nn.Module):
     """A frozen encoder of prompts that consist of context tokens and class-name tokens.
 
     No parameter requires a gradient and there is no dropout, also in training mode. A caller may
@@ -48,11 +51,16 @@ class TextEncoder(Protocol):
         longest_name: number of tokens of the longest class name.
     """
 
-    identity: EncoderIdentity
-    context_width: int
-    width: int
-    max_tokens: int
-    longest_name: int
+    def __init__(self, identity: EncoderIdentity, names: NameTokens, *, width: int) -> None:
+        super().__init__()
+        self.identity = identity
+        self.names = names
+        self.context_width, self.width = names.context_width, width
+        self.max_tokens, self.longest_name = names.max_tokens, names.longest
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode: a frozen encoder has no dropout."""
+        return super().train(False)
 
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """Return the vectors of the prompt tokens of each requested class.
@@ -73,7 +81,7 @@ class TextEncoder(Protocol):
             InvalidInputError: for an unknown position or class, a context of another shape, or a
                 prompt longer than `max_tokens`.
         """
-        ...
+        raise NotImplementedError
 
     def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
         """Return the nearest vocabulary words of each context token and their cosines.
@@ -88,7 +96,7 @@ class TextEncoder(Protocol):
         Raises:
             InvalidInputError: for a context of another shape or a count below 1.
         """
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,13 @@ class EncoderEntry:
 
     Attributes:
         title, source: for tables and lists.
-        build: from the class names in index order to a module that is a `TextEncoder`.
+        build: from the class names in index order to an encoder.
         identify: returns the identity of the weights without building the model.
     """
 
     title: str
     source: str
-    build: Callable[[Sequence[str]], nn.Module]
+    build: Callable[[Sequence[str]], TextEncoder]
     identify: Callable[[], EncoderIdentity]
 
 

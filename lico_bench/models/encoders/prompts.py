@@ -1,4 +1,4 @@
-"""Positions of the tokens of a prompt: context, class name, special tokens, padding.
+"""The tokens of a prompt: positions of context and class name, and words near a context token.
 
 Used by all encoders. An input row consists of `opening, context and class name, closing, padding`.
 Returned rows start after the opening and have the length of the longest requested prompt.
@@ -6,13 +6,14 @@ Returned rows start after the opening and have the length of the longest request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.checks import check_choice
+from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError
 from lico_bench.models.encoders import TokenVectors
 
@@ -99,8 +100,8 @@ class NameTokens(nn.Module):
                     "change it in the dataset's card"
                 )
         self.longest = max(map(len, tokens))
-        self._names, self._max_tokens = tuple(class_names), max_tokens
-        self._opening, self._padding, self._width = tuple(opening), padding, context_width
+        self.context_width, self.max_tokens = context_width, max_tokens
+        self._names, self._opening, self._padding = tuple(class_names), tuple(opening), padding
         padded = [[*ids, *[padding] * (self.longest - len(ids))] for ids in tokens]
         self.register_buffer("_ids", torch.tensor(padded), persistent=False)
         self.register_buffer("_lengths", torch.tensor([*map(len, tokens)]), persistent=False)
@@ -115,11 +116,11 @@ class NameTokens(nn.Module):
         num_context = context.shape[-2]
         lengths = self._lengths[class_ids, None]
         longest = int(lengths.max())
-        if num_context + longest > self._max_tokens:
+        if num_context + longest > self.max_tokens:
             name = self._names[int(class_ids[lengths[:, 0].argmax()])]
             raise InvalidInputError(
                 f"class name '{name}' of {longest} tokens with {num_context} context tokens: "
-                f"expected at most {self._max_tokens} together; use fewer context tokens"
+                f"expected at most {self.max_tokens} together; use fewer context tokens"
             )
         before = {"end": num_context, "middle": num_context // 2, "front": 0}[position]
         context_at = torch.arange(num_context, device=lengths.device)
@@ -162,8 +163,55 @@ class NameTokens(nn.Module):
     def _check_context(self, context: Tensor, num_classes: int) -> None:
         shape = tuple(context.shape)
         is_valid = len(shape) == 2 or (len(shape) == 3 and shape[0] == num_classes)
-        if not is_valid or shape[-1] != self._width:
+        if not is_valid or shape[-1] != self.context_width:
             raise InvalidInputError(
-                f"context: expected (M, {self._width}), or one per requested class, "
-                f"({num_classes}, M, {self._width}), got {shape}"
+                f"context: expected (M, {self.context_width}), or one per requested class, "
+                f"({num_classes}, M, {self.context_width}), got {shape}"
             )
+
+
+def readable_ids(
+    vocabulary: Mapping[str, int], num_rows: int, is_readable: Callable[[str, int], bool]
+) -> dict[int, str]:
+    """Return readable tokens by ascending id, without ids beyond the embedding table."""
+    readable = {
+        number: token
+        for token, number in vocabulary.items()
+        if number < num_rows and is_readable(token, number)
+    }
+    return dict(sorted(readable.items()))
+
+
+def check_tokens(context: Tensor, width: int) -> None:
+    """Check that `context` is (M, width)."""
+    if context.ndim != 2 or context.shape[1] != width:
+        raise InvalidInputError(
+            f"context: expected (M, {width}), the tokens of one prompt, got {tuple(context.shape)}"
+        )
+
+
+@torch.no_grad()
+def nearest_tokens(
+    context: Tensor, table: Tensor, tokens: Mapping[int, str], *, count: int
+) -> list[list[tuple[str, float]]]:
+    """Return the nearest `tokens` of each context token and their cosines, nearest first.
+
+    Args:
+        context: (M, W).
+        table: (V, W) input embeddings.
+        tokens: text of each considered row of `table`.
+        count: number of tokens; all of them if there are fewer.
+
+    Raises:
+        InvalidInputError: for a context of another shape or a count below 1.
+    """
+    check_tokens(context, table.shape[1])
+    check_count("count", count)
+    ids, texts = list(tokens), list(tokens.values())
+    rows = F.normalize(table[torch.tensor(ids, device=table.device)].float(), dim=1)
+    cosines = F.normalize(context.to(rows.device).float(), dim=1) @ rows.T
+    values, indices = cosines.topk(min(count, len(ids)), dim=1)
+    return [
+        [(texts[index], value) for index, value in zip(*row, strict=True)]
+        for row in zip(indices.tolist(), values.tolist(), strict=True)
+    ]

@@ -1,6 +1,9 @@
-"""Wide residual networks: three groups of pre-activation blocks with 16, 32, 64 x width maps.
+"""Residual networks: wide ones, small ones for CPUs, and torchvision's, with random weights.
 
-Source: Zagoruyko & Komodakis, BMVC 2016, table 1. `wrn_28_2` has 28 convolutions and width 2.
+Source of the wide networks: Zagoruyko & Komodakis, BMVC 2016, table 1. `wrn_28_2` has 28
+convolutions and width 2. The small networks have the same blocks and pool after the first
+convolution (He et al., CVPR 2016), so that nearly all operations run at half of the image's side;
+the combination is defined here.
 """
 
 from __future__ import annotations
@@ -57,6 +60,36 @@ def build_wide_resnet(depth: int, width: int) -> nn.Module:
     return features
 
 
+def build_small_resnet(width: int) -> nn.Module:
+    """Build a feature extractor with `width` maps in its first layer, 4 * `width` in its last.
+
+    3x3 convolution to W maps, 2x2 max pooling, one block to 2W maps, one block of stride 2 to 4W
+    maps. The last maps have a quarter of the image's side, as in a wide residual network.
+    """
+    features = nn.Sequential(
+        conv3x3(3, width, 1),
+        nn.MaxPool2d(2),
+        Block(width, 2 * width, 1),
+        Block(2 * width, 4 * width, 2),
+        nn.BatchNorm2d(4 * width),
+        nn.ReLU(),
+    )
+    initialise(features)
+    return features
+
+
+def build_resnet(name: str) -> nn.Module:
+    """Build the feature extractor of torchvision's `name`, from the stem to `layer4`."""
+    import torchvision  # takes seconds to import; only these backbones need it
+
+    network = getattr(torchvision.models, name)(weights=None)
+    features = nn.Sequential()
+    for child, module in network.named_children():
+        if child not in ("avgpool", "fc"):
+            features.add_module(child, module)
+    return features
+
+
 def initialise(features: nn.Module) -> None:
     """Draw the weights of all convolutions (He et al., ICCV 2015, fan-out)."""
     for module in features.modules():
@@ -86,5 +119,29 @@ for _name, (_depth, _width) in SIZES.items():
             build=partial(build_wide_resnet, _depth, _width),
             channels=64 * _width,
             source="Zagoruyko & Komodakis, BMVC 2016",
+        ),
+    )
+
+SMALL_WIDTHS = {"small_resnet_16": 16, "small_resnet_24": 24, "small_resnet_32": 32}
+for _name, _width in SMALL_WIDTHS.items():
+    BACKBONES.add(
+        _name,
+        Backbone(
+            title=f"Small ResNet, width {_width}",
+            build=partial(build_small_resnet, _width),
+            channels=4 * _width,
+            source="own definition, after Zagoruyko & Komodakis, BMVC 2016",
+        ),
+    )
+
+RESNET_CHANNELS = {"resnet18": 512, "resnet34": 512, "resnet50": 2048}
+for _name, _channels in RESNET_CHANNELS.items():
+    BACKBONES.add(
+        _name,
+        Backbone(
+            title=_name.replace("resnet", "ResNet-"),
+            build=partial(build_resnet, _name),
+            channels=_channels,
+            source="He et al., CVPR 2016",
         ),
     )
