@@ -20,7 +20,7 @@ from PIL import Image
 
 from lico_bench.data import augmentation, load_card
 from lico_bench.data.cards import StandinFacts
-from lico_bench.data.geometry import Fit
+from lico_bench.data.image_files import Fit
 from lico_bench.data.image_source import FileImages, num_workers
 from lico_bench.data.scenes import draw_scenes
 

@@ -17,7 +17,7 @@ from lico_bench.bench.user_suite import USER_KIND, any_needs_layer
 from lico_bench.checks import check_count
 from lico_bench.data import load_card
 from lico_bench.data.folder import natural_size
-from lico_bench.data.geometry import Fit
+from lico_bench.data.image_files import Fit
 from lico_bench.data.image_source import FileImages
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.models import build_classifier, load_weights, logits_of, scoring

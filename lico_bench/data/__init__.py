@@ -5,8 +5,9 @@ Names are imported on first use, so that listing the cards does not import torch
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
     from lico_bench.data.cards import DatasetCard, card_names, load_card
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lico_bench.data.readers import READERS
     from lico_bench.data.verification import verify_dataset
 
-_MODULES = {
+_MODULE_OF = {
     "Dataset": "dataset",
     "DatasetCard": "cards",
     "DatasetFacts": "describe",
@@ -54,11 +55,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"lico_bench.data.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'lico_bench.data' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__ = lazy_getattr(__name__, _MODULE_OF)

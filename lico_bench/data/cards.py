@@ -194,13 +194,14 @@ def _check_card(path: Path, card: DatasetCard) -> None:
         raise BrokenFileError(f"{path}: {problem}; fix the card")
 
     check_choice(f"{path}: fit", card.fit, ("crop", "squash"))
-    for label, names in (("class name", card.class_names), ("class id", card.class_ids)):
+    for label, names in (
+        ("class name", card.class_names),
+        ("class id", card.class_ids),
+        ("prompt name", card.prompt_names),
+    ):
         duplicate = _find_duplicate(names)
         if duplicate:
             fail(f"{label} '{duplicate}' occurs twice")
-    duplicate = _find_duplicate(card.prompt_names)
-    if duplicate:
-        fail(f"prompt name '{duplicate}' occurs twice")
     if not is_name(card.name):
         fail("expected a file name of letters, digits and underscores")
     for text in (card.title, *card.class_names, *card.prompt_names, *card.class_ids):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -13,13 +13,8 @@ from torch import Tensor
 from lico_bench.checks import check_choice
 from lico_bench.data import augmentation as augment
 from lico_bench.data.image_source import FileImages, ImageSource
-from lico_bench.data.regions import (
-    Region,
-    fit_instances,
-    fit_region,
-    separates_objects,
-)
-from lico_bench.data.split_index import digest_of
+from lico_bench.data.readers import digest_of
+from lico_bench.data.regions import Region, fit_instances, fit_region, separates_objects
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import AUGMENTATIONS, Source
 
@@ -120,20 +115,14 @@ class Dataset:
         Raises:
             InvalidInputError: if this dataset has no regions.
         """
-        positions = self._positions(indices)
-        if self.region_source is None:
-            raise InvalidInputError(
-                f"{self.title}: no object regions are available; leave out the localisation metrics"
-            )
-        if isinstance(self.region_source, Tensor):
-            return self.region_source[positions]
-        if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files require images in files")
-        regions = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
+        positions, regions = self._positions(indices), self._known_regions()
+        if isinstance(regions, Tensor):
+            return regions[positions]
+        masks = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
+        images = cast(FileImages, self.image_source)  # stored images alone have stored regions
         for row, index in enumerate(positions.tolist()):
-            header = self.image_source.header(index)
-            regions[row] = fit_region(self.region_source[index], self.image_source.fit, *header)
-        return regions
+            masks[row] = fit_region(regions[index], images.fit, *images.header(index))
+        return masks
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
         """Return per image (I, H, W) bool, one mask per annotated object within the crop.
@@ -141,17 +130,21 @@ class Dataset:
         Raises:
             InvalidInputError: if this dataset has no regions.
         """
-        positions = self._positions(indices)
-        if self.region_source is None or isinstance(self.region_source, Tensor):
-            regions = self.read_regions(positions)
-            return [region[None][region.any()[None]] for region in regions]
-        if not isinstance(self.image_source, FileImages):
-            raise InvalidInputError(f"{self.title}: regions in files require images in files")
-        fit = self.image_source.fit
+        positions, regions = self._positions(indices), self._known_regions()
+        if isinstance(regions, Tensor):
+            return [region[None][region.any()[None]] for region in regions[positions]]
+        images = cast(FileImages, self.image_source)
         return [
-            fit_instances(self.region_source[index], fit, *self.image_source.header(index))
+            fit_instances(regions[index], images.fit, *images.header(index))
             for index in positions.tolist()
         ]
+
+    def _known_regions(self) -> Tensor | tuple[Region, ...]:
+        if self.region_source is None:
+            raise InvalidInputError(
+                f"{self.title}: no object regions are available; leave out the localisation metrics"
+            )
+        return self.region_source
 
     def batches(
         self,
@@ -189,6 +182,7 @@ class Dataset:
                 f"augmentation '{augmentation}' is random; pass generator=, "
                 "a torch.Generator on the CPU"
             )
+        generator = generator or torch.Generator()  # the draws of "none" are unused
         return self._batches(
             order, augmentation, crop_padding_px, generator, torch.device(device), skip, part
         )
@@ -224,7 +218,7 @@ class Dataset:
         order: Iterable[Tensor],
         augmentation: str,
         padding_px: int,
-        generator: torch.Generator | None,
+        generator: torch.Generator,
         device: torch.device,
         skip: int,
         part: tuple[int, int],
@@ -235,12 +229,7 @@ class Dataset:
 
         def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
             for number, indices in enumerate(order):
-                # Without a generator the augmentation is "none" and the draws are unused.
-                draws = (
-                    torch.ones(len(indices), augment.DRAWS)
-                    if generator is None
-                    else augment.draw(len(indices), generator)
-                )
+                draws = augment.draw(len(indices), generator)
                 if number < skip:
                     continue
                 draws = draws.chunk(count)[index]

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lico_bench.data.cards import DatasetCard, load_card
-from lico_bench.data.find_dataset import resolve_source
-from lico_bench.data.loading import load_dataset
+from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
+from lico_bench.data.find_dataset import choose_images
+from lico_bench.data.read_split import select_split
+from lico_bench.data.readers import digest_of
 from lico_bench.data.scenes import VERSION
-from lico_bench.data.split_index import digest_of
-from lico_bench.errors import MissingDataError
+from lico_bench.data.selection import Selection
 from lico_bench.records import Source, content_key
 
 
@@ -77,27 +77,27 @@ def describe_dataset(
         BrokenFileError: if index files are damaged or contradict the card.
     """
     card = load_card(name, root)
-    if resolve_source(name, root=root, data=source) == "standin":
-        return _describe_standin(card, image_size)
-    splits = {
-        split: load_dataset(
-            name, split, root=root, source="real", image_size=image_size, skip_broken=skip_broken
-        )
+    chosen = choose_images(card, root, source)
+    if isinstance(chosen, StandinFacts):
+        return _describe_standin(card, chosen, image_size)
+    train, test = (
+        select_split(card, chosen, Selection(split), image_size=image_size, skip_broken=skip_broken)
         for split in ("train", "test")
-    }
-    test = splits["test"]
-    notes = dict.fromkeys(note for split in splits.values() for note in split.notes)
+    )
     return DatasetFacts(
         name=name,
-        title=test.title,
+        title=card.title,
         source="real",
-        found={split: (len(data), data.official_count) for split, data in splits.items()},
-        class_names=test.class_names,
-        prompt_names=test.prompt_names,
-        image_size=test.image_size,
-        has_regions=test.has_regions,
-        notes=tuple(notes),
-        fingerprint=digest_of([data.fingerprint for data in splits.values()]),
+        found={
+            "train": (len(train.index), train.official_count),
+            "test": (len(test.index), test.official_count),
+        },
+        class_names=card.class_names,
+        prompt_names=card.prompt_names,
+        image_size=(test.fit.size, test.fit.size),
+        has_regions=test.index.regions is not None,
+        notes=tuple(dict.fromkeys([*train.notes, *test.notes])),
+        fingerprint=digest_of([train.fingerprint, test.fingerprint]),
     )
 
 
@@ -126,10 +126,9 @@ def describe_official(
     )
 
 
-def _describe_standin(card: DatasetCard, image_size: int | None) -> DatasetFacts:
-    facts = card.standin
-    if facts is None:
-        raise MissingDataError(f"{card.title}: its card declares no stand-in; use --data real")
+def _describe_standin(
+    card: DatasetCard, facts: StandinFacts, image_size: int | None
+) -> DatasetFacts:
     size = image_size or facts.image_size
     settings = asdict(facts) | {"glyphs": dict(facts.glyphs), "version": VERSION, "size": size}
     return DatasetFacts(

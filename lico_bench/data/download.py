@@ -1,7 +1,8 @@
 """Download of a dataset's official files, with resume, checksum verification and unpacking.
 
-If the publisher requires manual steps (such as registration), nothing is downloaded and the steps
-are returned.
+torchvision's download functions neither resume an interrupted download nor check the members of
+an archive before unpacking it. If the publisher requires manual steps (such as registration),
+nothing is downloaded and the steps are returned.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import shutil
 import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,13 +23,15 @@ from pathlib import Path
 
 from lico_bench.data.cards import SourceFile, load_card
 from lico_bench.data.index_files import safe_join
-from lico_bench.data.unpacking import unpack_tar
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import data_root
 
 BLOCK_BYTES = 2**20
 TIMEOUT_S = 30
 SCHEMES = ("https", "http")  # file:// would read local files
+MAX_MEMBERS = 5_000_000  # ImageNet has 1.4 million images
+MAX_EXPANSION = 100  # unpacked size over archive size; images hardly compress
+UNCHECKED_BYTES = 2**30  # unpacked size up to which the expansion is not limited
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -92,7 +97,6 @@ def _target_path(source: SourceFile, folder: Path) -> Path:
 
 
 def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Path:
-    folder = path.parent
     if not (path.is_file() and _is_intact(path, source)):
         part = path.with_name(path.name + ".part")
         _download(source.url, part, progress)
@@ -103,8 +107,10 @@ def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Pa
                 "run the command again, and check the URL in a browser if it fails again"
             )
         part.replace(path)
-    if tarfile.is_tarfile(path):
-        _unpack_once(path, folder)
+    marker = path.with_name(path.name + ".unpacked")
+    if tarfile.is_tarfile(path) and not marker.is_file():
+        unpack_tar(path, path.parent)
+        marker.touch()
     return path
 
 
@@ -123,13 +129,12 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             is_resumed = response.status == HTTPStatus.PARTIAL_CONTENT
-            start = start if is_resumed else 0
+            done = start if is_resumed else 0
             length = response.headers.get("Content-Length")
-            total = start + int(length) if length and length.isdecimal() else None
+            total = done + int(length) if length and length.isdecimal() else None
             # Created after the response, so that a failed request leaves no empty folder.
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if is_resumed else "wb") as file:
-                done = start
                 while block := response.read(BLOCK_BYTES):
                     file.write(block)
                     done += len(block)
@@ -155,8 +160,50 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
         )
 
 
-def _unpack_once(archive: Path, folder: Path) -> None:
-    marker = archive.with_name(archive.name + ".unpacked")
-    if not marker.is_file():
-        unpack_tar(archive, folder)
-        marker.touch()
+def unpack_tar(archive: Path, folder: Path) -> None:
+    """Unpack an untrusted `archive` into `folder` after checking all its members.
+
+    Raises:
+        MissingDataError: without enough free disk space.
+        BrokenFileError: if it is damaged, expands too much, or has a member that is not a file
+            or folder or leads out of `folder`; nothing is unpacked then.
+    """
+    try:
+        with tarfile.open(archive) as packed:
+            needed = _checked_size(packed, archive, folder)
+        if shutil.disk_usage(folder).free < needed:
+            raise MissingDataError(
+                f"{folder}: not enough disk space to unpack {archive.name}; "
+                f"free at least {needed:,} bytes"
+            )
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+    except (BrokenFileError, MissingDataError):
+        raise
+    # Decompressors raise their own errors; a damaged header may hold any number.
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError) as error:
+        raise BrokenFileError(
+            f"{archive}: cannot be unpacked ({error}); delete it and download it again"
+        ) from error
+
+
+def _checked_size(packed: tarfile.TarFile, archive: Path, folder: Path) -> int:
+    """Check path, type and size of each member and return the unpacked size in bytes."""
+    max_bytes = max(UNCHECKED_BYTES, MAX_EXPANSION * archive.stat().st_size)
+    total = 0
+    for number, member in enumerate(packed):
+        location = f"{archive}: cannot be unpacked, member {number}"
+        if member.name not in (".", "./"):
+            safe_join(folder, member.name, location)
+        if not (member.isreg() or member.isdir()):
+            raise BrokenFileError(
+                f"{location} '{member.name}': expected a file or a folder, got a link or a device; "
+                "use the official archive"
+            )
+        total += max(member.size, 0)
+        if total > max_bytes or number >= MAX_MEMBERS:
+            raise BrokenFileError(
+                f"{location}: expected at most {max_bytes:,} bytes in {MAX_MEMBERS:,} files for an "
+                "archive of this size, got more; use the official archive"
+            )
+    return total

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lico_bench.checks import check_choice
-from lico_bench.data.cards import DatasetCard, load_card
+from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.records import Source
 from lico_bench.runtime import data_root
 
 CLASS_FOLDERS = "class_folders"
 HUB_PARQUET = "hub_parquet"
+PARQUET_STEMS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
@@ -51,32 +51,31 @@ def resolve_source(
         MissingDataError: if real images are requested and missing, or there is no stand-in.
         BrokenFileError: if the dataset's folder cannot be read.
     """
+    chosen = choose_images(load_card(name, root), root, data)
+    return "real" if isinstance(chosen, DatasetCopy) else "standin"
+
+
+def choose_images(
+    card: DatasetCard, root: str | os.PathLike[str] | None, data: str
+) -> DatasetCopy | StandinFacts:
+    """Return the copy of a dataset, or the settings of its stand-in; see `resolve_source`."""
     check_choice("data", data, ("auto", "real", "standin"))
-    card = load_card(name, root)
+    copy = None if data == "standin" else find_copy(card, root)
+    if copy is not None:
+        return copy
+    if data != "real" and card.standin is not None:
+        return card.standin
     if data == "standin":
-        if card.standin is None:
-            raise MissingDataError(
-                f"{card.title}: its card declares no stand-in; "
-                "add a [standin] table or use --data real"
-            )
-        return "standin"
-    if find_copy(card, root) is not None:
-        return "real"
-    if data == "real" or card.standin is None:
-        raise missing_copy_error(card, root)
-    return "standin"
+        raise MissingDataError(
+            f"{card.title}: its card declares no stand-in; add a [standin] table or use --data real"
+        )
+    raise missing_copy_error(card, root)
 
 
 def locate_dataset(name: str, root: str | os.PathLike[str] | None = None) -> DatasetLocation:
     """Search for a copy of the dataset `name`."""
     card = load_card(name, root)
-    return DatasetLocation(name, folders(card, root), find_copy(card, root), card.expects)
-
-
-def folders(card: DatasetCard, root: str | os.PathLike[str] | None) -> tuple[Path, ...]:
-    """Return the folders searched for a copy: the dataset's folder, then the data root."""
-    base = data_root(root)
-    return () if base is None else (base / card.name, base)
+    return DatasetLocation(name, _folders(card, root), find_copy(card, root), card.expects)
 
 
 def find_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> DatasetCopy | None:
@@ -85,22 +84,22 @@ def find_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> Dataset
     Raises:
         BrokenFileError: if a folder cannot be read.
     """
-    for folder in folders(card, root):
+    for folder in _folders(card, root):
         try:
-            copy = _find_copy_in(card, folder)
+            layout = _layout_of(folder, card)
         except OSError as error:
             raise BrokenFileError(
                 f"{error.filename or folder}: cannot be read ({error.strerror}); "
                 "change its permissions, or name another folder with --data-root"
             ) from error
-        if copy is not None:
-            return copy
+        if layout is not None:
+            return DatasetCopy(layout, folder)
     return None
 
 
 def missing_copy_error(card: DatasetCard, root: str | os.PathLike[str] | None) -> MissingDataError:
     """Build the error for a missing dataset, with the searched folders and expected layouts."""
-    searched = " and ".join(str(folder) for folder in folders(card, root)) or "no data root"
+    searched = " and ".join(str(folder) for folder in _folders(card, root)) or "no data root"
     return MissingDataError(
         f"{card.title}: no images found in {searched}; expected {card.expects}, "
         "or train/<class>/* and test/<class>/*, or train-*.parquet and test-*.parquet; "
@@ -108,32 +107,36 @@ def missing_copy_error(card: DatasetCard, root: str | os.PathLike[str] | None) -
     )
 
 
-def _find_copy_in(card: DatasetCard, folder: Path) -> DatasetCopy | None:
+def parquet_files(folder: Path, split: str) -> list[Path]:
+    """Return the Parquet files of a split, named as on the Hugging Face hub, sorted."""
+    return sorted(
+        path
+        for parent in (folder, folder / "data")
+        for stem in PARQUET_STEMS[split]
+        for path in parent.glob(f"{stem}-*.parquet")
+    )
+
+
+def _folders(card: DatasetCard, root: str | os.PathLike[str] | None) -> tuple[Path, ...]:
+    """Return the folders searched for a copy: the dataset's folder, then the data root."""
+    base = data_root(root)
+    return () if base is None else (base / card.name, base)
+
+
+def _layout_of(folder: Path, card: DatasetCard) -> str | None:
+    """Return the layout of the dataset's copy in `folder`; None if there is none."""
     if not folder.is_dir():
         return None
     # Raises if the folder is not readable; glob would return nothing.
     next(folder.iterdir(), None)
     if any(next(folder.glob(pattern), None) is not None for pattern in card.markers):
-        return DatasetCopy(card.layout, folder)
+        return card.layout
     # Generic layouts do not identify the dataset, so the folder name must.
     if re.fullmatch(rf"{re.escape(card.name)}([_-].*)?", folder.resolve().name) is None:
         return None
-    if next(_parquet_files(folder), None) is not None:
-        return DatasetCopy(HUB_PARQUET, folder)
-    if _has_class_folders(folder):
-        return DatasetCopy(CLASS_FOLDERS, folder)
+    if any(parquet_files(folder, split) for split in PARQUET_STEMS):
+        return HUB_PARQUET
+    split_folders = [folder / split for split in ("train", "test", "val")]
+    if any(f.is_dir() and any(entry.is_dir() for entry in f.iterdir()) for f in split_folders):
+        return CLASS_FOLDERS
     return None
-
-
-def _parquet_files(folder: Path) -> Iterator[Path]:
-    for parent in (folder, folder / "data"):
-        for split in ("train", "test", "validation"):
-            yield from parent.glob(f"{split}-*.parquet")
-
-
-def _has_class_folders(folder: Path) -> bool:
-    for split in ("train", "test", "val"):
-        split_folder = folder / split
-        if split_folder.is_dir() and any(entry.is_dir() for entry in split_folder.iterdir()):
-            return True
-    return False

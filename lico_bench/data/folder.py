@@ -17,13 +17,12 @@ from torch import Tensor
 
 from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.geometry import Fit
-from lico_bench.data.image_files import open_image, read_header
+from lico_bench.data.image_files import Fit, open_image, read_header
 from lico_bench.data.image_source import FileImages
 from lico_bench.data.index_files import normalise_name
-from lico_bench.data.read_split import drop_broken_images
-from lico_bench.data.split_index import Faults, SplitIndex, check_image_ids, digest_of
-from lico_bench.data.user_images import find_images, folders_in, images_in
+from lico_bench.data.read_split import check_image_ids, drop_broken_images, file_size
+from lico_bench.data.readers import Faults, SplitIndex, digest_of
+from lico_bench.data.user_images import FoundImages, find_images
 from lico_bench.errors import BrokenFileError, InvalidInputError
 
 DEFAULT_SIZE = 224  # px; input size of most published classifiers
@@ -69,9 +68,7 @@ class UserImages:
                 "the folders cannot be matched; list all class names in index order with "
                 "--classes FILE"
             )
-        if not names:
-            names = tuple(f"class {number}" for number in range(num_classes))
-        return replace(self, dataset=_renamed(self.dataset, names))
+        return self.named([f"class {number}" for number in range(num_classes)])
 
     def with_targets(self, targets: Tensor, origin: str) -> UserImages:
         """Return these unlabelled images with target classes.
@@ -97,7 +94,8 @@ class UserImages:
         """Return these images with class names, unless names are known."""
         if self.dataset.class_names:
             return self
-        return replace(self, dataset=_renamed(self.dataset, tuple(names)))
+        named = replace(self.dataset, class_names=tuple(names), prompt_names=tuple(names))
+        return replace(self, dataset=named)
 
 
 def load_folder(
@@ -122,29 +120,40 @@ def load_folder(
     """
     if image_size is not None:
         check_count("--image-size", image_size)
-    folder, top_level, class_folders = find_images(folder)
-    if class_folders:
-        listing = _index_labelled(folder, classes, top_level)
-    else:
-        listing = _index_unlabelled(folder, top_level)
-    names = tuple(classes or ())
-    if class_folders and classes is None:
-        names = tuple(f.name for f in folders_in(folder))
+    found = find_images(folder)
+    names = tuple(classes if classes is not None else found.by_class)
+    index = _index_images(found, names, is_given=classes is not None)
     faults = Faults(skip=skip_broken)
-    found_count = len(listing)
+    found_count = len(index)
     if skip_broken:
-        fit = Fit(image_size or DEFAULT_SIZE, "crop", 1.0, 0)
-        listing = drop_broken_images(listing, fit, faults)
-    if not len(listing):
+        index = drop_broken_images(index, Fit(image_size or DEFAULT_SIZE, "crop", 1.0, 0), faults)
+    if not len(index):
         raise BrokenFileError(
-            f"{folder}: none of its {found_count} images can be decoded; correct --images"
+            f"{found.folder}: none of its {found_count} images can be decoded; correct --images"
         )
-    fit = Fit(image_size or natural_size(listing.files), "crop", 1.0, 0)
-    return UserImages(
-        _build_dataset(folder, listing, fit, names, found_count, faults),
-        is_labelled=bool(class_folders),
-        has_names=classes is not None,
+    fit = Fit(image_size or natural_size(index.files), "crop", 1.0, 0)
+    sizes = [file_size(file) for file in index.files if isinstance(file, Path)]
+    # The label "own images" is part of existing fingerprints.
+    digest = ["own images", repr(fit), index.labels.astype("<i8").tobytes(), *index.image_ids]
+    dataset = Dataset(
+        name=re.sub(r"\W+", "_", found.folder.name).strip("_").lower() or "images",
+        title=found.folder.name or "images",
+        split="test",
+        source="real",
+        class_names=names,
+        prompt_names=names,
+        labels=torch.from_numpy(index.labels),
+        image_ids=index.image_ids,
+        found_count=found_count,
+        official_count=found_count,
+        mean=MEAN,
+        std=STD,
+        test_from_train=False,
+        notes=(*index.notes, *faults.messages),
+        fingerprint=digest_of([*digest, *sizes]),
+        image_source=FileImages(index.files, index.image_ids, fit),
     )
+    return UserImages(dataset, bool(found.by_class), has_names=classes is not None)
 
 
 def load_images(
@@ -171,109 +180,50 @@ def natural_size(files: Sequence[Path | bytes]) -> int:
     """Return the side in px if all images are squares of one size up to 224, else 224."""
     side = 0
     for file in files:
-        height, width = _image_size(file)
-        if width != height or not 0 < width <= DEFAULT_SIZE or side not in (0, width):
+        try:
+            with open_image(file, "", "") as image:
+                height, width = read_header(image).upright_size
+        except (OSError, BrokenFileError):
+            return DEFAULT_SIZE  # decoding reports the file by name
+        if width != height or width > DEFAULT_SIZE or side not in (0, width):
             return DEFAULT_SIZE
         side = width
     return side or DEFAULT_SIZE
 
 
-def _image_size(file: Path | bytes) -> tuple[int, int]:
-    try:
-        with open_image(file, "", "") as image:
-            return read_header(image).upright_size
-    except (OSError, BrokenFileError):
-        return 0, 0  # decoding reports the file by name
+def _index_images(found: FoundImages, names: tuple[str, ...], *, is_given: bool) -> SplitIndex:
+    """Label the images of class folders by `names`; label 0 without class folders.
 
-
-def _index_unlabelled(folder: Path, files: list[Path]) -> SplitIndex:
-    image_ids = tuple(f.relative_to(folder).as_posix() for f in files)
-    check_image_ids(folder, image_ids)
-    return SplitIndex(
-        labels=np.zeros(len(files), dtype=np.int64),
-        image_ids=image_ids,
-        files=tuple(files),
-    )
-
-
-def _index_labelled(
-    folder: Path, classes: Sequence[str] | None, top_level: list[Path]
-) -> SplitIndex:
-    class_folders = folders_in(folder)
-    names = [f.name for f in class_folders]
+    Args:
+        is_given: whether `names` is a list of the user, not the folder names.
+    """
     # A name in the list may have blanks where the folder name has underscores.
-    key = str if classes is None else normalise_name
-    class_numbers = {key(name): number for number, name in enumerate(classes or names)}
-    files: list[Path] = []
-    labels: list[int] = []
-    for class_folder in class_folders:
-        images = images_in(class_folder, deep=True)
-        if key(class_folder.name) not in class_numbers:
+    key = normalise_name if is_given else str
+    class_numbers = {key(name): number for number, name in enumerate(names)}
+    files: list[Path] = [] if found.by_class else found.top_level
+    labels = [0] * len(files)
+    notes = []
+    for folder_name, images in found.by_class.items():
+        if key(folder_name) not in class_numbers:
             raise InvalidInputError(
-                f"{class_folder}: --classes has no '{class_folder.name}'; name the folders as in "
-                f"that file ({', '.join(list(classes or ())[:3])}, ...)"
+                f"{found.folder / folder_name}: --classes has no '{folder_name}'; name the folders "
+                f"as in that file ({', '.join(names[:3])}, ...)"
             )
         files += images
-        labels += [class_numbers[key(class_folder.name)]] * len(images)
-    listing = _index_unlabelled(folder, files)
-    notes = []
-    if top_level:
+        labels += [class_numbers[key(folder_name)]] * len(images)
+    title = found.folder.name
+    if found.by_class and found.top_level:
         notes.append(
-            f"{folder.name}: {len(top_level)} images beside the class folders are left out"
+            f"{title}: {len(found.top_level)} images beside the class folders are left out"
         )
-    if classes is None and _is_numeric_order_different(names):
+    is_numbered = not is_given and all(name.isdigit() for name in names)
+    if is_numbered and [int(name) for name in names] != sorted(int(name) for name in names):
         notes.append(
-            f"{folder.name}: folders are numbered in alphabetical order, as ImageFolder does "
+            f"{title}: folders are numbered in alphabetical order, as ImageFolder does "
             "(10 before 2); --classes gives another order"
         )
-    return replace(listing, labels=np.array(labels, dtype=np.int64), notes=tuple(notes))
-
-
-def _is_numeric_order_different(names: list[str]) -> bool:
-    """Whether all names are numbers whose numeric and alphabetical orders differ."""
-    if not all(name.isdigit() for name in names):
-        return False
-    return [int(name) for name in names] != sorted(int(name) for name in names)
-
-
-def _build_dataset(
-    folder: Path,
-    listing: SplitIndex,
-    fit: Fit,
-    names: tuple[str, ...],
-    found_count: int,
-    faults: Faults,
-) -> Dataset:
-    slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "images"
-    sizes = [_file_size(f) for f in listing.files if isinstance(f, Path)]
-    # The label "own images" is part of existing fingerprints.
-    digest: list[bytes | str] = ["own images", repr(fit), listing.labels.astype("<i8").tobytes()]
-    return Dataset(
-        name=slug,
-        title=folder.name or "images",
-        split="test",
-        source="real",
-        class_names=names,
-        prompt_names=names,
-        labels=torch.from_numpy(listing.labels),
-        image_ids=listing.image_ids,
-        found_count=found_count,
-        official_count=found_count,
-        mean=MEAN,
-        std=STD,
-        test_from_train=False,
-        notes=(*listing.notes, *faults.messages),
-        fingerprint=digest_of([*digest, *listing.image_ids, *sizes]),
-        image_source=FileImages(listing.files, listing.image_ids, fit),
+    image_ids = tuple(file.relative_to(found.folder).as_posix() for file in files)
+    check_image_ids(found.folder, image_ids)
+    return SplitIndex(
+        np.array(labels, dtype=np.int64), image_ids, files=tuple(files), notes=tuple(notes)
     )
-
-
-def _file_size(file: Path) -> str:
-    try:
-        return str(file.stat().st_size)
-    except OSError:
-        return "missing"  # decoding reports the file by name
-
-
-def _renamed(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
-    return replace(dataset, class_names=names, prompt_names=names)

@@ -1,4 +1,4 @@
-"""Reading untrusted image files: accepted formats, size limit, orientation and colour mode.
+"""Reading of untrusted image files: formats, size limit, orientation, colours and final size.
 
 - The format is detected from the content, not the file name, and restricted to `IMAGE_FORMATS`:
   Pillow passes some other formats to external programs (PostScript to Ghostscript).
@@ -7,23 +7,32 @@
   in the same way.
 - As in torchvision, alpha is dropped and colour profiles are not applied. The first frame of an
   animation is read. Of 16 bits per channel the upper 8 are kept.
+- `Fit` is the evaluation transform; it resizes and crops an image, and its region, to the model's
+  size.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from lico_bench.errors import BrokenFileError
+from lico_bench.data import augmentation
+from lico_bench.data.cards import DatasetCard
+from lico_bench.errors import BrokenFileError, MissingDataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "PPM", "TIFF", "GIF")
 MAX_PIXELS = 2**26  # 67 megapixels, 200 MB decoded; more than usual camera images
+REMEDY = "restore it from the official archive, or pass --skip-broken"
 # Raised by Pillow's decoders on damaged files and on decompression bombs.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError,
@@ -45,6 +54,70 @@ _TRANSPOSED = (5, 6, 7, 8)
 _FLIPPED_HORIZONTALLY, _FLIPPED_VERTICALLY = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
+@dataclass(frozen=True)
+class Fit:
+    """The evaluation transform; it applies to images, masks and boxes alike.
+
+    `repr(Fit)` is part of dataset fingerprints: do not rename the class or its fields.
+    """
+
+    size: int
+    mode: str
+    resize_frac: float
+    cut_bottom_px: int
+
+    @classmethod
+    def of(cls, card: DatasetCard, image_size: int | None = None) -> Fit:
+        """Return the card's transform at `image_size`, or at the card's size if None."""
+        size = image_size or card.image_size
+        return cls(size, card.fit, card.resize_frac, card.cut_bottom_px)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after resizing an image, before the centre crop."""
+        if self.mode == "squash":
+            return self.size, self.size
+        shorter = round(self.size * self.resize_frac)
+        height -= self.cut_bottom_px
+        if height <= width:
+            return shorter, max(shorter, round(width * shorter / height))
+        return max(shorter, round(height * shorter / width)), shorter
+
+    def apply(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        """Transform an upright image; the result is that of torchvision's functions.
+
+        Args:
+            height, width: of the image at full scale. If `cut_bottom_px` is 0, `image` may have
+                been decoded at a reduced scale: the target size is the same.
+        """
+        rows, columns, top, left = self._geometry(height, width)
+        if self.cut_bottom_px:
+            image = image.crop((0, 0, width, height - self.cut_bottom_px))
+        if image.size != (columns, rows):
+            image = image.resize((columns, rows), Image.Resampling.BILINEAR)
+        return image.crop((left, top, left + self.size, top + self.size))
+
+    def apply_to_mask(self, mask: Tensor) -> Tensor:
+        """Transform an upright mask (H, W) bool to (S, S) bool, by nearest neighbours."""
+        height, width = mask.shape
+        rows, columns, top, left = self._geometry(height, width)
+        kept = mask[None, None, : height - self.cut_bottom_px].float()
+        resized = F.interpolate(kept, size=(rows, columns), mode="nearest")
+        # Negative padding crops.
+        sides = (-left, left + self.size - columns, -top, top + self.size - rows)
+        return F.pad(resized, sides)[0, 0].bool()
+
+    def apply_to_boxes(self, boxes: Tensor, height: int, width: int) -> Tensor:
+        """Transform boxes (B, 4) of an upright image; they may extend beyond the result."""
+        rows, columns, top, left = self._geometry(height, width)
+        scale = (columns / width, rows / (height - self.cut_bottom_px))
+        return boxes * torch.tensor([*scale, *scale]) - torch.tensor([left, top, left, top])
+
+    def _geometry(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return rows and columns after resizing, and top and left of the centre crop."""
+        rows, columns = self.resized(height, width)
+        return rows, columns, round((rows - self.size) / 2), round((columns - self.size) / 2)
+
+
 class ImageHeader(NamedTuple):
     """Height and width of the stored image in px, and its EXIF orientation (1 to 8)."""
 
@@ -59,40 +132,88 @@ class ImageHeader(NamedTuple):
         return size[::-1] if self.orientation in _TRANSPOSED else size
 
 
-def open_image(source: Path | bytes, name: str, remedy: str) -> Image.Image:
-    """Open an image from a file or encoded bytes, without decoding it.
+@contextmanager
+def open_image(
+    source: Path | bytes, name: str, remedy: str, *, kind: str = "image"
+) -> Iterator[Image.Image]:
+    """Open an image from a file or encoded bytes; decode it inside the block.
 
     Args:
-        name, remedy: name of the image and advice for the user, for messages.
+        name, remedy, kind: name of the image, advice for the user, and `image` or `mask`, for
+            messages.
 
     Raises:
-        FileNotFoundError: if the file does not exist.
-        BrokenFileError: if it is empty, too large, or not an image in `IMAGE_FORMATS`.
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is empty, too large, damaged, or not an image in `IMAGE_FORMATS`.
     """
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        image = Image.open(file, formats=IMAGE_FORMATS)
-    except FileNotFoundError:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
+            width, height = image.size
+            if min(width, height) < 1 or width * height > MAX_PIXELS:
+                raise BrokenFileError(
+                    f"{name}: expected an image of 1 to {MAX_PIXELS:,} pixels, got "
+                    f"{width} x {height}; reduce its size, or {remedy}"
+                )
+            yield image
+    except BrokenFileError:
         raise
+    except FileNotFoundError as error:
+        raise MissingDataError(f"{name}: {kind} missing; {remedy}") from error
     except DECODING_ERRORS as error:
-        raise broken_image_error(source, name, error, remedy) from error
-    width, height = image.size
-    if min(width, height) < 1 or width * height > MAX_PIXELS:
-        image.close()
         raise BrokenFileError(
-            f"{name}: expected an image of 1 to {MAX_PIXELS:,} pixels, got {width} x {height}; "
-            f"reduce its size, or {remedy}"
-        )
-    return image
+            f"{name}: cannot be decoded as an image ({_reason(source, error)}); {remedy}"
+        ) from error
 
 
-def broken_image_error(
-    source: Path | bytes, name: str, error: Exception, remedy: str
-) -> BrokenFileError:
-    """Build the error for an image that cannot be decoded."""
-    return BrokenFileError(
-        f"{name}: cannot be decoded as an image ({_reason(source, error)}); {remedy}"
-    )
+def read_header(image: Image.Image) -> ImageHeader:
+    """Read size and orientation of the stored pixels without decoding them."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    except DECODING_ERRORS:
+        orientation = UPRIGHT  # damaged metadata does not affect the pixels
+    if not isinstance(orientation, int) or orientation not in _TRANSPOSITIONS:
+        orientation = UPRIGHT
+    # Pillow reports the size of a TIFF image after rotation.
+    if image.format == "TIFF" and orientation in _TRANSPOSED:
+        return ImageHeader(image.width, image.height, orientation)
+    return ImageHeader(image.height, image.width, orientation)
+
+
+def decode_image(
+    source: Path | bytes, name: str, fit: Fit, crop_draws: Tensor | None = None
+) -> Tensor:
+    """Decode an image and resize it, (3, S, S) uint8.
+
+    Args:
+        crop_draws: random numbers of a resized crop; None applies the evaluation transform.
+
+    Raises:
+        MissingDataError: if its file does not exist.
+        BrokenFileError: if it is damaged or not an image.
+    """
+    with open_image(source, name, REMEDY) as image:
+        header = read_header(image)
+        height, width = header.upright_size
+        if crop_draws is None and not fit.cut_bottom_px:
+            # JPEG decodes directly to 1/2, 1/4 or 1/8, never below the requested size.
+            target = ImageHeader(*fit.resized(height, width), header.orientation)
+            # `upright_size` is its own inverse: it gives the target size in stored axes.
+            image.draft(None, target.upright_size[::-1])
+        image.load()
+        upright: Image.Image = image
+        if image.format != "TIFF" and header.orientation != UPRIGHT:  # Pillow rotates TIFF images
+            upright = image.transpose(_TRANSPOSITIONS[header.orientation])
+        rgb = to_rgb(upright)
+        if crop_draws is None:
+            resized = fit.apply(rgb, height, width)
+        else:
+            box = augmentation.crop_box(crop_draws, height - fit.cut_bottom_px, width)
+            top, left, box_height, box_width = box
+            cropped = rgb.crop((left, top, left + box_width, top + box_height))
+            resized = cropped.resize((fit.size, fit.size), Image.Resampling.BILINEAR)
+        # The copy makes the array writable, as torch requires.
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -111,35 +232,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns about a direct conversion to RGB
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def read_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) if it is absent or invalid.
-
-    Call it before the image is decoded.
-    """
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    except DECODING_ERRORS:
-        return UPRIGHT  # damaged metadata does not affect the pixels
-    return value if isinstance(value, int) and value in _TRANSPOSITIONS else UPRIGHT
-
-
-def read_header(image: Image.Image) -> ImageHeader:
-    """Read size and orientation of the stored pixels without decoding them."""
-    orientation = read_orientation(image)
-    # Pillow reports the size of a TIFF image after rotation.
-    if image.format == "TIFF" and orientation in _TRANSPOSED:
-        return ImageHeader(image.width, image.height, orientation)
-    return ImageHeader(image.height, image.width, orientation)
-
-
-def orient_image(image: Image.Image, orientation: int) -> Image.Image:
-    """Rotate a decoded image to its EXIF orientation."""
-    # Pillow rotates TIFF images while decoding.
-    if image.format == "TIFF" or orientation == UPRIGHT:
-        return image
-    return image.transpose(_TRANSPOSITIONS[orientation])
 
 
 def orient_mask(mask: Tensor, orientation: int) -> Tensor:

@@ -1,59 +1,13 @@
-"""Readers of untrusted index files: contents are validated and never executed."""
+"""Readers of untrusted text index files, and checks of their class numbers, names and paths."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from numpy.typing import NDArray
-
-from lico_bench.data.array_pickle import load_arrays
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.matlab_files import MatlabError, read_variable
 from lico_bench.errors import BrokenFileError, MissingDataError
-
-
-def read_pickle(path: Path) -> dict[str, Any]:
-    """Read a pickled dictionary without executing any code in it.
-
-    Raises:
-        MissingDataError: if the file does not exist.
-        BrokenFileError: if it is damaged, holds something else, or imports anything.
-    """
-    try:
-        value = load_arrays(require_file(path).read_bytes())
-    except MissingDataError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise BrokenFileError(
-            f"{path}: refused as an archive of images ({error}); unpack the official archive again"
-        ) from error
-    if not isinstance(value, dict) or not all(isinstance(key, str | bytes) for key in value):
-        raise BrokenFileError(
-            f"{path}: expected a pickled dictionary with string keys, got {type(value).__name__}; "
-            "unpack the official archive again"
-        )
-    return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in value.items()}
-
-
-def read_mat(path: Path, name: str) -> NDArray[Any]:
-    """Read the variable `name` of the MATLAB file `path`.
-
-    Raises:
-        MissingDataError: if the file does not exist.
-        BrokenFileError: if it is damaged or has no such variable.
-    """
-    try:
-        value = read_variable(require_file(path), name)
-    except (MatlabError, UnicodeDecodeError, OverflowError, MemoryError) as error:
-        raise BrokenFileError(
-            f"{path}: not readable as a MATLAB file ({error}); unpack it again"
-        ) from error
-    if value is None:
-        raise BrokenFileError(f"{path}: variable '{name}' missing; unpack the official file again")
-    return value
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -81,22 +35,6 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str, str]]:
                 f"{path}, line {number}: expected '<key> <value>', got '{line}'; unpack it again"
             )
         yield f"{path}, line {number}", key, value.strip()
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Read the JSON object in `path`.
-
-    Raises:
-        MissingDataError: if the file does not exist.
-        BrokenFileError: if it does not hold a JSON object.
-    """
-    try:
-        value = json.loads(require_file(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BrokenFileError(f"{path}: not readable as JSON ({error}); unpack it again") from error
-    if not isinstance(value, dict):
-        raise BrokenFileError(f"{path}: expected a JSON object; unpack it again")
-    return value
 
 
 def require_file(path: Path) -> Path:
@@ -197,12 +135,3 @@ def check_class_names(
 def normalise_name(name: str) -> str:
     """Return a class name with lower case and single blanks, for comparisons."""
     return " ".join(name.replace("_", " ").casefold().split())
-
-
-def class_folder_numbers(card: DatasetCard) -> dict[str, int]:
-    """Return the class number by normalised folder name: class id, name or prompt name."""
-    numbers: dict[str, int] = {}
-    for names in (card.class_ids, card.class_names, card.prompt_names):
-        for number, name in enumerate(names):
-            numbers.setdefault(normalise_name(name), number)
-    return numbers

@@ -1,68 +1,155 @@
-"""Reading of one split of a dataset copy: validated index, images and fingerprint."""
+"""A split of a dataset copy: validated index, selection and fingerprint, without opened images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from lico_bench.checks import is_single_line
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_dataset import DatasetCopy
-from lico_bench.data.geometry import Fit
-from lico_bench.data.image_source import ArrayImages, FileImages, ImageSource, num_workers
-from lico_bench.data.readers import READERS
-from lico_bench.data.split_index import Faults, SplitIndex, check_image_ids, digest_of
+from lico_bench.data.image_files import Fit, decode_image
+from lico_bench.data.image_source import FileImages, num_workers
+from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
+from lico_bench.data.regions import fit_region
+from lico_bench.data.selection import Selection, complement, hold_out
 from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError
 
-RESIZE_CHUNK = 1024  # antialiased resizing converts to float, four times the bytes
+TEST_FRACTION = 0.2  # share of each training class that serves as test without an official test
+IMAGES_PER_JOB = 64
+REMEMBERED_CHECKS = 2**17  # planning and loading check the same files
 
 
-def read_split(card: DatasetCard, copy: DatasetCopy, split: str, faults: Faults) -> SplitIndex:
+@dataclass(frozen=True)
+class SelectedSplit:
+    """The selected images of a split.
+
+    Attributes:
+        found_count: number of images found for this split, before the selection.
+        test_from_train: True if a share of the training images serves as test.
+    """
+
+    index: SplitIndex
+    fit: Fit
+    found_count: int
+    official_count: int
+    test_from_train: bool
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+def select_split(
+    card: DatasetCard,
+    copy: DatasetCopy,
+    selection: Selection,
+    *,
+    image_size: int | None,
+    skip_broken: bool,
+) -> SelectedSplit:
+    """Read the index of a split and select images; raises as `load_dataset`."""
+    with reading(copy):
+        faults = Faults(skip=skip_broken)
+        present = READERS[copy.layout].splits(copy.folder, card)
+        from_train = "test" not in present
+        official = selection.split if selection.split in present else "train"
+        if official not in present:
+            kind = "train or test" if from_train else "training"
+            raise MissingDataError(
+                f"{copy.folder}: no {kind} images of {card.title}; expected {card.expects}"
+            )
+        fit = Fit.of(card, image_size)
+        index = read_index(card, copy, official, faults)
+        if skip_broken:
+            index = drop_broken_images(index, fit, faults)
+        notes = [*count_notes(card, official, index), *index.notes, *faults.messages]
+        found_count = len(index)
+        official_count = card.official_counts.get(official, found_count)
+        if from_train:
+            held = hold_out(index.labels, index.image_ids, TEST_FRACTION, salt="test")
+            notes.append(
+                f"{card.title}: the official test images are absent; {len(held):,} of the "
+                f"{len(index):,} training images, the same share of each class, serve as test and "
+                "are never trained on"
+            )
+            is_test = selection.split == "test"
+            index = index.take(held if is_test else complement(len(index), held))
+            if is_test:
+                found_count, official_count = len(index), card.official_counts["test"]
+        is_official_val = selection.split == official == "val"
+        selected = index.take(
+            selection.positions(index.labels, index.image_ids, is_official_val=is_official_val)
+        )
+        return SelectedSplit(
+            selected, fit, found_count, official_count, from_train, tuple(notes),
+            _fingerprint(card, copy, selected, fit),
+        )  # fmt: skip
+
+
+@contextmanager
+def reading(copy: DatasetCopy) -> Iterator[None]:
+    """Convert an error of the operating system inside the block to BrokenFileError."""
+    try:
+        yield
+    except LicoBenchError:
+        raise
+    except OSError as error:
+        raise BrokenFileError(
+            f"{error.filename or copy.folder}: cannot be read ({error.strerror or error}); "
+            "change its permissions, or name another folder with --data-root"
+        ) from error
+
+
+def read_index(card: DatasetCard, copy: DatasetCopy, split: str, faults: Faults) -> SplitIndex:
     """Read and validate the index of one split.
 
     Raises:
         MissingDataError: if an index file, the whole split or a listed image is missing.
         BrokenFileError: if an index file is inconsistent or contradicts the card.
     """
-    try:
-        listing = READERS[copy.layout].read(copy.folder, split, card, faults)
-    except LicoBenchError:
-        raise
-    except OSError as error:
-        raise unreadable_error(copy, error) from error
-    if not len(listing):
+    index = READERS[copy.layout].read(copy.folder, split, card, faults)
+    if not len(index):
         raise MissingDataError(
             f"{copy.folder}: no {split} images of {card.title}; expected {card.expects}"
         )
-    check_image_ids(copy.folder, listing.image_ids)
+    check_image_ids(copy.folder, index.image_ids)
     seen: set[str] = set()
-    for image_id in listing.image_ids:
+    for image_id in index.image_ids:
         if image_id in seen:
             raise BrokenFileError(
                 f"{copy.folder}: image '{image_id}' is listed twice; "
                 "take the list from the official archive"
             )
         seen.add(image_id)
-    return listing
+    return index
 
 
-def unreadable_error(copy: DatasetCopy, error: OSError) -> BrokenFileError:
-    """Build the error for files that the operating system cannot read."""
-    return BrokenFileError(
-        f"{error.filename or copy.folder}: cannot be read ({error.strerror or error}); "
-        "change its permissions, or name another folder with --data-root"
-    )
+def check_image_ids(folder: Path, image_ids: tuple[str, ...]) -> None:
+    """Check that all image names are printable.
+
+    Raises:
+        BrokenFileError: if a name has control characters or is not valid UTF-8.
+    """
+    invalid = next((name for name in image_ids if not is_single_line(name)), None)
+    if invalid is not None:
+        raise BrokenFileError(
+            f"{folder}: image name '{invalid}' has control characters or is not valid UTF-8; "
+            "rename the image"
+        )
 
 
-def count_notes(card: DatasetCard, split: str, listing: SplitIndex) -> list[str]:
+def count_notes(card: DatasetCard, split: str, index: SplitIndex) -> list[str]:
     """Return notes on the images and classes that a copy lacks."""
     notes = []
-    official = card.official_counts.get(split, len(listing))
-    if len(listing) != official:
-        notes.append(f"{card.title}: {len(listing):,} of {official:,} {split} images found")
-    num_present = len(np.unique(listing.labels))
+    official = card.official_counts.get(split, len(index))
+    if len(index) != official:
+        notes.append(f"{card.title}: {len(index):,} of {official:,} {split} images found")
+    num_present = len(np.unique(index.labels))
     if num_present != len(card.class_names):
         notes.append(
             f"{card.title}: {num_present:,} of {len(card.class_names):,} classes have "
@@ -71,53 +158,86 @@ def count_notes(card: DatasetCard, split: str, listing: SplitIndex) -> list[str]
     return notes
 
 
-def open_images(listing: SplitIndex, fit: Fit) -> ImageSource:
-    """Open the images of `listing`; raw pixels are resized and held in memory."""
-    if listing.pixels is None:
-        return FileImages(listing.files, listing.image_ids, fit)
-    pixels = torch.from_numpy(np.ascontiguousarray(listing.pixels))
-    if tuple(pixels.shape[2:]) != (fit.size, fit.size):
-        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+def find_broken(
+    index: SplitIndex,
+    fit: Fit,
+    *,
+    with_regions: bool = False,
+    count_checked: Callable[[int], None] = lambda _: None,
+) -> dict[int, LicoBenchError]:
+    """Decode all images and return the error of each unreadable one by position.
 
-        chunks = pixels.split(RESIZE_CHUNK)
-        pixels = torch.cat([transforms.resize(p, [fit.size] * 2, antialias=True) for p in chunks])
-    return ArrayImages(pixels)
+    Args:
+        with_regions: read the regions, too.
+        count_checked: called with the number of images of each finished part.
+    """
+    if index.pixels is not None:
+        count_checked(len(index))  # the reader has already checked raw pixels
+        return {}
+    images = FileImages(index.files, index.image_ids, fit)
+    regions = index.regions if with_regions else None
 
+    def check(positions: range) -> dict[int, LicoBenchError]:
+        errors = {}
+        for position in positions:
+            try:
+                _check_image(images, position)
+                if regions is not None:
+                    fit_region(regions[position], fit, *images.header(position))
+            except LicoBenchError as error:
+                errors[position] = error
+        return errors
 
-def drop_broken_images(listing: SplitIndex, fit: Fit, faults: Faults) -> SplitIndex:
-    """Remove the images that cannot be decoded and report each to `faults`."""
-    if listing.pixels is not None:
-        return listing
-    images = FileImages(listing.files, listing.image_ids, fit)
-
-    def decoding_error(index: int) -> LicoBenchError | None:
-        try:
-            images.decode(index)
-        except LicoBenchError as error:
-            return error
-        return None
-
+    starts = range(0, len(index), IMAGES_PER_JOB)
+    jobs = [range(start, min(start + IMAGES_PER_JOB, len(index))) for start in starts]
+    broken: dict[int, LicoBenchError] = {}
     with ThreadPoolExecutor(num_workers()) as workers:
-        errors = list(workers.map(decoding_error, range(len(listing))))
-    for error in filter(None, errors):
+        for job, errors in zip(jobs, workers.map(check, jobs), strict=True):
+            broken |= errors
+            count_checked(len(job))
+    return broken
+
+
+def _check_image(images: FileImages, position: int) -> None:
+    """Decode an image; an intact file is decoded once in this process while it is unchanged."""
+    file = images.files[position]
+    if isinstance(file, bytes) or not file.is_file():
+        images.decode(position)
+    else:
+        stat = file.stat()
+        _decode_once(file, images.fit, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(REMEMBERED_CHECKS)
+def _decode_once(file: Path, fit: Fit, _modified_ns: int, _num_bytes: int) -> None:
+    decode_image(file, str(file), fit)
+
+
+def drop_broken_images(index: SplitIndex, fit: Fit, faults: Faults) -> SplitIndex:
+    """Remove the images that cannot be decoded and report each to `faults`."""
+    broken = find_broken(index, fit)
+    for error in broken.values():
         faults.report(error)
-    return listing.take(np.array([i for i, e in enumerate(errors) if e is None], dtype=np.int64))
+    if not broken:
+        return index
+    return index.take(complement(len(index), np.array([*broken], dtype=np.int64)))
 
 
-def fingerprint(card: DatasetCard, copy: DatasetCopy, listing: SplitIndex, fit: Fit) -> str:
-    """Return a hash of the labels, the transform, and the pixels or file names and sizes."""
-    parts: list[bytes | str] = [
-        card.name, copy.layout, repr(fit), listing.digest, listing.labels.astype("<i8").tobytes(),
-        *listing.image_ids,
-    ]  # fmt: skip
-    if listing.pixels is not None:
-        parts.append(np.ascontiguousarray(listing.pixels).tobytes())
-    parts += [file if isinstance(file, bytes) else _file_size(file) for file in listing.files]
-    return digest_of(parts)
-
-
-def _file_size(file: Path) -> str:
+def file_size(file: Path) -> str:
+    """Return the size of a file in bytes, for fingerprints; `missing` without a readable file."""
     try:
         return str(file.stat().st_size)
-    except FileNotFoundError:
+    except OSError:
         return "missing"  # decoding reports the file by name
+
+
+def _fingerprint(card: DatasetCard, copy: DatasetCopy, index: SplitIndex, fit: Fit) -> str:
+    """Return a hash of the labels, the transform, and the pixels or file names and sizes."""
+    parts: list[bytes | str] = [
+        card.name, copy.layout, repr(fit), index.digest, index.labels.astype("<i8").tobytes(),
+        *index.image_ids,
+    ]  # fmt: skip
+    if index.pixels is not None:
+        parts.append(np.ascontiguousarray(index.pixels).tobytes())
+    parts += [file if isinstance(file, bytes) else file_size(file) for file in index.files]
+    return digest_of(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,51 +68,17 @@ def draw_scenes(
     """
     size = image_size or facts.image_size
     total = count or {"train": facts.train, "test": facts.test}[split]
-    chunks = [
-        _draw_chunk(
-            facts, size, variant, make_generator(0, f"standin:{name}:{split}:{variant}:{start}")
-        )
-        for start in range(0, total, CHUNK)
-    ]
+    chunks = []
+    for start in range(0, total, CHUNK):
+        generator = make_generator(0, f"standin:{name}:{split}:{variant}:{start}")
+        chunks.append(_Chunk(facts, size, generator).draw(is_planted=variant == "planted_cue"))
     images, labels, regions, objects = (
         torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)
     )
     return Scenes(images, labels, regions, objects)
 
 
-def _draw_chunk(
-    facts: StandinFacts, size: int, variant: str, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw images, labels, regions and object masks of one chunk."""
-    num_classes = len(facts.glyphs)
-    # Classes are balanced within a chunk; the first class is random.
-    start = torch.randint(num_classes, (1,), generator=generator)
-    order = torch.randperm(CHUNK, generator=generator)
-    labels = ((torch.arange(CHUNK) + start) % num_classes)[order]
-    is_planted = variant == "planted_cue"
-    glyphs = torch.randint(num_classes, (CHUNK,), generator=generator) if is_planted else labels
-    canvas, background = _draw_backgrounds(size, generator)
-    canvas = _add_distractors(canvas, generator)
-    placement = _place_objects(facts, is_planted, generator)
-    stroke_colour = _contrasting_colour(background, generator)
-    if facts.neighbours:
-        canvas = _add_neighbours(canvas, facts, glyphs, placement, stroke_colour, generator)
-    coverage = _render(_glyph_shapes(facts, glyphs, generator), placement, size)
-    body = coverage[:, 1:] if facts.filled else coverage[:, :1]
-    canvas = _paint_object(canvas, coverage[:, :1], body, stroke_colour, generator)
-    objects = body[:, 0] >= 0.5
-    regions = objects
-    if is_planted:
-        canvas, cue = _add_cue(canvas, labels, num_classes, placement, generator)
-        regions = cue[:, 0] >= 0.5
-        objects = objects & ~regions
-    grain = 0.02 * torch.randn(CHUNK, 1, size, size, generator=generator)
-    images = ((canvas + grain).clamp(0, 1) * 255).round().to(torch.uint8)
-    return images, labels, regions, objects
-
-
-@dataclass(frozen=True)
-class _Placement:
+class _Placement(NamedTuple):
     """Positions of shapes.
 
     Attributes:
@@ -125,133 +92,153 @@ class _Placement:
     angle: Tensor
 
 
-def _draw_backgrounds(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return textured backgrounds (n, 3, S, S) and their mean colours (n, 3)."""
-    colour = _uniform((CHUNK, 1), 0.2, 0.8, generator) + _uniform((CHUNK, 3), -0.2, 0.2, generator)
-    canvas = colour.clamp(0, 1)[:, :, None, None]
-    for cells, amplitude in ((3, 0.12), (9, 0.08)):
-        # Brightness varies more than colour, as in photographs.
-        noise = torch.randn(CHUNK, 1, cells, cells, generator=generator)
-        noise = noise + 0.4 * torch.randn(CHUNK, 3, cells, cells, generator=generator)
-        canvas = canvas + amplitude * functional.interpolate(
-            noise, size=(size, size), mode="bicubic", align_corners=False
-        )
-    angle = _uniform((CHUNK, 1, 1), 0, math.pi, generator)
-    waves = _uniform((CHUNK, 1, 1), 2, 7, generator)
-    strength = _uniform((CHUNK, 1, 1), 0, 0.12, generator)
-    axis = torch.linspace(-1, 1, size)
-    along = torch.cos(angle) * axis[None, None, :] + torch.sin(angle) * axis[None, :, None]
-    stripes = strength * torch.sin(math.pi * waves * along)
-    return (canvas + stripes[:, None]).clamp(0, 1), colour
+class _Chunk:
+    """Draws n = CHUNK scenes on one canvas (n, 3, S, S) with values in [0, 1]."""
 
+    def __init__(self, facts: StandinFacts, size: int, generator: torch.Generator) -> None:
+        self.facts, self.size, self.generator = facts, size, generator
+        self.canvas = torch.empty(0)
 
-def _add_distractors(canvas: Tensor, generator: torch.Generator) -> Tensor:
-    shapes = glyph_masks(DISTRACTORS, "DejaVuSans")[:, :1]
-    for _ in range(DISTRACTORS_PER_SCENE):
-        index = torch.randint(len(shapes), (CHUNK,), generator=generator)
-        placement = _Placement(
-            _uniform((CHUNK, 2), -1, 1, generator),
-            _uniform((CHUNK,), 0.12, 0.34, generator),
-            _uniform((CHUNK,), 0, 2 * math.pi, generator),
-        )
-        colour = _uniform((CHUNK, 3), 0.1, 0.9, generator)[:, :, None, None]
-        opacity = _uniform((CHUNK, 1, 1, 1), 0.4, 0.8, generator)
-        coverage = _render(shapes[index], placement, canvas.shape[-1])
-        canvas = torch.lerp(canvas, colour, opacity * coverage)
-    return canvas
+    def draw(self, *, is_planted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return images, labels, regions and object masks."""
+        num_classes = len(self.facts.glyphs)
+        # Classes are balanced within a chunk; the first class is random.
+        start = torch.randint(num_classes, (1,), generator=self.generator)
+        order = torch.randperm(CHUNK, generator=self.generator)
+        labels = ((torch.arange(CHUNK) + start) % num_classes)[order]
+        glyphs = self._integers(0, num_classes) if is_planted else labels
+        background = self._paint_background()
+        self._add_distractors()
+        placement = self._place_objects(is_planted)
+        stroke_colour = self._contrasting_colour(background)
+        if self.facts.neighbours:
+            self._add_neighbours(glyphs, placement, stroke_colour)
+        coverage = _render(self._glyph_shapes(glyphs), placement, self.size)
+        body = coverage[:, 1:] if self.facts.filled else coverage[:, :1]
+        self._paint_object(coverage[:, :1], body, stroke_colour)
+        objects = body[:, 0] >= 0.5
+        regions = objects
+        if is_planted:
+            regions = self._add_cue(labels, placement)[:, 0] >= 0.5
+            objects = objects & ~regions
+        grain = 0.02 * torch.randn(CHUNK, 1, self.size, self.size, generator=self.generator)
+        images = ((self.canvas + grain).clamp(0, 1) * 255).round().to(torch.uint8)
+        return images, labels, regions, objects
 
+    def _paint_background(self) -> Tensor:
+        """Paint textured backgrounds and return their mean colours (n, 3)."""
+        colour = self._uniform(0.2, 0.8, 1) + self._uniform(-0.2, 0.2, 3)
+        canvas = colour.clamp(0, 1)[:, :, None, None]
+        for cells, amplitude in ((3, 0.12), (9, 0.08)):
+            # Brightness varies more than colour, as in photographs.
+            noise = torch.randn(CHUNK, 1, cells, cells, generator=self.generator)
+            noise = noise + 0.4 * torch.randn(CHUNK, 3, cells, cells, generator=self.generator)
+            canvas = canvas + amplitude * functional.interpolate(
+                noise, size=(self.size, self.size), mode="bicubic", align_corners=False
+            )
+        angle = self._uniform(0, math.pi, 1, 1)
+        waves = self._uniform(2, 7, 1, 1)
+        strength = self._uniform(0, 0.12, 1, 1)
+        axis = torch.linspace(-1, 1, self.size)
+        along = torch.cos(angle) * axis[None, None, :] + torch.sin(angle) * axis[None, :, None]
+        stripes = strength * torch.sin(math.pi * waves * along)
+        self.canvas = (canvas + stripes[:, None]).clamp(0, 1)
+        return colour
 
-def _place_objects(facts: StandinFacts, is_planted: bool, generator: torch.Generator) -> _Placement:
-    low, high = OBJECT_SCALE
-    scale = _uniform((CHUNK,), low, 0.62 if is_planted else high, generator)
-    max_shift = 1 - scale  # keeps the object within the image
-    # With neighbours, the labelled digit stays near the centre.
-    max_shift = max_shift * (0.4 if facts.neighbours else 1.0)
-    centre = _uniform((CHUNK, 2), -1, 1, generator) * max_shift[:, None]
-    max_angle = math.radians(facts.rotation_deg)
-    return _Placement(centre, scale, _uniform((CHUNK,), -max_angle, max_angle, generator))
+    def _add_distractors(self) -> None:
+        shapes = glyph_masks(DISTRACTORS, "DejaVuSans")[:, :1]
+        for _ in range(DISTRACTORS_PER_SCENE):
+            index = self._integers(0, len(shapes))
+            placement = _Placement(
+                self._uniform(-1, 1, 2), self._uniform(0.12, 0.34), self._uniform(0, 2 * math.pi)
+            )
+            colour = self._uniform(0.1, 0.9, 3)
+            opacity = self._uniform(0.4, 0.8, 1, 1, 1)
+            self._paint(colour, opacity * _render(shapes[index], placement, self.size))
 
+    def _place_objects(self, is_planted: bool) -> _Placement:
+        low, high = OBJECT_SCALE
+        scale = self._uniform(low, 0.62 if is_planted else high)
+        max_shift = 1 - scale  # keeps the object within the image
+        # With neighbours, the labelled digit stays near the centre.
+        max_shift = max_shift * (0.4 if self.facts.neighbours else 1.0)
+        centre = self._uniform(-1, 1, 2) * max_shift[:, None]
+        max_angle = math.radians(self.facts.rotation_deg)
+        return _Placement(centre, scale, self._uniform(-max_angle, max_angle))
 
-def _contrasting_colour(colour: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw colours (n, 3) of random hue whose luma differs from `colour` by at least CONTRAST."""
-    weights = torch.tensor(LUMA_WEIGHTS)
-    luma = colour @ weights
-    share = _uniform((CHUNK,), 0, 1, generator)
-    lighter = (luma < 0.5).float()
-    target = lighter * (luma + CONTRAST + share * (1 - CONTRAST - luma).clamp(min=0))
-    target = target + (1 - lighter) * (luma - CONTRAST) * (1 - share)
-    chroma = _uniform((CHUNK, 3), 0, 1, generator)
-    chroma = chroma - (chroma @ weights)[:, None]
-    return (target[:, None] + 0.5 * chroma).clamp(0, 1)
+    def _contrasting_colour(self, colour: Tensor) -> Tensor:
+        """Draw colours (n, 3) of random hue whose luma differs by CONTRAST or more."""
+        weights = torch.tensor(LUMA_WEIGHTS)
+        luma = colour @ weights
+        share = self._uniform(0, 1)
+        lighter = (luma < 0.5).float()
+        target = lighter * (luma + CONTRAST + share * (1 - CONTRAST - luma).clamp(min=0))
+        target = target + (1 - lighter) * (luma - CONTRAST) * (1 - share)
+        chroma = self._uniform(0, 1, 3)
+        chroma = chroma - (chroma @ weights)[:, None]
+        return (target[:, None] + 0.5 * chroma).clamp(0, 1)
 
+    def _add_neighbours(self, glyphs: Tensor, placement: _Placement, colour: Tensor) -> None:
+        """Add glyphs of other classes left and right of the object, clipped by the border."""
+        num_classes = len(self.facts.glyphs)
+        for side in (-1.0, 1.0):
+            neighbours = (glyphs + self._integers(1, num_classes)) % num_classes
+            gap = self._uniform(1.15, 1.45) * placement.scale
+            shift = torch.stack([side * gap, torch.zeros(CHUNK)], dim=1)
+            shifted = placement._replace(centre=placement.centre + shift)
+            is_present = (torch.rand(CHUNK, generator=self.generator) < 0.5).float()
+            shapes = self._glyph_shapes(neighbours)[:, :1]
+            alpha = is_present[:, None, None, None] * _render(shapes, shifted, self.size)
+            self._paint(colour, alpha)
 
-def _add_neighbours(
-    canvas: Tensor,
-    facts: StandinFacts,
-    glyphs: Tensor,
-    placement: _Placement,
-    colour: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Add glyphs of other classes left and right of the object, clipped by the border."""
-    num_classes = len(facts.glyphs)
-    for side in (-1.0, 1.0):
-        offsets = torch.randint(1, num_classes, (CHUNK,), generator=generator)
-        neighbours = (glyphs + offsets) % num_classes
-        gap = _uniform((CHUNK,), 1.15, 1.45, generator) * placement.scale
-        shift = torch.stack([side * gap, torch.zeros(CHUNK)], dim=1)
-        shifted = _Placement(placement.centre + shift, placement.scale, placement.angle)
-        is_present = (torch.rand(CHUNK, generator=generator) < 0.5).float()[:, None, None, None]
-        shapes = _glyph_shapes(facts, neighbours, generator)[:, :1]
-        alpha = is_present * _render(shapes, shifted, canvas.shape[-1])
-        canvas = torch.lerp(canvas, colour[:, :, None, None], alpha)
-    return canvas
+    def _glyph_shapes(self, classes: Tensor) -> Tensor:
+        """Return strokes and filled outlines (n, 2, R, R) of `classes`, each in a random font."""
+        characters = tuple(self.facts.glyphs.values())
+        masks = torch.stack([glyph_masks(characters, font) for font in self.facts.fonts])
+        return masks[self._integers(0, len(masks)), classes]
 
+    def _paint_object(self, strokes: Tensor, body: Tensor, stroke_colour: Tensor) -> None:
+        """Paint the objects: soft shadow, body and strokes, with a vertical shading gradient."""
+        size = self.size
+        kernel = size // 16 * 2 + 1
+        shadow = functional.avg_pool2d(body, kernel, stride=1, padding=kernel // 2)
+        shadow = torch.roll(shadow, (size // 32, size // 32), (2, 3))
+        self.canvas = self.canvas * (1 - 0.25 * shadow)
+        slope = self._uniform(-0.12, 0.12, 1, 1, 1)
+        shade = slope * torch.linspace(-1, 1, size)[None, None, :, None]
+        fill = self._contrasting_colour(stroke_colour)
+        self._paint(fill, body, shade)
+        self._paint(stroke_colour, strokes, shade)
 
-def _glyph_shapes(facts: StandinFacts, classes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return strokes and filled outlines (n, 2, R, R) of `classes`, each in a random font."""
-    characters = tuple(facts.glyphs.values())
-    masks = torch.stack([glyph_masks(characters, font) for font in facts.fonts])
-    return masks[torch.randint(len(masks), (CHUNK,), generator=generator), classes]
+    def _add_cue(self, labels: Tensor, placement: _Placement) -> Tensor:
+        """Add a ringed disc whose hue encodes the class; returns its coverage (n, 1, S, S)."""
+        # The corner opposite the object, so that disc and object rarely overlap.
+        corner = -torch.sign(placement.centre + 1e-6)
+        centre = corner * self._uniform(1 - 1.6 * CUE_SCALE, 1 - CUE_SCALE, 2)
+        x, y = _offsets(centre, self.size)
+        distance = torch.sqrt(x**2 + y**2)[:, None]
+        cue = _downsample((distance < CUE_SCALE).float())
+        disc = _downsample((distance < 0.72 * CUE_SCALE).float())
+        share = (labels / len(self.facts.glyphs))[:, None]
+        angle = 2 * math.pi * share - torch.arange(3) * 2 * math.pi / 3
+        colour = (0.5 + 0.5 * torch.cos(angle))[:, :, None, None]
+        ringed = torch.lerp(torch.ones_like(colour), colour, disc)
+        self.canvas = torch.lerp(self.canvas, ringed, cue)
+        return cue
 
+    def _paint(self, colour: Tensor, coverage: Tensor, shade: Tensor | None = None) -> None:
+        """Blend colours (n, 3) into the canvas by coverage (n, 1, S, S)."""
+        plane = colour[:, :, None, None]
+        plane = plane if shade is None else (plane + shade).clamp(0, 1)
+        self.canvas = torch.lerp(self.canvas, plane, coverage)
 
-def _paint_object(
-    canvas: Tensor,
-    strokes: Tensor,
-    body: Tensor,
-    stroke_colour: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Paint the objects: soft shadow, body and strokes, with a vertical shading gradient."""
-    size = canvas.shape[-1]
-    kernel = size // 16 * 2 + 1
-    shadow = functional.avg_pool2d(body, kernel, stride=1, padding=kernel // 2)
-    canvas = canvas * (1 - 0.25 * torch.roll(shadow, (size // 32, size // 32), (2, 3)))
-    slope = _uniform((CHUNK, 1, 1, 1), -0.12, 0.12, generator)
-    shade = slope * torch.linspace(-1, 1, size)[None, None, :, None]
-    fill = _contrasting_colour(stroke_colour, generator)
-    canvas = torch.lerp(canvas, (fill[:, :, None, None] + shade).clamp(0, 1), body)
-    return torch.lerp(canvas, (stroke_colour[:, :, None, None] + shade).clamp(0, 1), strokes)
+    def _uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Draw (n, *shape) values uniform in [low, high)."""
+        return low + (high - low) * torch.rand((CHUNK, *shape), generator=self.generator)
 
-
-def _add_cue(
-    canvas: Tensor,
-    labels: Tensor,
-    num_classes: int,
-    placement: _Placement,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Add a ringed disc whose hue encodes the class; also returns its coverage (n, 1, S, S)."""
-    # The corner opposite the object, so that disc and object rarely overlap.
-    corner = -torch.sign(placement.centre + 1e-6)
-    centre = corner * _uniform((CHUNK, 2), 1 - 1.6 * CUE_SCALE, 1 - CUE_SCALE, generator)
-    x, y = _offsets(centre, canvas.shape[-1])
-    distance = torch.sqrt(x**2 + y**2)[:, None]
-    cue = _downsample((distance < CUE_SCALE).float())
-    disc = _downsample((distance < 0.72 * CUE_SCALE).float())
-    angle = 2 * math.pi * (labels / num_classes)[:, None] - torch.arange(3) * 2 * math.pi / 3
-    colour = (0.5 + 0.5 * torch.cos(angle))[:, :, None, None]
-    return torch.lerp(canvas, torch.lerp(torch.ones_like(colour), colour, disc), cue), cue
+    def _integers(self, low: int, high: int) -> Tensor:
+        """Draw (n,) integers uniform in [low, high)."""
+        return torch.randint(low, high, (CHUNK,), generator=self.generator)
 
 
 def _render(shapes: Tensor, placement: _Placement, size: int) -> Tensor:
@@ -275,7 +262,3 @@ def _offsets(centre: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _downsample(canvas: Tensor) -> Tensor:
     return functional.avg_pool2d(canvas, OVERSAMPLING)
-
-
-def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)

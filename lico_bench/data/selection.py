@@ -4,15 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lico_bench.checks import check_count
+from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError
 
 Indices = NDArray[np.int64]
-TEST_FRACTION = 0.2  # share of each training class that serves as test without an official test
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Requested images of a split; the arguments of `load_dataset`.
+
+    Raises:
+        InvalidInputError: for options that do not fit the split.
+    """
+
+    split: str
+    labels: int | Literal["full"] = "full"
+    limit: int | None = None
+    holdout: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("split", self.split, SPLITS)
+        if self.labels != "full" and self.split != "train":
+            raise InvalidInputError(
+                "labels: a label budget applies to the train split only, "
+                f"got split '{self.split}'; pass labels='full'"
+            )
+        if self.holdout is not None and self.split == "test":
+            raise InvalidInputError(
+                "holdout: it applies to the train and val splits; load test without it"
+            )
+
+    def positions(
+        self, labels: NDArray[np.int64], image_ids: tuple[str, ...], *, is_official_val: bool
+    ) -> Indices:
+        """Apply the hold-out, the label budget and the limit, in this order."""
+        selected = np.arange(len(labels), dtype=np.int64)
+        if not is_official_val:
+            if self.split == "val" and self.holdout is None:
+                raise InvalidInputError(
+                    "val: there is no official validation split; pass the share of train to hold "
+                    "out, for example holdout=0.1, and the same value for the train split"
+                )
+            if self.holdout is not None:
+                held = hold_out(labels, image_ids, self.holdout, salt=f"val:{self.seed}")
+                selected = held if self.split == "val" else complement(len(labels), held)
+        if self.labels != "full":
+            selected = selected[draw_label_budget(labels[selected], self.labels, seed=self.seed)]
+        if self.limit is not None:
+            selected = selected[first_of_each_class(labels[selected], self.limit)]
+        return selected
 
 
 def draw_label_budget(labels: NDArray[np.int64], num_labels: int, *, seed: int) -> Indices:
@@ -91,6 +140,11 @@ def first_of_each_class(labels: NDArray[np.int64], limit: int) -> Indices:
         rank_in_class[members] = np.arange(len(members))
     selected = np.lexsort((labels, rank_in_class))[:limit]
     return np.sort(selected).astype(np.int64)
+
+
+def complement(count: int, indices: Indices) -> Indices:
+    """Return the positions below `count` that are not in `indices`, sorted."""
+    return np.setdiff1d(np.arange(count, dtype=np.int64), indices)
 
 
 def _hash(text: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,16 +17,17 @@ class FoundImages(NamedTuple):
 
     Attributes:
         top_level: images directly in the folder.
-        class_folders: subfolders with images.
+        by_class: images of each subfolder, also of those without images; empty if no subfolder
+            has images.
     """
 
     folder: Path
     top_level: list[Path]
-    class_folders: list[Path]
+    by_class: dict[str, list[Path]]
 
 
 def find_images(folder: Path) -> FoundImages:
-    """Find the images in `folder` and its class folders with images.
+    """Find the images in `folder` and its class folders, sorted, without hidden entries.
 
     Raises:
         MissingDataError: if the folder does not exist or has no images.
@@ -36,28 +36,28 @@ def find_images(folder: Path) -> FoundImages:
     if not folder.is_dir():
         raise MissingDataError(f"no such folder: {folder}; correct --images")
     folder = folder.resolve()
-    top_level = images_in(folder, deep=False)
-    class_folders = [f for f in folders_in(folder) if images_in(f, deep=True)]
-    if not top_level and not class_folders:
+    top_level = sorted(f for f in folder.iterdir() if _is_image(f))
+    subfolders = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    by_class = {f.name: sorted(filter(_is_image, f.rglob("*"))) for f in subfolders}
+    if not any(by_class.values()):
+        by_class = {}
+    if not top_level and not by_class:
         raise MissingDataError(
             f"{folder}: no images ({', '.join(SUFFIXES)}) in it or in class folders below it; "
             "correct --images"
         )
-    _check_titles(folder, [folder.name, *(f.name for f in class_folders)])
-    if class_folders:
-        _check_not_splits(folder, [f.name for f in folders_in(folder)])
-    return FoundImages(folder, top_level, class_folders)
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """Return the subfolders of `folder`, sorted, without hidden ones."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def images_in(folder: Path, *, deep: bool) -> list[Path]:
-    """Return the images in `folder`, recursively if `deep`, sorted, without hidden files."""
-    entries = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(f for f in entries if _is_image(f))
+    for name in (folder.name, *by_class):  # folder names become class names in reports
+        if name and not is_title(name):
+            raise InvalidInputError(
+                f"{folder}: folder name '{name}' is too long, has control characters or is not "
+                "valid UTF-8; rename it"
+            )
+    if by_class and {name.lower() for name in by_class} <= SPLIT_NAMES:
+        raise InvalidInputError(
+            f"{folder}: its folders are splits ({', '.join(by_class)}), expected classes; pass "
+            f"one of them, --images {folder / [*by_class][-1]}"
+        )
+    return FoundImages(folder, top_level, by_class)
 
 
 def _is_image(file: Path) -> bool:
@@ -96,21 +96,3 @@ def read_class_names(path: Path) -> tuple[str, ...]:
             f"{path}: class name '{duplicate}' occurs twice; rename one, for example by a number"
         )
     return names
-
-
-def _check_titles(folder: Path, names: Sequence[str]) -> None:
-    # Folder names become class names in reports.
-    for name in names:
-        if name and not is_title(name):
-            raise InvalidInputError(
-                f"{folder}: folder name '{name}' is too long, has control characters or is not "
-                "valid UTF-8; rename it"
-            )
-
-
-def _check_not_splits(folder: Path, names: list[str]) -> None:
-    if {name.lower() for name in names} <= SPLIT_NAMES:
-        raise InvalidInputError(
-            f"{folder}: its folders are splits ({', '.join(names)}), expected classes; pass one "
-            f"of them, --images {folder / names[-1]}"
-        )

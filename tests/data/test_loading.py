@@ -7,7 +7,8 @@ import miniatures
 import pytest
 import torch
 
-from lico_bench.data import Dataset, load_dataset
+from lico_bench.data import Dataset, describe_dataset, image_files, load_dataset, read_split
+from lico_bench.data.readers import digest_of
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.records import AUGMENTATIONS
 from lico_bench.runtime import make_generator
@@ -164,6 +165,38 @@ def test_skipping_broken_images_records_each(root: Path) -> None:
     assert len(data) == 6
     assert sum("Bird_0001" in note or "Bird_0002" in note for note in data.notes) == 2
     assert data.images.shape[0] == len(data.regions) == 6  # type: ignore[arg-type]
+
+
+def test_a_dataset_is_described_without_opening_its_images(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    miniatures.imagenet(root)
+    train, test = load(root, "imagenet"), load(root, "imagenet", "test")
+    monkeypatch.setattr(image_files, "Image", None)
+    facts = describe_dataset("imagenet", root=root)
+    assert facts.fingerprint == digest_of([train.fingerprint, test.fingerprint])
+    assert facts.found == {"train": (18, 1_281_167), "test": (6, 50_000)}
+    assert facts.notes == tuple(dict.fromkeys([*train.notes, *test.notes]))
+
+
+def test_planning_and_loading_check_each_file_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = miniatures.cub200(root)
+    decoded: list[str] = []
+
+    def decode(source: Path, name: str, fit: object) -> None:
+        decoded.append(name)
+
+    monkeypatch.setattr(read_split, "decode_image", decode)
+    describe_dataset("cub200", root=root, skip_broken=True)
+    load(root, "cub200", skip_broken=True)
+    assert len(decoded) == len(set(decoded)) == 12
+    changed = folder / "images" / load_dataset("cub200", "train", root=root).image_ids[0][4:]
+    changed = changed.with_suffix(".jpg")
+    changed.write_bytes(changed.read_bytes() + b" ")
+    load(root, "cub200", skip_broken=True)
+    assert decoded[12:] == [str(changed)]
 
 
 def test_planted_cue_of_real_images_is_refused(root: Path) -> None:

@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as transforms
 
-from lico_bench.data.geometry import Fit
+from lico_bench.data.image_files import Fit
 from lico_bench.data.regions import (
     Boxes,
     MaskFile,
@@ -50,6 +52,37 @@ def test_box_and_image_move_together(
     region = fit_region(Boxes(((left, top, right, bottom),)), fit, height, width)
     assert region.shape == (fit.size, fit.size)
     assert edges(region) == pytest.approx(edges(bright), abs=BORDER_PX)
+
+
+@given(
+    fit=FITS,
+    height=st.integers(60, 200),
+    width=st.integers(60, 200),
+    corners=st.tuples(*[st.floats(0, 200, width=32)] * 4),
+)
+@settings(max_examples=40, deadline=None)
+def test_regions_are_fitted_as_torchvision_fits_them(
+    fit: Fit, height: int, width: int, corners: tuple[float, float, float, float]
+) -> None:
+    left, right = sorted((min(corners[0], width), min(corners[2], width)))
+    top, bottom = sorted((min(corners[1], height), min(corners[3], height)))
+    box = (left, top, right, bottom)
+    boxes = tv_tensors.BoundingBoxes(
+        torch.tensor([box]), format="XYXY", canvas_size=(height, width)
+    )
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[round(top) : round(bottom), round(left) : round(right)] = True
+
+    def expected(region: torch.Tensor) -> torch.Tensor:
+        region = transforms.crop(region, 0, 0, height - fit.cut_bottom_px, width)
+        region = transforms.resize(region, list(fit.resized(height, width)))
+        return transforms.center_crop(region, [fit.size, fit.size]).as_subclass(torch.Tensor)
+
+    (left, top, right, bottom) = expected(boxes)[0]
+    centre = torch.arange(fit.size) + 0.5
+    rows, columns = (centre >= top) & (centre < bottom), (centre >= left) & (centre < right)
+    assert torch.equal(fit_region(Boxes((box,)), fit, height, width), rows[:, None] & columns)
+    assert torch.equal(fit.apply_to_mask(mask), expected(tv_tensors.Mask(mask)))
 
 
 def edges(mask: torch.Tensor) -> tuple[float, float, float, float]:
@@ -113,19 +146,19 @@ def test_broken_xml_names_its_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "image.xml"
     path.write_text(text)
     with pytest.raises(BrokenFileError, match=r"image\.xml: not an annotation"):
-        XmlBoxes(path, "dog").to_tensor(32, 32)
+        XmlBoxes(path, "dog").read()
 
 
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     Image.new("L", (20, 10), 255).save(path)
     with pytest.raises(BrokenFileError, match="expected a mask of 30 x 10 px"):
-        MaskFile(path, "grey").to_tensor(10, 30)
+        MaskFile(path, "grey").read(10, 30)
 
 
 def test_missing_and_broken_masks_name_their_file(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"mask\.png: mask missing"):
-        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 30)
+        MaskFile(tmp_path / "mask.png", "grey").read(10, 30)
     (tmp_path / "mask.png").write_bytes(b"not an image")
     with pytest.raises(BrokenFileError, match=r"mask\.png: cannot be decoded"):
-        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 30)
+        MaskFile(tmp_path / "mask.png", "grey").read(10, 30)

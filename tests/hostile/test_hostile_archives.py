@@ -20,9 +20,9 @@ import scipy.io
 import torch
 from user_cards import card_with_source
 
-from lico_bench.data import fetch, unpacking
-from lico_bench.data.index_files import read_mat, read_pickle
-from lico_bench.data.matlab_files import MAX_VARIABLE_BYTES, read_variable
+from lico_bench.data import download, fetch
+from lico_bench.data.matlab_files import MAX_VARIABLE_BYTES, read_mat
+from lico_bench.data.pickle_files import read_pickle
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.models.weight_files import read_state
@@ -109,7 +109,7 @@ def test_archive_that_goes_through_its_own_link_is_refused(served, canary):
 
 
 def test_archive_that_grows_out_of_proportion_is_refused_before_it_is_written(served, monkeypatch):
-    monkeypatch.setattr(unpacking, "UNCHECKED_BYTES", 1_000_000)
+    monkeypatch.setattr(download, "UNCHECKED_BYTES", 1_000_000)
     bomb = tar_of((member("train/left/zeros"), bytes(30_000_000)), mode="w:gz")
     assert len(bomb) < 100_000
     with pytest.raises(BrokenFileError, match="expected at most"):
@@ -165,7 +165,10 @@ NAMED = {
     "an object kind": b"cnumpy._core.numeric\n_frombuffer\n(C\x08" + b"x" * 8
     + b"cnumpy\ndtype\n(S'O'\ntR(I1\ntS'C'\ntR.",
     "fields in a kind": b"cnumpy\ndtype\n(S'u1'\ntR(I3\nS'|'\nN(S'a'\nt}I-1\nI-1\nI0\ntb.",
-    "a change of what is loaded": b"cnumpy\ndtype\n}S'_function'\nI1\nsb.",
+    "a change of what is loaded": b"cnumpy\ndtype\n}S'function'\nI1\nsb.",
+    "a change of a slot of what is loaded": b"cnumpy\ndtype\n(N}S'function'\nI1\nstb.",
+    "a shape below zero": b"cnumpy._core.numeric\n_frombuffer\n(C\x04abcd"
+    + b"cnumpy\ndtype\n(S'u1'\ntR(I-2\nI-2\ntS'C'\ntR.",
     "a codec": b"c_codecs\nencode\n(S'x'\nS'zip'\ntR.",
     "a registered extension": b"\x80\x02\x82\x01.",
     "a foreign object": b"\x80\x02X\x01\x00\x00\x00aQ.",
@@ -179,7 +182,7 @@ NAMED = {
 @pytest.mark.parametrize("what", NAMED)
 def test_pickle_made_to_misuse_the_reader_is_refused(tmp_path, what):
     (tmp_path / "batch").write_bytes(NAMED[what])
-    with pytest.raises(BrokenFileError):
+    with pytest.raises(BrokenFileError, match=r"refused as an archive|dictionary .* got list"):
         read_pickle(tmp_path / "batch")
 
 
@@ -207,14 +210,18 @@ def matrix(kind: int, shape: tuple[int, ...], rest: bytes, name: bytes = b"X") -
 
 
 def nested(depth: int) -> bytes:
-    value = matrix(6, (1, 1), element(9, struct.pack("<d", 1)))
+    """Return cells in cells; so many end the process in scipy.io.loadmat."""
+    start = matrix(1, (1, 1), b"")[8:]
+    parts = [matrix(6, (1, 1), element(9, struct.pack("<d", 1)))]
+    size = len(parts[0])
     for _ in range(depth):
-        value = matrix(1, (1, 1), value)
-    return value
+        parts.append(struct.pack("<II", 14, size + len(start)) + start)
+        size += len(parts[-1])
+    return b"".join(reversed(parts))
 
 
 BAD_MATS = {
-    "values in values": mat(nested(2_000)),
+    "values in values": mat(nested(50_000)),
     "an unknown class": mat(matrix(99, (1, 1), b"")),
     "more entries than bytes": mat(matrix(1, (2**30, 2**30), b"")),
     "more numbers than bytes": mat(matrix(9, (2**30, 2**20), element(2, b"abc"))),
@@ -259,14 +266,15 @@ def test_matlab_values_are_those_that_scipy_reads(tmp_path, compressed):
     scipy.io.savemat(tmp_path / "a.mat", values, do_compression=compressed)
     expected = scipy.io.loadmat(tmp_path / "a.mat", squeeze_me=True)
     for name in ("numbers", "doubles", "single"):
-        np.testing.assert_array_equal(read_variable(tmp_path / "a.mat", name),
+        np.testing.assert_array_equal(read_mat(tmp_path / "a.mat", name),
                                       np.atleast_1d(expected[name]))  # fmt: skip
-    assert read_variable(tmp_path / "a.mat", "names").tolist() == expected["names"].tolist()
-    assert [line.rstrip() for line in read_variable(tmp_path / "a.mat", "lines")] == ["ab", "cde"]
-    records = read_variable(tmp_path / "a.mat", "records")
+    assert read_mat(tmp_path / "a.mat", "names").tolist() == expected["names"].tolist()
+    assert [line.rstrip() for line in read_mat(tmp_path / "a.mat", "lines")] == ["ab", "cde"]
+    records = read_mat(tmp_path / "a.mat", "records")
     assert records.dtype.names == expected["records"].dtype.names
     assert [list(row) for row in records] == [list(row) for row in expected["records"]]
-    assert read_variable(tmp_path / "a.mat", "absent") is None
+    with pytest.raises(BrokenFileError, match="variable 'absent' missing"):
+        read_mat(tmp_path / "a.mat", "absent")
 
 
 def test_annotation_that_multiplies_itself_is_refused(tmp_path):

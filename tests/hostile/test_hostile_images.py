@@ -14,8 +14,7 @@ from PIL import Image, ImageCms
 
 from lico_bench.data import Dataset
 from lico_bench.data.folder import load_folder
-from lico_bench.data.geometry import Fit
-from lico_bench.data.image_files import MAX_PIXELS
+from lico_bench.data.image_files import MAX_PIXELS, Fit
 from lico_bench.data.image_source import FileImages
 from lico_bench.data.regions import Boxes, MaskFile, fit_instances, fit_region
 from lico_bench.errors import BrokenFileError, LicoBenchError
@@ -166,7 +165,7 @@ def test_giant_size_is_refused_before_it_is_decoded_and_the_file_is_named(tmp_pa
 def test_size_of_a_mask_is_limited_too(tmp_path):
     (tmp_path / "mask.png").write_bytes(declared("PNG", 60_000, 60_000))
     with pytest.raises(BrokenFileError, match=rf"mask\.png.*{MAX_PIXELS:,} pixels"):
-        MaskFile(tmp_path / "mask.png", "grey").to_tensor(10, 10)
+        MaskFile(tmp_path / "mask.png", "grey").read(10, 10)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])

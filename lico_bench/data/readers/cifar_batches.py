@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_class_names, parse_label, read_pickle
-from lico_bench.data.readers import READERS
-from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
+from lico_bench.data.index_files import check_class_names, parse_label
+from lico_bench.data.pickle_files import read_pickle
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, LicoBenchError
 
 SIDE_PX = 32
@@ -30,7 +30,10 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     base = folder / card.markers[0]
     files = card.layout_files
     meta = base / files["meta"]
-    check_class_names(meta, _read_class_names(meta, files["names"]), card)
+    names: Any = read_pickle(meta).get(files["names"])
+    if not isinstance(names, list):
+        raise BrokenFileError(f"{meta}: list '{files['names']}' missing; unpack the archive again")
+    check_class_names(meta, [v.decode() if isinstance(v, bytes) else str(v) for v in names], card)
     pixels, labels = [], []
     for name in files[split]:
         try:
@@ -65,14 +68,7 @@ def _read_batch(path: Path, card: DatasetCard) -> tuple[NDArray[np.uint8], NDArr
             f"{getattr(data, 'shape', type(data).__name__)}; unpack the archive again"
         )
     numbers = [parse_label(v, card, f"{path}, image {i}", first=0) for i, v in enumerate(labels)]
-    return data.reshape(-1, 3, SIDE_PX, SIDE_PX), np.array(numbers, dtype=np.int64)
-
-
-def _read_class_names(meta: Path, key: str) -> list[str]:
-    names: Any = read_pickle(meta).get(key)
-    if not isinstance(names, list):
-        raise BrokenFileError(f"{meta}: list '{key}' missing; unpack the archive again")
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in names]
+    return np.asarray(data).reshape(-1, 3, SIDE_PX, SIDE_PX), np.array(numbers, dtype=np.int64)
 
 
 READERS.add("cifar_batches", Reader(splits, read))

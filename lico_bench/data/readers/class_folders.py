@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import class_folder_numbers, normalise_name
-from lico_bench.data.readers import READERS
-from lico_bench.data.split_index import Faults, Reader, SplitIndex
+from lico_bench.data.index_files import normalise_name
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex
 from lico_bench.data.user_images import SUFFIXES
 from lico_bench.errors import BrokenFileError
 
@@ -26,7 +25,10 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """Read all images of `split`, folders and files in alphabetical order."""
     split_folder = _split_folder(folder, split)
-    class_numbers = class_folder_numbers(card)
+    class_numbers: dict[str, int] = {}  # a folder bears the id, name or prompt name of its class
+    for names in (card.class_ids, card.class_names, card.prompt_names):
+        for number, name in enumerate(names):
+            class_numbers.setdefault(normalise_name(name), number)
     files, labels = [], []
     for entry in sorted(split_folder.iterdir()):
         if not entry.is_dir():

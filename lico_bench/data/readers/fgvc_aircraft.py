@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.index_files import check_class_names, read_lines, read_pairs, safe_join
-from lico_bench.data.readers import READERS
+from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, read_corners
-from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.errors import BrokenFileError
 
 LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
 
@@ -29,7 +26,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     class_numbers = {name: k for k, name in enumerate(card.class_names)}
     box_file = base / "images_box.txt"
     boxes = _read_boxes(box_file) if box_file.is_file() else {}
-    files, labels, ids, regions = [], [], [], []
+    images = ImageList(LISTS[split], faults)
     for location, name, variant in read_pairs(base / LISTS[split]):
         if variant not in class_numbers:
             raise BrokenFileError(
@@ -37,23 +34,9 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
                 "take the list from the official archive"
             )
         file = safe_join(base / "images", f"{name}.jpg", location)
-        if not file.is_file():
-            faults.report(MissingDataError(
-                f"{file}: listed in {LISTS[split]} but missing; "
-                "restore it or pass --skip-broken"
-            ))  # fmt: skip
-            continue
-        files.append(file)
-        labels.append(class_numbers[variant])
-        ids.append(name)
-        regions.append(boxes.get(name, Boxes(())))
-    return SplitIndex(
-        labels=np.array(labels, dtype=np.int64),
-        image_ids=tuple(ids),
-        files=tuple(files),
-        regions=tuple(regions) if boxes else None,
-        digest=digest_of([(base / LISTS[split]).read_bytes()]),
-    )
+        images.add(file, class_numbers[variant], name, boxes.get(name, Boxes(())))
+    digest = digest_of([(base / LISTS[split]).read_bytes()])
+    return images.index(has_regions=bool(boxes), digest=digest)
 
 
 def _base(folder: Path) -> Path:
@@ -64,13 +47,7 @@ def _base(folder: Path) -> Path:
 def _read_boxes(path: Path) -> dict[str, Boxes]:
     boxes = {}
     for location, name, text in read_pairs(path):
-        try:
-            left, top, right, bottom = read_corners(*text.split())
-        except (ValueError, TypeError) as error:
-            raise BrokenFileError(
-                f"{location}: expected '<image> <xmin> <ymin> <xmax> <ymax>', got '{name} {text}'; "
-                "take the list from the official archive"
-            ) from error
+        left, top, right, bottom = read_corners(text.split(), location)
         # Coordinates are 1-based and inclusive.
         boxes[name] = Boxes(((left - 1, top - 1, right, bottom),))
     return boxes

@@ -14,19 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lico_bench.data.cards import DatasetCard
+from lico_bench.data.find_dataset import PARQUET_STEMS, parquet_files
 from lico_bench.data.index_files import check_class_names, parse_label
-from lico_bench.data.readers import READERS
-from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
+from lico_bench.errors import BrokenFileError
 
-STEMS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("fine_label", "label", "labels")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     """Return the splits with a file; validation serves as test if there is no test file."""
-    present = tuple(split for split in STEMS if _find_files(folder, split))
+    present = tuple(split for split in PARQUET_STEMS if parquet_files(folder, split))
     if "val" in present and "test" not in present:
         return tuple("test" if split == "val" else split for split in present)
     return present
@@ -34,15 +33,11 @@ def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """Read all rows of `split`, files in alphabetical order."""
-    paths = _find_files(folder, split)
+    paths = parquet_files(folder, split)
     notes: tuple[str, ...] = ()
     if split == "test" and not paths:
-        paths = _find_files(folder, "val")
+        paths = parquet_files(folder, "val")
         notes = (f"{card.title}: no test file; the validation file serves as test",)
-    if not paths:
-        raise MissingDataError(
-            f"{folder}: expected at least one file {split}-*.parquet, got none; download the split"
-        )
     encoded: list[Path | bytes] = []
     labels: list[int] = []
     for path in paths:
@@ -58,15 +53,6 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
         files=tuple(encoded),
         digest=digest_of(path.name for path in paths),
         notes=notes,
-    )
-
-
-def _find_files(folder: Path, split: str) -> list[Path]:
-    return sorted(
-        path
-        for parent in (folder, folder / "data")
-        for stem in STEMS[split]
-        for path in parent.glob(f"{stem}-*.parquet")
     )
 
 

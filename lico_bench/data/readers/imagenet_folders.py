@@ -8,106 +8,89 @@ this split, because the training images are not fully annotated.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import read_lines, read_mat, read_pairs, require_folder
-from lico_bench.data.readers import READERS
+from lico_bench.data.index_files import read_lines, read_pairs
+from lico_bench.data.matlab_files import read_mat
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes, read_corners
-from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 FOLDERS = {"train": "train", "test": "val"}
 PARENTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+ANNOTATIONS = ("Annotations/CLS-LOC/val", "ILSVRC/Annotations/CLS-LOC/val")
+SOLUTION, TEXT_LIST = "LOC_val_solution.csv", "val_ground_truth.txt"
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     """Return the splits whose folder exists."""
-    return tuple(split for split in FOLDERS if _find_split_folder(folder, split) is not None)
+    return tuple(split for split in FOLDERS if _split_folder(folder, split).is_dir())
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
     """Read all images of `split`, classes in index order, files in alphabetical order."""
-    images = _find_split_folder(folder, split)
-    if images is None:
-        raise MissingDataError(
-            f"{folder}: folder {FOLDERS[split]}/ missing; expected {card.expects}"
-        )
-    files, labels = _read_class_folders(images, card)
-    if not files and split == "test":
-        files, labels = _read_flat_folder(folder, images, card)
-    regions = _find_regions(folder, files, labels, card) if split == "test" else None
-    return SplitIndex(
-        labels=np.array(labels, dtype=np.int64),
-        image_ids=tuple(
-            f"{split}/{card.class_ids[k]}/{f.stem}" for f, k in zip(files, labels, strict=True)
-        ),
-        files=tuple(files),
-        regions=regions,
-        digest=digest_of(path.read_bytes() for path in _find_index_files(folder)),
-    )
-
-
-def _find_split_folder(folder: Path, split: str) -> Path | None:
-    for parent in PARENTS:
-        if (folder / parent / FOLDERS[split]).is_dir():
-            return folder / parent / FOLDERS[split]
-    return None
-
-
-def _read_class_folders(images: Path, card: DatasetCard) -> tuple[list[Path], list[int]]:
+    images = _split_folder(folder, split)
     class_numbers = {name: k for k, name in enumerate(card.class_ids)}
     files, labels = [], []
-    for entry in sorted(require_folder(images).iterdir()):
-        if not entry.is_dir():
-            continue
+    for entry in sorted(path for path in images.iterdir() if path.is_dir()):
         if entry.name not in class_numbers:
             raise BrokenFileError(
                 f"{entry}: unknown class of {card.title}; expected folders named by WordNet id as "
                 "in the card, remove other folders"
             )
-        images_of_class = sorted(f for f in entry.iterdir() if f.suffix.lower() in SUFFIXES)
-        files += images_of_class
-        labels += [class_numbers[entry.name]] * len(images_of_class)
-    return files, labels
+        files_of_class = _images_in(entry)
+        files += files_of_class
+        labels += [class_numbers[entry.name]] * len(files_of_class)
+    if not files and split == "test":
+        files = _images_in(images)
+        wnids = _read_validation_classes(folder)
+        for file in files:
+            wnid = wnids.get(file.stem)
+            if wnid not in class_numbers:
+                raise BrokenFileError(
+                    f"{file}: its index file gives class {wnid!r}, unknown in {card.title}; "
+                    "take the index file from the official archive"
+                )
+            labels.append(class_numbers[wnid])
+    names = [(file.stem, card.class_ids[k]) for file, k in zip(files, labels, strict=True)]
+    index_files = [folder / name for name in (SOLUTION, TEXT_LIST)]
+    return SplitIndex(
+        labels=np.array(labels, dtype=np.int64),
+        image_ids=tuple(f"{split}/{wnid}/{stem}" for stem, wnid in names),
+        files=tuple(files),
+        regions=_find_regions(folder, names) if split == "test" else None,
+        digest=digest_of(path.read_bytes() for path in index_files if path.is_file()),
+    )
 
 
-def _read_flat_folder(
-    folder: Path, images: Path, card: DatasetCard
-) -> tuple[list[Path], list[int]]:
-    class_numbers = {name: k for k, name in enumerate(card.class_ids)}
-    wnids = _read_validation_classes(folder)
-    files = sorted(f for f in images.iterdir() if f.suffix.lower() in SUFFIXES)
-    labels = []
-    for file in files:
-        wnid = wnids.get(file.stem)
-        if wnid not in class_numbers:
-            raise BrokenFileError(
-                f"{file}: its index file gives class {wnid!r}, unknown in {card.title}; "
-                "take the index file from the official archive"
-            )
-        labels.append(class_numbers[wnid])
-    return files, labels
+def _split_folder(folder: Path, split: str) -> Path:
+    """Return the folder of `split`, which need not exist."""
+    candidates = [folder / parent / FOLDERS[split] for parent in PARENTS]
+    return next(filter(Path.is_dir, candidates), candidates[0])
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
 
 
 def _read_validation_classes(folder: Path) -> dict[str, str]:
     """Read the WordNet id by image name from the first index file that exists."""
-    solution = _find_solution(folder)
+    solution = _read_solution(folder / SOLUTION)
     if solution is not None:
-        return {name: text.split()[0] for name, text in _read_solution(solution)}
-    text_list = folder / "val_ground_truth.txt"
-    if text_list.is_file():
-        return {Path(name).stem: wnid for _, name, wnid in read_pairs(text_list)}
+        return {name: text.split()[0] for name, text in solution.items()}
+    if (folder / TEXT_LIST).is_file():
+        return {Path(name).stem: wnid for _, name, wnid in read_pairs(folder / TEXT_LIST)}
     devkit = folder / "ILSVRC2012_devkit_t12" / "data"
     ground_truth = devkit / "ILSVRC2012_validation_ground_truth.txt"
     if not ground_truth.is_file():
         raise MissingDataError(
             f"{folder}: the validation images are in one folder and their label file is missing; "
-            "add LOC_val_solution.csv, val_ground_truth.txt or ILSVRC2012_devkit_t12/"
+            f"add {SOLUTION}, {TEXT_LIST} or ILSVRC2012_devkit_t12/"
         )
     synsets = read_mat(devkit / "meta.mat", "synsets")
     wnids = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in synsets}
@@ -117,40 +100,34 @@ def _read_validation_classes(folder: Path) -> dict[str, str]:
     }
 
 
-def _find_regions(
-    folder: Path, files: list[Path], labels: list[int], card: DatasetCard
-) -> tuple[Region, ...] | None:
-    annotations = _find_annotations(folder)
-    if annotations is not None:
-        return tuple(
-            XmlBoxes(annotations / f"{f.stem}.xml", card.class_ids[k])
-            for f, k in zip(files, labels, strict=True)
-        )
-    solution = _find_solution(folder)
+def _find_regions(folder: Path, names: Iterable[tuple[str, str]]) -> tuple[Region, ...] | None:
+    """Return the boxes of each image, given as (name, WordNet id); None without box files."""
+    for path in ANNOTATIONS:
+        if (folder / path).is_dir():
+            return tuple(XmlBoxes(folder / path / f"{stem}.xml", wnid) for stem, wnid in names)
+    solution = _read_solution(folder / SOLUTION)
     if solution is None:
         return None
-    texts = dict(_read_solution(solution))
     return tuple(
-        Boxes(_parse_boxes(solution, f.stem, texts.get(f.stem, ""), card.class_ids[k]))
-        for f, k in zip(files, labels, strict=True)
+        Boxes(_parse_boxes(f"{folder / SOLUTION}, image {stem}", solution.get(stem, ""), wnid))
+        for stem, wnid in names
     )
 
 
-def _parse_boxes(path: Path, name: str, text: str, wnid: str) -> tuple[Corners, ...]:
+def _parse_boxes(location: str, text: str, wnid: str) -> tuple[Corners, ...]:
     """Parse the boxes of class `wnid` from `n01440764 1 2 30 40 n01440764 ...`."""
     words = text.split()
-    try:
-        if len(words) % 5:
-            raise ValueError("expected a class and four numbers per box")
-        entries = [(words[i], read_corners(*words[i + 1 : i + 5])) for i in range(0, len(words), 5)]
-    except (ValueError, TypeError) as error:
-        raise BrokenFileError(
-            f"{path}, image {name}: not a list of boxes ({error}); unpack it again"
-        ) from error
+    entries = [
+        (words[i], read_corners(words[i + 1 : i + 5], location)) for i in range(0, len(words), 5)
+    ]
     return tuple(corners for box_wnid, corners in entries if box_wnid == wnid)
 
 
-def _read_solution(path: Path) -> Iterator[tuple[str, str]]:
+def _read_solution(path: Path) -> dict[str, str] | None:
+    """Read class and boxes by image name; None without the file."""
+    if not path.is_file():
+        return None
+    texts = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if not row.get("ImageId") or not row.get("PredictionString"):
@@ -158,24 +135,8 @@ def _read_solution(path: Path) -> Iterator[tuple[str, str]]:
                     f"{path}: expected columns ImageId and PredictionString, got {list(row)}; "
                     "unpack it again"
                 )
-            yield row["ImageId"], row["PredictionString"]
-
-
-def _find_solution(folder: Path) -> Path | None:
-    path = folder / "LOC_val_solution.csv"
-    return path if path.is_file() else None
-
-
-def _find_annotations(folder: Path) -> Path | None:
-    for path in ("Annotations/CLS-LOC/val", "ILSVRC/Annotations/CLS-LOC/val"):
-        if (folder / path).is_dir():
-            return folder / path
-    return None
-
-
-def _find_index_files(folder: Path) -> list[Path]:
-    names = ("LOC_val_solution.csv", "val_ground_truth.txt")
-    return [folder / name for name in names if (folder / name).is_file()]
+            texts[row["ImageId"]] = row["PredictionString"]
+    return texts
 
 
 READERS.add("imagenet_folders", Reader(splits, read))

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.image_files import open_image
-from lico_bench.data.index_files import (
-    check_class_names,
-    parse_label,
-    read_mat,
-    require_folder,
-    safe_join,
-)
-from lico_bench.data.readers import READERS
-from lico_bench.data.regions import Boxes, read_corners
-from lico_bench.data.split_index import Faults, Reader, SplitIndex, digest_of
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.data.index_files import check_class_names, parse_label, require_folder, safe_join
+from lico_bench.data.matlab_files import read_mat
+from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
+from lico_bench.data.regions import Boxes, Corners, read_corners
+from lico_bench.errors import BrokenFileError
 
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 NUM_CHECKED = 64  # images used to detect a copy that was cropped to its boxes
@@ -40,35 +32,35 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     path = base / "devkit" / "cars_train_annos.mat"
     if split == "test":
         path = _find_test_list(base) or path
-    images = require_folder(base / f"cars_{split}")
-    files, labels, ids, regions = [], [], [], []
-    for number, entry in enumerate(_read_annotations(path)):
+    folder_of_images = require_folder(base / f"cars_{split}")
+    entries = read_mat(path, "annotations")
+    missing = [field for field in FIELDS if field not in (entries.dtype.names or ())]
+    if missing:
+        raise BrokenFileError(
+            f"{path}: annotation fields missing: {', '.join(missing)}; "
+            "take the file from the official kit"
+        )
+    images = ImageList(path.name, faults)
+    corners: dict[Path, Corners] = {}
+    for number, entry in enumerate(entries):
         location = f"{path}, entry {number}"
         name = str(entry["fname"])
         label = parse_label(entry["class"], card, location, first=1)
-        file = safe_join(images, name, location)
-        if not file.is_file():
-            faults.report(MissingDataError(
-                f"{file}: listed in {path.name} but missing; restore it or pass --skip-broken"
-            ))  # fmt: skip
-            continue
-        files.append(file)
-        labels.append(label)
-        ids.append(f"{split}/{Path(name).stem}")
-        regions.append(_read_box(entry, location))
-    notes: tuple[str, ...] = ()
-    if files and _cover_images(files, regions):
-        notes = (
-            f"{card.title}: the boxes cover whole images (a copy cut to its boxes), "
-            "so they are not used as regions",
-        )
-    return SplitIndex(
-        labels=np.array(labels, dtype=np.int64),
-        image_ids=tuple(ids),
-        files=tuple(files),
-        regions=None if notes else tuple(regions),
+        file = safe_join(folder_of_images, name, location)
+        left, top, right, bottom = read_corners([entry[field] for field in FIELDS[:4]], location)
+        # MATLAB coordinates are 1-based and inclusive.
+        corners[file] = (left - 1, top - 1, right, bottom)
+        images.add(file, label, f"{split}/{Path(name).stem}", Boxes((corners[file],)))
+    checked = images.files[:NUM_CHECKED]
+    is_cropped = bool(checked) and all(_covers_image(corners[file], file) for file in checked)
+    note = (
+        f"{card.title}: the boxes cover whole images (a copy cut to its boxes), "
+        "so they are not used as regions"
+    )
+    return images.index(
+        has_regions=not is_cropped,
         digest=digest_of([path.read_bytes()]),
-        notes=notes,
+        notes=(note,) if is_cropped else (),
     )
 
 
@@ -77,46 +69,19 @@ def _base(folder: Path) -> Path:
 
 
 def _find_test_list(base: Path) -> Path | None:
-    for parent in (base, base / "devkit"):
-        if (parent / "cars_test_annos_withlabels.mat").is_file():
-            return parent / "cars_test_annos_withlabels.mat"
-    return None
+    paths = [parent / "cars_test_annos_withlabels.mat" for parent in (base, base / "devkit")]
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _read_annotations(path: Path) -> np.ndarray:
-    entries = read_mat(path, "annotations")
-    missing = [field for field in FIELDS if field not in (entries.dtype.names or ())]
-    if missing:
-        raise BrokenFileError(
-            f"{path}: annotation fields missing: {', '.join(missing)}; "
-            "take the file from the official kit"
-        )
-    return entries
-
-
-def _read_box(entry: np.void, location: str) -> Boxes:
+def _covers_image(box: Corners, file: Path) -> bool:
+    """Whether `box` covers nearly the full image; True for an unreadable image."""
+    left, top, right, bottom = box
     try:
-        left, top, right, bottom = read_corners(*(entry[field] for field in FIELDS[:4]))
-    except (TypeError, ValueError) as error:
-        raise BrokenFileError(
-            f"{location}: expected four numbers for the box; take the file from the official kit"
-        ) from error
-    # MATLAB coordinates are 1-based and inclusive.
-    return Boxes(((left - 1, top - 1, right, bottom),))
-
-
-def _cover_images(files: list[Path], regions: list[Boxes]) -> bool:
-    """Whether the boxes of the first `NUM_CHECKED` images all cover the full image."""
-    for file, region in list(zip(files, regions, strict=True))[:NUM_CHECKED]:
-        left, top, right, bottom = region.corners[0]
-        try:
-            with open_image(file, str(file), "") as image:
-                width, height = image.size
-        except (OSError, BrokenFileError):
-            continue  # decoding reports broken images by name
-        if right - left < FULL_SIDE * width or bottom - top < FULL_SIDE * height:
-            return False
-    return True
+        with open_image(file, str(file), "") as image:
+            width, height = image.size
+    except (OSError, BrokenFileError):
+        return True  # decoding reports broken images by name
+    return right - left >= FULL_SIDE * width and bottom - top >= FULL_SIDE * height
 
 
 READERS.add("stanford_cars", Reader(splits, read))

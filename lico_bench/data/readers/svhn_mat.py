@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import parse_label, read_mat
-from lico_bench.data.readers import READERS
-from lico_bench.data.split_index import Faults, Reader, SplitIndex
+from lico_bench.data.index_files import parse_label
+from lico_bench.data.matlab_files import read_mat
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex
 from lico_bench.errors import BrokenFileError
 
 SIDE_PX = 32
-SPLITS = ("train", "test")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
     """Return the splits whose file exists."""
-    return tuple(split for split in SPLITS if _file(folder, split).exists())
+    return tuple(split for split in ("train", "test") if _file(folder, split).exists())
 
 
 def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIndex:
