@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lico_bench.errors import CONTROLS, InvalidInputError
 
@@ -128,3 +130,25 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Check that `value` is one of `choices`."""
     if value not in choices:
         raise InvalidInputError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition on a stored value, for `Annotated[type, Rule(...)]`.
+
+    Attributes:
+        expected: what a valid value is, in messages.
+        is_valid: of any value that JSON can hold.
+    """
+
+    expected: str
+    is_valid: Callable[[Any], bool]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**53
+
+
+Name = Annotated[str, Rule("a name (letters, digits, no slash)", is_name)]
+Title = Annotated[str, Rule("a title", is_title)]
+Count = Annotated[int, Rule("a count", _is_count)]

@@ -6,9 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
+from lico_bench.checks import (
+    Count,
+    Name,
+    Rule,
+    Title,
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_positive,
+)
 from lico_bench.errors import InvalidInputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -140,6 +149,47 @@ class Recipe:
         return replace(self, **changes)
 
 
+@dataclass(frozen=True)
+class DatasetFacts:
+    """Metadata of a dataset for plans, manifests and reports.
+
+    Attributes:
+        found: per split, number of images in use and number according to the publisher.
+        class_names: in index order.
+        prompt_names: class names for the text encoder's prompts, in index order.
+        notes: sentences that a report must print.
+        fingerprint: hex digest that changes with the images.
+    """
+
+    name: Name
+    title: Title
+    source: Annotated[Source, Rule("real or standin", lambda value: value in ("real", "standin"))]
+    found: Mapping[Name, tuple[Count, Count]]
+    class_names: tuple[Title, ...]
+    prompt_names: tuple[Title, ...]
+    image_size: tuple[Count, Count]
+    has_regions: bool
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    def num_images(self, split: str) -> int:
+        """Return the number of images in use of a split."""
+        return self.found[split][0]
+
+    def summary(self) -> str:
+        """Return one line that names the images in use."""
+        train, test = self.found["train"], self.found["test"]
+        if self.source == "standin":
+            return (
+                f"{self.name}: STAND-IN, {train[0]:,} training and {test[0]:,} test scenes drawn "
+                "here, not the dataset's images"
+            )
+        return (
+            f"{self.name}: real images, {train[0]:,} of {train[1]:,} training, "
+            f"{test[0]:,} of {test[1]:,} test"
+        )
+
+
 def resolve_precision(recipe: Recipe, precision: str) -> Recipe:
     """Replace `auto` in `recipe.precision` by `precision`."""
     return replace(recipe, precision=precision) if recipe.precision == AUTO else recipe
@@ -168,8 +218,8 @@ class MetricSpec:
         pitfalls: limits of the metric that a reader must know.
     """
 
-    name: str
-    title: str
+    name: Name
+    title: Title
     higher_is_better: bool | None
     bounds: tuple[float | None, float | None]
     unit: str

@@ -24,12 +24,11 @@ from functools import lru_cache
 
 import torch
 
-from lico_bench.data import DatasetFacts
 from lico_bench.evaluation import EvalConfig
 from lico_bench.evaluation.gallery import IMAGE_SIDE_PX, MAP_SIDE_PX
 from lico_bench.evaluation.scoring import GALLERY_IMAGES
 from lico_bench.models import BACKBONES
-from lico_bench.records import Recipe
+from lico_bench.records import DatasetFacts, Recipe
 from lico_bench.runtime import seeded
 from lico_bench.saliency import MapCostInputs
 from lico_bench.training import ArmOptions, EncoderSize, resolve_options

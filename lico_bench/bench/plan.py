@@ -13,7 +13,6 @@ from typing import Any
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
 from lico_bench.bench.suite import Suite
 from lico_bench.data import (
-    DatasetFacts,
     describe_dataset,
     describe_official,
     load_card,
@@ -22,8 +21,17 @@ from lico_bench.data import (
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import EvalConfig
 from lico_bench.models import BACKBONES, ENCODERS
-from lico_bench.records import AUTO, Protocol, Recipe, Source, content_key, resolve_precision
+from lico_bench.records import (
+    AUTO,
+    DatasetFacts,
+    Protocol,
+    Recipe,
+    Source,
+    content_key,
+    resolve_precision,
+)
 from lico_bench.runtime import native_precision, pick_device, versions
+from lico_bench.store.codec import encode
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
@@ -143,7 +151,7 @@ class Plan:
         return {
             "suite_key": self.key,
             "suite": {"name": self.name, **self.suite.facts()},
-            "datasets": {name: facts.to_json() for name, facts in self.datasets.items()},
+            "datasets": {name: encode(facts) for name, facts in self.datasets.items()},
             **self.eval_config.facts(),
             "arms": {
                 name: _without_functions(ARMS[name], ("build", "options"))

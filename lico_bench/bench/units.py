@@ -22,10 +22,9 @@ from lico_bench.bench.compute_cost import (
     update_gigaflop,
 )
 from lico_bench.bench.plan import Plan, PlannedCell
-from lico_bench.data import DatasetFacts
 from lico_bench.data.scenes import CHUNK
 from lico_bench.errors import BrokenFileError
-from lico_bench.records import content_key
+from lico_bench.records import DatasetFacts, content_key
 from lico_bench.store import CellFolder, RunFolder
 
 TRAINING, CLASSIFYING, EXPLAINING = "train", "classify", "explain"

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from lico_bench.bench.user_request import name_models
-from lico_bench.data import DatasetFacts
 from lico_bench.data.folder import UserImages
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation import EvalConfig
 from lico_bench.models import logits_of, scoring
 from lico_bench.models.user_model import UserModel, imagenet_names, load_user_model, try_model
 from lico_bench.models.user_options import NO_NORMALISATION
-from lico_bench.records import content_key
+from lico_bench.records import DatasetFacts, content_key
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod
+from lico_bench.store.codec import encode
 
 USER_KIND = "own_models"  # `kind` of a suite whose run folder holds scores but no models
 USER_CODE_VERSION = 1  # increased when a change in scoring invalidates stored cells
@@ -115,7 +115,7 @@ class UserSuite:
                 "protocol": eval_config.protocol.name,
                 "limit": eval_config.limit,
             },
-            "datasets": {data.name: self.dataset_facts.to_json()},
+            "datasets": {data.name: encode(self.dataset_facts)},
             **eval_config.facts(),
             "arms": {arm: _arm_facts(arm, model) for arm, model in self.models.items()},
             "cells": [self.cell_facts(arm) for arm in self.models],

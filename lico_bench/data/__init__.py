@@ -12,7 +12,7 @@ from lico_bench.registry import lazy_getattr
 if TYPE_CHECKING:
     from lico_bench.data.cards import DatasetCard, card_names, load_card
     from lico_bench.data.dataset import Dataset
-    from lico_bench.data.describe import DatasetFacts, describe_dataset, describe_official
+    from lico_bench.data.describe import describe_dataset, describe_official
     from lico_bench.data.download import fetch
     from lico_bench.data.find_dataset import locate_dataset, resolve_source
     from lico_bench.data.folder import load_images
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "Dataset": "dataset",
     "DatasetCard": "cards",
-    "DatasetFacts": "describe",
     "READERS": "readers",
     "card_names": "cards",
     "describe_dataset": "describe",
@@ -41,7 +40,6 @@ __all__ = [
     "READERS",
     "Dataset",
     "DatasetCard",
-    "DatasetFacts",
     "card_names",
     "describe_dataset",
     "describe_official",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
 from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
 from lico_bench.data.find_dataset import choose_images
@@ -13,52 +11,7 @@ from lico_bench.data.read_split import select_split
 from lico_bench.data.readers import digest_of
 from lico_bench.data.scenes import VERSION
 from lico_bench.data.selection import Selection
-from lico_bench.records import Source, content_key
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """Metadata of a dataset for plans, manifests and reports.
-
-    Attributes:
-        found: per split, number of images in use and number according to the publisher.
-        class_names: in index order.
-        prompt_names: class names for the text encoder's prompts, in index order.
-        notes: sentences that a report must print.
-        fingerprint: hex digest that changes with the images.
-    """
-
-    name: str
-    title: str
-    source: Source
-    found: Mapping[str, tuple[int, int]]
-    class_names: tuple[str, ...]
-    prompt_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    has_regions: bool
-    notes: tuple[str, ...]
-    fingerprint: str
-
-    def num_images(self, split: str) -> int:
-        """Return the number of images in use of a split."""
-        return self.found[split][0]
-
-    def summary(self) -> str:
-        """Return one line that names the images in use."""
-        train, test = self.found["train"], self.found["test"]
-        if self.source == "standin":
-            return (
-                f"{self.name}: STAND-IN, {train[0]:,} training and {test[0]:,} test scenes drawn "
-                "here, not the dataset's images"
-            )
-        return (
-            f"{self.name}: real images, {train[0]:,} of {train[1]:,} training, "
-            f"{test[0]:,} of {test[1]:,} test"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry for the manifest."""
-        return asdict(self) | {"found": {k: list(v) for k, v in self.found.items()}}
+from lico_bench.records import DatasetFacts, content_key
 
 
 def describe_dataset(

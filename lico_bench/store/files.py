@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lico_bench.errors import BrokenFileError, DiskFullError, MissingDataError
+from lico_bench.store.codec import REMEDY, T, decode, encode
 from lico_bench.store.digests import (
     EMPTY_STAMP,
     PARQUET_KEY,
@@ -77,7 +78,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON by atomic rename.
+    """Write `value`, a record or plain JSON values, as indented JSON by atomic rename.
 
     Raises:
         ValueError: for NaN or infinity.
@@ -87,7 +88,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def json_bytes(value: Any) -> bytes:
     """Return `value` encoded as in `write_json`."""
-    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    return (json.dumps(encode(value), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -106,6 +107,16 @@ def read_json(path: Path) -> Any:
         raise BrokenFileError(
             f"{path}: not readable as JSON ({error}); delete it and run again"
         ) from error
+
+
+def read_record(kind: type[T], path: Path, *, remedy: str = REMEDY) -> T:
+    """Return the record of class `kind` in a JSON file.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it is not JSON, or does not match the class; it then ends in `remedy`.
+    """
+    return decode(kind, read_json(path), path, remedy=remedy)
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -1,0 +1,220 @@
+"""The records of a run folder: its manifest, and the JSON files of each cell.
+
+A field of `optional` is missing in runs of some kind or of older versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from lico_bench.checks import Count, Name, Rule, Title
+from lico_bench.records import DatasetFacts, MetricSpec, Option
+from lico_bench.store.codec import Record, optional
+
+Lines = Annotated[str, Rule("a text", lambda value: isinstance(value, str))]
+FileName = Annotated[
+    str,
+    Rule(
+        "the name of a file of this folder",
+        lambda value: isinstance(value, str) and Path(value).name == value != "..",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSettings(Record):
+    """Settings of one dataset in a suite, see `bench.Suite.of_dataset`."""
+
+    seeds: Count | None = optional()
+    arms: tuple[Name, ...] | None = optional()
+    changes: Mapping[str, Any] | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRecord(Record):
+    """The settings of a run, see `bench.Suite`.
+
+    Attributes:
+        name: default name of the run folder.
+        kind: `own_models` for scores of user models, empty for trained models.
+    """
+
+    name: Name = optional("")
+    kind: str = optional("")
+    profile: str = optional("")
+    datasets: tuple[Name, ...] = ()
+    arms: tuple[Name, ...] = ()
+    seeds: Count = 1
+    methods: tuple[Name, ...] = ()
+    metrics: tuple[Name, ...] = ()
+    protocol: Name = optional("")
+    limit: Count | None = None
+    as_published: bool = optional(False)
+    of_dataset: Mapping[Name, DatasetSettings] = optional(dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecipe(Record):
+    """The recipe of a training, see `records.Recipe`, or the origin of a user's model.
+
+    Attributes:
+        backbone, source, labels, precision, objective: not of a user's model.
+    """
+
+    dataset: Name
+    arm: Name
+    seed: Count
+    backbone: Name = optional("")
+    source: str = optional("")
+    labels: int | str = optional("")
+    precision: str = optional("")
+    objective: tuple[tuple[str, Option], ...] | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEntry(Record):
+    """A cell in the manifest; `recipe.json` in its folder is a copy.
+
+    Attributes:
+        options: all options of the objective; None for a user's model.
+        encoder: identity of the text encoder; None if the arm uses none.
+    """
+
+    key: Name
+    recipe: CellRecipe
+    pair: Name | None = optional()
+    options: Mapping[str, Any] | None = optional()
+    encoder: Mapping[str, Any] | None = optional(dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRecord(Record):
+    """Description of an arm, see `training.Arm`, or of a user's model."""
+
+    title: Title = optional("")
+    summary: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRecord(Record):
+    """Description of a saliency method, see `saliency.SaliencyMethod`."""
+
+    title: Title = optional("")
+    source: str = ""
+    is_control: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Record):
+    """What a run folder holds: suite, cells, data found, definitions and versions.
+
+    Attributes:
+        suite_key: hash of the suite, its cells and its protocol.
+        protocols: rules by protocol id.
+        versions: of the packages, by name.
+        started: date and time, ISO 8601.
+        left_out: what a published copy lacks; empty in a run.
+    """
+
+    suite_key: Name
+    suite: SuiteRecord
+    cells: tuple[CellEntry, ...]
+    datasets: Mapping[Name, DatasetFacts] = field(default_factory=dict)
+    metrics: Mapping[Name, MetricSpec] = field(default_factory=dict)
+    methods: Mapping[Name, MethodRecord] = field(default_factory=dict)
+    arms: Mapping[Name, ArmRecord] = field(default_factory=dict)
+    protocols: Mapping[Name, Mapping[str, Any]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    started: str = ""
+    left_out: tuple[Name, ...] = optional(())
+
+    def arm_title(self, arm: str) -> str:
+        """Return the display name of an arm."""
+        return (self.arms[arm].title if arm in self.arms else "") or arm
+
+    def method_title(self, method: str) -> str:
+        """Return the display name of a method."""
+        return (self.methods[method].title if method in self.methods else "") or method
+
+    def is_control(self, method: str) -> bool:
+        """Return whether a method ignores the model."""
+        return method in self.methods and self.methods[method].is_control
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Checksum and size of a file."""
+
+    sha256: str
+    bytes: Count
+
+
+@dataclass(frozen=True)
+class InferenceCost:
+    """Cost of a forward pass of one image."""
+
+    parameters: Count
+    gigaflop: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord(Record):
+    """The record of a finished cell, `done.json`.
+
+    Attributes:
+        rows: number of rows.
+        undefined_metrics: requested metrics without ground truth.
+        elapsed_s: duration of the scoring.
+        files: of every file of the cell; None in runs of the first versions.
+    """
+
+    key: Name | None = optional()
+    suite_key: str | None = optional()
+    rows: Count | None = optional()
+    undefined_metrics: tuple[Name, ...] = ()
+    inference: InferenceCost | None = optional()
+    elapsed_s: float | None = optional()
+    device: str | None = optional()
+    processes: Count | None = optional()
+    files: Mapping[FileName, FileFacts] | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Record):
+    """Why the last attempt at a cell failed, `failed.json`.
+
+    Attributes:
+        stage: `training` or `scoring`.
+        sentence: for the user.
+        error: name of the exception's class.
+        when: date and time, ISO 8601.
+    """
+
+    stage: str
+    sentence: str
+    error: str = ""
+    traceback: Lines = ""
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class ContextWord:
+    """A word of the vocabulary near a learned context vector, and their cosine."""
+
+    word: str
+    cosine: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(Record):
+    """What an objective reports after its training, `findings.json`.
+
+    Attributes:
+        context_words: for each learned context vector, the nearest words.
+    """
+
+    context_words: tuple[tuple[ContextWord, ...], ...] = optional(())
