@@ -20,6 +20,7 @@ from lico_bench.evaluation import EvalConfig, Shard, Subject
 from lico_bench.models import Classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
+from lico_bench.store.run_records import CellRecord
 from lico_bench.training import TrainedModel, train
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
 from lico_bench.training.preparation import fresh_classifier
@@ -121,14 +122,14 @@ def score_cell(cell: PlannedCell, context: RunContext) -> None:
     seal_cell(
         context.run,
         cell.key,
-        {
-            "rows": scores.num_rows,
-            "undefined_metrics": list(scores.undefined),
-            "inference": inference_cost(job.subject.model, job.dataset.image_size),
-            "elapsed_s": round(elapsed, 3),
-            "device": str(pick_device(context.device)),
-            "processes": peers.count,
-        },
+        CellRecord(
+            rows=scores.num_rows,
+            undefined_metrics=scores.undefined,
+            inference=inference_cost(job.subject.model, job.dataset.image_size),
+            elapsed_s=round(elapsed, 3),
+            device=str(pick_device(context.device)),
+            processes=peers.count,
+        ),
     )
     reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, scored in {elapsed:.0f} s")
 

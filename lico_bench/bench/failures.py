@@ -5,12 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import DiskFullError, LicoBenchError, LostPeersError, escape_controls
 from lico_bench.store import RunFolder, write_json
 from lico_bench.store.files import NO_SPACE
+from lico_bench.store.run_records import Failure
 
 
 class CellLike(Protocol):
@@ -54,18 +55,16 @@ def stops_the_run(error: Exception) -> bool:
     return is_full or isinstance(error, (DiskFullError, LostPeersError))
 
 
-def describe_failure(error: Exception, stage: str) -> dict[str, Any]:
-    """Return `error` as plain JSON values: type, sentence, traceback, stage and time."""
+def describe_failure(error: Exception, stage: str) -> Failure:
+    """Return the record of `error`."""
     trace = "".join(traceback.format_exception(error))
     return _failure(type(error).__name__, _sentence(error), stage, trace)
 
 
-def record_failure(
-    cell: CellLike, run: RunFolder, failure: dict[str, Any], reporter: Reporter
-) -> None:
+def record_failure(cell: CellLike, run: RunFolder, failure: Failure, reporter: Reporter) -> None:
     """Store the failure of `cell` and report it."""
     write_json(run.cell(cell.key).failure, failure)
-    reporter.finish(cell.title, f"FAILED in {failure['stage']}: {failure['sentence']}")
+    reporter.finish(cell.title, f"FAILED in {failure.stage}: {failure.sentence}")
 
 
 def record_blocked(cell: CellLike, scorer: CellLike, run: RunFolder, reporter: Reporter) -> None:
@@ -84,14 +83,14 @@ def record_lost(cell: CellLike, run: RunFolder, how: str, reporter: Reporter) ->
     record_failure(cell, run, _failure("LostWorker", sentence, "training or scoring"), reporter)
 
 
-def _failure(error: str, sentence: str, stage: str, trace: str = "") -> dict[str, Any]:
-    return {
-        "error": error,
-        "sentence": escape_controls(sentence),
-        "traceback": trace,
-        "stage": stage,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def _failure(error: str, sentence: str, stage: str, trace: str = "") -> Failure:
+    return Failure(
+        error=error,
+        sentence=escape_controls(sentence),
+        traceback=trace,
+        stage=stage,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _sentence(error: Exception) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from lico_bench.models import evaluating
+from lico_bench.store.run_records import InferenceCost
 
 
-def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> dict[str, Any]:
-    """Return `parameters` and the `gigaflop` of one image's forward, counted by torch.
+def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> InferenceCost:
+    """Return the parameters and the GFLOP of one image's forward, counted by torch.
 
     Both are exact and the same on every machine. Each multiplication and each addition of
     convolutions and matrix products counts one; other operations are not counted.
@@ -26,7 +25,7 @@ def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> dict[s
     images = torch.zeros(1, 3, *image_size, device=device)
     with evaluating(classifier), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         classifier(images)
-    return {
-        "parameters": sum(p.numel() for p in classifier.parameters()),
-        "gigaflop": float(counter.get_total_flops()) / 1e9,
-    }
+    return InferenceCost(
+        parameters=sum(p.numel() for p in classifier.parameters()),
+        gigaflop=float(counter.get_total_flops()) / 1e9,
+    )

@@ -47,7 +47,7 @@ def reuse_models(plan: Plan, run: RunFolder, source: RunFolder, reporter: Report
         target_cell.write_weights(source_cell.model.read_bytes())
         if copies_scores:
             _copy(source_cell, target_cell, (source_cell.table(n).name for n in SCORE_TABLES))
-            seal_cell(run, cell.key, source_cell.facts())
+            seal_cell(run, cell.key, source_cell.record())
         num_copied += 1
     present = ""
     if num_present:

@@ -16,6 +16,7 @@ from lico_bench.bench.score_store import store_scores
 from lico_bench.bench.user_suite import UserSuite
 from lico_bench.evaluation import Subject
 from lico_bench.store import RunFolder, seal_cell, write_json, write_parquet
+from lico_bench.store.run_records import CellRecord
 
 NEEDS_LABELS = ("accuracy", "brier")
 HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
@@ -84,12 +85,10 @@ def _score_cell(
     # Empty, since nothing was trained; readers of a run expect the table.
     write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     elapsed = time.perf_counter() - started
-    facts = {
-        "rows": scores.num_rows,
-        "undefined_metrics": list(scores.undefined),
-        "elapsed_s": round(elapsed, 3),
-    }
-    seal_cell(run, cell.key, facts)
+    record = CellRecord(
+        rows=scores.num_rows, undefined_metrics=scores.undefined, elapsed_s=round(elapsed, 3)
+    )
+    seal_cell(run, cell.key, record)
     is_known = scores.accuracy is not None
     accuracy = f"accuracy {scores.accuracy:.1%}" if is_known else "accuracy unknown"
     reporter.finish(cell.title, f"{accuracy}, {elapsed:.0f} s")

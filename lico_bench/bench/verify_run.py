@@ -108,9 +108,10 @@ def _check(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
     damages = check_cell(cell)
     if cell.is_done:
         found.cells += 1
-        files = {} if damages and damages[0].file == cell.done else cell.facts().get("files", {})
+        is_readable = not (damages and damages[0].file == cell.done)
+        files = (cell.record().files if is_readable else None) or {}
         found.num_files += len(files)
-        found.num_bytes += sum(fact["bytes"] for fact in files.values())
+        found.num_bytes += sum(facts.bytes for facts in files.values())
         if not files and not damages:
             found.unchecked.append(cell.path.name)
         if not damages:

@@ -27,9 +27,7 @@ def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
     if not failures:
         return
     count = f"{len(failures)} of {len(run.manifest()['cells'])} cells failed"
-    lines = [
-        f"  {key} in {failure['stage']}: {failure['sentence']}" for key, failure in failures.items()
-    ]
+    lines = [f"  {key} in {failure.stage}: {failure.sentence}" for key, failure in failures.items()]
     lines.append("Repeat the same command to try them again; finished cells are kept.")
     for line in (f"{count}:", *lines):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

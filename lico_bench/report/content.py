@@ -324,7 +324,7 @@ def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iter
         left_out = ", ".join(manifest["left_out"])
         yield f"A published copy of a run, whose numbers it holds; left out: {left_out}."
     for key, failure in run.failures().items():
-        yield f"{key} failed in {failure['stage']} and is missing: {failure['sentence']}."
+        yield f"{key} failed in {failure.stage} and is missing: {failure.sentence}."
     for dataset, names in run.undefined().items():
         metrics = ", ".join(names)
         yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."

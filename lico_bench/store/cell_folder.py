@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from lico_bench.errors import BrokenFileError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
+from lico_bench.store.codec import decode
 from lico_bench.store.digests import (
     SEAL,
     file_digest,
@@ -32,8 +32,8 @@ from lico_bench.store.files import (
     write_bytes,
     write_parquet,
 )
+from lico_bench.store.run_records import CellRecord
 from lico_bench.store.stale_files import part_prefix
-from lico_bench.store.untrusted import check_facts
 
 SCORE_TABLES = ("rows", "curves", "gallery")
 EMPTY_COLUMNS = {
@@ -101,21 +101,23 @@ class CellFolder:
         """Folder of the scores of image ranges, kept until the cell is finished."""
         return self.path / "parts"
 
-    def facts(self) -> dict[str, Any]:
+    def record(self) -> CellRecord:
         """Return the content of `done.json`.
 
         Raises:
             MissingDataError: if the cell is not finished.
             BrokenFileError: if it is damaged.
         """
-        facts = read_json(self.done)
-        if not isinstance(facts, dict) or not has_valid_seal(facts) or not _has_valid_files(facts):
+        content = read_json(self.done)
+        is_valid = isinstance(content, dict) and has_valid_seal(content)
+        # Versions without seals recorded no files.
+        if not is_valid or ("files" in content and SEAL not in content):
             raise BrokenFileError(
                 f"{self.done}: does not match its checksum; repeat the command that made this run, "
                 "which quarantines it and scores this cell again"
             )
-        check_facts(facts, self.done)
-        return dict(facts)
+        content.pop(SEAL, None)
+        return decode(CellRecord, content, self.done)
 
     def write_weights(self, content: bytes) -> None:
         """Store the weights and the checksums of all files of the training.
@@ -198,21 +200,3 @@ class CellFolder:
                 link.replace(self.previous_checkpoint)
         finally:
             link.unlink(missing_ok=True)
-
-
-def _has_valid_files(facts: Mapping[str, Any]) -> bool:
-    """Whether `files`, if present, maps plain file names to size and digest, under a seal."""
-    if "files" not in facts:
-        return True
-    files = facts["files"]
-    return (
-        SEAL in facts
-        and isinstance(files, dict)
-        and all(
-            Path(name).name == name != ".."
-            and isinstance(entry, dict)
-            and isinstance(entry.get("sha256"), str)
-            and isinstance(entry.get("bytes"), int)
-            for name, entry in files.items()
-        )
-    )

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lico_bench.store.run_records import FileFacts
+
 SEAL = "seal"  # key in a JSON record of the digest of its other fields
 PARQUET_KEY = "lico_bench.sha256"
 EMPTY_STAMP = "0" * 64
@@ -29,9 +31,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_facts(path: Path) -> dict[str, Any]:
-    """Return `sha256` and `bytes` (size) of a file."""
-    return {"sha256": file_digest(path), "bytes": path.stat().st_size}
+def file_facts(path: Path) -> FileFacts:
+    """Return checksum and size of a file."""
+    return FileFacts(sha256=file_digest(path), bytes=path.stat().st_size)
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ intact files: scores from weights, weights from a checkpoint or from the recipe.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lico_bench.errors import BrokenFileError, InvalidInputError
 from lico_bench.store.cell_folder import PART_FILE, SCORE_TABLES, TRAINING_FILES, CellFolder
+from lico_bench.store.codec import encode
 from lico_bench.store.digests import (
     file_digest,
     file_facts,
@@ -25,6 +25,7 @@ from lico_bench.store.digests import (
 from lico_bench.store.files import json_bytes, read_parquet, write_json
 from lico_bench.store.quarantine import quarantine, quarantine_path
 from lico_bench.store.run_folder import RunFolder
+from lico_bench.store.run_records import CellRecord, FileFacts
 
 CHANGED = "changed since it was written (its SHA-256 differs)"
 MISMATCH = "does not match its checksum"
@@ -50,10 +51,10 @@ class Damage:
         return f"{self.file}: {self.problem}"
 
 
-def seal_cell(run: RunFolder, key: str, facts: Mapping[str, Any]) -> None:
-    """Write `done.json` of a cell: `facts`, and size and SHA-256 of each of its files.
+def seal_cell(run: RunFolder, key: str, record: CellRecord) -> None:
+    """Write `done.json` of a cell: `record`, with size and SHA-256 of each of its files.
 
-    `facts` may come from another run's cell; its seal, files and suite are replaced.
+    `record` may come from another run's cell; its key, suite and files are replaced.
 
     Raises:
         BrokenFileError: if a file of the training was damaged in the meantime.
@@ -61,13 +62,14 @@ def seal_cell(run: RunFolder, key: str, facts: Mapping[str, Any]) -> None:
     cell = run.cell(key)
     files = {path.name: file_facts(path) for path in _results(cell)}
     for name, digests in _training_digests(cell).items():
-        if name not in files or files[name]["sha256"] not in digests:
+        if name not in files or files[name].sha256 not in digests:
             raise BrokenFileError(
                 f"{cell.path / name}: damaged while its cell was scored; repeat the same command, "
                 "which quarantines it and trains the cell again"
             )
-    suite = run.manifest().get("suite_key")
-    write_json(cell.done, sealed({**facts, "key": key, "suite_key": suite, "files": files}))
+    suite_key = run.manifest()["suite_key"]
+    record = replace(record, key=key, suite_key=suite_key, files=files)
+    write_json(cell.done, sealed(encode(record)))
     clear_unfinished(cell)
 
 
@@ -154,8 +156,10 @@ def _restore_recipe(run: RunFolder, cell: CellFolder) -> Path | None:
     if not cell.is_done:
         return None
     entries = [entry for entry in run.manifest()["cells"] if entry["key"] == cell.path.name]
-    recorded = cell.facts().get("files", {}).get(cell.recipe.name, {})
-    if not entries or hashlib.sha256(json_bytes(entries[0])).hexdigest() != recorded.get("sha256"):
+    recorded = (cell.record().files or {}).get(cell.recipe.name)
+    if not entries or recorded is None:
+        return None
+    if hashlib.sha256(json_bytes(entries[0])).hexdigest() != recorded.sha256:
         return None
     moved = quarantine(run.path, cell.recipe)
     write_json(cell.recipe, entries[0])
@@ -164,35 +168,34 @@ def _restore_recipe(run: RunFolder, cell: CellFolder) -> Path | None:
 
 def _check_finished(cell: CellFolder, hashes: bool) -> Iterator[Damage]:
     try:
-        facts = cell.facts()
+        record = cell.record()
     except BrokenFileError:
         yield Damage(cell.done, MISMATCH)
         return
-    if facts.get("key", cell.path.name) != cell.path.name:
-        yield Damage(cell.done, f"record of another cell, {facts['key']}")
+    if record.key not in (None, cell.path.name):
+        yield Damage(cell.done, f"record of another cell, {record.key}")
         return
-    if "files" not in facts:
+    if record.files is None:
         tables = [cell.table(name) for name in (*SCORE_TABLES, "history")]
         yield from (Damage(path, MISSING) for path in tables if not path.is_file())
         return
-    files = facts["files"]
-    for name, recorded in files.items():
+    for name, recorded in record.files.items():
         problem = _problem(cell.path / name, recorded, hashes)
         if problem:
             yield Damage(cell.path / name, problem)
-    known = {*files, cell.done.name, *UNFINISHED}
+    known = {*record.files, cell.done.name, *UNFINISHED}
     yield from (
         Damage(path, FOREIGN_FILE) for path in _entries(cell.path) if path.name not in known
     )
 
 
-def _problem(path: Path, recorded: Mapping[str, Any], hashes: bool) -> str:
+def _problem(path: Path, recorded: FileFacts, hashes: bool) -> str:
     if not path.is_file():
         return MISSING
     size = path.stat().st_size
-    if size != recorded["bytes"]:
-        return f"{size:,} bytes instead of {recorded['bytes']:,}"
-    return CHANGED if hashes and file_digest(path) != recorded["sha256"] else ""
+    if size != recorded.bytes:
+        return f"{size:,} bytes instead of {recorded.bytes:,}"
+    return CHANGED if hashes and file_digest(path) != recorded.sha256 else ""
 
 
 def _check_unfinished(cell: CellFolder) -> Iterator[Damage]:

@@ -109,7 +109,7 @@ def recorded_suite_keys(root: Path) -> set[str]:
     manifest = root / "manifest.json"
     in_manifest = _SUITE_KEY.findall(manifest.read_bytes()) if manifest.is_file() else []
     return {key.decode() for key in in_manifest} | {
-        str(key) for cell in _cells(root) if (key := _suite_key(cell)) is not None
+        key for cell in _cells(root) if (key := _suite_key(cell)) is not None
     }
 
 
@@ -122,9 +122,9 @@ def _cells(root: Path) -> list[CellFolder]:
     return [CellFolder(path) for path in sorted(cells.iterdir())] if cells.is_dir() else []
 
 
-def _suite_key(cell: CellFolder) -> Any:
+def _suite_key(cell: CellFolder) -> str | None:
     """Return the suite key that a cell records; None if it is unfinished, damaged or old."""
     try:
-        return cell.facts().get("suite_key")
+        return cell.record().suite_key
     except (BrokenFileError, MissingDataError):
         return None

@@ -41,7 +41,7 @@ def publish(run: RunFolder, folder: Path) -> RunFolder:
     write_manifest(copy.manifest_path, {**manifest, "left_out": ["weights", *LEFT_OUT]})
     for key in keys:
         _copy_cell(run.cell(key), copy.cell(key))
-        seal_cell(copy, key, run.cell(key).facts())
+        seal_cell(copy, key, run.cell(key).record())
     for key, failure in run.failures().items():
         write_json(copy.cell(key).failure, failure)
     return copy

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.store.codec import decode, encode
 from lico_bench.store.digests import SEAL, file_digest, file_facts, has_valid_seal, sealed
 from lico_bench.store.files import read_json, write_json
 from lico_bench.store.integrity import CHANGED, MISMATCH, MISSING, Damage
 from lico_bench.store.run_folder import RunFolder
+from lico_bench.store.run_records import ReportRecord
 
 RECORD = "made_of.json"
 
@@ -35,16 +36,16 @@ def seal_report(run: RunFolder, folder: Path, *, cells: Collection[str]) -> None
         for key, digest in _cell_digests(run).items()
         if key in cells or not run.cell(key).is_done
     }
-    record = {"manifest": file_digest(run.manifest_path), "cells": cell_digests, "files": files}
-    write_json(folder / RECORD, sealed(record))
+    record = ReportRecord(file_digest(run.manifest_path), cell_digests, files)
+    write_json(folder / RECORD, sealed(encode(record)))
 
 
 def is_report_current(run: RunFolder) -> bool:
     """Return whether the report is intact and made from the current manifest and cells."""
     record = _record(run)
-    if record is None or record.get("manifest") != file_digest(run.manifest_path):
+    if record is None or record.manifest != file_digest(run.manifest_path):
         return False
-    return record["cells"] == _cell_digests(run) and not check_report(run)
+    return record.cells == _cell_digests(run) and not check_report(run)
 
 
 def check_report(run: RunFolder) -> tuple[Damage, ...]:
@@ -56,29 +57,25 @@ def check_report(run: RunFolder) -> tuple[Damage, ...]:
     if record is None:
         return (Damage(folder / RECORD, MISMATCH),)
     damages = []
-    for name, facts in record["files"].items():
+    for name, facts in record.files.items():
         path = folder / name
         if not path.is_file():
             damages.append(Damage(path, MISSING))
-        elif not isinstance(facts, dict) or file_digest(path) != facts.get("sha256"):
+        elif file_digest(path) != facts.sha256:
             damages.append(Damage(path, CHANGED))
     return tuple(damages)
 
 
-def _record(run: RunFolder) -> dict[str, Any] | None:
+def _record(run: RunFolder) -> ReportRecord | None:
     """Return the record of the report, or None if it is missing or damaged."""
+    path = run.path / "report" / RECORD
     try:
-        record = read_json(run.path / "report" / RECORD)
+        content = read_json(path)
+        if not isinstance(content, dict) or SEAL not in content or not has_valid_seal(content):
+            return None
+        return decode(ReportRecord, content, path)
     except (BrokenFileError, MissingDataError):
         return None
-    if not isinstance(record, dict) or SEAL not in record or not has_valid_seal(record):
-        return None
-    files = record.get("files")
-    # A record from another person must not lead out of the folder.
-    is_inside = isinstance(files, dict) and not any(
-        Path(name).is_absolute() or ".." in Path(name).parts for name in files
-    )
-    return record if is_inside and "cells" in record else None
 
 
 def _cell_digests(run: RunFolder) -> dict[str, str]:

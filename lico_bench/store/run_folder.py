@@ -26,7 +26,7 @@ from pandas.api.types import is_numeric_dtype
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.cell_folder import EMPTY_COLUMNS, CellFolder
-from lico_bench.store.files import read_arrow, read_json, read_parquet
+from lico_bench.store.files import read_arrow, read_parquet, read_record
 from lico_bench.store.lock import LOCK
 from lico_bench.store.manifests import (
     check_without_manifest,
@@ -38,8 +38,9 @@ from lico_bench.store.manifests import (
 from lico_bench.store.quarantine import DAMAGED, quarantine
 from lico_bench.store.row_tables import Where, join_rows, keep_rows
 from lico_bench.store.run_location import MANIFEST
+from lico_bench.store.run_records import Failure, Findings
 from lico_bench.store.stored_gallery import with_images
-from lico_bench.store.untrusted import check_failure, check_findings, check_inside, check_texts
+from lico_bench.store.untrusted import check_inside, check_texts
 
 # Text columns of rows and curves; they are read dictionary-encoded.
 TEXTS = (
@@ -170,7 +171,7 @@ class RunFolder:
 
         def tables() -> Iterator[Any]:
             for key in keys:
-                self.cell(key).facts()  # raises if the record is damaged
+                self.cell(key).record()  # refuses the scores of a cell with a damaged record
                 path = self.cell(key).table(name)
                 table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
                 _check_columns(path, needed, table.column_names)
@@ -195,22 +196,21 @@ class RunFolder:
         frame = self._gather("gallery", EMPTY_COLUMNS["gallery"], cells)
         return with_images(frame, self.path)
 
-    def findings(self) -> dict[str, dict[str, Any]]:
+    def findings(self) -> dict[str, Findings]:
         """Return the findings of the trained objective of each finished cell, by cell key."""
-        findings: dict[str, dict[str, Any]] = {}
-        for key in self.finished():
-            path = self.cell(key).path / "findings.json"
-            findings[key] = read_json(path) if path.is_file() else {}
-            check_findings(findings[key], path)
-        return findings
+        paths = {key: self.cell(key).path / "findings.json" for key in self.finished()}
+        return {
+            key: read_record(Findings, path) if path.is_file() else Findings()
+            for key, path in paths.items()
+        }
 
     def undefined(self) -> dict[str, tuple[str, ...]]:
         """Return the requested metrics without ground truth, by dataset."""
         datasets = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
         undefined: dict[str, set[str]] = {}
         for key in self.finished():
-            facts = self.cell(key).facts()
-            undefined.setdefault(datasets[key], set()).update(facts.get("undefined_metrics", ()))
+            names = self.cell(key).record().undefined_metrics
+            undefined.setdefault(datasets[key], set()).update(names)
         return {dataset: tuple(sorted(names)) for dataset, names in undefined.items() if names}
 
     def inference(self) -> pd.DataFrame:
@@ -221,24 +221,24 @@ class RunFolder:
         columns = ("cell", "parameters", "gigaflop")
         records = []
         for key in self.finished():
-            cost = self.cell(key).facts().get("inference")
+            cost = self.cell(key).record().inference
             if cost is not None:
-                records.append((key, cost["parameters"], cost["gigaflop"]))
+                records.append((key, cost.parameters, cost.gigaflop))
         return pd.DataFrame(records, columns=list(columns))
 
     def finished(self) -> list[str]:
         """Return the keys of the finished cells, in the manifest's order."""
         return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
 
-    def failures(self) -> dict[str, dict[str, Any]]:
+    def failures(self) -> dict[str, Failure]:
         """Return the failure record of each cell whose last attempt failed, by cell key."""
-        failures: dict[str, dict[str, Any]] = {}
-        for entry in self.manifest()["cells"]:
-            cell = self.cell(entry["key"])
-            if cell.failed:
-                failures[entry["key"]] = read_json(cell.failure)
-                check_failure(failures[entry["key"]], cell.failure)
-        return failures
+        cells = {entry["key"]: self.cell(entry["key"]) for entry in self.manifest()["cells"]}
+        remedy = "remove it and repeat the command"
+        return {
+            key: read_record(Failure, cell.failure, remedy=remedy)
+            for key, cell in cells.items()
+            if cell.failed
+        }
 
     def _gather(
         self, name: str, columns: tuple[str, ...], cells: Collection[str] | None = None

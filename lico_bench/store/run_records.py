@@ -10,16 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from lico_bench.checks import Count, Name, Rule, Title
+from lico_bench.checks import Count, Name, Rule, Title, is_single_line
 from lico_bench.records import DatasetFacts, MetricSpec, Option
 from lico_bench.store.codec import Record, optional
 
+Line = Annotated[str, Rule("text on one line", is_single_line)]
 Lines = Annotated[str, Rule("a text", lambda value: isinstance(value, str))]
 FileName = Annotated[
     str,
     Rule(
         "the name of a file of this folder",
         lambda value: isinstance(value, str) and Path(value).name == value != "..",
+    ),
+]
+
+# A record from another person must not lead out of the folder.
+PathBelow = Annotated[
+    str,
+    Rule(
+        "the path of a file below this folder",
+        lambda value: is_single_line(value) and not {"/", ".."} & set(Path(value).parts),
     ),
 ]
 
@@ -194,8 +204,8 @@ class Failure(Record):
         when: date and time, ISO 8601.
     """
 
-    stage: str
-    sentence: str
+    stage: Line
+    sentence: Line
     error: str = ""
     traceback: Lines = ""
     when: str = ""
@@ -218,3 +228,18 @@ class Findings(Record):
     """
 
     context_words: tuple[tuple[ContextWord, ...], ...] = optional(())
+
+
+@dataclass(frozen=True)
+class ReportRecord:
+    """What a report was made of, `made_of.json`.
+
+    Attributes:
+        manifest: digest of the manifest.
+        cells: digest of the record of each finished or failed cell.
+        files: of every file of the report, by its path below the report.
+    """
+
+    manifest: str
+    cells: Mapping[Name, str]
+    files: Mapping[PathBelow, FileFacts]

@@ -55,7 +55,7 @@ def _problems(cell: CellFolder, name: str, pair: str | None) -> Iterator[str]:
         others = set(_unique_texts(table, owner)) - {key} if key is not None else set()
         if others:
             yield f"rows of another {owner}, {sorted(map(str, others))[0]}"
-    count = cell.facts().get("rows")
+    count = cell.record().rows
     if name == "rows" and count is not None and table.num_rows != count:
         yield f"{table.num_rows:,} rows instead of {count:,}"
     repeated = int(table.select(list(KEYS[name])).to_pandas().duplicated().sum())

@@ -62,37 +62,6 @@ def check_reportable(manifest: Mapping[str, Any], path: Path) -> None:
         _REPORTED(manifest, "")
 
 
-def check_failure(failure: Any, path: Path) -> None:
-    """Raise unless `failure`, the content of a cell's `failed.json`, matches the schema.
-
-    Raises:
-        BrokenFileError: naming the first field that does not match.
-    """
-    with _naming_file(path, "remove it and repeat the command"):
-        _FAILED(failure, "failure")
-
-
-def check_facts(facts: Any, path: Path) -> None:
-    """Raise unless `facts`, the content of a finished cell's `done.json`, matches the schema.
-
-    Raises:
-        BrokenFileError: naming the first field that does not match.
-    """
-    with _naming_file(path):
-        _check_values(facts, "", 0)
-        _DONE(facts, "facts")
-
-
-def check_findings(findings: Any, path: Path) -> None:
-    """Raise unless `findings`, the content of a cell's `findings.json`, matches the schema.
-
-    Raises:
-        BrokenFileError: naming the first field that does not match.
-    """
-    with _naming_file(path):
-        _FINDINGS(findings, "findings")
-
-
 def check_inside(root: Path, path: Path) -> None:
     """Raise if `path` is outside `root` or is reached through a link; `root` may be a link.
 
@@ -281,19 +250,6 @@ def _both(first: Check, second: Check) -> Check:
 
 
 _NAMES = _list_of(_NAME)
-_NUMBER = _is("a number of at least 0", lambda v: isinstance(v, int | float)
-              and not isinstance(v, bool) and v >= 0)  # fmt: skip
-_DONE = _fields(
-    {},
-    {
-        "undefined_metrics": _NAMES, "rows": _COUNT, "elapsed_s": _NUMBER, "device": _TEXT,
-        "inference": _fields({"parameters": _NUMBER, "gigaflop": _NUMBER}, {}),
-    },
-)  # fmt: skip
-_WORD = _fields({"word": _TEXT, "cosine": _of_type("a number", int, float)}, {})
-_FINDINGS = _fields({}, {"context_words": _list_of(_list_of(_WORD))})
-_PLAIN = _is("text on one line", is_single_line)
-_FAILED = _fields({"stage": _PLAIN, "sentence": _PLAIN}, {})
 _SUITE = _fields(
     {},
     {

@@ -21,9 +21,9 @@ def small(channels: int) -> Classifier:
 def test_parameters_and_operations_are_those_counted_by_hand():
     found = inference_cost(small(4), (8, 6))
     # Convolution, normalisation's scale and shift, the last layer with its bias.
-    assert found["parameters"] == 3 * 4 * 9 + 2 * 4 + 4 * 5 + 5
+    assert found.parameters == 3 * 4 * 9 + 2 * 4 + 4 * 5 + 5
     # A multiplication and an addition per weight: at each of 48 pixels, then once.
-    assert found["gigaflop"] == (2 * 3 * 4 * 9 * 48 + 2 * 4 * 5) / 1e9
+    assert found.gigaflop == (2 * 3 * 4 * 9 * 48 + 2 * 4 * 5) / 1e9
 
 
 def test_one_channel_more_is_seen_and_a_second_network_of_the_kind_is_equal():

@@ -100,7 +100,7 @@ def test_a_cell_that_kills_every_worker_fails_and_the_others_go_on(suite, report
     reporter.stage = killing(times=3, of=lico.title)
     folder = run(suite, reporter, Path("run"), 2)
     assert list(folder.failures()) == [lico.key]
-    assert "was ended by SIGKILL (memory?), 3 times" in folder.failures()[lico.key]["sentence"]
+    assert "was ended by SIGKILL (memory?), 3 times" in folder.failures()[lico.key].sentence
     assert len(folder.finished()) == 1
 
 

@@ -183,7 +183,7 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(cluster, suite, tmp_
     run = run_on(cluster.address, hot, tmp_path / "run", reporter)
     assert [key.split("-")[2] for key in run.finished()] == ["baseline"]
     (failure,) = run.failures().values()
-    assert (failure["error"], failure["stage"]) == ("TrainingError", "training")
+    assert (failure.error, failure.stage) == ("TrainingError", "training")
     assert [event[2] for event in reporter.of("stage")].count("training") == 2
     assert any("FAILED in training" in event[2] for event in reporter.of("finish"))
 

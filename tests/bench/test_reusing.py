@@ -47,7 +47,7 @@ def test_where_the_same_is_asked_the_scores_come_along(suite, finished, tmp_path
             made, expected = (each.cell(key).table(name) for each in (run, plain))
             assert made.read_bytes() == expected.read_bytes()
     for key in finished.finished():  # the seconds that scoring took are those of the first run
-        assert run.cell(key).facts()["elapsed_s"] == finished.cell(key).facts()["elapsed_s"]
+        assert run.cell(key).record().elapsed_s == finished.cell(key).record().elapsed_s
     fewer = run_into(replace(suite, limit=2), tmp_path / "fewer", reporter, reuse=finished)
     assert len(fewer.rows()) < len(finished.rows())
 

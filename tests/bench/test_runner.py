@@ -117,10 +117,10 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(suite, reporter, mon
     folder = execute(replace(plan, cells=cells), Path("run"), options=CPU, reporter=reporter)
     (key, failure) = next(iter(folder.failures().items()))
     assert key == plan.cells[0].key
-    assert failure["error"] == "TrainingError"
-    assert failure["stage"] == "training"
-    assert "the loss is not finite" in failure["sentence"]
-    assert "Traceback" in failure["traceback"]
+    assert failure.error == "TrainingError"
+    assert failure.stage == "training"
+    assert "the loss is not finite" in failure.sentence
+    assert "Traceback" in failure.traceback
     assert folder.finished() == [plan.cells[1].key]
     assert not folder.cell(key).model.exists()
     assert "FAILED in training" in reporter.of("finish")[0][2]
@@ -142,11 +142,11 @@ def test_any_error_is_a_cells_failure_but_a_full_disk_stops_the_run(suite, repor
 
     fail(ZeroDivisionError("a bug"))
     failures = run(suite, reporter).failures()
-    assert [f["sentence"] for f in failures.values()] == [
+    assert [f.sentence for f in failures.values()] == [
         "ZeroDivisionError: a bug (failed.json has the traceback)"
     ] * 2
     fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"))
-    (sentence,) = {f["sentence"] for f in run(suite, reporter).failures().values()}
+    (sentence,) = {f.sentence for f in run(suite, reporter).failures().values()}
     assert sentence.startswith("out of memory (CUDA out of memory. Tried to allocate 20 GiB)")
     for error in (DiskFullError("no room"), OSError(errno.ENOSPC, "No space left on device")):
         fail(error)
@@ -165,7 +165,7 @@ def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
     monkeypatch.setattr("lico_bench.bench.cell.train", train)
     folder = run(replace(suite, arms=("lico", "baseline"), scorer="baseline"), reporter)
     assert trained == ["baseline"]  # once, although two cells need it
-    message = [failure["sentence"] for failure in folder.failures().values()]
+    message = [failure.sentence for failure in folder.failures().values()]
     assert message[0].startswith("the network of 'cifar10 baseline seed 0' scores its maps")
     assert message[1] == "it diverged"
 

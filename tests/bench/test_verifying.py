@@ -77,11 +77,11 @@ def flip(path: Path) -> None:
 def reseal(run: RunFolder, key: str) -> None:
     """Make the checksums of a cell those of the files that are there now."""
     cell = run.cell(key)
-    facts = cell.facts()
+    record = cell.record()
     sidecar = cell.model.with_name("model.safetensors.sha256")
     sidecar.unlink()
     cell.done.unlink()
-    seal_cell(run, key, {name: facts[name] for name in facts if name not in ("files", "seal")})
+    seal_cell(run, key, record)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

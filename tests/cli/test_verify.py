@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store import RunFolder, RunLock, seal_cell, write_json, write_parquet
+from lico_bench.store.run_records import CellRecord
 
 KEY = "cifar10-wrn_10_1-lico-s0-0123abcd"
 
@@ -32,7 +33,7 @@ def run(tmp_path) -> RunFolder:
     write_parquet(cell.table("curves"), pd.DataFrame([curves]))
     gallery = {"cell": KEY, "image_id": "i", "method": "m"}
     write_parquet(cell.table("gallery"), pd.DataFrame([gallery]))
-    seal_cell(run, KEY, {"rows": 1})
+    seal_cell(run, KEY, CellRecord(rows=1))
     return run
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
+from lico_bench.store.run_records import CellRecord
 
 SUITE_KEY = "0123456789ab"
 PARTS = ("classified-00000000-00000004", "scored-00000000-00000002", "scored-00000002-00000004")
@@ -68,5 +69,5 @@ def finish(run: RunFolder, key: str) -> CellFolder:
     """Return a finished cell."""
     train(run, key)
     cell = score(run, key)
-    seal_cell(run, key, {"rows": cell.join_parts()})
+    seal_cell(run, key, CellRecord(rows=cell.join_parts()))
     return cell

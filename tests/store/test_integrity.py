@@ -19,6 +19,9 @@ from lico_bench.store import (
     seal_cell,
     write_json,
 )
+from lico_bench.store.digests import sealed
+from lico_bench.store.files import read_json
+from lico_bench.store.run_records import CellRecord
 
 FINISHED = (
     "recipe.json", "model.safetensors", "model.safetensors.sha256", "history.parquet",
@@ -103,7 +106,7 @@ def test_finished_cell_has_exactly_the_files_of_the_layout_and_nothing_is_wrong(
     cell = finished.cell("one")
     assert names(cell.path) == set(FINISHED)
     assert check_cell(cell) == repair_cell(finished, "one") == ()
-    assert set(cell.facts()["files"]) == set(FINISHED) - {"done.json"}
+    assert set(cell.record().files or {}) == set(FINISHED) - {"done.json"}
 
 
 @pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
@@ -133,7 +136,7 @@ def test_what_remains_of_a_damaged_cell_makes_it_again(finished, name):
         if not cell.model.is_file():
             train(finished, "one")
         score(finished, "one")
-        seal_cell(finished, "one", {"rows": cell.join_parts()})
+        seal_cell(finished, "one", CellRecord(rows=cell.join_parts()))
     assert {n: (cell.path / n).read_bytes() for n in before} == before
     assert check_cell(cell) == ()
 
@@ -251,7 +254,7 @@ def test_cell_is_not_sealed_over_damaged_weights(unfinished):
     cell = unfinished.cell("one")
     flip(cell.model)
     with pytest.raises(BrokenFileError, match="damaged while its cell was scored"):
-        seal_cell(unfinished, "one", {"rows": cell.join_parts()})
+        seal_cell(unfinished, "one", CellRecord(rows=cell.join_parts()))
     assert not cell.is_done
 
 
@@ -267,9 +270,9 @@ def test_cell_of_a_version_without_checksums_is_not_damaged(finished):
 def test_record_that_lists_files_elsewhere_is_damaged_and_nothing_there_is_moved(finished):
     cell, outside = finished.cell("one"), finished.path.parent / "thesis.tex"
     outside.write_text("mine")
-    facts = cell.facts()
-    facts["files"]["../../../thesis.tex"] = {"sha256": "0", "bytes": 0}
-    write_json(cell.done, facts)
+    content = read_json(cell.done)
+    content["files"]["../../../thesis.tex"] = {"sha256": "0", "bytes": 0}
+    write_json(cell.done, sealed(content))
     repair_cell(finished, "one")
     assert outside.read_text() == "mine"
 

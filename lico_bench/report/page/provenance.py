@@ -85,7 +85,7 @@ def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
             "facts": _facts(cell),
             "calibration": calibration.get(cell["key"]),
             "inference": inference.get(cell["key"]),
-            "words": findings[cell["key"]].get("context_words"),
+            "words": findings[cell["key"]].context_words,
         }
         for cell in content.manifest["cells"]
         if cell["key"] in findings
