@@ -15,7 +15,7 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from lico_bench.bench import Suite, make_plan
 from lico_bench.data import card_names
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store import RunFolder, write_json, write_parquet
+from lico_bench.store.run_records import CellEntry, CellRecord, InferenceCost, Manifest
 from lico_bench.training import ARMS
 
 BAR_S, BAR_GB = 60, 4.0
@@ -59,11 +60,11 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
     run = RunFolder(path)
     manifest = _manifest(shape, NUM_SEEDS * times)
     run.open_for(manifest)
-    protocols = {name: facts["protocol"] for name, facts in manifest["metrics"].items()}
-    run_protocol = next(name for name in manifest["protocols"] if name.startswith("lico_bench_1@"))
+    protocols = {name: spec.protocol for name, spec in manifest.metrics.items()}
+    run_protocol = next(name for name in manifest.protocols if name.startswith("lico_bench_1@"))
     images = _images()
-    for number, cell in enumerate(manifest["cells"]):
-        folder = run.cell(cell["key"])
+    for number, cell in enumerate(manifest.cells):
+        folder = run.cell(cell.key)
         draw = np.random.default_rng(number)
         base = _base(cell)
         rules = {
@@ -74,9 +75,9 @@ def write_run(path: Path, shape: Shape, *, times: int, rows_alone: bool) -> RunF
             curves = _curves(shape, base, draw, run_protocol)
             pq.write_table(curves, folder.table("curves"), compression="zstd")
             write_parquet(folder.table("gallery"), _gallery(shape, base, draw, images))
-            write_parquet(folder.table("history"), _history(cell["key"]))
-        counted = {"parameters": 1_234_567, "gigaflop": 0.5}
-        write_json(folder.path / "done.json", {"key": cell["key"], "inference": counted})
+            write_parquet(folder.table("history"), _history(cell.key))
+        counted = InferenceCost(parameters=1_234_567, gigaflop=0.5)
+        write_json(folder.done, CellRecord(key=cell.key, inference=counted))
     return run
 
 
@@ -108,24 +109,22 @@ def measure_query(run: RunFolder) -> bool:
     return _peak_gb() <= BAR_GB
 
 
-def _manifest(shape: Shape, num_seeds: int) -> dict[str, Any]:
+def _manifest(shape: Shape, num_seeds: int) -> Manifest:
     arms = ("baseline", "lico", *(name for name in ARMS if name not in ("baseline", "lico")))
     suite = Suite(
         datasets=card_names(), arms=arms[: shape.arms], seeds=num_seeds, methods=shape.methods,
         metrics=METRICS, data="standin", limit=shape.images,
     )  # fmt: skip
     manifest = make_plan(suite).manifest()
-    for facts in manifest["datasets"].values():
-        facts["source"] = "real"  # claims are judged on real images only
-    for cell in manifest["cells"]:
-        cell["recipe"]["source"] = "real"
-    return manifest
+    # Claims are judged on real images only.
+    datasets = {n: replace(facts, source="real") for n, facts in manifest.datasets.items()}
+    cells = [replace(c, recipe=replace(c.recipe, source="real")) for c in manifest.cells]
+    return replace(manifest, datasets=datasets, cells=tuple(cells))
 
 
-def _base(cell: dict[str, Any]) -> dict[str, Any]:
-    recipe = cell["recipe"]
+def _base(cell: CellEntry) -> dict[str, Any]:
     names = ("dataset", "source", "backbone", "arm", "seed")
-    return {"pair": cell["pair"], "cell": cell["key"], **{n: recipe[n] for n in names},
+    return {"pair": cell.pair, "cell": cell.key, **{n: getattr(cell.recipe, n) for n in names},
             "labels": "full"}  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class Study:
         verdicts = json.loads((folder / "report" / "verdicts.json").read_text(encoding="utf-8"))
         self.claims: list[dict[str, Any]] = verdicts["claims"]
         self.manifest = RunFolder(folder).manifest()
-        self.datasets: list[str] = list(self.manifest["suite"]["datasets"])
+        self.datasets: list[str] = list(self.manifest.suite.datasets)
 
     def mean(self, dataset: str, arm: str, metric: str, method: str = "") -> str:
         """Return an arm's mean, or a dash."""
@@ -69,7 +69,7 @@ class Study:
     def arms(self, dataset: str) -> list[str]:
         """Return the arms trained on a dataset, without the baseline."""
         found = set(self._differences.loc[self._differences["dataset"] == dataset, "arm"])
-        return [arm for arm in self.manifest["suite"]["arms"] if arm in found]
+        return [arm for arm in self.manifest.suite.arms if arm in found]
 
     def between(self, arm: str, reference: str, metrics: Iterable[tuple[str, str]]) -> pd.DataFrame:
         """Return the paired differences of two arms, computed from the rows."""

@@ -191,14 +191,14 @@ def inside_table(study: Study) -> str:
     run = RunFolder(study.folder)
     finished = set(run.finished())
     seen: dict[tuple[str, str], list[float]] = {}
-    for cell in study.manifest["cells"]:
-        if cell["recipe"]["dataset"] == PRIMARY and cell["key"] in finished:
-            history = read_parquet(run.cell(cell["key"]).table("history"))
+    for cell in study.manifest.cells:
+        if cell.recipe.dataset == PRIMARY and cell.key in finished:
+            history = read_parquet(run.cell(cell.key).table("history"))
             last = history[history["epoch"] == history["epoch"].max()]
             for quantity, value in zip(last["quantity"], last["value"], strict=True):
-                seen.setdefault((cell["recipe"]["arm"], quantity), []).append(float(value))
+                seen.setdefault((cell.recipe.arm, quantity), []).append(float(value))
     lines = []
-    for arm in study.manifest["suite"]["arms"]:
+    for arm in study.manifest.suite.arms:
         values = (
             f"{statistics.fmean(seen[arm, name]):.{digits}f}" if (arm, name) in seen else "–"
             for name, digits in INSIDE.items()

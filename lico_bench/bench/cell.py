@@ -82,7 +82,7 @@ def train_cell(cell: PlannedCell, context: RunContext) -> Classifier:
     if folder.model.is_file():
         context.reporter.advance(1, 1)
         return stored_classifier(cell, folder, context.splits, context.device)
-    write_json(folder.recipe, cell.facts())
+    write_json(folder.recipe, cell.entry())
     dataset = context.splits.train(cell)
     if cell.recipe.labels != "full":
         write_json(folder.path / "labelled_images.json", list(dataset.image_ids))

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from lico_bench.models import build_classifier, load_weights, logits_of, scoring
 from lico_bench.models.user_model import UserModel, imagenet_names, try_model
 from lico_bench.saliency import explain, resolve_method
 from lico_bench.store import RunFolder, newest_run
+from lico_bench.store.run_records import CellEntry, Manifest
 
 # Placeholder; loading the weights replaces it.
 NORMALISATION = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -254,23 +254,23 @@ def models_of_run(
             f"{run.path} holds scores of user models, not the models; pass the models with "
             "--model and --weights, or a run of `lico-bench run` with --run"
         )
-    known = manifest["datasets"]
+    known = manifest.datasets
     name = next(iter(known)) if dataset is None else dataset
     if name not in known:
         raise UnknownNameError.of(f"dataset of {run.path}:", name, known)
     facts = known[name]
-    cells = [c for c in manifest["cells"] if c["recipe"]["dataset"] == name]
-    done = [c for c in cells if c["key"] in set(run.finished()) and c["recipe"]["seed"] == seed]
+    cells = [c for c in manifest.cells if c.recipe.dataset == name]
+    done = [c for c in cells if c.key in set(run.finished()) and c.recipe.seed == seed]
     if not done:
-        seeds = sorted({c["recipe"]["seed"] for c in cells})
+        seeds = sorted({c.recipe.seed for c in cells})
         raise MissingDataError(
             f"{run.path}: no finished model of {name} with seed {seed}; the planned seeds are "
             f"{', '.join(map(str, seeds))}: repeat `lico-bench run` to finish it, or pass --seed"
         )
-    models = {c["recipe"]["arm"]: _stored_model(run, c, manifest, device) for c in done}
-    fit = Fit.of(load_card(name), int(facts["image_size"][0]))
-    note = f"{run.path}: {facts['title']}, seed {seed}, images at {fit.size} px"
-    return ExplainSubjects(models, tuple(facts["class_names"]), fit, (note,))
+    models = {c.recipe.arm: _stored_model(run, c, manifest, device) for c in done}
+    fit = Fit.of(load_card(name), facts.image_size[0])
+    note = f"{run.path}: {facts.title}, seed {seed}, images at {fit.size} px"
+    return ExplainSubjects(models, facts.class_names, fit, (note,))
 
 
 def newest_trained_run(results: Path = Path("results")) -> RunFolder:
@@ -288,21 +288,22 @@ def newest_trained_run(results: Path = Path("results")) -> RunFolder:
         ) from error
 
 
-def _holds_models(manifest: dict[str, Any]) -> bool:
-    return bool(manifest["suite"].get("kind") != USER_KIND)
+def _holds_models(manifest: Manifest) -> bool:
+    return manifest.suite.kind != USER_KIND
 
 
 def _stored_model(
-    run: RunFolder, cell: dict[str, Any], manifest: dict[str, Any], device: torch.device
+    run: RunFolder, cell: CellEntry, manifest: Manifest, device: torch.device
 ) -> NamedModel:
-    recipe = cell["recipe"]
-    num_classes = len(manifest["datasets"][recipe["dataset"]]["class_names"])
+    recipe = cell.recipe
+    num_classes = len(manifest.datasets[recipe.dataset].class_names)
     classifier = build_classifier(
-        recipe["backbone"], num_classes=num_classes, seed=recipe["seed"], **NORMALISATION
+        recipe.backbone, num_classes=num_classes, seed=recipe.seed, **NORMALISATION
     )
-    load_weights(classifier, run.cell(cell["key"]).model)
-    title = manifest["arms"].get(recipe["arm"], {}).get("title") or recipe["arm"]
-    return NamedModel(title, classifier.eval().requires_grad_(False).to(device))
+    load_weights(classifier, run.cell(cell.key).model)
+    return NamedModel(
+        manifest.arm_title(recipe.arm), classifier.eval().requires_grad_(False).to(device)
+    )
 
 
 def _probabilities(network: nn.Module, image: Tensor) -> Tensor:

@@ -30,10 +30,20 @@ from lico_bench.records import (
     content_key,
     resolve_precision,
 )
+from lico_bench.registry import keyword_defaults
 from lico_bench.runtime import native_precision, pick_device, versions
-from lico_bench.store.codec import encode
+from lico_bench.saliency import SaliencyMethod
+from lico_bench.store.run_records import (
+    ArmRecord,
+    CellEntry,
+    CellRecipe,
+    DatasetSettings,
+    Manifest,
+    MethodRecord,
+    SuiteRecord,
+)
 from lico_bench.training import ARMS, resolve_options
-from lico_bench.training.arms import options_as_dict
+from lico_bench.training.arms import Arm, options_as_dict
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 4
@@ -66,15 +76,15 @@ class PlannedCell:
         """Display name: dataset, arm and seed."""
         return f"{self.recipe.dataset} {self.recipe.arm} seed {self.recipe.seed}"
 
-    def facts(self) -> dict[str, Any]:
-        """Return the manifest entry as plain JSON values."""
-        return {
-            "key": self.key,
-            "pair": self.recipe.pair_key,
-            "recipe": self.recipe.facts(),
-            "options": self.options,
-            "encoder": self.encoder,
-        }
+    def entry(self) -> CellEntry:
+        """Return the manifest entry."""
+        return CellEntry(
+            key=self.key,
+            pair=self.recipe.pair_key,
+            recipe=CellRecipe.of(self.recipe.facts()),
+            options=self.options,
+            encoder=self.encoder,
+        )
 
 
 @dataclass(frozen=True)
@@ -146,21 +156,22 @@ class Plan:
             }
         )
 
-    def manifest(self) -> dict[str, Any]:
-        """Return the run's manifest as plain JSON values."""
-        return {
-            "suite_key": self.key,
-            "suite": {"name": self.name, **self.suite.facts()},
-            "datasets": {name: encode(facts) for name, facts in self.datasets.items()},
-            **self.eval_config.facts(),
-            "arms": {
-                name: _without_functions(ARMS[name], ("build", "options"))
-                for name in self.suite.arms
-            },
-            "cells": [cell.facts() for cell in self.cells],
-            "versions": versions(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+    def manifest(self) -> Manifest:
+        """Return the run's manifest."""
+        settings = self.suite.of_dataset.items()
+        of_dataset = {name: DatasetSettings.of(changes) for name, changes in settings}
+        return Manifest(
+            suite_key=self.key,
+            suite=SuiteRecord.of(
+                {**self.suite.facts(), "name": self.name, "of_dataset": of_dataset}
+            ),
+            datasets=self.datasets,
+            **evaluation_records(self.eval_config),
+            arms={name: _arm_record(ARMS[name]) for name in self.suite.arms},
+            cells=tuple(cell.entry() for cell in self.cells),
+            versions=versions(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 def make_plan(
@@ -282,5 +293,36 @@ def _check_objective_options(suite: Suite) -> None:
             raise UnknownNameError.of("objective option", name, known)
 
 
-def _without_functions(entry: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in names}
+def _arm_record(arm: Arm) -> ArmRecord:
+    names = [f.name for f in fields(arm) if f.name not in ("build", "options")]
+    return ArmRecord.of({name: getattr(arm, name) for name in names})
+
+
+def evaluation_records(eval_config: EvalConfig) -> dict[str, Any]:
+    """Return `metrics`, `methods` and `protocols` of a manifest: the definition of each."""
+    protocol = eval_config.protocol
+    rules: dict[str, Any] = {protocol.id: {**protocol.rules, "source": protocol.source}}
+    for metric in eval_config.resolved_metrics.values():
+        if metric.spec.protocol:
+            rules[metric.spec.protocol] = metric.rules
+    return {
+        "metrics": {name: entry.spec for name, entry in eval_config.resolved_metrics.items()},
+        "methods": {
+            name: _method_record(entry) for name, entry in eval_config.resolved_methods.items()
+        },
+        "protocols": rules,
+    }
+
+
+def _method_record(entry: SaliencyMethod) -> MethodRecord:
+    return MethodRecord(
+        title=entry.title,
+        source=entry.source,
+        is_control=entry.is_control,
+        other={
+            "family": entry.family,
+            "is_signed": entry.is_signed,
+            "pitfalls": entry.pitfalls,
+            "options": keyword_defaults(entry.compute),
+        },
+    )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from lico_bench.bench.plan import Plan
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.records import AUTO, PRECISIONS
 from lico_bench.runtime import has_bfloat16, native_precision, pick_device
 from lico_bench.store import RunFolder
-from lico_bench.store.files import read_json
+from lico_bench.store.files import read_record
+from lico_bench.store.run_records import CellEntry, CellRecipe
 
 
 def resolve_run_precision(plan: Plan, folder: Path, device: str) -> tuple[Plan, tuple[str, ...]]:
@@ -51,23 +52,18 @@ def _stored_precision(plan: Plan, folder: Path) -> str | None:
         return None
     auto_recipes = {(r.dataset, r.arm, r.seed) for r in plan.requested if r.precision == AUTO}
     for recipe in _stored_recipes(RunFolder(folder)):
-        if (recipe.get("dataset"), recipe.get("arm"), recipe.get("seed")) in auto_recipes:
-            precision = recipe.get("precision")
-            return precision if precision in PRECISIONS[1:] else None
+        if (recipe.dataset, recipe.arm, recipe.seed) in auto_recipes:
+            return recipe.precision if recipe.precision in PRECISIONS[1:] else None
     return None
 
 
-def _stored_recipes(run: RunFolder) -> list[dict[str, Any]]:
+def _stored_recipes(run: RunFolder) -> list[CellRecipe]:
     """Return the recipes of the manifest; if it is missing or damaged, those in cell folders."""
     try:
-        return [cell["recipe"] for cell in run.manifest()["cells"]]
+        return [cell.recipe for cell in run.manifest().cells]
     except (MissingDataError, BrokenFileError):
         recipes = []
         for path in sorted(run.path.glob("cells/*/recipe.json")):
-            try:
-                facts = read_json(path)
-            except (MissingDataError, BrokenFileError):
-                continue
-            if isinstance(facts, dict) and isinstance(facts.get("recipe"), dict):
-                recipes.append(facts["recipe"])
+            with suppress(MissingDataError, BrokenFileError):
+                recipes.append(read_record(CellEntry, path).recipe)
         return recipes

@@ -27,8 +27,10 @@ from lico_bench.evaluation import EvalConfig, Part, evenly_spaced, score_in_part
 from lico_bench.metrics import resolve_metric
 from lico_bench.saliency import resolve_method
 from lico_bench.store import RunFolder
+from lico_bench.store.codec import encode
 from lico_bench.store.files import read_arrow
 from lico_bench.store.row_tables import keep_rows
+from lico_bench.store.run_records import SuiteRecord
 
 ROW_KEY = ("image_id", "method", "metric")
 NAME_LISTS = ("datasets", "arms", "methods", "metrics")
@@ -122,18 +124,17 @@ def recompute_sample(
 def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator[_Cell]:
     """Yield the finished cells whose recipe, data and code are unchanged on this machine."""
     manifest = run.manifest()
-    facts = manifest["suite"]
-    if facts.get("kind") == USER_KIND:
+    if manifest.suite.kind == USER_KIND:
         raise InvalidInputError(
             f"{run.path} holds scores of user models, not the models; score them again with "
             "`lico-bench score --out ...` and compare the two runs with `lico-bench compare`"
         )
     finished = set(run.finished())
-    for dataset in facts["datasets"]:
-        keys = [c["key"] for c in manifest["cells"] if c["recipe"]["dataset"] == dataset]
+    for dataset in manifest.suite.datasets:
+        keys = [c.key for c in manifest.cells if c.recipe.dataset == dataset]
         keys = [key for key in keys if key in finished]
         try:
-            plan = make_plan(_suite(facts).only(dataset), root=root)
+            plan = make_plan(_suite(manifest.suite).only(dataset), root=root)
         except LicoBenchError as error:
             notes.append(f"{dataset}: {error}")
             continue
@@ -142,19 +143,19 @@ def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator
             notes.append(
                 f"{dataset}: its images, text encoder or code here are not those of the run"
             )
-        if plan.protocol.id not in manifest["protocols"]:
+        if plan.protocol.id not in manifest.protocols:
             notes.append(f"{dataset}: the protocol of the run has other rules here")
             continue
         splits = SplitCache(root)
         yield from (_Cell(plan, planned[key], splits) for key in keys if key in planned)
 
 
-def _suite(facts: dict[str, Any]) -> Suite:
+def _suite(record: SuiteRecord) -> Suite:
     """Build the suite from its manifest entry."""
-    values: dict[str, Any] = {
-        field.name: facts[field.name] for field in fields(Suite) if field.name in facts
-    }
-    return Suite(**values | {name: tuple(values[name]) for name in NAME_LISTS})
+    values = encode(record)
+    names = {field.name for field in fields(Suite)} & set(values)
+    lists = {name: tuple(values[name]) for name in NAME_LISTS}
+    return Suite(**{name: values[name] for name in names} | lists)
 
 
 def _compare(

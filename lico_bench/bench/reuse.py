@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
@@ -18,8 +17,9 @@ from lico_bench.store import (
     write_json,
 )
 from lico_bench.store.cell_folder import TRAINING_FILES
+from lico_bench.store.run_records import Manifest
 
-SCORING_KEYS = ("methods", "metrics", "protocols", "versions")
+SCORING_FIELDS = ("methods", "metrics", "protocols", "versions")
 
 
 def reuse_models(plan: Plan, run: RunFolder, source: RunFolder, reporter: Reporter) -> None:
@@ -42,7 +42,7 @@ def reuse_models(plan: Plan, run: RunFolder, source: RunFolder, reporter: Report
         if damages := check_cell(source_cell):
             reporter.note(f"{damages[0]}; {cell.title} is trained again")
             continue
-        write_json(target_cell.recipe, cell.facts())
+        write_json(target_cell.recipe, cell.entry())
         _copy(source_cell, target_cell, TRAINING_FILES[:-1])
         target_cell.write_weights(source_cell.model.read_bytes())
         if copies_scores:
@@ -64,14 +64,14 @@ def check_reusable(source: RunFolder) -> None:
         )
 
 
-def _has_same_scoring(manifest: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
+def _has_same_scoring(manifest: Manifest, source: Manifest) -> bool:
     """Whether scores of the source run can be reused.
 
     Only self-scored models qualify, since another network of the pair may differ.
     """
-    scorers = {facts.get("scorer", "own") for facts in manifest["protocols"].values()}
-    is_same = all(manifest[name] == source.get(name) for name in SCORING_KEYS)
-    is_same_limit = manifest["suite"]["limit"] == source["suite"].get("limit")
+    scorers = {rules.get("scorer", "own") for rules in manifest.protocols.values()}
+    is_same = all(getattr(manifest, name) == getattr(source, name) for name in SCORING_FIELDS)
+    is_same_limit = manifest.suite.limit == source.suite.limit
     return is_same and scorers == {"own"} and is_same_limit
 
 

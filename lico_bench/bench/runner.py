@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.plan import Plan
@@ -15,6 +14,7 @@ from lico_bench.bench.reuse import check_reusable, reuse_models
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder, RunLock, remove_stale_files, repair_cell
+from lico_bench.store.run_records import Manifest
 
 
 def execute(
@@ -76,7 +76,7 @@ def execute(
 
 @contextmanager
 def open_run(
-    out: Path, manifest: dict[str, Any], keys: Iterable[str], *, wait: bool, reporter: Reporter
+    out: Path, manifest: Manifest, keys: Iterable[str], *, wait: bool, reporter: Reporter
 ) -> Iterator[RunFolder]:
     """Lock the run folder `out`, check its manifest, remove stale files and repair its cells.
 

@@ -68,7 +68,7 @@ def _score_cell(
     started = time.perf_counter()
     folder = run.cell(cell.key)
     reporter.stage(cell.title, "scoring", work=1)
-    write_json(folder.recipe, suite.cell_facts(arm))
+    write_json(folder.recipe, suite.cell_entry(arm))
     subject = Subject(
         suite.models[arm].network, suite.pair, cell.key, suite.backbone, arm, seed=0, labels="full"
     )

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lico_bench.bench.plan import evaluation_records
 from lico_bench.bench.user_request import name_models
 from lico_bench.data.folder import UserImages
 from lico_bench.errors import InvalidInputError
@@ -21,7 +21,13 @@ from lico_bench.models.user_options import NO_NORMALISATION
 from lico_bench.records import DatasetFacts, content_key
 from lico_bench.runtime import versions
 from lico_bench.saliency import SaliencyMethod
-from lico_bench.store.codec import encode
+from lico_bench.store.run_records import (
+    ArmRecord,
+    CellEntry,
+    CellRecipe,
+    Manifest,
+    SuiteRecord,
+)
 
 USER_KIND = "own_models"  # `kind` of a suite whose run folder holds scores but no models
 USER_CODE_VERSION = 1  # increased when a change in scoring invalidates stored cells
@@ -98,54 +104,56 @@ class UserSuite:
         """Default name of the run folder."""
         return f"{self.user_images.dataset.name}-{self.backbone}-{self._key()[:8]}"
 
-    def manifest(self) -> dict[str, Any]:
-        """Return the run's manifest as plain JSON values."""
+    def manifest(self) -> Manifest:
+        """Return the run's manifest."""
         eval_config, data = self.eval_config, self.user_images.dataset
-        return {
-            "suite_key": self._key(),
-            "suite": {
-                "name": self.name,
-                "kind": USER_KIND,
-                "profile": "own models",
-                "datasets": [data.name],
-                "arms": list(self.models),
-                "seeds": 1,
-                "methods": list(eval_config.resolved_methods),
-                "metrics": list(eval_config.requested_metrics),
-                "protocol": eval_config.protocol.name,
-                "limit": eval_config.limit,
-            },
-            "datasets": {data.name: encode(self.dataset_facts)},
-            **eval_config.facts(),
-            "arms": {arm: _arm_facts(arm, model) for arm, model in self.models.items()},
-            "cells": [self.cell_facts(arm) for arm in self.models],
-            "versions": versions(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        return Manifest(
+            suite_key=self._key(),
+            suite=SuiteRecord(
+                name=self.name,
+                kind=USER_KIND,
+                profile="own models",
+                datasets=(data.name,),
+                arms=tuple(self.models),
+                seeds=1,
+                methods=tuple(eval_config.resolved_methods),
+                metrics=eval_config.requested_metrics,
+                protocol=eval_config.protocol.name,
+                limit=eval_config.limit,
+            ),
+            datasets={data.name: self.dataset_facts},
+            **evaluation_records(eval_config),
+            arms={arm: _arm_record(arm, model) for arm, model in self.models.items()},
+            cells=tuple(self.cell_entry(arm) for arm in self.models),
+            versions=versions(),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
-    def cell_facts(self, arm: str) -> dict[str, Any]:
+    def cell_entry(self, arm: str) -> CellEntry:
         """Return a model's manifest entry."""
-        return {"key": self.cell(arm), "pair": self.pair, "recipe": self._recipe(arm)}
+        return CellEntry(key=self.cell(arm), pair=self.pair, recipe=self._recipe(arm))
 
     def _key(self) -> str:
         return content_key([self.cell(arm) for arm in self.models])
 
-    def _recipe(self, arm: str) -> dict[str, Any]:
+    def _recipe(self, arm: str) -> CellRecipe:
         """Return the model's origin, stored in place of a training recipe."""
         model = self.models[arm]
-        return {
-            "dataset": self.user_images.dataset.name,
-            "arm": arm,
-            "seed": 0,
-            "model": model.reference,
-            "weights": None if model.weights is None else str(model.weights),
-            "weights_sha256": model.digest,
-            "layer": model.explained_layer,
-            "normalise": model.normalisation.name,
-            "mean": list(model.normalisation.mean),
-            "std": list(model.normalisation.std),
-            "image_size": self.user_images.dataset.image_size[0],
-        }
+        return CellRecipe(
+            dataset=self.user_images.dataset.name,
+            arm=arm,
+            seed=0,
+            other={
+                "model": model.reference,
+                "weights": None if model.weights is None else str(model.weights),
+                "weights_sha256": model.digest,
+                "layer": model.explained_layer,
+                "normalise": model.normalisation.name,
+                "mean": list(model.normalisation.mean),
+                "std": list(model.normalisation.std),
+                "image_size": self.user_images.dataset.image_size[0],
+            },
+        )
 
 
 def load_models(
@@ -235,6 +243,7 @@ def _with_mean_of(model: UserModel, images: UserImages) -> UserImages:
     return replace(images, dataset=replace(images.dataset, mean=norm.mean, std=norm.std))
 
 
-def _arm_facts(arm: str, model: UserModel) -> dict[str, Any]:
+def _arm_record(arm: str, model: UserModel) -> ArmRecord:
     weights = "as the factory made them" if model.weights is None else model.weights.name
-    return {"title": arm, "summary": f"{model.reference}, weights {weights}", "source": "own model"}
+    summary = f"{model.reference}, weights {weights}"
+    return ArmRecord(title=arm, summary=summary, source="own model")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -18,7 +17,7 @@ from lico_bench.store.integrity import FOREIGN_CELL, MISSING
 from lico_bench.store.lock import lock_holder
 from lico_bench.store.quarantine import quarantine
 from lico_bench.store.report_folder import check_report
-from lico_bench.store.schema import check_tables
+from lico_bench.store.table_checks import check_tables
 
 Progress = Callable[[int, int], None]
 
@@ -54,8 +53,8 @@ def verify_run(run: RunFolder, *, progress: Progress | None = None) -> Findings:
     """Check every file of a run against its checksum, and the content of tables and weights."""
     found = Findings(busy=lock_holder(run.path))
     cells = _cells(run, found)
-    for number, (cell, entry) in enumerate(cells):
-        _check(cell, entry, found)
+    for number, (cell, pair) in enumerate(cells):
+        _check(cell, pair, found)
         if progress is not None:
             progress(number + 1, len(cells))
     found.damages += check_report(run)
@@ -81,30 +80,30 @@ def repair(run: RunFolder, findings: Findings) -> dict[Path, Path]:
     return moved
 
 
-def _cells(run: RunFolder, found: Findings) -> list[tuple[CellFolder, dict[str, Any]]]:
-    """Return the cells in the manifest; without a readable manifest, the existing folders."""
+def _cells(run: RunFolder, found: Findings) -> list[tuple[CellFolder, str | None]]:
+    """Return the cells in the manifest with their pairs; without one, the existing folders."""
     folder = run.path / "cells"
     names = [path.name for path in sorted(folder.iterdir())] if folder.is_dir() else []
     names = [name for name in names if not name.startswith(".")]
     try:
-        entries = {entry["key"]: entry for entry in run.manifest()["cells"]}
+        pairs = {entry.key: entry.pair for entry in run.manifest().cells}
     except (BrokenFileError, MissingDataError) as error:
         exists = run.manifest_path.exists()
         problem = _without_path(error, run.manifest_path) if exists else MISSING
         found.damages.append(Damage(run.manifest_path, problem))
-        entries = {name: {} for name in names}
-    unexpected = [folder / name for name in names if name not in entries]
+        pairs = dict.fromkeys(names)
+    unexpected = [folder / name for name in names if name not in pairs]
     found.damages += [Damage(path, FOREIGN_CELL) for path in unexpected]
     cells = []
-    for key, entry in entries.items():
+    for key, pair in pairs.items():
         try:
-            cells.append((run.cell(key), entry))
+            cells.append((run.cell(key), pair))
         except BrokenFileError as error:
             found.damages.append(Damage(folder / key, _without_path(error, folder / key)))
     return cells
 
 
-def _check(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
+def _check(cell: CellFolder, pair: str | None, found: Findings) -> None:
     damages = check_cell(cell)
     if cell.is_done:
         found.cells += 1
@@ -115,7 +114,7 @@ def _check(cell: CellFolder, entry: dict[str, Any], found: Findings) -> None:
         if not files and not damages:
             found.unchecked.append(cell.path.name)
         if not damages:
-            damages = (*check_tables(cell, pair=entry.get("pair")), *_check_weights(cell))
+            damages = (*check_tables(cell, pair=pair), *_check_weights(cell))
     else:
         found.unfinished.append(cell.path.name)
     found.damages += damages

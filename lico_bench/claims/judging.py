@@ -31,6 +31,7 @@ from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Evide
 from lico_bench.errors import InvalidInputError
 from lico_bench.stats import MODEL_SCORES, as_frame, holm
 from lico_bench.stats.bootstrap import RESAMPLES
+from lico_bench.store.run_records import Manifest
 
 ORDER: tuple[Outcome, ...] = (
     "supported", "contradicted", "equivalent", "inconclusive", "not_tested",
@@ -44,7 +45,7 @@ ONLY_STANDINS = (
 
 def judge_claims(
     rows: Any,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     claims: Sequence[Claim],
     *,
     inference: pd.DataFrame | None = None,
@@ -65,7 +66,7 @@ def judge_claims(
     """
     frame = as_frame(rows)
     units = {name: spec.unit for name, spec in MODEL_SCORES.items()}
-    units |= {name: facts["unit"] for name, facts in manifest.get("metrics", {}).items()}
+    units |= {name: spec.unit for name, spec in manifest.metrics.items()}
     directions = _directions(manifest, claims)
     known = [claim for claim in claims if claim.metric in directions]
     comparisons = Comparisons(frame, known, directions, resamples=resamples)
@@ -107,11 +108,10 @@ class _Comparison:
         return self.gain is not None and is_real and self.claim.direction == "better"
 
 
-def _directions(manifest: Mapping[str, Any], claims: Sequence[Claim]) -> dict[str, bool]:
+def _directions(manifest: Manifest, claims: Sequence[Claim]) -> dict[str, bool]:
     """Return whether higher is better, by metric; raise for a claim on an undirected metric."""
-    directions = {name: spec.higher_is_better for name, spec in MODEL_SCORES.items()}
-    described = manifest.get("metrics", {})
-    directions |= {name: facts["higher_is_better"] for name, facts in described.items()}
+    specs = {**MODEL_SCORES, **manifest.metrics}
+    directions = {name: spec.higher_is_better for name, spec in specs.items()}
     for claim in claims:
         if claim.metric in directions and directions[claim.metric] is None:
             raise InvalidInputError(

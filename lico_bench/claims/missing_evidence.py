@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from lico_bench.claims.comparisons import Setting, base_name
 from lico_bench.claims.records import INFERENCE_COST, Claim
 from lico_bench.stats import MODEL_SCORES
+from lico_bench.store.run_records import Manifest, SuiteRecord
 
 # Below the smaller of these two accuracies a network counts as near chance: three times chance, and
 # a tenth of the way from chance to 1.
@@ -39,7 +39,7 @@ class Scope:
     methods: tuple[str, ...]
     scored: frozenset[tuple[Setting, str, str]]
     arms: Mapping[Setting, frozenset[str]]
-    suite: Mapping[str, Any]
+    suite: SuiteRecord
     described: frozenset[str]
     accuracies: Mapping[tuple[Setting, str], float]
     num_classes: Mapping[Setting, int]
@@ -70,7 +70,7 @@ class Scope:
         return is_known and any(scored == metric for _, _, scored in self.scored)
 
 
-def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
+def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
     """Return the scope of a run from its rows and manifest."""
     names = list(Setting._fields)
     scores = rows.drop_duplicates([*names, "method", "metric"])
@@ -95,7 +95,6 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
         Setting(*map(str, row[:4])): int(row[4])
         for row in predicted.itertuples(index=False, name=None)
     }
-    datasets = manifest.get("datasets", {})
     return Scope(
         accuracies={
             (Setting(*map(str, row[:4])), str(row[4])): float(row[5])
@@ -104,14 +103,15 @@ def scope_of(rows: pd.DataFrame, manifest: Mapping[str, Any]) -> Scope:
         num_classes={
             setting: count
             for setting, count in num_predicted.items()
-            if datasets.get(setting.dataset, {}).get("class_names")
+            if setting.dataset in manifest.datasets
+            and manifest.datasets[setting.dataset].class_names
         },
         settings=tuple(arms),
         methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),
         scored=frozenset(scored),
         arms={setting: frozenset(names) for setting, names in arms.items()},
-        suite=manifest.get("suite", {}),
-        described=frozenset(manifest.get("metrics", {})),
+        suite=manifest.suite,
+        described=frozenset(manifest.metrics),
     )
 
 
@@ -133,9 +133,10 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
 
 def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope) -> str:
     """Return why the run lacks one comparison although it has others."""
-    planned = scope.suite.get("of_dataset", {}).get(setting.dataset, {})
+    settings = scope.suite.of_dataset.get(setting.dataset)
+    planned = None if settings is None else settings.arms
     for arm in (claim.reference_arm, claim.arm):
-        if arm not in planned.get("arms", (arm,)):
+        if planned is not None and arm not in planned:
             return f"the run has no arm {arm} on {setting.dataset}"
         if arm not in scope.arms[setting]:
             return f"no model of arm {arm} is finished here; repeat the same `lico-bench run`"
@@ -171,9 +172,9 @@ def near_chance(claim: Claim, setting: Setting, scope: Scope) -> str:
 def command(claim: Claim, scope: Scope) -> str:
     """Return the command that tests only this claim."""
     # A run on user models has no settings that apply to a training.
-    suite = {} if "kind" in scope.suite else scope.suite
+    suite = SuiteRecord() if scope.suite.kind else scope.suite
     requested: dict[str, Sequence[str]] = {
-        "datasets": claim.datasets or suite.get("datasets", ("all",)),
+        "datasets": claim.datasets or suite.datasets or ("all",),
         "arms": tuple(dict.fromkeys((claim.reference_arm, claim.arm, *claim.control_arms))),
     }
     if claim.methods:
@@ -182,7 +183,7 @@ def command(claim: Claim, scope: Scope) -> str:
     words = [f"--{option} {shlex.quote(','.join(names))}" for option, names in requested.items()]
     if claim.labels and "full" not in claim.labels:
         words.append(f"--labels {claim.labels[0]}")
-    seeds = max(claim.min_seeds, int(suite.get("seeds", 1)))
+    seeds = max(claim.min_seeds, suite.seeds)
     return f"`lico-bench run {' '.join(words)} --seeds {seeds}` tests it"
 
 

@@ -26,7 +26,7 @@ def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
     failures = run.failures()
     if not failures:
         return
-    count = f"{len(failures)} of {len(run.manifest()['cells'])} cells failed"
+    count = f"{len(failures)} of {len(run.manifest().cells)} cells failed"
     lines = [f"  {key} in {failure.stage}: {failure.sentence}" for key, failure in failures.items()]
     lines.append("Repeat the same command to try them again; finished cells are kept.")
     for line in (f"{count}:", *lines):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,6 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, Metric, resolve_metric
 from lico_bench.models import BACKBONES
 from lico_bench.records import Protocol, content_key
-from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import MapCostInputs, SaliencyMethod, resolve_method
 from lico_bench.training import TrainedModel
 
@@ -138,21 +137,6 @@ class EvalConfig:
         by_name = {metric.spec.name: metric for metric in requested}
         return by_name | {name: resolve_metric(name) for name in MAP_FACTS}
 
-    def facts(self) -> dict[str, Any]:
-        """`metrics`, `methods` and `protocols` of a manifest: the definition of each."""
-        protocol = self.protocol
-        rules = {protocol.id: {**protocol.rules, "source": protocol.source}}
-        for metric in self.resolved_metrics.values():
-            if metric.spec.protocol:
-                rules[metric.spec.protocol] = metric.rules
-        return {
-            "metrics": {name: asdict(entry.spec) for name, entry in self.resolved_metrics.items()},
-            "methods": {
-                name: _method_facts(entry) for name, entry in self.resolved_methods.items()
-            },
-            "protocols": rules,
-        }
-
     def defined_for(self, dataset: Dataset) -> tuple[dict[str, Metric], tuple[str, ...]]:
         """Metrics that the dataset has ground truth for, and the names of the others.
 
@@ -198,15 +182,3 @@ class EvalConfig:
             }
             total += per_map + sum(forwards.values())
         return total
-
-
-def _method_facts(entry: SaliencyMethod) -> dict[str, Any]:
-    return {
-        "title": entry.title,
-        "source": entry.source,
-        "family": entry.family,
-        "is_control": entry.is_control,
-        "is_signed": entry.is_signed,
-        "pitfalls": entry.pitfalls,
-        "options": keyword_defaults(entry.compute),
-    }

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lico_bench.checks import check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.gate.facts import RunFacts
+from lico_bench.gate.facts import RunFacts, manifest_of
 from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, decide, worst
 from lico_bench.gate.reference import (
     IMAGES_COLUMN,
@@ -142,8 +142,7 @@ def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
     Control methods are expected to fail and are skipped. The maps of any other method that fails
     do not depend on the model, which counts as a regression.
     """
-    manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-    if SANITY_CHECK not in manifest.get("metrics", {}):
+    if SANITY_CHECK not in manifest_of(scores).metrics:
         return
     facts = RunFacts.of(scores)
     outcomes: dict[str, Outcome] = {"fail": "regression"}

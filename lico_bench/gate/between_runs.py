@@ -133,7 +133,7 @@ def _score_fields(
 
 def _fallback_margin(row: pd.Series[Any], side: Side, metric: str) -> float:
     """Return 0.02 for a bounded metric, and a reference's default margin for any other."""
-    bounds = side.facts.metrics[metric].get("bounds") or (None, None)
+    bounds = side.facts.bounds(metric)
     if None in bounds and row["num_images"] > 1:
         return default_margin(mean_facts(row))
     return SMALLEST_MARGIN

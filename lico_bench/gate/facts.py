@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from lico_bench.errors import InvalidInputError
+from lico_bench.records import MetricSpec
 from lico_bench.stats import MODEL_SCORES
+from lico_bench.store.run_records import Manifest, SuiteRecord
+
+# By metric name; a mapping needs `higher_is_better`, may have `title`, `unit`, `bounds`.
+MetricFacts = Mapping[str, MetricSpec | Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts of each metric by name, and the control methods, which do not depend on the model."""
+    """The metrics by name, and the control methods, which do not depend on the model."""
 
-    metrics: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, MetricSpec]
     controls: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, scores: Any, metrics: Mapping[str, Mapping[str, Any]] | None = None) -> RunFacts:
-        """Return the facts in the manifest of `scores`; `metrics` replaces its metric facts."""
-        manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-        model_scores = {name: asdict(spec) for name, spec in MODEL_SCORES.items()}
-        methods = manifest.get("methods", {})
+    def of(cls, scores: Any, metrics: MetricFacts | None = None) -> RunFacts:
+        """Return the facts in the manifest of `scores`; `metrics` replaces its metrics."""
+        manifest = manifest_of(scores)
+        given = {name: _spec(name, facts) for name, facts in (metrics or {}).items()}
         return cls(
-            metrics=model_scores | dict(metrics or manifest.get("metrics", {})),
-            controls=frozenset(n for n, facts in methods.items() if facts.get("is_control")),
+            metrics={**MODEL_SCORES, **(given or manifest.metrics)},
+            controls=frozenset(name for name in manifest.methods if manifest.is_control(name)),
         )
 
     def direction(self, metric: str) -> bool | None:
@@ -39,8 +43,7 @@ class RunFacts:
                 f"metrics: expected a direction for each metric, got none for {metric}; "
                 "pass metrics={name: {'higher_is_better': ...}} or a run folder"
             )
-        higher_is_better: bool | None = self.metrics[metric]["higher_is_better"]
-        return higher_is_better
+        return self.metrics[metric].higher_is_better
 
     def is_judged(self, metric: str, method: str) -> bool:
         """Whether a score is judged: its metric has a direction, its method is not a control."""
@@ -50,11 +53,36 @@ class RunFacts:
         """Return `is_judged` for a known metric and True for an unknown one."""
         return metric not in self.metrics or self.is_judged(metric, method)
 
+    def bounds(self, metric: str) -> tuple[float | None, float | None]:
+        """Return the smallest and largest possible value; None for unbounded or unknown."""
+        return self.metrics[metric].bounds if metric in self.metrics else (None, None)
+
     def display_fields(self, metric: str) -> dict[str, Any]:
         """Return a judgement's title, unit and direction; empty or None if unknown."""
-        facts = self.metrics.get(metric, {})
-        return {
-            "title": str(facts.get("title", "")),
-            "unit": str(facts.get("unit", "")),
-            "higher_is_better": facts.get("higher_is_better"),
-        }
+        spec = self.metrics.get(metric)
+        if spec is None:
+            return {"title": "", "unit": "", "higher_is_better": None}
+        fields = ("title", "unit", "higher_is_better")
+        return {name: getattr(spec, name) for name in fields}
+
+
+def manifest_of(scores: Any) -> Manifest:
+    """Return the manifest of a run folder; an empty one for rows without."""
+    if hasattr(scores, "manifest"):
+        manifest: Manifest = scores.manifest()
+        return manifest
+    return Manifest(suite_key="", suite=SuiteRecord(), cells=())
+
+
+def _spec(name: str, facts: MetricSpec | Mapping[str, Any]) -> MetricSpec:
+    """Return the spec of a metric that a caller describes by some facts."""
+    if isinstance(facts, MetricSpec):
+        return facts
+    return MetricSpec(
+        name=name,
+        title=str(facts.get("title", "")),
+        higher_is_better=facts["higher_is_better"],
+        bounds=facts.get("bounds", (None, None)),
+        unit=str(facts.get("unit", "")),
+        source="",
+    )

@@ -126,9 +126,8 @@ def _metadata_difference(
                 f"{_score_text(score)}: {name} '{first_value}' in {first.name}, '{second_value}' "
                 f"in {second.name}; {name}s cannot be mixed, score both alike"
             )
-    if first.facts.direction(metric) != second.facts.metrics.get(metric, {}).get(
-        "higher_is_better", first.facts.direction(metric)
-    ):
+    theirs = second.facts.metrics.get(metric)
+    if theirs is not None and theirs.higher_is_better != first.facts.direction(metric):
         return (
             f"{_score_text(score)}: the direction of the metric differs between {first.name} and "
             f"{second.name}; score both with the same version of the metric"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from lico_bench.checks import check_positive, is_name
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
-from lico_bench.gate.facts import RunFacts
+from lico_bench.gate.facts import MetricFacts, RunFacts
 from lico_bench.gate.uncertainty import MeanFacts, default_margin
 from lico_bench.records import content_key
 from lico_bench.stats import arm_means, as_frame
@@ -33,7 +32,7 @@ def write_reference(
     scores: Any,
     path: str | Path,
     *,
-    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: MetricFacts | None = None,
     margin: float | None = None,
 ) -> pd.DataFrame:
     """Write the means of `scores` as the reference that later runs are checked against.
@@ -56,7 +55,7 @@ def write_reference(
 def make_reference(
     scores: Any,
     *,
-    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    metrics: MetricFacts | None = None,
     margin: float | None = None,
 ) -> pd.DataFrame:
     """Return the means of `scores` with their uncertainty and a margin for each.

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.gate.facts import RunFacts
+from lico_bench.gate.facts import RunFacts, manifest_of
 from lico_bench.stats import as_frame
 from lico_bench.store import read_run
 from lico_bench.store.run_location import split_side
@@ -41,11 +41,8 @@ class Side:
             UnknownNameError: for an arm that the rows lack.
             InvalidInputError: if `scores` has invalid rows.
         """
-        manifest = scores.manifest() if hasattr(scores, "manifest") else {}
-        fingerprints = {
-            dataset: str(facts.get("fingerprint", ""))
-            for dataset, facts in manifest.get("datasets", {}).items()
-        }
+        datasets = manifest_of(scores).datasets
+        fingerprints = {dataset: facts.fingerprint for dataset, facts in datasets.items()}
         side = cls(name, as_frame(scores), RunFacts.of(scores), fingerprints, arm)
         if arm is not None and arm not in side.arms:
             raise UnknownNameError.of(f"arm in {name}", arm, side.arms)

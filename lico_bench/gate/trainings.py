@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from lico_bench.errors import InvalidInputError, NotComparableError
 from lico_bench.store import RunFolder
+from lico_bench.store.run_records import Manifest
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,14 @@ class Trainings:
 
     runs: tuple[RunFolder, ...]
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """Return the manifest of the first run, with the metrics and methods of all runs."""
         manifests = [run.manifest() for run in self.runs]
-        joined = dict(manifests[0])
-        for section in ("metrics", "methods"):
-            joined[section] = {
-                name: facts
-                for manifest in manifests
-                for name, facts in manifest.get(section, {}).items()
-            }
-        return joined
+        return replace(
+            manifests[0],
+            metrics={name: spec for m in manifests for name, spec in m.metrics.items()},
+            methods={name: method for m in manifests for name, method in m.methods.items()},
+        )
 
     def rows(self) -> pd.DataFrame:
         """Return the rows of all runs with renumbered seeds."""
@@ -66,8 +63,8 @@ def join_trainings(runs: Sequence[RunFolder]) -> RunFolder | Trainings:
         )
     first_seen: dict[str, tuple[str, RunFolder]] = {}
     for run in runs:
-        for dataset, facts in run.manifest().get("datasets", {}).items():
-            fingerprint = str(facts.get("fingerprint", ""))
+        for dataset, facts in run.manifest().datasets.items():
+            fingerprint = facts.fingerprint
             expected, first = first_seen.setdefault(dataset, (fingerprint, run))
             if expected != fingerprint:
                 raise NotComparableError(

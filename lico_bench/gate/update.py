@@ -174,7 +174,7 @@ def _cannot_fail_notes(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
     """Return a note on scores whose margin is at least their largest possible loss, if any."""
     count = 0
     for _, row in frame.iterrows():
-        low, high = facts.metrics.get(row["metric"], {}).get("bounds") or (None, None)
+        low, high = facts.bounds(row["metric"])
         worst = low if row["higher_is_better"] else high
         count += worst is not None and abs(row["mean"] - worst) <= row["margin"]
     if not count:

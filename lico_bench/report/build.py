@@ -128,8 +128,8 @@ def _verdicts(content: ReportContent) -> dict[str, Any]:
     """Return every paired result with its statistics, for other programs."""
     return {
         "format": VERDICTS_FORMAT,
-        "suite": content.manifest["suite"].get("name"),
-        "suite_key": content.manifest.get("suite_key"),
+        "suite": content.manifest.suite.name,
+        "suite_key": content.manifest.suite_key,
         "reference_arm": content.reference_arm,
         "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
         "correction": formatting.correction(content.num_compared) if content.num_compared else None,

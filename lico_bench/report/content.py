@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
-from lico_bench.errors import MissingDataError
+from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.headlines import headlines
@@ -21,7 +22,8 @@ from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences, 
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
-from lico_bench.store.untrusted import check_reportable
+from lico_bench.store.codec import REMEDY
+from lico_bench.store.run_records import Manifest
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
@@ -90,7 +92,7 @@ class ReportContent:
     """
 
     run: RunFolder
-    manifest: dict[str, Any]
+    manifest: Manifest
     rows: pd.DataFrame
     blocks: tuple[Block, ...]
     arms: tuple[str, ...]
@@ -122,21 +124,21 @@ class ReportContent:
 
     def arm_title(self, arm: str) -> str:
         """Return the display name of an arm."""
-        return str(self.manifest.get("arms", {}).get(arm, {}).get("title") or arm)
+        return self.manifest.arm_title(arm)
 
     def method_title(self, method: str) -> str:
         """Return the display name of a method; `Model` for model scores, whose method is empty."""
         if not method:
             return "Model"
-        return str(self.manifest.get("methods", {}).get(method, {}).get("title") or method)
+        return self.manifest.method_title(method)
 
     def is_control(self, method: str) -> bool:
         """Whether a method ignores the model."""
-        return bool(self.manifest.get("methods", {}).get(method, {}).get("is_control"))
+        return self.manifest.is_control(method)
 
     def methods(self) -> list[str]:
         """Return the methods in the order of the suite, controls last."""
-        requested = self.manifest["suite"].get("methods", [])
+        requested = self.manifest.suite.methods
         scored = {str(name) for name in self._method_protocols["method"] if name}
         order = [name for name in requested if name in scored]
         order += sorted(scored - set(order))
@@ -144,7 +146,7 @@ class ReportContent:
 
     def protocols(self, method: str | None = None) -> list[str]:
         """Return one sentence per protocol of the scores (of `method`)."""
-        rules = self.manifest.get("protocols", {})
+        rules = self.manifest.protocols
         rows = self._method_protocols
         if method is not None:
             rows = rows[rows["method"] == method]
@@ -171,7 +173,7 @@ def gather(run: RunFolder) -> ReportContent:
         BrokenFileError: if a file of the run is unreadable.
     """
     manifest = run.manifest()
-    check_reportable(manifest, run.manifest_path)
+    _check_reportable(manifest, run.manifest_path)
     rows = run.rows()
     arms = _arms(manifest, rows)
     specs = _specs(manifest, rows)
@@ -210,9 +212,22 @@ def gather(run: RunFolder) -> ReportContent:
     )
 
 
-def _arms(manifest: dict[str, Any], rows: pd.DataFrame) -> tuple[str, ...]:
+def _check_reportable(manifest: Manifest, path: Path) -> None:
+    """Raise unless the manifest has all fields of a report."""
+    suite = manifest.suite
+    needed = {
+        "suite.name": suite.name, "suite.profile": suite.profile, "datasets": manifest.datasets,
+        "metrics": manifest.metrics, "methods": manifest.methods, "arms": manifest.arms,
+        "versions": manifest.versions, "started": manifest.started,
+    }  # fmt: skip
+    for name, value in needed.items():
+        if not value:
+            raise BrokenFileError(f"{path}: {name}: expected a value, got none; {REMEDY}")
+
+
+def _arms(manifest: Manifest, rows: pd.DataFrame) -> tuple[str, ...]:
     stored = set(rows["arm"].unique())
-    requested = [arm for arm in manifest["suite"].get("arms", []) if arm in stored]
+    requested = [arm for arm in manifest.suite.arms if arm in stored]
     arms = requested + sorted(stored - set(requested))
     return tuple(sorted(arms, key=lambda arm: arm != REFERENCE_ARM))
 
@@ -238,16 +253,15 @@ def _differences(
 
 
 def _with_p_holm(
-    differences: pd.DataFrame, manifest: dict[str, Any], specs: Mapping[str, MetricSpec]
+    differences: pd.DataFrame, manifest: Manifest, specs: Mapping[str, MetricSpec]
 ) -> pd.DataFrame:
     """Return the differences with `p_holm`, corrected over all differences reported as results.
 
     Not results: metrics without a direction, control methods, and auxiliary metrics that the suite
     does not list.
     """
-    methods = manifest.get("methods", {})
-    requested = manifest["suite"].get("metrics", ())
-    controls = {name for name, facts in methods.items() if facts.get("is_control")}
+    requested = manifest.suite.metrics
+    controls = {name for name in manifest.methods if manifest.is_control(name)}
     results = {
         name
         for name, spec in specs.items()
@@ -275,14 +289,14 @@ def _select(frame: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _block(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     key: tuple[str, ...],
     means: pd.DataFrame,
     differences: pd.DataFrame,
     both_correct: pd.DataFrame,
 ) -> Block:
     dataset, source, backbone, labels = key
-    facts = manifest.get("datasets", {}).get(dataset)
+    facts = manifest.datasets.get(dataset)
     return Block(
         dataset,
         source,
@@ -296,14 +310,10 @@ def _block(
     )
 
 
-def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec]:
-    field_names = {field.name for field in fields(MetricSpec)}
-    specs = dict(MODEL_SCORES)
-    described = manifest.get("metrics", {})
-    requested = [name for name in manifest["suite"].get("metrics", []) if name in described]
-    for name in [*requested, *(name for name in described if name not in requested)]:
-        facts = described[name]
-        specs[name] = MetricSpec(**{key: facts[key] for key in facts if key in field_names})
+def _specs(manifest: Manifest, rows: pd.DataFrame) -> dict[str, MetricSpec]:
+    described = manifest.metrics
+    requested = {name: described[name] for name in manifest.suite.metrics if name in described}
+    specs = {**MODEL_SCORES, **requested, **described}
     unknown = sorted(set(rows["metric"].unique()) - set(specs))
     if unknown:
         raise MissingDataError(
@@ -313,24 +323,26 @@ def _specs(manifest: dict[str, Any], rows: pd.DataFrame) -> dict[str, MetricSpec
     return specs
 
 
-def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iterator[str]:
-    planned, finished = len(manifest["cells"]), len(run.finished())
+def _notes(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> Iterator[str]:
+    planned, finished = len(manifest.cells), len(run.finished())
     if finished < planned:
         yield (
             f"The run is not finished: {finished} of {planned} models are stored; "
             "repeat the same `lico-bench run` command to continue it."
         )
-    if manifest.get("left_out"):
-        left_out = ", ".join(manifest["left_out"])
+    if manifest.left_out:
+        left_out = ", ".join(manifest.left_out)
         yield f"A published copy of a run, whose numbers it holds; left out: {left_out}."
     for key, failure in run.failures().items():
         yield f"{key} failed in {failure.stage} and is missing: {failure.sentence}."
     for dataset, names in run.undefined().items():
         metrics = ", ".join(names)
         yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."
-    if SANITY_CHECK in manifest.get("metrics", {}):
+    if SANITY_CHECK in manifest.metrics:
         yield from _sanity_notes(run, manifest)
-    requested = Counter(cell["pair"] for cell in manifest["cells"])  # a dataset may have fewer arms
+    requested: Counter[Any] = Counter(
+        cell.pair for cell in manifest.cells
+    )  # a dataset may have fewer arms
     stored = rows.groupby("pair", observed=True)["arm"].nunique()
     incomplete = sum(count < requested[pair] for pair, count in stored.items())
     if incomplete:
@@ -348,13 +360,12 @@ def _notes(run: RunFolder, manifest: dict[str, Any], rows: pd.DataFrame) -> Iter
         yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {counts}."
 
 
-def _sanity_notes(run: RunFolder, manifest: dict[str, Any]) -> Iterator[str]:
+def _sanity_notes(run: RunFolder, manifest: Manifest) -> Iterator[str]:
     """Yield one sentence per dataset and arm: the sanity-check outcome of each method."""
     verdicts = sanity_verdicts(run.curves())
-    titles = {name: facts.get("title", name) for name, facts in manifest["methods"].items()}
     for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
         outcomes = ", ".join(
-            f"{titles.get(row['method'], row['method'])} {row['outcome']} ({row['similarity']:.2f})"
+            f"{manifest.method_title(row['method'])} {row['outcome']} ({row['similarity']:.2f})"
             for _, row in part.iterrows()
         )
         yield f"Sanity check on {dataset}, arm {arm}: {outcomes}."

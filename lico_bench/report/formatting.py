@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lico_bench.records import MetricSpec
+from lico_bench.records import DatasetFacts, MetricSpec
 
 NO_VALUE = "–"
 STANDIN = "STAND-IN"
@@ -120,17 +120,17 @@ def title_with_arrow(spec: MetricSpec) -> str:
     return f"{spec.title} {arrow(spec)}".strip()
 
 
-def dataset_title(facts: dict[str, Any] | None, name: str, source: str) -> str:
+def dataset_title(facts: DatasetFacts | None, name: str, source: str) -> str:
     """Return the title of a dataset; the title of a stand-in always contains `stand-in`."""
-    title = str((facts or {}).get("title") or name)
+    title = name if facts is None else facts.title
     if source != "standin":
         return title
     return title if "stand-in" in title.lower() else f"{title} stand-in"
 
 
-def data_sentence(facts: dict[str, Any] | None, source: str) -> str:
+def data_sentence(facts: DatasetFacts | None, source: str) -> str:
     """Return a description of the images used, with their number by split."""
-    counts_by_split = (facts or {}).get("found") or {}
+    counts_by_split = {} if facts is None else facts.found
     counts = ", ".join(
         _count(split, *numbers) for split, numbers in sorted(counts_by_split.items())
     )
@@ -139,7 +139,7 @@ def data_sentence(facts: dict[str, Any] | None, source: str) -> str:
     return f"real images ({counts or 'no counts'})"
 
 
-def protocol_sentence(protocol_id: str, facts: dict[str, Any] | None) -> str:
+def protocol_sentence(protocol_id: str, facts: Mapping[str, Any] | None) -> str:
     """Return id and rules of a protocol in one line; the id alone if its rules are unknown."""
     rules = ", ".join(
         f"{name.replace('_', ' ')} {_rule_text(rule)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
 from lico_bench.store import RunFolder
+from lico_bench.store.run_records import CellEntry, Manifest
 
 # Mean cosine between channel maps in the last epoch. In the first study, networks trained without
 # transport had 0.2 to 0.5, collapsed networks 0.85 to 1.
@@ -16,7 +16,7 @@ MIN_COSINE_INCREASE = 0.25  # over the reference arm on the same dataset
 
 
 def headlines(
-    run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame, reference: str
+    run: RunFolder, manifest: Manifest, rows: pd.DataFrame, reference: str
 ) -> Iterator[str]:
     """Yield the warnings for the head of a report, the most severe first.
 
@@ -25,10 +25,10 @@ def headlines(
         reference: name of the reference arm.
     """
     yield from _collapses(run, manifest, rows, reference)
-    if manifest["suite"].get("as_published"):
+    if manifest.suite.as_published:
         yield "Weights of the losses: as published (--as-published)."
         return
-    changes = sorted({_changed_options(cell, manifest) for cell in manifest["cells"]} - {""})
+    changes = sorted({_changed_options(cell, manifest) for cell in manifest.cells} - {""})
     if changes:
         yield (
             f"Objective options that differ from the arm's defaults: {'; '.join(changes)}. "
@@ -38,7 +38,7 @@ def headlines(
 
 
 def _collapses(
-    run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame, reference: str
+    run: RunFolder, manifest: Manifest, rows: pd.DataFrame, reference: str
 ) -> Iterator[str]:
     models = _per_model(run, manifest, rows)
     if models.empty:
@@ -56,7 +56,7 @@ def _collapses(
                 f"{group['accuracy'].mean():.1%} against {reference_models['accuracy'].mean():.1%})"
             )
         if collapsed:
-            title = manifest.get("arms", {}).get(arm, {}).get("title") or arm
+            title = manifest.arm_title(arm)
             smaller = with_transport["beta"].max() / 10
             yield (
                 f"Transport collapsed the channels of {title} on {', '.join(collapsed)}: its "
@@ -66,7 +66,7 @@ def _collapses(
             )
 
 
-def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+def _per_model(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> pd.DataFrame:
     """Return dataset, arm, transport weight, last channel cosine and accuracy of each cell."""
     history = run.history()
     cosines = history[history["quantity"] == "channel_cosine"].sort_values("epoch")
@@ -74,29 +74,22 @@ def _per_model(run: RunFolder, manifest: Mapping[str, Any], rows: pd.DataFrame) 
     accuracy = rows[rows["metric"] == "accuracy"].groupby("cell", observed=True)["value"].mean()
     records = [
         {
-            "cell": cell["key"],
-            "dataset": cell["recipe"]["dataset"],
-            "arm": cell["recipe"]["arm"],
-            "beta": float(cell.get("options", {}).get("beta", 0.0)),
-            "cosine": float(last[cell["key"]]),
-            "accuracy": float(accuracy.get(cell["key"], float("nan"))),
+            "cell": cell.key,
+            "dataset": cell.recipe.dataset,
+            "arm": cell.recipe.arm,
+            "beta": float((cell.options or {}).get("beta", 0.0)),
+            "cosine": float(last[cell.key]),
+            "accuracy": float(accuracy.get(cell.key, float("nan"))),
         }
-        for cell in manifest["cells"]
-        if cell["key"] in last.index and "recipe" in cell
+        for cell in manifest.cells
+        if cell.key in last.index
     ]
     return pd.DataFrame(records, columns=["cell", "dataset", "arm", "beta", "cosine", "accuracy"])
 
 
-def _changed_options(cell: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+def _changed_options(cell: CellEntry, manifest: Manifest) -> str:
     """Return the objective options of a cell's recipe, such as `LICO beta 0.1, text_every 4`."""
-    recipe = cell.get("recipe", {})
-    pairs = recipe.get("objective", ())
-    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs) or not pairs:
+    if not cell.recipe.objective:
         return ""
-    options = dict(pairs)
-    title = manifest.get("arms", {}).get(recipe["arm"], {}).get("title") or recipe["arm"]
-    return f"{title} {', '.join(f'{name} {value}' for name, value in sorted(options.items()))}"
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    options = ", ".join(f"{name} {value}" for name, value in sorted(cell.recipe.objective))
+    return f"{manifest.arm_title(cell.recipe.arm)} {options}"

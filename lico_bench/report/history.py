@@ -17,6 +17,7 @@ import pandas as pd
 from lico_bench.errors import InvalidInputError, NotComparableError
 from lico_bench.report.content import SETTING, Block, ReportContent, gather
 from lico_bench.store import RunFolder
+from lico_bench.store.codec import encode
 
 RUN_SERIES = (*SETTING, "arm", "method", "metric", "protocol")
 HISTORY_COLUMNS = (
@@ -35,12 +36,12 @@ class PastRun:
     @property
     def started(self) -> str:
         """Start time from the manifest, empty if missing."""
-        return str(self.content.manifest.get("started", ""))
+        return self.content.manifest.started
 
     @property
     def version(self) -> str:
         """Version of lico-bench that started the run."""
-        return str(self.content.manifest.get("versions", {}).get("lico-bench", "unknown"))
+        return self.content.manifest.versions.get("lico-bench", "unknown")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _check_different(runs: Sequence[RunFolder]) -> None:
         manifest = run.manifest()
         if run.path.resolve() in seen:
             raise InvalidInputError(f"history: got the run {run.path} twice; give each run once")
-        origin = (manifest.get("suite_key"), manifest.get("started"))
+        origin = (manifest.suite_key, manifest.started)
         if origin in seen:
             raise InvalidInputError(
                 f"history: {run.path} is the same run as {seen[origin]}, started {origin[1]}; "
@@ -176,10 +177,10 @@ def _data_notes(history: History) -> Iterator[str]:
     """Yield notes on datasets of the same name with different images."""
     fingerprints: dict[tuple[str, str], dict[str, list[str]]] = {}
     for run in history.runs:
-        for name, facts in run.content.manifest.get("datasets", {}).items():
-            key = (name, str(facts.get("source")))
+        for name, facts in run.content.manifest.datasets.items():
+            key = (name, str(facts.source))
             names = fingerprints.setdefault(key, {})
-            names.setdefault(str(facts.get("fingerprint")), []).append(run.name)
+            names.setdefault(facts.fingerprint, []).append(run.name)
     for (name, source), names in fingerprints.items():
         if len(names) > 1:
             listed = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in names.items())
@@ -217,9 +218,10 @@ def _recipe_notes(history: History) -> Iterator[str]:
 def _shared_fields(run: PastRun) -> dict[str, str]:
     """Return the recipe fields and objective options that all cells of a run share."""
     fields: dict[str, set[str]] = {}
-    for cell in run.content.manifest.get("cells", []):
-        recipe = {k: v for k, v in cell["recipe"].items() if k not in ("arm", "seed", *SETTING)}
-        options = {f"objective.{k}": v for k, v in (cell.get("options") or {}).items()}
+    for cell in run.content.manifest.cells:
+        items = sorted(encode(cell.recipe).items())
+        recipe = {k: v for k, v in items if k not in ("arm", "seed", *SETTING)}
+        options = {f"objective.{k}": v for k, v in (cell.options or {}).items()}
         for name, value in {**recipe, **options}.items():
             fields.setdefault(name, set()).add(str(value))
     return {name: next(iter(values)) for name, values in fields.items() if len(values) == 1}

@@ -75,13 +75,13 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
 
 
 def _run(run: PastRun) -> dict[str, Any]:
-    suite = run.content.manifest["suite"]
+    suite = run.content.manifest.suite
     return {
         "name": run.name,
         "path": str(run.content.run.path),
         "started": run.started or "unknown",
         "version": run.version,
-        "profile": suite.get("profile", "none"),
+        "profile": suite.profile,
         "arms": [run.content.arm_title(arm) for arm in run.content.arms],
         "datasets": [
             {"title": block.title, "data": block.data, "is_standin": block.is_standin}
@@ -94,7 +94,7 @@ def _run(run: PastRun) -> dict[str, Any]:
 def _table(history: History, protocol: str) -> dict[str, Any]:
     """Return one protocol's table: a row per series, a column per run with scores under it."""
     runs = history.under(protocol)
-    rules = (run.content.manifest.get("protocols", {}).get(protocol) for run in reversed(runs))
+    rules = (run.content.manifest.protocols.get(protocol) for run in reversed(runs))
     facts = next(filter(None, rules), None)
     means = history.means[history.means["protocol"] == protocol]
     return {

@@ -123,7 +123,7 @@ def _lines(
     content: ReportContent, block: Block, *, has_pairs: bool, many_arms: bool
 ) -> Iterator[list[str]]:
     previous: str | None = None
-    requested = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest.suite.metrics
     frame = block.differences if has_pairs else block.means
     for method, spec in content.each_score(block):
         if spec.name in AUXILIARY_METRICS and spec.name not in requested:

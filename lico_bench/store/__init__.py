@@ -20,13 +20,13 @@ if TYPE_CHECKING:
         write_parquet,
     )
     from lico_bench.store.integrity import (
-        Damage,
         check_cell,
         quarantine_damage,
         repair_cell,
         seal_cell,
     )
     from lico_bench.store.lock import RunLock
+    from lico_bench.store.quarantine import Damage
     from lico_bench.store.run_folder import (
         RunFolder,
         newest_run,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CellFolder": "cell_folder",
-    "Damage": "integrity",
+    "Damage": "quarantine",
     "RunFolder": "run_folder",
     "RunLock": "lock",
     "SCORE_TABLES": "cell_folder",

@@ -19,10 +19,10 @@ from lico_bench.store.codec import decode
 from lico_bench.store.digests import (
     SEAL,
     file_digest,
-    has_valid_seal,
     read_sidecar,
     sidecar_of,
     sidecar_text,
+    unsealed,
 )
 from lico_bench.store.files import (
     atomic_write,
@@ -109,15 +109,14 @@ class CellFolder:
             BrokenFileError: if it is damaged.
         """
         content = read_json(self.done)
-        is_valid = isinstance(content, dict) and has_valid_seal(content)
+        record = unsealed(content)
         # Versions without seals recorded no files.
-        if not is_valid or ("files" in content and SEAL not in content):
+        if record is None or ("files" in record and SEAL not in content):
             raise BrokenFileError(
                 f"{self.done}: does not match its checksum; repeat the command that made this run, "
                 "which quarantines it and scores this cell again"
             )
-        content.pop(SEAL, None)
-        return decode(CellRecord, content, self.done)
+        return decode(CellRecord, record, self.done)
 
     def write_weights(self, content: bytes) -> None:
         """Store the weights and the checksums of all files of the training.

@@ -37,13 +37,15 @@ MAX_DEPTH = 12  # nested levels of a value without declared fields
 SHOWN_LENGTH = 60  # characters of a wrong value in a message
 OTHER = "other"
 OMITTED = "omitted"  # key in a field's metadata
-_JSON_TYPES = {
-    str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null",
-}  # fmt: skip
-_EXPECTED = {
-    str: "a text", int: "a whole number", float: "a number", bool: "true or false",
-    NoneType: "nothing",
-}  # fmt: skip
+# JSON type and rule of each plain annotation. True and False are no numbers.
+_PLAIN: dict[Any, tuple[str, Rule]] = {
+    str: ("string", Rule("a text", lambda value: isinstance(value, str))),
+    int: ("integer", Rule("a whole number", lambda value: type(value) is int)),
+    float: ("number", Rule("a number", lambda value: type(value) in (int, float))),
+    bool: ("boolean", Rule("true or false", lambda value: isinstance(value, bool))),
+    NoneType: ("null", Rule("nothing", lambda value: value is None)),
+}
+_ANY = Rule("a value", lambda _value: True)
 
 T = TypeVar("T")
 
@@ -110,8 +112,9 @@ def decode(kind: type[T], content: Any, path: Path, *, remedy: str = REMEDY) -> 
     Raises:
         BrokenFileError: naming `path` and the first field that does not match; it ends in `remedy`.
     """
+    annotation: Any = kind
     try:
-        record: T = _decoder(kind)(content)
+        record: T = _decoder(annotation)(content)
     except _FieldError as error:
         where = escape_controls(error.where[-SHOWN_LENGTH:].lstrip("."))
         problem = ": ".join(filter(None, (where, error.problem)))
@@ -143,7 +146,7 @@ def json_schema(kind: Any) -> dict[str, Any]:
             "properties": {name: json_schema(annotations[name]) for name in names},
             "required": [f.name for f in fields(kind) if _is_required(f)],
         }
-    return {} if kind is Any else {"type": _JSON_TYPES[kind]}
+    return {} if kind is Any else {"type": _PLAIN[kind][0]}
 
 
 @cache
@@ -157,7 +160,8 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         is_optional = NoneType in options
         return partial(_decode_union, decoders, is_optional=is_optional, expected=_expected(kind))
     if origin is Literal:
-        return _decoder(type(options[0]))  # a newer version may know more choices
+        json_type: Any = type(options[0])
+        return _decoder(json_type)  # a newer version may know more choices
     if origin is tuple and options[-1] is Ellipsis:
         return partial(_decode_list, _decoder(options[0]))
     if origin is tuple:
@@ -166,10 +170,10 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         return partial(_decode_table, _decoder(options[0]), _decoder(options[1]))
     if is_dataclass(kind):
         annotations = get_type_hints(kind, include_extras=True)
-        decoders = {f.name: _decoder(annotations[f.name]) for f in fields(kind)}
+        by_name = {f.name: _decoder(annotations[f.name]) for f in fields(kind)}
         required = [f.name for f in fields(kind) if _is_required(f)]
-        return partial(_decode_record, kind, decoders, required)
-    return _decode_any if kind is Any else partial(_decode_plain, kind)
+        return partial(_decode_record, kind, by_name, required)
+    return partial(_decode_plain, _ANY if kind is Any else _PLAIN[kind][1])
 
 
 def _expected(kind: Any) -> str:
@@ -179,23 +183,19 @@ def _expected(kind: Any) -> str:
         return str(options[1].expected)
     if origin in (Union, UnionType):
         return " or ".join(_expected(option) for option in options)
-    return "a list" if origin is tuple else _EXPECTED.get(kind, "a table")
+    if kind in _PLAIN:
+        return _PLAIN[kind][1].expected
+    return "a list" if origin is tuple else "a table"
 
 
 def _decode_by_rule(rule: Rule, value: Any) -> Any:
     return _checked(rule.is_valid(value), value, rule.expected)  # a rule checks the type as well
 
 
-def _decode_any(value: Any) -> Any:
+def _decode_plain(rule: Rule, value: Any) -> Any:
+    _checked(rule.is_valid(value), value, rule.expected)
     _check_plain(value, 0)
     return value
-
-
-def _decode_plain(kind: type, value: Any) -> Any:
-    # A whole number is a number; True and False are neither.
-    is_kind = isinstance(value, (int, float) if kind is float else kind)
-    _checked(is_kind and (kind is bool or not isinstance(value, bool)), value, _EXPECTED[kind])
-    return _decode_any(value)
 
 
 def _decode_union(
@@ -253,7 +253,7 @@ def _decode_record(
             if name in decoders and name != OTHER:
                 found[name] = decoders[name](item)
             else:
-                other |= _decode_any({name: item})
+                other |= _decode_plain(_ANY, {name: item})
         except _FieldError as error:
             raise error.below(f".{name}") from None
     for name in required:

@@ -52,6 +52,13 @@ def has_valid_seal(record: Mapping[str, Any]) -> bool:
         return False
 
 
+def unsealed(content: Any) -> dict[str, Any] | None:
+    """Return a record without its seal; None if it is no table or does not match its seal."""
+    if not isinstance(content, dict) or not has_valid_seal(content):
+        return None
+    return {name: value for name, value in content.items() if name != SEAL}
+
+
 def sidecar_of(path: Path) -> Path:
     """Return the path of the sidecar that holds the digests of `path`."""
     return path.with_name(path.name + SIDECAR_SUFFIX)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lico_bench.errors import BrokenFileError, InvalidInputError
@@ -23,7 +23,7 @@ from lico_bench.store.digests import (
     sidecar_of,
 )
 from lico_bench.store.files import json_bytes, read_parquet, write_json
-from lico_bench.store.quarantine import quarantine, quarantine_path
+from lico_bench.store.quarantine import Damage, quarantine, quarantine_path
 from lico_bench.store.run_folder import RunFolder
 from lico_bench.store.run_records import CellRecord, FileFacts
 
@@ -38,17 +38,6 @@ _MAX_ROUNDS = 5  # of check and quarantine: finished cell, unfinished cell, depe
 UNFINISHED = (
     "parts", "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.pt.sha256", "failed.json",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A damaged, missing or foreign file of a run folder."""
-
-    file: Path
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.problem}"
 
 
 def seal_cell(run: RunFolder, key: str, record: CellRecord) -> None:
@@ -67,7 +56,7 @@ def seal_cell(run: RunFolder, key: str, record: CellRecord) -> None:
                 f"{cell.path / name}: damaged while its cell was scored; repeat the same command, "
                 "which quarantines it and trains the cell again"
             )
-    suite_key = run.manifest()["suite_key"]
+    suite_key = run.manifest().suite_key
     record = replace(record, key=key, suite_key=suite_key, files=files)
     write_json(cell.done, sealed(encode(record)))
     clear_unfinished(cell)
@@ -155,7 +144,7 @@ def _restore_recipe(run: RunFolder, cell: CellFolder) -> Path | None:
     """
     if not cell.is_done:
         return None
-    entries = [entry for entry in run.manifest()["cells"] if entry["key"] == cell.path.name]
+    entries = [entry for entry in run.manifest().cells if entry.key == cell.path.name]
     recorded = (cell.record().files or {}).get(cell.recipe.name)
     if not entries or recorded is None:
         return None

@@ -3,75 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.store.cell_folder import CellFolder
-from lico_bench.store.digests import SEAL, has_valid_seal, sealed
+from lico_bench.store.codec import decode, encode
+from lico_bench.store.digests import sealed, unsealed
 from lico_bench.store.files import read_json, write_json
 from lico_bench.store.lock import LOCK
 from lico_bench.store.run_location import MANIFEST, check_is_run
-from lico_bench.store.untrusted import check_manifest
+from lico_bench.store.run_records import Manifest
 
 FORMAT = 1
 RUN_ENTRIES = (MANIFEST, LOCK, "cells", "damaged", "report")  # top-level entries of a run folder
 _SUITE_KEY = re.compile(rb'"suite_key": "([0-9a-f]{12})"')
 
 
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest with its format and seal."""
-    write_json(path, sealed({"format": FORMAT, **manifest}))
+    write_json(path, sealed({"format": FORMAT, **encode(manifest)}))
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest at `path`, without its seal.
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest at `path`.
 
     Raises:
         MissingDataError: if there is none.
         BrokenFileError: if it is unreadable, damaged, of another format, or against the schema.
     """
     check_is_run(path.parent)
-    manifest = read_json(path)
-    # Without a valid seal, the format itself may be damaged; _is_foreign is False then.
-    if _is_foreign(manifest):
-        raise BrokenFileError(
-            f"{path}: expected a manifest of format {FORMAT}; "
-            "it was written by another version, start a new run with another --out"
-        )
-    if not (isinstance(manifest, dict) and "format" in manifest and has_valid_seal(manifest)):
+    content = unsealed(read_json(path))
+    if content is None or "format" not in content:
         raise BrokenFileError(
             f"{path}: does not match its checksum; repeat the command that made this run, which "
             "quarantines the manifest and writes it again"
         )
-    content = {name: value for name, value in manifest.items() if name != SEAL}
-    check_manifest(content, path)
-    return content
+    if content.pop("format") != FORMAT:
+        raise BrokenFileError(
+            f"{path}: expected a manifest of format {FORMAT}; "
+            "it was written by another version, start a new run with another --out"
+        )
+    return decode(Manifest, content, path)
 
 
 def is_of_other_version(path: Path) -> bool:
     """Return whether an unusable manifest is intact and of another format."""
     try:
-        manifest = read_json(path)
+        content = unsealed(read_json(path))
     except (BrokenFileError, MissingDataError):
         return False
-    return _is_foreign(manifest)
+    return content is not None and content.get("format", FORMAT) != FORMAT
 
 
-def _is_foreign(manifest: Any) -> bool:
-    """Whether a manifest has a valid seal and another format."""
-    return (
-        isinstance(manifest, dict)
-        and "format" in manifest
-        and manifest.get("format") != FORMAT
-        and has_valid_seal(manifest)
-    )
-
-
-def check_without_manifest(
-    root: Path, manifest: Mapping[str, Any], problem: str
-) -> tuple[str, ...]:
+def check_without_manifest(root: Path, manifest: Manifest, problem: str) -> tuple[str, ...]:
     """Check a folder without a usable manifest and return the repairs it needs, as messages.
 
     Empty for a missing or empty folder.
@@ -89,9 +73,9 @@ def check_without_manifest(
     path = root / "manifest.json"
     if not path.exists() and (not (root / "cells").is_dir() or not _has_only_run_entries(root)):
         raise RunMismatchError(f"{root} exists and is not a run folder; choose another --out")
-    found, wanted = recorded_suite_keys(root), {cell["key"] for cell in manifest["cells"]}
+    found, wanted = recorded_suite_keys(root), {cell.key for cell in manifest.cells}
     cells = _cells(root)
-    if found - {manifest["suite_key"]} or any(cell.path.name not in wanted for cell in cells):
+    if found - {manifest.suite_key} or any(cell.path.name not in wanted for cell in cells):
         raise RunMismatchError(
             f"{root}: {problem}, and it holds another suite; choose another --out, or repeat the "
             "command that made it"

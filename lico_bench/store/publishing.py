@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +39,7 @@ def publish(run: RunFolder, folder: Path) -> RunFolder:
         for damage in check_cell(run.cell(key)):
             raise InvalidInputError(f"{damage}; `lico-bench verify --repair` quarantines it")
     copy = RunFolder(folder)
-    write_manifest(copy.manifest_path, {**manifest, "left_out": ["weights", *LEFT_OUT]})
+    write_manifest(copy.manifest_path, replace(manifest, left_out=("weights", *LEFT_OUT)))
     for key in keys:
         _copy_cell(run.cell(key), copy.cell(key))
         seal_cell(copy, key, run.cell(key).record())

@@ -1,12 +1,24 @@
-"""Quarantine of damaged files: they are moved to RUN/damaged/<cell>/ and keep their names."""
+"""Damaged files, and their quarantine: they keep their names below RUN/damaged/<cell>/."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from lico_bench.store.untrusted import check_inside
+from lico_bench.store.run_location import check_inside
 
 DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged, missing or foreign file of a run folder."""
+
+    file: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}"
 
 
 def quarantine(root: Path, path: Path) -> Path:

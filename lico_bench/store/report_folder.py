@@ -11,9 +11,10 @@ from pathlib import Path
 
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store.codec import decode, encode
-from lico_bench.store.digests import SEAL, file_digest, file_facts, has_valid_seal, sealed
+from lico_bench.store.digests import SEAL, file_digest, file_facts, sealed, unsealed
 from lico_bench.store.files import read_json, write_json
-from lico_bench.store.integrity import CHANGED, MISMATCH, MISSING, Damage
+from lico_bench.store.integrity import CHANGED, MISMATCH, MISSING
+from lico_bench.store.quarantine import Damage
 from lico_bench.store.run_folder import RunFolder
 from lico_bench.store.run_records import ReportRecord
 
@@ -71,15 +72,16 @@ def _record(run: RunFolder) -> ReportRecord | None:
     path = run.path / "report" / RECORD
     try:
         content = read_json(path)
-        if not isinstance(content, dict) or SEAL not in content or not has_valid_seal(content):
+        record = unsealed(content)
+        if record is None or SEAL not in content:
             return None
-        return decode(ReportRecord, content, path)
+        return decode(ReportRecord, record, path)
     except (BrokenFileError, MissingDataError):
         return None
 
 
 def _cell_digests(run: RunFolder) -> dict[str, str]:
     """Return the digest of the record of each finished or failed cell."""
-    cells = (run.cell(entry["key"]) for entry in run.manifest()["cells"])
+    cells = (run.cell(entry.key) for entry in run.manifest().cells)
     records = {cell.path.name: cell.done if cell.is_done else cell.failure for cell in cells}
     return {key: file_digest(path) for key, path in records.items() if path.is_file()}

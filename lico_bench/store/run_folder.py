@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.cell_folder import EMPTY_COLUMNS, CellFolder
+from lico_bench.store.codec import encode
 from lico_bench.store.files import read_arrow, read_parquet, read_record
 from lico_bench.store.lock import LOCK
 from lico_bench.store.manifests import (
@@ -37,18 +36,16 @@ from lico_bench.store.manifests import (
 )
 from lico_bench.store.quarantine import DAMAGED, quarantine
 from lico_bench.store.row_tables import Where, join_rows, keep_rows
-from lico_bench.store.run_location import MANIFEST
-from lico_bench.store.run_records import Failure, Findings
+from lico_bench.store.run_location import MANIFEST, check_inside
+from lico_bench.store.run_records import Failure, Findings, Manifest
 from lico_bench.store.stored_gallery import with_images
-from lico_bench.store.untrusted import check_inside, check_texts
+from lico_bench.store.table_checks import check_columns, check_kinds, check_texts
 
 # Text columns of rows and curves; they are read dictionary-encoded.
 TEXTS = (
     "pair", "cell", "dataset", "source", "backbone", "arm", "labels", "image_id", "method",
     "metric", "protocol", "curve", "flag",
 )  # fmt: skip
-NUMBERS = {"rows": ("value",), "history": ("epoch", "value")}  # numeric columns
-LISTS = {"curves": ("fractions", "values"), "gallery": ("map",)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class RunFolder:
     @property
     def is_published(self) -> bool:
         """Whether this is a copy made by `publish`, without weights and images."""
-        return "weights" in self.manifest().get("left_out", ())
+        return "weights" in self.manifest().left_out
 
     def cell(self, key: str) -> CellFolder:
         """Return the folder of the cell `key`.
@@ -82,7 +79,7 @@ class RunFolder:
         """Path of the manifest, which every run folder has."""
         return self.path / MANIFEST
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """Return the manifest.
 
         Raises:
@@ -91,7 +88,7 @@ class RunFolder:
         """
         return read_manifest(self.manifest_path)
 
-    def check_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
+    def check_for(self, manifest: Manifest) -> tuple[str, ...]:
         """Return the repairs that `open_for` would make; raises the same errors, writes nothing."""
         try:
             stored = self.manifest()
@@ -101,14 +98,14 @@ class RunFolder:
             if is_of_other_version(self.manifest_path):
                 raise
             return check_without_manifest(self.path, manifest, "its manifest is damaged")
-        if stored["suite_key"] != manifest["suite_key"]:
+        if stored.suite_key != manifest.suite_key:
             raise RunMismatchError(
                 f"{self.path} holds another suite ({_difference(stored, manifest)}); "
                 "choose another --out, or repeat the command that made it"
             )
         return ()
 
-    def open_for(self, manifest: dict[str, Any]) -> tuple[str, ...]:
+    def open_for(self, manifest: Manifest) -> tuple[str, ...]:
         """Write `manifest`, or accept the stored one if it describes the same suite.
 
         A damaged or missing manifest is replaced if all other files belong to this suite. Needs
@@ -124,8 +121,8 @@ class RunFolder:
         repaired = self.check_for(manifest)
         if repaired and not recorded_suite_keys(self.path):
             # A cell key identifies the training but not the scoring; parts may be of other metrics.
-            for cell in manifest["cells"]:
-                quarantine(self.path, self.cell(cell["key"]).parts)
+            for cell in manifest.cells:
+                quarantine(self.path, self.cell(cell.key).parts)
         if repaired:
             quarantine(self.path, self.manifest_path)
         if not self.manifest_path.exists():
@@ -174,8 +171,8 @@ class RunFolder:
                 self.cell(key).record()  # refuses the scores of a cell with a damaged record
                 path = self.cell(key).table(name)
                 table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
-                _check_columns(path, needed, table.column_names)
-                _check_kinds(path, name, table.slice(0, 1).to_pandas())
+                check_columns(path, needed, table.column_names)
+                check_kinds(path, name, table.slice(0, 1).to_pandas())
                 check_texts(path, table)
                 yield keep_rows(table, where)
 
@@ -206,7 +203,7 @@ class RunFolder:
 
     def undefined(self) -> dict[str, tuple[str, ...]]:
         """Return the requested metrics without ground truth, by dataset."""
-        datasets = {c["key"]: c["recipe"]["dataset"] for c in self.manifest()["cells"]}
+        datasets = {c.key: c.recipe.dataset for c in self.manifest().cells}
         undefined: dict[str, set[str]] = {}
         for key in self.finished():
             names = self.cell(key).record().undefined_metrics
@@ -228,11 +225,11 @@ class RunFolder:
 
     def finished(self) -> list[str]:
         """Return the keys of the finished cells, in the manifest's order."""
-        return [c["key"] for c in self.manifest()["cells"] if self.cell(c["key"]).is_done]
+        return [c.key for c in self.manifest().cells if self.cell(c.key).is_done]
 
     def failures(self) -> dict[str, Failure]:
         """Return the failure record of each cell whose last attempt failed, by cell key."""
-        cells = {entry["key"]: self.cell(entry["key"]) for entry in self.manifest()["cells"]}
+        cells = {entry.key: self.cell(entry.key) for entry in self.manifest().cells}
         remedy = "remove it and repeat the command"
         return {
             key: read_record(Failure, cell.failure, remedy=remedy)
@@ -249,8 +246,8 @@ class RunFolder:
                 continue
             path = self.cell(key).table(name)
             frame: pd.DataFrame = _read_table(path, read_parquet)
-            _check_columns(path, columns, frame.columns)
-            _check_kinds(path, name, frame)
+            check_columns(path, columns, frame.columns)
+            check_kinds(path, name, frame)
             check_texts(path, frame)
             frames.append(frame)
         self._check_found(frames)
@@ -272,37 +269,6 @@ def _read_table(path: Path, read: Callable[[Path], Any]) -> Any:
         raise MissingDataError(f"{path} of a finished cell is missing; {remedy}") from error
     except BrokenFileError as error:
         raise BrokenFileError(f"{path}: damaged or not a Parquet file; {remedy}") from error
-
-
-def _check_columns(path: Path, needed: Collection[str], present: Collection[str]) -> None:
-    missing = [column for column in needed if column not in present]
-    if missing:
-        raise BrokenFileError(
-            f"{path}: columns missing: {', '.join(missing)}; "
-            "it was not written by this version, start a new run"
-        )
-
-
-def _check_kinds(path: Path, name: str, frame: pd.DataFrame) -> None:
-    """Raise unless the numeric columns of a table hold numbers, and the list columns lists."""
-    if frame.empty:
-        return
-    numbers = [column for column in NUMBERS.get(name, ()) if column in frame]
-    wrong = [column for column in numbers if not is_numeric_dtype(frame[column])]
-    wrong += [c for c in LISTS.get(name, ()) if not _holds_lists(frame, c)]
-    if wrong:
-        got = f"{frame[wrong[0]].iloc[0]!r:.40}"
-        raise BrokenFileError(
-            f"{path}: expected numbers in the column {wrong[0]}, got {got}; "
-            "it was not written by this version, start a new run"
-        )
-
-
-def _holds_lists(frame: pd.DataFrame, column: str) -> bool:
-    if column not in frame:  # reported by `_check_columns` or `with_images`
-        return True
-    first = frame[column].iloc[0]
-    return isinstance(first, np.ndarray) and is_numeric_dtype(first.dtype)
 
 
 def read_run(path: str | Path) -> RunFolder:
@@ -341,7 +307,7 @@ def newest_run(
     raise MissingDataError(f"no run under {results}/; make one with `lico-bench run`")
 
 
-def _difference(stored: dict[str, Any], manifest: dict[str, Any]) -> str:
-    old, new = stored.get("suite", {}), manifest["suite"]
+def _difference(stored: Manifest, manifest: Manifest) -> str:
+    old, new = encode(stored.suite), encode(manifest.suite)
     changed = [name for name in new if name != "name" and old.get(name) != new[name]]
     return f"differs in: {', '.join(changed)}" if changed else "differs in data or code"

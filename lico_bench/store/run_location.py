@@ -1,10 +1,11 @@
-"""Quick checks of run and output folders by file names, without importing pandas."""
+"""Quick checks of run and output folders and paths, without importing pandas."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lico_bench.errors import InvalidInputError, MissingDataError
+from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.store.codec import REMEDY
 
 MANIFEST = "manifest.json"
 
@@ -42,3 +43,20 @@ def check_out_folder(folder: Path | None) -> None:
         raise InvalidInputError(
             f"{existing} is a file, so a folder cannot be written there; choose another --out"
         )
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Raise if `path` is outside `root` or is reached through a link; `root` may be a link.
+
+    Raises:
+        BrokenFileError: naming the link.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise BrokenFileError(
+                f"{part}: expected a file or folder of this run, got a link; replace the link by "
+                "its target, or remove it"
+            )
+    raise BrokenFileError(f"{path}: expected a path inside {root}; {REMEDY}")

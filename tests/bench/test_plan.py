@@ -54,14 +54,14 @@ def test_an_option_of_one_arm_leaves_the_other_arms_cell_alone(suite):
 
 def test_the_manifest_has_names_in_index_order_and_the_encoders_checksum(suite):
     manifest = make_plan(suite).manifest()
-    facts = manifest["datasets"]["cifar10"]
-    assert facts["source"] == "standin"
-    assert len(facts["class_names"]) == len(set(facts["class_names"])) >= 8
-    encoders = {cell["recipe"]["arm"]: cell["encoder"] for cell in manifest["cells"]}
+    facts = manifest.datasets["cifar10"]
+    assert facts.source == "standin"
+    assert len(facts.class_names) == len(set(facts.class_names)) >= 8
+    encoders = {cell.recipe.arm: cell.encoder for cell in manifest.cells}
     assert encoders["baseline"] is None
     assert encoders["lico"]["sha256"].startswith("53aa5117")
-    assert manifest["metrics"]["deletion"]["higher_is_better"] is False
-    assert manifest["protocols"][make_plan(suite).protocol.id]["steps"] == 32
+    assert manifest.metrics["deletion"].higher_is_better is False
+    assert manifest.protocols[make_plan(suite).protocol.id]["steps"] == 32
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])

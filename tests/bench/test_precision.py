@@ -54,7 +54,7 @@ def test_cells_carry_the_resolved_precision_and_arms_of_a_pair_share_it(suite, m
     plan = make_plan(auto_suite(suite))
     assert {cell.recipe.precision for cell in plan.cells} == {precision.name}
     assert len({cell.recipe.pair_key for cell in plan.cells}) == len(plan.cells) // 2
-    recorded = [cell["recipe"]["precision"] for cell in plan.manifest()["cells"]]
+    recorded = [cell.recipe.precision for cell in plan.manifest().cells]
     assert set(recorded) == {precision.name}
 
 
@@ -83,7 +83,7 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(suite, machine, tmp_pat
     if loses_manifest:
         for cell in begun.cells:
             run.cell(cell.key).path.mkdir(parents=True)
-            lico_bench.store.write_json(run.cell(cell.key).recipe, cell.facts())
+            lico_bench.store.write_json(run.cell(cell.key).recipe, cell.entry())
         run.manifest_path.write_text("torn")
     machine(NO_BFLOAT16)
     plan, notes = resolve_run_precision(make_plan(auto_suite(suite)), run.path, "cpu")

@@ -72,7 +72,7 @@ def test_a_plan_travels(plan):
     there = pickle.loads(pickle.dumps(plan))
     assert there == plan
     assert there.key == plan.key
-    assert there.cells[0].facts() == plan.cells[0].facts()
+    assert there.cells[0].entry() == plan.cells[0].entry()
 
 
 def test_a_task_on_a_machine_that_came_later_refuses_another_folder(plan, task_context):

@@ -24,8 +24,7 @@ from lico_bench.store import (
     write_json,
     write_parquet,
 )
-from lico_bench.store.digests import sealed
-from lico_bench.store.manifests import write_manifest
+from tests.manifests import change_manifest
 
 
 class SilentReporter:
@@ -223,16 +222,12 @@ def test_rows_of_other_weights_are_beyond_the_tolerance(run):
 
 
 def test_sample_of_a_run_whose_data_are_elsewhere_says_so(run):
-    content = read_json(run.manifest_path)
-    content["suite"]["data"] = "real"
-    write_manifest(run.manifest_path, {n: v for n, v in content.items() if n != "format"})
+    change_manifest(run, lambda manifest: manifest["suite"].update(data="real"))
     with pytest.raises(MissingDataError, match=r"no row can be computed again here: cifar10: "):
         recompute_sample(run, 4)
 
 
 def test_sample_of_own_models_says_where_they_are(run):
-    content = read_json(run.manifest_path)
-    content["suite"]["kind"] = "own_models"
-    write_json(run.manifest_path, sealed(content))
+    change_manifest(run, lambda manifest: manifest["suite"].update(kind="own_models"))
     with pytest.raises(InvalidInputError, match="not the models; score them again"):
         recompute_sample(run, 4)

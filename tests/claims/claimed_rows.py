@@ -10,6 +10,7 @@ import pandas as pd
 
 from lico_bench.claims import Claim, ClaimVerdict, judge_claims
 from lico_bench.records import ROW_COLUMNS
+from tests.manifests import manifest_from
 
 RESAMPLES = 1000  # p-values down to 0.001, enough for the effects used here
 METRICS = {
@@ -84,5 +85,7 @@ def manifest_of(rows: pd.DataFrame) -> dict[str, Any]:
 def verdict_on(claim: Claim, *frames: pd.DataFrame, **more: Any) -> ClaimVerdict:
     """Return the verdict on one claim."""
     rows = pd.concat(frames, ignore_index=True)
-    (verdict,) = judge_claims(rows, manifest_of(rows), [claim], resamples=RESAMPLES, **more)
+    (verdict,) = judge_claims(
+        rows, manifest_from(manifest_of(rows)), [claim], resamples=RESAMPLES, **more
+    )
     return verdict

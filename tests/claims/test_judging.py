@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lico_bench.claims import judge_claims, read_claims
 from lico_bench.errors import InvalidInputError
 from tests.claims.claimed_rows import MAPS, MODEL, RESAMPLES, manifest_of, rows_with, verdict_on
+from tests.manifests import manifest_from
 
 # Of rows_with: 4 trainings of 60 images with noise 0.02 leave a standard error of about 0.002.
 SURE = 0.03
@@ -71,7 +72,7 @@ def test_networks_that_guess_decide_nothing(accuracy, num_predicted, message):
     rows = pd.concat([both(TINY), own], ignore_index=True)
     manifest = manifest_of(rows)
     manifest["datasets"] = {"cifar10": {"class_names": [f"c{k}" for k in range(200)]}}
-    (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
+    (verdict,) = judge_claims(rows, manifest_from(manifest), [MAPS], resamples=RESAMPLES)
     assert verdict.outcome == ("inconclusive" if message else "equivalent")
     assert message in verdict.evidence[0].sentence
 
@@ -211,7 +212,9 @@ def test_p_values_are_corrected_over_the_real_tests_of_all_claims():
     ]
     rows = pd.concat(frames, ignore_index=True)
     elsewhere = replace(MAPS, id="elsewhere", datasets=("svhn",))
-    found = judge_claims(rows, manifest_of(rows), [MAPS, elsewhere], resamples=RESAMPLES)
+    found = judge_claims(
+        rows, manifest_from(manifest_of(rows)), [MAPS, elsewhere], resamples=RESAMPLES
+    )
     tests = [
         evidence for verdict in found for evidence in verdict.evidence if evidence.source == "real"
     ]
@@ -256,9 +259,10 @@ def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, message)
 def test_a_metric_that_was_asked_for_and_is_defined_nowhere_is_not_asked_for_again():
     rows = both(SURE)
     manifest = manifest_of(rows)
-    manifest["metrics"]["pointing_game"] = manifest["metrics"]["insertion"]
+    metrics = manifest["metrics"]
+    manifest["metrics"] = metrics | {"pointing_game": metrics["insertion"]}
     claim = replace(MAPS, metric="pointing_game")
-    (verdict,) = judge_claims(rows, manifest, [claim], resamples=RESAMPLES)
+    (verdict,) = judge_claims(rows, manifest_from(manifest), [claim], resamples=RESAMPLES)
     assert re.match("not tested: pointing_game is not defined on cifar10: .* add", verdict.sentence)
 
 
@@ -268,7 +272,7 @@ def test_an_arm_that_a_data_set_was_to_be_without_is_not_called_unfinished():
     )
     manifest = manifest_of(rows)
     manifest["suite"] = {**manifest["suite"], "of_dataset": {"cub200": {"arms": ["baseline"]}}}
-    (verdict,) = judge_claims(rows, manifest, [MAPS], resamples=RESAMPLES)
+    (verdict,) = judge_claims(rows, manifest_from(manifest), [MAPS], resamples=RESAMPLES)
     sentences = {evidence.dataset: evidence.sentence for evidence in verdict.evidence}
     assert sentences["cub200"] == "the run has no arm lico on cub200"
     assert verdict.outcome == "supported"
@@ -319,7 +323,7 @@ def test_all_declared_claims_are_judged_on_a_run_of_two_arms():
     ]
     rows = pd.concat(frames, ignore_index=True)
     claims = read_claims()
-    verdicts = judge_claims(rows, manifest_of(rows), claims, resamples=RESAMPLES)
+    verdicts = judge_claims(rows, manifest_from(manifest_of(rows)), claims, resamples=RESAMPLES)
     assert [verdict.claim for verdict in verdicts] == list(claims)
     assert {verdict.outcome for verdict in verdicts} == {"not_tested"}
     assert all(verdict.sentence.startswith("not tested: ") for verdict in verdicts)

@@ -11,6 +11,7 @@ import pytest
 
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import RunFolder, write_json, write_parquet
+from tests.manifests import manifest_from
 
 EASE = np.random.default_rng(0).beta(4, 2, 40)
 FACTS = {
@@ -26,14 +27,16 @@ def write_run(path: str, **shifts: float) -> None:
         {"key": arm, "recipe": {"dataset": "cifar10", "arm": arm, "seed": 0}} for arm in shifts
     ]
     run.open_for(
-        {
-            "suite_key": Path(path).name,
-            "suite": {"name": Path(path).name},
-            "datasets": {"cifar10": {"fingerprint": "0123456789ab"}},
-            "metrics": {"insertion": FACTS},
-            "methods": {"grad_cam": {"is_control": False}},
-            "cells": cells,
-        }
+        manifest_from(
+            {
+                "suite_key": Path(path).name,
+                "suite": {"name": Path(path).name},
+                "datasets": {"cifar10": {"fingerprint": "0123456789ab"}},
+                "metrics": {"insertion": FACTS},
+                "methods": {"grad_cam": {"is_control": False}},
+                "cells": cells,
+            }
+        )
     )
     for arm, shift in shifts.items():
         frame = pd.DataFrame(

@@ -78,7 +78,7 @@ def test_the_rows_are_those_of_a_run_and_name_model_and_images(finished):
     assert set(rows.loc[rows.method == "grad_cam", "image_id"]) == {
         f"{name}/{number}.png" for name in ("blue", "green", "red") for number in (0, 1)
     }
-    recipes = {cell["recipe"]["arm"]: cell["recipe"] for cell in run.manifest()["cells"]}
+    recipes = {cell.recipe.arm: cell.recipe.other for cell in run.manifest().cells}
     assert len({recipe["weights_sha256"] for recipe in recipes.values()}) == 2
     assert recipes["mine"]["weights"] == "b.safetensors"
 

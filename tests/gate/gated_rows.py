@@ -7,6 +7,7 @@ import pandas as pd
 
 from lico_bench.gate import Judgement
 from lico_bench.records import ROW_COLUMNS
+from tests.manifests import manifest_from
 
 METRICS = {"deletion": {"higher_is_better": False}, "gini": {"higher_is_better": None}}
 
@@ -19,11 +20,9 @@ class Run:
         self._images = images
 
     def manifest(self):
-        return {
-            "metrics": self._metrics,
-            "methods": {name: {"is_control": name == "random_map"} for name in self._methods},
-            "datasets": {"cifar10": {"fingerprint": self._images}},
-        }
+        methods = {name: {"is_control": name == "random_map"} for name in self._methods}
+        datasets = {"cifar10": {"fingerprint": self._images}}
+        return manifest_from({"metrics": self._metrics, "methods": methods, "datasets": datasets})
 
     def rows(self):
         return self._rows

@@ -7,6 +7,7 @@ import pandas as pd
 from gated_rows import METRICS, rows_of
 
 from lico_bench.gate import check, write_reference
+from tests.manifests import manifest_from
 
 EASE = np.random.default_rng(0).beta(4, 2, 60)
 
@@ -21,7 +22,7 @@ class Run:
         methods = {
             name: {"title": name, "is_control": name == "edge_map"} for name in self._endings
         }
-        return {"metrics": {**METRICS, "sanity_check": {}}, "methods": methods}
+        return manifest_from({"metrics": {**METRICS, "sanity_check": {}}, "methods": methods})
 
     def rows(self):
         return rows_of(EASE)

@@ -31,7 +31,7 @@ from lico_bench.report.formatting import escape_csv_cell, file_part
 from lico_bench.report.latex.escaping import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
-from lico_bench.store.untrusted import check_texts
+from lico_bench.store.table_checks import check_texts
 
 TITLES = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>", "\\input{/etc/passwd}$x^{2$%&#_~",
@@ -58,7 +58,7 @@ def rename(run: RunFolder, titles: tuple[str, ...]) -> None:
     manifest["versions"] |= {f"package {n}": title for n, title in enumerate(titles)}
     manifest["started"] = titles[0]
     for cell in manifest["cells"]:
-        cell["recipe"]["objective"] = list(titles)
+        cell["recipe"]["objective"] = [[title, title] for title in titles]
         cell["options"] = dict(zip(titles, titles, strict=True))
     write_json(run.manifest_path, manifest)
     for path in run.path.glob("cells/*/gallery.parquet"):

@@ -13,6 +13,8 @@ from PIL import Image
 
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, MetricSpec
 from lico_bench.store import RunFolder, write_json, write_parquet
+from lico_bench.store.codec import decode, encode
+from lico_bench.store.run_records import Manifest
 
 PROTOCOL = "lico_bench_1@1a2b3c4d"
 STEPS = 32
@@ -56,7 +58,8 @@ def make_run(
         for seed in range(seeds)
         for arm in arms
     ]
-    run.open_for(_manifest(datasets, arms, seeds, methods, cells))
+    manifest = _manifest(datasets, arms, seeds, methods, cells)
+    run.open_for(decode(Manifest, encode(manifest), run.manifest_path))
     for number, (dataset, source, arm, seed) in enumerate(cells):
         if not finish and number == len(cells) - 1:
             break
@@ -88,9 +91,10 @@ def _manifest(
         },
         "datasets": {
             name: {
-                "title": titles.get(name, name), "source": source,
+                "name": name, "title": titles.get(name, name), "source": source,
                 "found": {"train": [10_000, 50_000], "test": [2_000, 10_000]},
-                "class_names": CLASSES, "has_regions": source == "standin", "notes": [],
+                "class_names": CLASSES, "prompt_names": CLASSES, "image_size": [SIDE, SIDE],
+                "has_regions": source == "standin", "notes": [],
                 "fingerprint": "0123456789ab",
             }
             for name, source in datasets.items()

@@ -78,7 +78,7 @@ def test_older_report_is_replaced_whole_and_kept_if_the_new_one_fails(small_run)
 
 def test_run_without_a_finished_cell_says_so(tmp_path, small_run):
     empty = RunFolder(tmp_path / "empty")
-    empty.open_for({k: v for k, v in small_run.manifest().items() if k != "format"})
+    empty.open_for(small_run.manifest())
     with pytest.raises(MissingDataError, match="no finished cell yet"):
         build_report(empty)
     assert not (empty.path / "report").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,8 +10,9 @@ from fake_run import cell_key, make_run
 from lico_bench.errors import MissingDataError
 from lico_bench.report.content import gather
 from lico_bench.stats import paired_differences
-from lico_bench.store import read_json, write_json, write_parquet
+from lico_bench.store import write_json, write_parquet
 from lico_bench.store.manifests import write_manifest
+from tests.manifests import change_manifest
 
 
 def test_differences_are_those_of_the_statistics_room(run, content):
@@ -43,9 +45,7 @@ def test_what_stands_beside_the_scores_joins_the_family_only_if_asked_for(tmp_pa
         brier = own.assign(metric="brier", value=(own["value"] - 0.3) ** 2)
         write_parquet(run.cell(cell).table("rows"), pd.concat([rows[rows["cell"] == cell], brier]))
     assert gather(run).num_compared == {"real": 4}
-    manifest = run.manifest()
-    manifest["suite"]["metrics"] += ["brier"]
-    write_json(run.manifest_path, manifest)
+    change_manifest(run, lambda manifest: manifest["suite"]["metrics"].append("brier"))
     assert gather(run).num_compared == {"real": 5}
 
 
@@ -85,11 +85,11 @@ def test_interrupted_run_shows_complete_pairs_and_says_what_is_missing(tmp_path)
 
 def test_an_arm_that_was_not_asked_of_a_dataset_is_not_lacking(tmp_path):
     run = make_run(tmp_path / "run", arms=("baseline", "lico", "lico_mm"), seeds=1)
-    manifest = read_json(run.manifest_path)
-    kept = [cell for cell in manifest["cells"] if "cub200-lico_mm" not in cell["key"]]
+    manifest = run.manifest()
+    kept = tuple(cell for cell in manifest.cells if "cub200-lico_mm" not in cell.key)
     assert len(kept) == 5
     run.manifest_path.unlink()
-    write_manifest(run.manifest_path, {**manifest, "cells": kept})
+    write_manifest(run.manifest_path, replace(manifest, cells=kept))
     shutil.rmtree(run.cell(cell_key("cub200", "lico_mm", 0)).path)
     notes = gather(run).notes
     assert not any("missing arm" in note or "not finished" in note for note in notes)
@@ -116,9 +116,7 @@ def test_baseline_comes_first_whatever_the_suites_order(tmp_path):
 
 def test_metric_the_manifest_does_not_know_is_an_error(tmp_path):
     run = make_run(tmp_path / "run", datasets={"cifar10": "real"})
-    manifest = run.manifest()
-    del manifest["metrics"]["deletion"]
-    write_json(run.manifest_path, manifest)
+    change_manifest(run, lambda manifest: manifest["metrics"].pop("deletion"))
     with pytest.raises(MissingDataError, match="describes every metric, missing: deletion"):
         gather(run)
 

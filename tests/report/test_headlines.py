@@ -12,16 +12,16 @@ from rich.console import Console
 from lico_bench.report import gather, show_summary
 from lico_bench.report.page.render import render_page
 from lico_bench.store import read_parquet, write_parquet
-from lico_bench.store.manifests import write_manifest
+from tests.manifests import change_manifest
 
 
 def with_cosines(run, cosines: dict[str, float]):
     """The run with these channel cosines in the last epoch, by arm; in the first all are low."""
-    for cell in run.manifest()["cells"]:
-        path = run.cell(cell["key"]).table("history")
-        rows = [(1, 0.2), (15, cosines[cell["recipe"]["arm"]])]
+    for cell in run.manifest().cells:
+        path = run.cell(cell.key).table("history")
+        rows = [(1, 0.2), (15, cosines[cell.recipe.arm])]
         added = pd.DataFrame(
-            {"epoch": epoch, "quantity": "channel_cosine", "value": value, "cell": cell["key"]}
+            {"epoch": epoch, "quantity": "channel_cosine", "value": value, "cell": cell.key}
             for epoch, value in rows
         )
         write_parquet(path, pd.concat([read_parquet(path), added], ignore_index=True))
@@ -29,9 +29,7 @@ def with_cosines(run, cosines: dict[str, float]):
 
 
 def with_manifest(run, change):
-    manifest = run.manifest()
-    change(manifest)
-    write_manifest(run.manifest_path, manifest)
+    change_manifest(run, change)
     return run
 
 

@@ -17,15 +17,16 @@ from lico_bench.report.figures import Plot, draw_history
 from lico_bench.report.history import RUN_SERIES, gather_history
 from lico_bench.report.history_page import HistoryPaths, build_history, render_history
 from lico_bench.stats import arm_means
-from lico_bench.store import RunFolder, write_json
+from lico_bench.store import RunFolder, read_json
+from tests.manifests import change_manifest
 
 OLD, NEW = "lico_bench_1@1a2b3c4d", "lico_bench_1@99999999"
 
 
 def dated(run, day, **changes):
     """The run with another start, and other facts, in its manifest."""
-    manifest = run.manifest() | {"started": f"2026-11-{day:02d}T10:00:00+00:00"} | changes
-    write_json(run.manifest_path, manifest)
+    changes["started"] = f"2026-11-{day:02d}T10:00:00+00:00"
+    change_manifest(run, lambda manifest: manifest.update(changes))
     return run
 
 
@@ -111,7 +112,7 @@ def test_other_images_and_other_training_are_told(tmp_path, runs):
     other = make_run(
         tmp_path / "other", datasets={"cub200": "standin"}, num_test=30, num_explained=10
     )
-    manifest = other.manifest()
+    manifest = read_json(other.manifest_path)
     manifest["datasets"]["cub200"]["fingerprint"] = "ffff"
     for cell in manifest["cells"]:
         cell["recipe"]["epochs"] = 99

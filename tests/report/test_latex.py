@@ -22,6 +22,7 @@ from lico_bench.report.latex.fitting import FONTS, TEXT_HEIGHT, fit
 from lico_bench.report.latex.sheet import Cell, Line, Section, Sheet
 from lico_bench.report.latex.typesetting import typeset
 from lico_bench.stats import MODEL_SCORES
+from lico_bench.store.run_records import ArmRecord, MethodRecord
 
 needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="pdflatex is not installed"
@@ -262,12 +263,12 @@ def test_tables_of_a_run_compile_without_a_complaint(tmp_path, content):
 @needs_pdflatex
 def test_every_metric_on_eight_datasets_with_hostile_names_fits_its_pages(tmp_path, content):
     arms = ("baseline", "lico")
-    manifest = {
-        **content.manifest,
-        "arms": {"lico": {"title": HOSTILE}},
-        "methods": {"grad_cam": {"title": "Åéß 猫 <b>“x”</b> 🙂 | \\", "is_control": False}},
-        "suite": {**content.manifest["suite"], "name": "100%\n\\input{/etc/passwd}"},
-    }
+    manifest = replace(
+        content.manifest,
+        arms={"lico": ArmRecord(title=HOSTILE)},
+        methods={"grad_cam": MethodRecord(title="Åéß 猫 <b>“x”</b> 🙂 | \\")},
+        suite=replace(content.manifest.suite, name="100%\n\\input{/etc/passwd}"),
+    )
     content = replace(content, manifest=manifest, claims=(verdict(title=HOSTILE),))
     content = grown(content, arms)
     blocks = (replace(content.blocks[0], title=f"[1cm] {HOSTILE}"), *content.blocks[1:])

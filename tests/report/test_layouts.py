@@ -242,11 +242,11 @@ def test_the_pointing_game_shows_the_runs_own_data_below_the_papers(wide):
 
 
 def test_the_number_of_tokens_is_that_of_the_trained_models(wide):
-    cells = [
-        {**cell, "options": {"num_context": 4}} if cell["recipe"]["arm"] == "lico" else cell
-        for cell in wide.manifest["cells"]
-    ]
-    layout = rebuilt(replace(wide, manifest={**wide.manifest, "cells": cells}))["tokens"]
+    cells = tuple(
+        replace(cell, options={"num_context": 4}) if cell.recipe.arm == "lico" else cell
+        for cell in wide.manifest.cells
+    )
+    layout = rebuilt(replace(wide, manifest=replace(wide.manifest, cells=cells)))["tokens"]
     assert rows_of(layout, "ImageNet-1k", "12")
     (own,) = rows_of(layout, "CIFAR-10", "4")
     assert own[2] == "This run, wrn_10_2"

@@ -20,6 +20,7 @@ from lico_bench.report.page import render_page
 from lico_bench.report.page.gallery import MAX_MAPS, SHADES, _per_group, heat_uri, image_uri
 from lico_bench.report.page.verdicts import OUTCOMES
 from lico_bench.report.templating import TEMPLATES
+from lico_bench.store.run_records import ArmRecord
 
 VOID = {"meta", "link", "img", "input", "br", "rect", "path", "circle"}
 ATTACK = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -239,15 +240,18 @@ def test_page_of_real_data_carries_no_such_label(small):
 
 
 def test_names_cannot_become_markup(small, small_run, tmp_path):
-    manifest = json.loads(json.dumps(small.manifest))
-    manifest["suite"]["name"] = ATTACK
-    manifest["datasets"]["cifar10"] |= {
-        "title": ATTACK, "class_names": [ATTACK], "notes": [ATTACK], "fingerprint": ATTACK
-    }  # fmt: skip
-    manifest["arms"]["lico"] = {"title": ATTACK, "summary": ATTACK, "source": ATTACK}
-    manifest["methods"]["grad_cam"]["title"] = ATTACK
-    manifest["versions"] = {ATTACK: ATTACK}
-    manifest["cells"][0]["recipe"]["labels"] = ATTACK
+    whole = small.manifest
+    names = {"title": ATTACK, "class_names": (ATTACK,), "notes": (ATTACK,), "fingerprint": ATTACK}
+    cell = whole.cells[0]
+    manifest = replace(
+        whole,
+        suite=replace(whole.suite, name=ATTACK),
+        datasets=whole.datasets | {"cifar10": replace(whole.datasets["cifar10"], **names)},
+        arms=whole.arms | {"lico": ArmRecord(title=ATTACK, summary=ATTACK, source=ATTACK)},
+        methods=whole.methods | {"grad_cam": replace(whole.methods["grad_cam"], title=ATTACK)},
+        versions={ATTACK: ATTACK},
+        cells=(replace(cell, recipe=replace(cell.recipe, labels=ATTACK)), *whole.cells[1:]),
+    )
     hostile = replace(
         small,
         manifest=manifest,

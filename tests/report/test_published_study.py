@@ -65,7 +65,7 @@ def test_what_is_published_is_whole_and_small():
     for path in runs:
         run = RunFolder(path)
         assert run.failures() == {}
-        planned = [cell["key"] for cell in run.manifest()["cells"]]
+        planned = [cell.key for cell in run.manifest().cells]
         assert sorted(run.finished()) == sorted(planned)
         assert all(check_cell(run.cell(key)) == () for key in planned)
     parts = (path for path in REFERENCE.rglob("*") if path.is_file() and "report" not in path.parts)

@@ -7,21 +7,24 @@ import pandas as pd
 
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
-from lico_bench.store.run_records import CellRecord
+from lico_bench.store.run_records import CellRecord, Manifest
+from tests.manifests import manifest_from
 
 SUITE_KEY = "0123456789ab"
 PARTS = ("classified-00000000-00000004", "scored-00000000-00000002", "scored-00000002-00000004")
 
 
-def manifest_of(*cells: str, key: str = SUITE_KEY) -> dict:
-    return {
-        "suite_key": key,
-        "suite": {"name": "invented", "salt": key},
-        "cells": [
-            {"key": cell, "pair": "p", "recipe": {"dataset": "d", "arm": "lico", "seed": 0}}
-            for cell in cells
-        ],
-    }
+def manifest_of(*cells: str, key: str = SUITE_KEY) -> Manifest:
+    return manifest_from(
+        {
+            "suite_key": key,
+            "suite": {"name": "invented", "salt": key},
+            "cells": [
+                {"key": cell, "pair": "p", "recipe": {"dataset": "d", "arm": "lico", "seed": 0}}
+                for cell in cells
+            ],
+        }
+    )
 
 
 def new_run(path, *cells: str) -> RunFolder:
@@ -49,7 +52,7 @@ def tables_of(cell: str, part: str) -> dict[str, pd.DataFrame]:
 def train(run: RunFolder, key: str) -> CellFolder:
     """Return a trained cell."""
     cell = run.cell(key)
-    entry = next(entry for entry in run.manifest()["cells"] if entry["key"] == key)
+    entry = next(entry for entry in run.manifest().cells if entry.key == key)
     write_json(cell.recipe, entry)
     write_parquet(cell.table("history"), pd.DataFrame({"cell": [key], "value": [1.0]}))
     write_json(cell.path / "findings.json", {})

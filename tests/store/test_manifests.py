@@ -12,6 +12,7 @@ from stored_cells import SUITE_KEY, finish, manifest_of, new_run, score, train
 
 from lico_bench.errors import BrokenFileError, RunMismatchError
 from lico_bench.store import RunFolder, read_run, write_json
+from lico_bench.store.codec import encode
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ DAMAGES = (damage_number, tear, empty, replace_by_list, lose)
 
 
 def test_manifest_comes_back_without_its_seal(run):
-    assert run.manifest() == {"format": 1, **manifest_of("one", "two")}
+    assert run.manifest() == manifest_of("one", "two")
     assert "seal" in json.loads(run.manifest_path.read_text())
 
 
@@ -62,8 +63,8 @@ def test_changed_manifest_is_reported_on_reading(run, damage):
 
 
 def test_manifest_of_a_version_without_seals_is_read(run):
-    write_json(run.manifest_path, {"format": 1, **manifest_of("one", "two")})
-    assert run.manifest()["suite_key"] == SUITE_KEY
+    write_json(run.manifest_path, {"format": 1, **encode(manifest_of("one", "two"))})
+    assert run.manifest().suite_key == SUITE_KEY
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -120,7 +121,7 @@ def test_folder_with_a_lost_manifest_and_other_things_is_refused(run):
 def test_folder_with_only_a_lock_is_free(tmp_path):
     (tmp_path / "lock").write_text("")
     RunFolder(tmp_path).open_for(manifest_of("one"))
-    assert RunFolder(tmp_path).manifest()["suite_key"] == SUITE_KEY
+    assert RunFolder(tmp_path).manifest().suite_key == SUITE_KEY
 
 
 def test_cells_of_another_run_do_not_make_a_folder_ours(run, tmp_path):

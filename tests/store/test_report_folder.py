@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from stored_cells import finish, new_run
@@ -48,7 +49,7 @@ def test_damaged_file_of_a_report_is_named_and_the_report_is_not_current(run, na
 
 def test_report_shows_the_manifest_and_is_made_again_with_it(run):
     seal_report(run, run.path / "report", cells=["one"])
-    write_manifest(run.manifest_path, run.manifest() | {"started": "2026-01-01T00:00:00+00:00"})
+    write_manifest(run.manifest_path, replace(run.manifest(), started="2026-01-01T00:00:00+00:00"))
     assert not is_report_current(run)
 
 

@@ -8,17 +8,21 @@ import pytest
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import RunFolder, newest_run, read_run, write_json, write_parquet
+from tests.manifests import manifest_from
 
 
-def manifest_of(key="abc", cells=("one", "two")):
-    return {
-        "suite_key": key,
-        "suite": {"datasets": ["cifar10"], "seeds": len(cells), "salt": key},
-        "cells": [
-            {"key": cell, "recipe": {"dataset": "cifar10", "arm": "lico", "seed": 0}}
-            for cell in cells
-        ],
-    }
+def manifest_of(key="abc", cells=("one", "two"), left_out=()):
+    return manifest_from(
+        {
+            "left_out": list(left_out),
+            "suite_key": key,
+            "suite": {"datasets": ["cifar10"], "seeds": len(cells), "salt": key},
+            "cells": [
+                {"key": cell, "recipe": {"dataset": "cifar10", "arm": "lico", "seed": 0}}
+                for cell in cells
+            ],
+        }
+    )
 
 
 def row(cell):
@@ -106,7 +110,7 @@ def test_newest_run_is_the_one_whose_cells_changed_last(tmp_path):
 
 def test_a_published_copy_is_no_newest_run(tmp_path):
     copy = RunFolder(tmp_path / "copy")
-    copy.open_for({**manifest_of(cells=("one",)), "left_out": ["weights"]})
+    copy.open_for(manifest_of(cells=("one",), left_out=("weights",)))
     finish(copy, "one")
     with pytest.raises(MissingDataError, match="no run under"):
         newest_run(tmp_path)

@@ -36,7 +36,7 @@ def draw_forests(content: ReportContent) -> Iterator[Plot]:
 
     One plot per method and unit over all datasets, split into sheets that fit on a page.
     """
-    requested = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest.suite.metrics
     metrics = [
         name
         for name, spec in content.specs.items()

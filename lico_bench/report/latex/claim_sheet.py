@@ -20,7 +20,7 @@ def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
     lines = [line for verdict in content.claims for line in _lines(content, verdict)]
     yield Sheet(
         name="claims",
-        run_name=str(content.manifest["suite"].get("name", "")),
+        run_name=content.manifest.suite.name,
         caption="Claims of the paper, declared before the run, and what the run says of them",
         headers=("Claim", "Verdict", "Evidence"),
         align="lll",
@@ -61,7 +61,7 @@ def _line(
 
 
 def _evidence_sentence(content: ReportContent, evidence: Evidence) -> str:
-    facts = content.manifest.get("datasets", {}).get(evidence.dataset)
+    facts = content.manifest.datasets.get(evidence.dataset)
     budget = "" if evidence.labels == "full" else f"{evidence.labels} labels"
     dataset = formatting.dataset_title(facts, evidence.dataset, evidence.source)
     setting = [dataset, evidence.backbone, budget]

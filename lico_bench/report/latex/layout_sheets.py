@@ -17,7 +17,7 @@ def layout_sheets(content: ReportContent) -> Iterator[Sheet]:
         num_labels = _num_labels(layout)
         yield Sheet(
             name=f"layout_{layout.name}",
-            run_name=str(content.manifest["suite"].get("name", "")),
+            run_name=content.manifest.suite.name,
             caption=f"{layout.title}: {layout.caption[:1].lower()}{layout.caption[1:]}",
             headers=tuple(header.replace(", ", "\n") for header in layout.columns),
             align="l" * num_labels + "r" * (len(layout.columns) - num_labels),

@@ -42,7 +42,7 @@ def mean_sheets(content: ReportContent) -> Iterator[Sheet]:
         if sections:
             yield Sheet(
                 name=formatting.file_stem(method),
-                run_name=str(content.manifest["suite"].get("name", "")),
+                run_name=content.manifest.suite.name,
                 caption=f"{_method_caption(content, method)}: {content.arm_title(arm)}",
                 headers=("Score", "Mean", "95 % interval", "Images"),
                 align="lrrr",
@@ -62,7 +62,7 @@ def _pair_sheet(
     cells = _tested_cells if is_all else _pair_cells
     return Sheet(
         name=f"{formatting.file_stem(method)}_{arm}{'' if is_all else '_both_correct'}",
-        run_name=str(content.manifest["suite"].get("name", "")),
+        run_name=content.manifest.suite.name,
         caption=f"{_method_caption(content, method)}: {title} against {reference}{images}",
         headers=("Score", reference, title, "Difference", "95 % interval", *p_header, "Images"),
         align="lrrrr" + "r" * len(p_header) + "r",
@@ -107,7 +107,7 @@ def _section(
 def _protocol(content: ReportContent, row: Row) -> str:
     if not row["protocol"]:
         return ""
-    protocols = content.manifest.get("protocols", {})
+    protocols = content.manifest.protocols
     return formatting.protocol_sentence(row["protocol"], protocols.get(row["protocol"]))
 
 

@@ -187,11 +187,11 @@ def _run_source(
 def _setting(table: TableSpec, content: ReportContent, block: Block, arm: str) -> str:
     if "setting" not in table.by:
         return ""
-    for cell in content.manifest["cells"]:
-        recipe = cell["recipe"]  # that of a user model has no backbone
-        is_same = recipe["dataset"] == block.dataset and recipe.get("backbone") == block.backbone
-        if is_same and recipe["arm"] == arm and TOKENS in cell.get("options", {}):
-            return f"{TOKENS}={cell['options'][TOKENS]}"
+    for cell in content.manifest.cells:
+        recipe = cell.recipe  # that of a user model has no backbone
+        is_same = recipe.dataset == block.dataset and recipe.backbone == block.backbone
+        if is_same and recipe.arm == arm and TOKENS in (cell.options or {}):
+            return f"{TOKENS}={(cell.options or {})[TOKENS]}"
     return ""
 
 

@@ -126,8 +126,9 @@ def _images(
     table: TableSpec, known: pd.DataFrame, blocks: Sequence[Block], content: ReportContent
 ) -> Iterator[str]:
     for block in blocks:
-        facts = content.manifest.get("datasets", {}).get(block.dataset, {}).get("found") or {}
-        counts = [facts[split][1] for split in SPLITS if facts.get(split)]
+        facts = content.manifest.datasets.get(block.dataset)
+        found = {} if facts is None else facts.found
+        counts = [found[split][1] for split in SPLITS if split in found]
         rows = _scores(table, block)
         if counts and counts[0] and not rows.empty and rows["num_images"].min() < counts[0]:
             title = dataset_title(content, block.dataset)

@@ -139,5 +139,5 @@ def method_title(content: ReportContent, method: str) -> str:
 
 def dataset_title(content: ReportContent, dataset: str) -> str:
     """Return the display name of a real dataset."""
-    facts = content.manifest.get("datasets", {}).get(dataset, {})
-    return DATASETS.get(dataset) or str(facts.get("title") or dataset)
+    facts = content.manifest.datasets.get(dataset)
+    return DATASETS.get(dataset) or (dataset if facts is None else facts.title)

@@ -11,13 +11,15 @@ from lico_bench.report.figures.canvas import rows_of_block
 from lico_bench.report.page.anchors import Anchors
 from lico_bench.report.page.numbers import setting_title
 from lico_bench.stats import calibration_errors
+from lico_bench.store.codec import encode
+from lico_bench.store.run_records import CellEntry
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
 def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     """Return the parts of the provenance section with their identifiers."""
-    rules = content.manifest.get("protocols", {})
+    rules = content.manifest.protocols
     return {
         "protocols": [
             {"id": anchor, "name": name, "rules": rules.get(name, {})}
@@ -79,25 +81,24 @@ def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
     inference = content.run.inference().set_index("cell").to_dict("index")
     findings = content.run.findings()
     return {
-        cell["key"]: {
-            "key": cell["key"],
-            "seed": cell["recipe"]["seed"],
+        cell.key: {
+            "key": cell.key,
+            "seed": cell.recipe.seed,
             "facts": _facts(cell),
-            "calibration": calibration.get(cell["key"]),
-            "inference": inference.get(cell["key"]),
-            "words": findings[cell["key"]].context_words,
+            "calibration": calibration.get(cell.key),
+            "inference": inference.get(cell.key),
+            "words": findings[cell.key].context_words,
         }
-        for cell in content.manifest["cells"]
-        if cell["key"] in findings
+        for cell in content.manifest.cells
+        if cell.key in findings
     }
 
 
-def _facts(cell: dict[str, Any]) -> dict[str, Any]:
+def _facts(cell: CellEntry) -> dict[str, Any]:
     """Return recipe, objective options and text encoder as one flat mapping."""
-    facts = dict(cell["recipe"])
-    for prefix, name in (("objective", "options"), ("encoder", "encoder")):
-        options = cell.get(name) or {}
-        facts |= {f"{prefix}.{option}": value for option, value in options.items()}
+    facts = dict(sorted(encode(cell.recipe).items()))
+    for prefix, options in (("objective", cell.options), ("encoder", cell.encoder)):
+        facts |= {f"{prefix}.{option}": value for option, value in (options or {}).items()}
     return facts
 
 
@@ -116,7 +117,7 @@ def _without(facts: dict[str, Any], excluded: dict[str, Any]) -> dict[str, Any]:
 
 def _unfinished(content: ReportContent) -> list[str]:
     finished = set(content.run.finished())
-    return [cell["key"] for cell in content.manifest["cells"] if cell["key"] not in finished]
+    return [cell.key for cell in content.manifest.cells if cell.key not in finished]
 
 
 def _range(spec: MetricSpec) -> str:

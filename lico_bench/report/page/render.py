@@ -35,7 +35,7 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         TEMPLATE,
         content=content,
         manifest=content.manifest,
-        suite=content.manifest["suite"],
+        suite=content.manifest.suite,
         arm_titles=[content.arm_title(arm) for arm in content.arms],
         counts=_counts(content),
         outcomes=count_outcomes(content),

@@ -51,7 +51,7 @@ def _groups(
     content: ReportContent, anchors: Anchors, block: Block, frame: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return scores grouped by method; each score has one line per arm."""
-    requested = content.manifest["suite"].get("metrics", ())
+    requested = content.manifest.suite.metrics
     lines = [
         line
         for line in each_line(content, block, frame)

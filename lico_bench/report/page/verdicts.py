@@ -107,9 +107,7 @@ def _sentence(sentence: str, outcome: str) -> str:
 
 def _dataset(content: ReportContent, setting: tuple[str, ...]) -> str:
     dataset, source = setting[:2]
-    return formatting.dataset_title(
-        content.manifest.get("datasets", {}).get(dataset), dataset, source
-    )
+    return formatting.dataset_title(content.manifest.datasets.get(dataset), dataset, source)
 
 
 def _interval(evidence: Evidence, spec: MetricSpec | None) -> str:
