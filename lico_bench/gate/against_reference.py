@@ -17,10 +17,11 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.gate.facts import RunFacts, manifest_of
 from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, decide, worst
 from lico_bench.gate.reference import (
-    IMAGES_COLUMN,
     KEY_COLUMNS,
-    mean_facts,
+    ReferenceScore,
+    ScoreMean,
     read_reference,
+    rows_as,
     run_means,
 )
 from lico_bench.gate.selection import ALL, Selection
@@ -75,16 +76,17 @@ def check(
         check_positive("margin", margin)
         table = table.assign(margin=margin)
     facts = RunFacts.of(scores)
-    means = {_key(row): row for _, row in run_means(scores).iterrows()}
+    means = {mean.key: mean for mean in rows_as(ScoreMean, run_means(scores))}
+    expected = rows_as(ReferenceScore, table)
     undecided, notes = [], set()
-    for _, row in table.iterrows():
-        judgement, loss, note = _undecided_judgement(row, means.get(_key(row)), facts, confidence)
+    for score in expected:
+        judgement, loss, note = _undecided_judgement(score, means.get(score.key), facts, confidence)
         undecided.append((judgement, loss))
         notes.add(note)
     judgements = (*decide(undecided, other="the reference"), *sanity)
     if not judgements:
         raise InvalidInputError("check: expected a score to judge, got none; name other metrics")
-    judged = {_key(row) for _, row in table.iterrows()}
+    judged = {score.key for score in expected}
     judgeable = {
         key
         for key in means
@@ -106,30 +108,24 @@ def check_confidence(confidence: float) -> None:
         )
 
 
-def _key(row: pd.Series[Any]) -> tuple[str, ...]:
-    return tuple(row[name] for name in KEY_COLUMNS)
-
-
 def _undecided_judgement(
-    reference: pd.Series[Any], run: pd.Series[Any] | None, facts: RunFacts, confidence: float
+    reference: ReferenceScore, run: ScoreMean | None, facts: RunFacts, confidence: float
 ) -> tuple[Judgement, Loss | None, str]:
     """Return a judgement before the correction for multiple tests, its loss, and a note or ""."""
     reason = _incomparable_reason(reference, run, facts)
-    fields: dict[str, Any] = {name: str(reference[name]) for name in (*KEY_COLUMNS, "source")}
-    fields |= facts.display_fields(fields["metric"])
-    fields |= {"higher_is_better": bool(reference["higher_is_better"])}
-    fields |= {"reference": float(reference["mean"]), "margin": float(reference["margin"])}
-    fields["num_reference_seeds"] = int(reference["num_seeds"])
+    fields: dict[str, Any] = {name: getattr(reference, name) for name in (*KEY_COLUMNS, "source")}
+    fields |= facts.display_fields(reference.metric)
+    fields |= {"higher_is_better": reference.higher_is_better}
+    fields |= {"reference": reference.mean, "margin": reference.margin}
+    fields["num_reference_seeds"] = reference.num_seeds
     if reason or run is None:
         return Judgement(**fields, outcome="not_comparable", sentence=reason), None, ""
-    mean = float(run["mean"])
-    fields |= {"mean": mean, "num_images": int(run["num_images"])}
-    fields["num_seeds"] = int(run["num_seeds"])
-    size = (fields["reference"] - mean) * (1 if fields["higher_is_better"] else -1)
-    if fields["num_images"] == 1:
+    fields |= {"mean": run.mean, "num_images": run.num_images, "num_seeds": run.num_seeds}
+    size = (reference.mean - run.mean) * (1 if reference.higher_is_better else -1)
+    if run.num_images == 1:
         sentence = "a single image has no standard error; score more images"
         return Judgement(**fields, outcome="inconclusive", sentence=sentence, loss=size), None, ""
-    error = loss_error(mean_facts(reference), mean_facts(run))
+    error = loss_error(reference.facts, run.facts)
     half_width = error.half_width(confidence)
     loss = Loss(size, size - half_width, size + half_width, error.p_no_loss(size))
     note = "" if error.covers_seeds else SEEDS_NOT_COVERED
@@ -165,15 +161,13 @@ def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
             )
 
 
-def _incomparable_reason(
-    reference: pd.Series[Any], run: pd.Series[Any] | None, facts: RunFacts
-) -> str:
+def _incomparable_reason(reference: ReferenceScore, run: ScoreMean | None, facts: RunFacts) -> str:
     """Return why the two means cannot be compared, or an empty text."""
-    score = f"{reference['metric']} of {reference['method'] or 'the model'}"
+    score = f"{reference.metric} of {reference.method or 'the model'}"
     if run is None:
         return (
-            f"the run has no {score} for {reference['dataset']} ({reference['backbone']}, arm "
-            f"{reference['arm']}, labels {reference['labels']}); score it, or remove the row from "
+            f"the run has no {score} for {reference.dataset} ({reference.backbone}, arm "
+            f"{reference.arm}, labels {reference.labels}); score it, or remove the row from "
             "the reference"
         )
     for name, remedy in (
@@ -181,20 +175,21 @@ def _incomparable_reason(
         ("source", "stand-ins and real images cannot be mixed; write a reference for this data"),
         ("num_images", "score the same images, or write a new reference"),
     ):
-        if str(run[name]) != str(reference[name]):
+        expected, found = getattr(reference, name), getattr(run, name)
+        if found != expected:
             return (
                 f"{score}: the reference has {name.replace('num_', 'number of ')} "
-                f"'{reference[name]}', the run has '{run[name]}'; {remedy}"
+                f"'{expected}', the run has '{found}'; {remedy}"
             )
-    if reference[IMAGES_COLUMN] not in ("", run[IMAGES_COLUMN]):
+    if reference.pictures not in ("", run.pictures):
         return (
             f"{score}: the image names of reference and run differ; "
             "score the same images, or write a new reference"
         )
-    direction = facts.display_fields(str(reference["metric"]))["higher_is_better"]
-    if direction is not None and direction != reference["higher_is_better"]:
+    direction = facts.display_fields(reference.metric)["higher_is_better"]
+    if direction is not None and direction != reference.higher_is_better:
         return (
-            f"{score}: {_direction_word(reference['higher_is_better'])} is better in the "
+            f"{score}: {_direction_word(reference.higher_is_better)} is better in the "
             f"reference, {_direction_word(direction)} in the run; write a new reference"
         )
     return ""

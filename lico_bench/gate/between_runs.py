@@ -21,7 +21,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.gate.against_reference import check_confidence
 from lico_bench.gate.judgement import Judgement, Loss, Verdict, decide, worst
 from lico_bench.gate.pairing import FIRST, SCORE, Score, pair_rows
-from lico_bench.gate.reference import NUM_RESAMPLES, mean_facts, with_error_parts
+from lico_bench.gate.reference import NUM_RESAMPLES, ScoreMean, rows_as, with_error_parts
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.side import Side, pair_arms
 from lico_bench.gate.uncertainty import SMALLEST_MARGIN, default_margin
@@ -115,27 +115,26 @@ def _score_fields(
         effect = smallest.get(claim.metric, math.inf)
         smallest[claim.metric] = min(effect, claim.smallest_effect)
     fields = {}
-    for _, row in with_error_parts(arm_means(rows, resamples=NUM_RESAMPLES)).iterrows():
-        score = tuple(str(row[name]) for name in SCORE)
-        metric = str(row["metric"])
+    means = with_error_parts(arm_means(rows, resamples=NUM_RESAMPLES))
+    for mean in rows_as(ScoreMean, means):
+        score = tuple(getattr(mean, name) for name in SCORE)
         fields[score] = {
             **dict(zip(SCORE, score, strict=True)),
-            **side.facts.display_fields(metric),
-            "higher_is_better": side.facts.direction(metric),
-            "source": str(row["source"]),
-            "reference": float(row["mean"]) if row["num_images"] else None,
-            "margin": margin or smallest.get(metric) or _fallback_margin(row, side, metric),
-            "num_images": int(row["num_images"]),
-            "num_reference_seeds": int(row["num_seeds"]),
+            **side.facts.display_fields(mean.metric),
+            "higher_is_better": side.facts.direction(mean.metric),
+            "source": mean.source,
+            "reference": mean.mean if mean.num_images else None,
+            "margin": margin or smallest.get(mean.metric) or _fallback_margin(mean, side),
+            "num_images": mean.num_images,
+            "num_reference_seeds": mean.num_seeds,
         }
     return fields
 
 
-def _fallback_margin(row: pd.Series[Any], side: Side, metric: str) -> float:
+def _fallback_margin(mean: ScoreMean, side: Side) -> float:
     """Return 0.02 for a bounded metric, and a reference's default margin for any other."""
-    bounds = side.facts.bounds(metric)
-    if None in bounds and row["num_images"] > 1:
-        return default_margin(mean_facts(row))
+    if None in side.facts.bounds(mean.metric) and mean.num_images > 1:
+        return default_margin(mean.facts)
     return SMALLEST_MARGIN
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,69 @@ from lico_bench.store import write_bytes
 
 KEY_COLUMNS = ("dataset", "backbone", "labels", "arm", "method", "metric")
 NUMBER_COLUMNS = ("mean", "image_error", "seed_spread", "margin", "num_images", "num_seeds")
-IMAGES_COLUMN = "pictures"  # digest of the image names; older references lack this column
+IMAGES_COLUMN = "pictures"  # older references lack this column
 REFERENCE_COLUMNS = (
     *KEY_COLUMNS, "source", "protocol", "higher_is_better", *NUMBER_COLUMNS, IMAGES_COLUMN,
 )  # fmt: skip
 
 NUM_DECIMALS = 6
 NUM_RESAMPLES = 100  # small, because the bootstrap intervals are not used here
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreMean:
+    """The mean of a score over the images and trainings of an arm, with its uncertainty.
+
+    Attributes:
+        method: empty for a score of the model.
+        image_error: standard error from the images, >= 0.
+        seed_spread: standard deviation between the means of single trainings; NaN with one.
+        pictures: digest of the image names; empty if unknown.
+    """
+
+    dataset: str
+    backbone: str
+    labels: str
+    arm: str
+    method: str
+    metric: str
+    source: str
+    protocol: str
+    mean: float
+    image_error: float
+    seed_spread: float
+    num_images: int
+    num_seeds: int
+    pictures: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The values of `KEY_COLUMNS`, which identify a score in a reference."""
+        return tuple(getattr(self, name) for name in KEY_COLUMNS)
+
+    @property
+    def facts(self) -> MeanFacts:
+        """The uncertainty of the mean."""
+        return MeanFacts(self.image_error, self.seed_spread, self.num_images, self.num_seeds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceScore(ScoreMean):
+    """A row of a reference; `margin` is the largest allowed loss of the mean."""
+
+    higher_is_better: bool
+    margin: float
+
+
+Mean = TypeVar("Mean", bound=ScoreMean)
+
+
+def rows_as(kind: type[Mean], frame: pd.DataFrame) -> list[Mean]:
+    """Return the rows of a reference, or of `with_error_parts`, as records of class `kind`."""
+    names = [field.name for field in fields(kind) if field.name in frame.columns]
+    texts = [name for name in names if name in (*KEY_COLUMNS, "source", "protocol")]
+    records = frame[names].astype(dict.fromkeys(texts, str)).to_dict("records")
+    return [kind(**{str(name): value for name, value in row.items()}) for row in records]
 
 
 def write_reference(
@@ -91,7 +148,7 @@ def make_reference(
     # Rounded as in the file, so that the stored values give the same default margin.
     rounded = ["mean", "image_error", "seed_spread"]
     frame[rounded] = frame[rounded].round(NUM_DECIMALS)
-    frame["margin"] = [margin or default_margin(mean_facts(row)) for _, row in frame.iterrows()]
+    frame["margin"] = [margin or default_margin(row.facts) for row in rows_as(ScoreMean, frame)]
     return frame[list(REFERENCE_COLUMNS)].reset_index(drop=True)
 
 
@@ -119,16 +176,6 @@ def with_error_parts(means: pd.DataFrame) -> pd.DataFrame:
         for seed_means in means["per_seed"]
     ]
     return means.assign(image_error=means["image_part"], seed_spread=np.array(spreads, dtype=float))
-
-
-def mean_facts(row: pd.Series[Any]) -> MeanFacts:
-    """Return the uncertainty of a row of a reference or of `with_error_parts`."""
-    return MeanFacts(
-        image_error=float(row["image_error"]),
-        seed_spread=float(row["seed_spread"]),
-        num_images=int(row["num_images"]),
-        num_seeds=int(row["num_seeds"]),
-    )
 
 
 def read_reference(reference: str | Path | pd.DataFrame) -> pd.DataFrame:

@@ -16,10 +16,11 @@ from lico_bench.gate.reference import (
     KEY_COLUMNS,
     NUM_DECIMALS,
     REFERENCE_COLUMNS,
+    ReferenceScore,
     make_reference,
-    mean_facts,
     read_reference,
     read_table,
+    rows_as,
     store_reference,
 )
 from lico_bench.gate.selection import ALL, Selection
@@ -101,30 +102,30 @@ def _read_old(path: Path) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
 
 def _keep_set_margins(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     set_margins = {
-        _key(row): float(row["margin"])
-        for _, row in old.iterrows()
-        if not math.isclose(row["margin"], default_margin(mean_facts(row)), abs_tol=1e-9)
+        score.key: score.margin
+        for score in rows_as(ReferenceScore, old)
+        if not math.isclose(score.margin, default_margin(score.facts), abs_tol=1e-9)
     }
-    margins = [set_margins.get(_key(row), row["margin"]) for _, row in new.iterrows()]
-    return new.assign(margin=margins)
+    scores = rows_as(ReferenceScore, new)
+    return new.assign(margin=[set_margins.get(score.key, score.margin) for score in scores])
 
 
 def _list_changes(old: pd.DataFrame | None, new: pd.DataFrame) -> tuple[tuple[Change, ...], str]:
-    before = {} if old is None else {_key(row): row for _, row in old.iterrows()}
-    after = {_key(row): row for _, row in new.iterrows()}
+    before = {} if old is None else {score.key: score for score in rows_as(ReferenceScore, old)}
+    after = {score.key: score for score in rows_as(ReferenceScore, new)}
     changed = [
-        _changed_score(before[key], row)
-        for key, row in after.items()
-        if key in before and _differs(before[key], row)
+        _changed_score(before[key], score)
+        for key, score in after.items()
+        if key in before and _differing(before[key], score)
     ]
     added = [
-        Change(_score_text(row), "", f"{row['mean']:.4f}", "added", f"margin {row['margin']:.3f}")
-        for key, row in after.items()
+        Change(_score_text(score), "", f"{score.mean:.4f}", "added", f"margin {score.margin:.3f}")
+        for key, score in after.items()
         if key not in before
     ]
     removed = [
-        Change(_score_text(row), f"{row['mean']:.4f}", "", "removed", "")
-        for key, row in before.items()
+        Change(_score_text(score), f"{score.mean:.4f}", "", "removed", "")
+        for key, score in before.items()
         if key not in after
     ]
     unchanged = len(after) - len(changed) - len(added)
@@ -136,47 +137,42 @@ def _list_changes(old: pd.DataFrame | None, new: pd.DataFrame) -> tuple[tuple[Ch
     return (*changed, *removed, *listed), sentence
 
 
-def _changed_score(old: pd.Series[Any], new: pd.Series[Any]) -> Change:
-    step = float(new["mean"]) - float(old["mean"])
-    is_better = (step > 0) == bool(new["higher_is_better"])
+def _changed_score(old: ReferenceScore, new: ReferenceScore) -> Change:
+    step = new.mean - old.mean
     change = "mean unchanged"
     if round(step, NUM_DECIMALS):
+        is_better = (step > 0) == new.higher_is_better
         change = f"{step:+.4f}, {'better' if is_better else 'worse'}"
-    others = []
-    if _numbers_differ(old, new, "margin"):
-        others.append(f"margin {old['margin']:.3f} → {new['margin']:.3f}")
+    differing = _differing(old, new)
+    others = [f"margin {old.margin:.3f} → {new.margin:.3f}"] if "margin" in differing else []
     others += [
-        f"{name} {old[name]} → {new[name]}"
+        f"{name} {getattr(old, name)} → {getattr(new, name)}"
         for name in _OTHER_COLUMNS
-        if str(old[name]) != str(new[name])
+        if name in differing
     ]
-    before, after = f"{old['mean']:.4f}", f"{new['mean']:.4f}"
+    before, after = f"{old.mean:.4f}", f"{new.mean:.4f}"
     return Change(_score_text(new), before, after, change, "; ".join(others))
 
 
-def _differs(old: pd.Series[Any], new: pd.Series[Any]) -> bool:
-    numbers = ("mean", "image_error", "seed_spread", "margin", "num_images", "num_seeds")
-    return any(_numbers_differ(old, new, name) for name in numbers) or any(
-        str(old[name]) != str(new[name])
-        for name in REFERENCE_COLUMNS
-        if name not in (*numbers, *KEY_COLUMNS)
-    )
+def _differing(old: ReferenceScore, new: ReferenceScore) -> list[str]:
+    """Return the columns that differ; NaN equals NaN, and numbers are rounded as in the file."""
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in REFERENCE_COLUMNS}
+    return [name for name, (before, after) in pairs.items() if _stored(before) != _stored(after)]
 
 
-def _numbers_differ(old: pd.Series[Any], new: pd.Series[Any], name: str) -> bool:
-    before, after = float(old[name]), float(new[name])
-    if math.isnan(before) or math.isnan(after):
-        return math.isnan(before) != math.isnan(after)
-    return round(before, NUM_DECIMALS) != round(after, NUM_DECIMALS)
+def _stored(value: object) -> object:
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, NUM_DECIMALS)
+    return value
 
 
 def _cannot_fail_notes(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
     """Return a note on scores whose margin is at least their largest possible loss, if any."""
     count = 0
-    for _, row in frame.iterrows():
-        low, high = facts.bounds(row["metric"])
-        worst = low if row["higher_is_better"] else high
-        count += worst is not None and abs(row["mean"] - worst) <= row["margin"]
+    for score in rows_as(ReferenceScore, frame):
+        low, high = facts.bounds(score.metric)
+        worst = low if score.higher_is_better else high
+        count += worst is not None and abs(score.mean - worst) <= score.margin
     if not count:
         return ()
     return (
@@ -186,12 +182,8 @@ def _cannot_fail_notes(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
     )
 
 
-def _key(row: pd.Series[Any]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in KEY_COLUMNS)
-
-
-def _score_text(row: pd.Series[Any]) -> str:
-    of_method = f" of {row['method']}" if row["method"] else ""
-    budget = "" if row["labels"] == "full" else f", {row['labels']} labels"
-    arrow = "↑" if row["higher_is_better"] else "↓"
-    return f"{row['dataset']}, {row['arm']}{budget}: {row['metric']} {arrow}{of_method}"
+def _score_text(score: ReferenceScore) -> str:
+    of_method = f" of {score.method}" if score.method else ""
+    budget = "" if score.labels == "full" else f", {score.labels} labels"
+    arrow = "↑" if score.higher_is_better else "↓"
+    return f"{score.dataset}, {score.arm}{budget}: {score.metric} {arrow}{of_method}"
