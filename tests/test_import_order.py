@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "lico_bench"
 LINES = (
     ("errors",),
     ("checks",),
-    ("records", "registry", "runtime"),
+    ("records", "registry", "runtime", "number_text"),
     ("data", "models", "losses"),
     ("training", "saliency", "metrics"),
     ("evaluation",),
@@ -30,7 +30,8 @@ LEVEL = {package: level for level, packages in enumerate(LINES) for package in p
 # These modules only re-export names or start the command line.
 OUTSIDE = ("__init__", "__main__")
 WITHOUT_TORCH = (
-    "errors", "checks", "records", "registry", "store", "stats", "claims", "gate", "report",
+    "errors", "checks", "records", "registry", "number_text", "store", "stats", "claims", "gate",
+    "report",
 )  # fmt: skip
 HEAVY = {
     "quantus": 1,

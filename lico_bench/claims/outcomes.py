@@ -29,6 +29,7 @@ from collections.abc import Mapping
 
 from lico_bench.claims.comparisons import Gain
 from lico_bench.claims.records import Claim, Outcome
+from lico_bench.number_text import signed
 
 LEVEL = 0.05
 STANDIN = "drawn scenes in place of the data set: no test of the claim"
@@ -85,10 +86,8 @@ def gain_text(gain: Gain, unit: str) -> str:
     """Return `+0.0123 [+0.0050, +0.0196] probability`; shares are in percentage points."""
     is_share = unit.startswith("share")
     scale, digits, name = (100, 2, "percentage points") if is_share else (1, 4, unit)
-    # Adding 0 turns -0.0 into 0.0.
-    rounded = [round(scale * n, digits) + 0.0 for n in (gain.gain, gain.low, gain.high)]
-    middle, low, high = (f"{n:+.{digits}f}" if n else f"{n:.{digits}f}" for n in rounded)
-    return f"{middle} [{low}, {high}] {name}".replace("-", "−")
+    middle, low, high = (signed(scale * n, digits) for n in (gain.gain, gain.low, gain.high))
+    return f"{middle} [{low}, {high}] {name}"
 
 
 def p_text(p_value: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lico_bench.gate.judgement import Judgement, Outcome, decimals_for, signed
+from lico_bench.gate.judgement import Judgement, Outcome, decimals_for
+from lico_bench.number_text import signed
 
 NO_VALUE = "–"
 _ARROWS = {True: " ↑", False: " ↓", None: ""}

@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lico_bench.number_text import signed
 from lico_bench.stats import holm
 
 Outcome = Literal["better", "pass", "regression", "inconclusive", "not_comparable"]
@@ -174,12 +175,6 @@ def decide(
 def decimals_for(margin: float) -> int:
     """Return the number of decimals for a loss with this margin."""
     return 5 if 0 < margin < FINE_MARGIN else 3
-
-
-def signed(number: float, digits: int) -> str:
-    """Format a number with its sign; a number that rounds to zero has none."""
-    text = f"{number:+.{digits}f}"
-    return text.replace("-", "−") if text.strip("+-0.") else text[1:]
 
 
 def _outcome(loss: Loss, margin: float, p_holm: float, p_gain: float) -> Outcome:

@@ -25,6 +25,7 @@ from lico_bench.gate.reference import (
 )
 from lico_bench.gate.selection import ALL, Selection
 from lico_bench.gate.uncertainty import default_margin
+from lico_bench.number_text import signed
 
 _OTHER_COLUMNS = ("source", "protocol", "num_images", "num_seeds", IMAGES_COLUMN)
 
@@ -142,7 +143,7 @@ def _changed_score(old: ReferenceScore, new: ReferenceScore) -> Change:
     change = "mean unchanged"
     if round(step, NUM_DECIMALS):
         is_better = (step > 0) == new.higher_is_better
-        change = f"{step:+.4f}, {'better' if is_better else 'worse'}"
+        change = f"{signed(step, 4)}, {'better' if is_better else 'worse'}"
     differing = _differing(old, new)
     others = [f"margin {old.margin:.3f} → {new.margin:.3f}"] if "margin" in differing else []
     others += [

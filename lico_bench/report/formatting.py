@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lico_bench import number_text
+from lico_bench.number_text import MINUS, drop_noise
 from lico_bench.records import DatasetFacts, MetricSpec
 
 NO_VALUE = "–"
 STANDIN = "STAND-IN"
-MINUS = "−"
 EXTRA_DIGITS_BELOW = 0.002  # smaller differences are shown with two more digits
 MAX_STEM_LENGTH = 120  # characters; file systems allow 255 bytes with the suffix
 SIGNIFICANT = 0.05  # after correction
@@ -34,14 +35,7 @@ def value(number: float, spec: MetricSpec) -> str:
         return NO_VALUE
     scale, digits, unit = (100, 1, " %") if is_percent(spec) else (1, 3, "")
     # Adding 0.0 removes the sign of a rounded zero.
-    return f"{round(_drop_noise(scale * number), digits) + 0.0:.{digits}f}{unit}".replace(
-        "-", MINUS
-    )
-
-
-def _drop_noise(number: float) -> float:
-    """Drop digits that depend on summation order, so that ties such as 61.75 round one way."""
-    return round(number, 9)
+    return f"{round(drop_noise(scale * number), digits) + 0.0:.{digits}f}{unit}".replace("-", MINUS)
 
 
 def signed(number: float, spec: MetricSpec, *, extra_digits: bool = False) -> str:
@@ -52,11 +46,7 @@ def signed(number: float, spec: MetricSpec, *, extra_digits: bool = False) -> st
     if not math.isfinite(number):
         return NO_VALUE
     scale, digits = (100, 1) if is_percent(spec) else (1, 3)
-    text = f"{_drop_noise(scale * number):+.{digits + 2 * extra_digits}f}"
-    # A rounded zero has no sign.
-    if not text.strip("+-0."):
-        text = text.lstrip("+-")
-    return text.replace("-", MINUS)
+    return number_text.signed(scale * number, digits + 2 * extra_digits)
 
 
 def difference(number: float, low: float, high: float, spec: MetricSpec) -> tuple[str, str]:

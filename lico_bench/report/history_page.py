@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from lico_bench.report.content import SETTING
 from lico_bench.report.figures import Plot, draw_history
 from lico_bench.report.history import RUN_SERIES, History, PastRun, gather_history
 from lico_bench.report.output_folder import check_outside
-from lico_bench.report.templating import fill_template
+from lico_bench.report.templating import data_uri, fill_template
 from lico_bench.store import RunFolder, write_bytes
 
 TEMPLATE = "history.html.j2"
@@ -68,7 +67,7 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
         history=history,
         runs=[_run(run) for run in history.runs],
         tables=[_table(history, protocol) for protocol in history.protocols],
-        plots=[(plot, _data_uri(plot.png)) for plot in plots],
+        plots=[(plot, data_uri(plot.png)) for plot in plots],
         standin=formatting.STANDIN,
         bar_width=0,  # used by a shared macro; this page draws no bars
     )
@@ -142,7 +141,3 @@ def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
         "counts": f"{images}, {formatting.plural(int(row['num_seeds']), 'seed')}",
         "note": row["note"],
     }
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

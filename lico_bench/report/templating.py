@@ -6,6 +6,7 @@ from elsewhere.
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ def fill_template(name: str, **values: Any) -> str:
     `asset("style.css")` inserts a file of the template folder without escaping.
     """
     return _environment().get_template(name).render(**values)
+
+
+def data_uri(image: bytes, kind: str = "png") -> str:
+    """Return an encoded image as a data URI; `kind` is `png` or `jpeg`."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -16,9 +15,15 @@ from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import AUXILIARY_METRICS, ReportContent
 from lico_bench.report.figures.canvas import heat_colours
-from lico_bench.report.gallery_selection import GalleryItem, first_cells, select_gallery_images
+from lico_bench.report.gallery_selection import (
+    PER_GROUP,
+    GalleryItem,
+    first_cells,
+    select_gallery_images,
+)
 from lico_bench.report.page.numbers import setting_title
 from lico_bench.report.stored_images import open_stored, stored_map
+from lico_bench.report.templating import data_uri
 
 GROUP_TITLES = {
     "most": "Where the maps differ most",
@@ -26,7 +31,6 @@ GROUP_TITLES = {
     "random": "Selected at random",
 }
 MAX_MAPS = 1200  # on one page, up to 4 kB each
-PER_GROUP = 4
 MAX_SIDE_PX = 224  # longer side of an embedded image; shown at half of that at most
 COARSE_PX = 96  # images up to this size are shown with sharp pixel edges
 LOSSLESS_BYTES = 12_000  # larger images are embedded as JPEG
@@ -87,11 +91,11 @@ def image_uri(png: bytes) -> str:
     """Return a stored image as a data URI: unchanged if small, else resized and as JPEG."""
     image = open_stored(png, "an image")
     if len(png) <= LOSSLESS_BYTES:
-        return _data_uri(png, "png")
+        return data_uri(png)
     image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=88)
-    return _data_uri(stream.getvalue(), "jpeg")
+    return data_uri(stream.getvalue(), "jpeg")
 
 
 def heat_uri(row: dict[str, Any]) -> str:
@@ -109,7 +113,7 @@ def heat_uri(row: dict[str, Any]) -> str:
     opacity = np.round(255 * (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * shades)).astype(np.uint8)
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True, transparency=opacity.tobytes())
-    return _data_uri(stream.getvalue(), "png")
+    return data_uri(stream.getvalue())
 
 
 def _per_group(num_galleries: int, num_arms: int) -> int:
@@ -189,7 +193,3 @@ def _score(
 def _size(png: bytes) -> tuple[int, int]:
     """Return width and height from the header of a PNG."""
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

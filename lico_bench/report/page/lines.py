@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from lico_bench.number_text import signed
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, ReportContent
@@ -130,7 +131,11 @@ def _difference(row: dict[Any, Any], spec: MetricSpec, largest: float) -> dict[s
         "p_holm": formatting.p_value(row["p_holm"]),
         "p_images": formatting.p_value(row["p_images"]),
         "p_mcnemar": formatting.p_value(p_mcnemar) if math.isfinite(p_mcnemar) else "",
-        "effect_size": _two_digits(row["effect_size"]),
+        "effect_size": (
+            signed(row["effect_size"], 2)
+            if math.isfinite(row["effect_size"])
+            else formatting.NO_VALUE
+        ),
         **_equivalence(row, spec),
         "is_significant": formatting.is_significant(row["p_holm"]),
         "bar": place_bar(row["low"], row["high"], row["difference"], largest=largest),
@@ -166,13 +171,6 @@ def _per_seed(numbers: Sequence[float], spec: MetricSpec) -> str:
     return ", ".join(
         formatting.signed(number, spec, extra_digits=extra_digits) for number in numbers
     )
-
-
-def _two_digits(number: float) -> str:
-    if not math.isfinite(number):
-        return formatting.NO_VALUE
-    text = f"{number:+.2f}"
-    return text[1:] if float(text) == 0 else text.replace("-", formatting.MINUS)
 
 
 def _bar_ranges(content: ReportContent, rows: list[dict[Any, Any]]) -> dict[bool, float]:

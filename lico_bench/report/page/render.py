@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 
 from lico_bench.report import formatting
@@ -16,7 +15,7 @@ from lico_bench.report.page.paper_tables import paper_tables
 from lico_bench.report.page.provenance import provenance
 from lico_bench.report.page.results import result_tables
 from lico_bench.report.page.verdicts import count_outcomes, verdict_cards
-from lico_bench.report.templating import fill_template
+from lico_bench.report.templating import data_uri, fill_template
 
 TEMPLATE = "report.html.j2"
 
@@ -43,7 +42,7 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         blocks=result_tables(content, anchors),
         papers=paper_tables(content),
         numbers=all_numbers(content, anchors),
-        plots=[(plot, png_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
+        plots=[(plot, data_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
         galleries=galleries(content, sheet),
         images=sheet.uris,
@@ -54,11 +53,6 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         standin=formatting.STANDIN,
         bar_width=BAR_WIDTH,
     )
-
-
-def png_uri(png: bytes) -> str:
-    """Return a PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _counts(content: ReportContent) -> list[str]:

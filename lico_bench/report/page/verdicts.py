@@ -60,7 +60,11 @@ def _card(content: ReportContent, anchors: Anchors, verdict: ClaimVerdict) -> di
 def _endpoint(content: ReportContent, claim: Claim, spec: MetricSpec | None) -> str:
     """Return the declared comparison: arms, metric, direction and smallest effect."""
     score = claim.metric.replace("_", " ") if spec is None else formatting.title_with_arrow(spec)
-    size = _gain(claim.smallest_effect, spec).lstrip("+")
+    size = (  # the run may lack the metric
+        f"{claim.smallest_effect:.3g}"
+        if spec is None
+        else formatting.signed(claim.smallest_effect, spec).lstrip("+")
+    )
     arms = f"{content.arm_title(claim.arm)} against {content.arm_title(claim.reference_arm)}"
     is_not_worse = claim.direction == "not_worse"
     direction = "not worse by more than" if is_not_worse else "better; smallest relevant effect"
@@ -74,6 +78,7 @@ def _evidence(
     largest = max([band, *(_largest(evidence) for evidence in verdict.evidence)])
     for evidence in verdict.evidence:
         setting = (evidence.dataset, evidence.source, evidence.backbone, evidence.labels)
+        gain, interval = _gain(evidence, spec)
         yield {
             **_outcome(evidence.outcome),
             "dataset": _dataset(content, setting),
@@ -82,8 +87,8 @@ def _evidence(
             "labels": evidence.labels,
             "method": content.method_title(evidence.method),
             "sentence": _sentence(evidence.sentence, evidence.outcome),
-            "gain": formatting.NO_VALUE if evidence.gain is None else _gain(evidence.gain, spec),
-            "interval": _interval(evidence, spec),
+            "gain": gain,
+            "interval": interval if interval != formatting.NO_VALUE else "",
             "bar": _bar(evidence, largest, band),
             "p_holm": _p_value(evidence.p_holm),
             "p_equivalent": _p_value(evidence.p_equivalent),
@@ -110,14 +115,13 @@ def _dataset(content: ReportContent, setting: tuple[str, ...]) -> str:
     return formatting.dataset_title(content.manifest.datasets.get(dataset), dataset, source)
 
 
-def _interval(evidence: Evidence, spec: MetricSpec | None) -> str:
-    if evidence.gain is None or evidence.low is None or evidence.high is None:
-        return ""
-    extra_digits = formatting.is_tiny(evidence.gain, evidence.low, evidence.high)
-    low, high = (
-        _gain(end, spec, extra_digits=extra_digits) for end in (evidence.low, evidence.high)
-    )
-    return f"[{low}, {high}]"
+def _gain(evidence: Evidence, spec: MetricSpec | None) -> tuple[str, str]:
+    """Return the gain and its interval as text."""
+    numbers = (evidence.gain, evidence.low, evidence.high)
+    gain, low, high = (math.nan if number is None else number for number in numbers)
+    if spec is None:
+        return formatting.NO_VALUE, formatting.NO_VALUE
+    return formatting.difference(gain, low, high, spec)
 
 
 def _bar(evidence: Evidence, largest: float, band: float) -> Bar | None:
@@ -129,13 +133,6 @@ def _bar(evidence: Evidence, largest: float, band: float) -> Bar | None:
 def _largest(evidence: Evidence) -> float:
     ends = [abs(end) for end in (evidence.gain, evidence.low, evidence.high) if end is not None]
     return max((end for end in ends if math.isfinite(end)), default=0.0)
-
-
-def _gain(number: float, spec: MetricSpec | None, *, extra_digits: bool = False) -> str:
-    """Return a signed gain in the metric's digits, or with three digits without a spec."""
-    if spec is not None:
-        return formatting.signed(number, spec, extra_digits=extra_digits)
-    return f"{number:+.3g}".replace("-", formatting.MINUS)
 
 
 def _points(spec: MetricSpec | None) -> str:
