@@ -92,7 +92,7 @@ def explain(
         from lico_bench.bench.explain_image import explain_image, read_image
         from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
-        from lico_bench.report.figures.overlay import draw_overlay
+        from lico_bench.report.figures.maps import draw_overlay
         from lico_bench.runtime import pick_device
         from lico_bench.store import write_bytes
 

@@ -1,11 +1,10 @@
 """Non-inferiority tests of scores against a reference or another run, with exit codes for CI."""
 
 from lico_bench.gate.against_reference import check
-from lico_bench.gate.annotations import github_annotations
 from lico_bench.gate.between_runs import compare
+from lico_bench.gate.github import github_annotations, markdown
 from lico_bench.gate.judgement import Judgement, Verdict
 from lico_bench.gate.junit import junit_xml
-from lico_bench.gate.markdown import markdown
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.gate.selection import Selection
 from lico_bench.gate.show import update_table, verdict_table

@@ -24,7 +24,6 @@ from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent, gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.latex import document, draw_tables
-from lico_bench.report.output_folder import check_outside
 from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
 from lico_bench.store import RunFolder, write_bytes, write_json
@@ -175,6 +174,20 @@ def _json_scalar(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_outside(out: Path) -> None:
+    """Check that `out` is not inside a run folder, which holds only files of the run.
+
+    Raises:
+        InvalidInputError: if `out` is a run folder or lies inside one.
+    """
+    for folder in (out.resolve(), *out.resolve().parents):
+        if RunFolder(folder).manifest_path.is_file():
+            raise InvalidInputError(
+                f"--out {out}: expected a folder outside of every run, but {folder} is a run; "
+                "choose another folder, such as results/history"
+            )
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.headlines import headlines
-from lico_bench.report.parallel import run_in_threads
-from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences, sanity_verdicts
+from lico_bench.report.lines import ALL, Line, all_lines
+from lico_bench.report.notes import headlines, run_notes
+from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences
 from lico_bench.stats.paired import PAIRED_COLUMNS
-from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
 from lico_bench.store.codec import REMEDY
 from lico_bench.store.run_records import Manifest
@@ -118,6 +119,11 @@ class ReportContent:
         return self.rows.loc[~self.rows["cell"].duplicated(), ["cell", "arm", "seed", *SETTING]]
 
     @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """The numbers as text, block by block; see `lines.all_lines`."""
+        return tuple(all_lines(self))
+
+    @cached_property
     def _method_protocols(self) -> pd.DataFrame:
         """Each method with each protocol under which it was scored."""
         return self.rows[["method", "protocol"]].drop_duplicates()
@@ -154,6 +160,23 @@ class ReportContent:
             formatting.protocol_sentence(protocol, rules.get(protocol))
             for protocol in sorted(rows["protocol"].unique())
             if protocol
+        ]
+
+    def is_auxiliary(self, metric: str) -> bool:
+        """Whether a metric is only context for the scores: the suite does not list it."""
+        requested = self.manifest.suite.metrics
+        return metric in AUXILIARY_METRICS and metric not in requested
+
+    def result_lines(self, block: int) -> list[Line]:
+        """Return the lines of a block that are results: all images, no auxiliary metrics.
+
+        Args:
+            block: index in `blocks`.
+        """
+        return [
+            line
+            for line in self.lines
+            if line.block == block and line.subset == ALL and not self.is_auxiliary(line.metric)
         ]
 
     def each_score(self, block: Block) -> Iterator[tuple[str, MetricSpec]]:
@@ -207,7 +230,7 @@ def gather(run: RunFolder) -> ReportContent:
         specs,
         verdicts,
         _num_compared(differences),
-        tuple(_notes(run, manifest, rows)),
+        tuple(run_notes(run, manifest, rows)),
         tuple(headlines(run, manifest, rows, arms[0])),
     )
 
@@ -323,49 +346,15 @@ def _specs(manifest: Manifest, rows: pd.DataFrame) -> dict[str, MetricSpec]:
     return specs
 
 
-def _notes(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> Iterator[str]:
-    planned, finished = len(manifest.cells), len(run.finished())
-    if finished < planned:
-        yield (
-            f"The run is not finished: {finished} of {planned} models are stored; "
-            "repeat the same `lico-bench run` command to continue it."
-        )
-    if manifest.left_out:
-        left_out = ", ".join(manifest.left_out)
-        yield f"A published copy of a run, whose numbers it holds; left out: {left_out}."
-    for key, failure in run.failures().items():
-        yield f"{key} failed in {failure.stage} and is missing: {failure.sentence}."
-    for dataset, names in run.undefined().items():
-        metrics = ", ".join(names)
-        yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."
-    if SANITY_CHECK in manifest.metrics:
-        yield from _sanity_notes(run, manifest)
-    requested: Counter[Any] = Counter(
-        cell.pair for cell in manifest.cells
-    )  # a dataset may have fewer arms
-    stored = rows.groupby("pair", observed=True)["arm"].nunique()
-    incomplete = sum(count < requested[pair] for pair, count in stored.items())
-    if incomplete:
-        yield (
-            f"Pairs with a missing arm: {incomplete}; "
-            "their models are included in the means but not in the differences."
-        )
-    flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]
-    for flag, part in flags.groupby("flag", observed=True):
-        by_metric = part.groupby(["method", "metric"], observed=True).size()
-        by_method = by_metric.groupby("method", observed=True).max()
-        counts = ", ".join(
-            f"{count:,} of {method or 'the model'}" for method, count in by_method.items()
-        )
-        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {counts}."
+def run_in_threads(*tasks: Callable[[], Any]) -> list[Any]:
+    """Run `tasks` in threads and return their results in order; exceptions propagate.
 
-
-def _sanity_notes(run: RunFolder, manifest: Manifest) -> Iterator[str]:
-    """Yield one sentence per dataset and arm: the sanity-check outcome of each method."""
-    verdicts = sanity_verdicts(run.curves())
-    for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
-        outcomes = ", ".join(
-            f"{manifest.method_title(row['method'])} {row['outcome']} ({row['similarity']:.2f})"
-            for _, row in part.iterrows()
-        )
-        yield f"Sanity check on {dataset}, arm {arm}: {outcomes}."
+    BLAS is limited to one thread per task: parallel products on all cores would compete for them,
+    and the results would depend on the number of cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(min(cores or 1, len(tasks))) as pool,
+    ):
+        return [future.result() for future in [pool.submit(task) for task in tasks]]

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.report import formatting
+from lico_bench.report.build import check_outside
 from lico_bench.report.content import SETTING
 from lico_bench.report.figures import Plot, draw_history
 from lico_bench.report.history import RUN_SERIES, History, PastRun, gather_history
-from lico_bench.report.output_folder import check_outside
 from lico_bench.report.templating import data_uri, fill_template
 from lico_bench.store import RunFolder, write_bytes
 

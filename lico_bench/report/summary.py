@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import groupby
 
-import pandas as pd
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.content import AUXILIARY_METRICS, Block, ReportContent, gather
+from lico_bench.report.content import Block, ReportContent, gather
+from lico_bench.report.lines import Line
 from lico_bench.store import RunFolder
 
 _STYLES = {
@@ -38,8 +37,8 @@ def summary_table(run: RunFolder) -> Group:
 def show_summary(content: ReportContent) -> Group:
     """Return the summary of content that is already gathered."""
     parts: list[RenderableType] = [Text(line, style="bold yellow") for line in content.headlines]
-    for block in content.blocks:
-        parts += [_heading(block), _table(content, block), Text()]
+    for number, block in enumerate(content.blocks):
+        parts += [_heading(block), _table(content, number), Text()]
     parts += [Text(note, style="yellow") for note in content.notes]
     parts += _claims(content)
     seeds = min(block.num_seeds for block in content.blocks)
@@ -90,8 +89,8 @@ def _heading(block: Block) -> Text:
     return text
 
 
-def _table(content: ReportContent, block: Block) -> Table:
-    has_pairs = not block.differences.empty
+def _table(content: ReportContent, block: int) -> Table:
+    has_pairs = not content.blocks[block].differences.empty
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     many_arms = len(content.arms) > 2
     if has_pairs:
@@ -120,46 +119,31 @@ def _table(content: ReportContent, block: Block) -> Table:
 
 
 def _lines(
-    content: ReportContent, block: Block, *, has_pairs: bool, many_arms: bool
+    content: ReportContent, block: int, *, has_pairs: bool, many_arms: bool
 ) -> Iterator[list[str]]:
-    previous: str | None = None
-    requested = content.manifest.suite.metrics
-    frame = block.differences if has_pairs else block.means
-    for method, spec in content.each_score(block):
-        if spec.name in AUXILIARY_METRICS and spec.name not in requested:
-            continue
-        if method != previous and method:
+    method = ""
+    results = content.result_lines(block)
+    for _, group in groupby(results, key=lambda line: (line.method, line.metric)):
+        lines = list(group)
+        if lines[0].method != method:
+            method = lines[0].method
             yield [f"[bold]{escape(content.method_title(method))}[/]"]
-        previous = method
-        name = escape(f"  {formatting.title_with_arrow(spec)}")
+        name = escape(f"  {lines[0].score}")
         if has_pairs and many_arms:  # a row for the reference arm, then one per other arm
-            means = _of_score(block.means, method, spec)
-            reference = means.loc[means["arm"] == content.reference_arm, "mean"]
-            yield [name, *(formatting.value(mean, spec) for mean in reference)]
-        for _, row in _of_score(frame, method, spec).iterrows():
-            arm = escape(content.arm_title(row["arm"]))
+            yield [name, _reference_mean(content, lines[0])]
+        for line in lines:
+            arm = escape(content.arm_title(line.arm))
             if not has_pairs:
-                yield [name, arm, *_mean_cells(row, spec)]
+                yield [name, arm, line.mean, escape(line.interval)]
             else:
-                cells = _pair_cells(row, spec)
-                yield [f"   {arm}", *cells[1:]] if many_arms else [name, *cells]
+                effect = f"[{_STYLES.get(line.effect, 'cyan')}]{line.effect}[/]"
+                cells = [line.mean, line.difference, escape(line.interval), effect]
+                yield [f"   {arm}", *cells] if many_arms else [name, line.reference, *cells]
             name = ""
 
 
-def _of_score(frame: pd.DataFrame, method: str, spec: MetricSpec) -> pd.DataFrame:
-    return frame[(frame["method"] == method) & (frame["metric"] == spec.name)]
-
-
-def _pair_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
-    word = formatting.effect(row["low"], row["high"], spec, row["p_holm"])
-    return [
-        formatting.value(row["mean_reference"], spec),
-        formatting.value(row["mean"], spec),
-        *map(escape, formatting.difference(row["difference"], row["low"], row["high"], spec)),
-        f"[{_STYLES.get(word, 'cyan')}]{word}[/]",
-    ]
-
-
-def _mean_cells(row: pd.Series[Any], spec: MetricSpec) -> list[str]:
-    text = formatting.mean_interval(row["low"], row["high"], spec)
-    return [formatting.value(row["mean"], spec), escape(text)]
+def _reference_mean(content: ReportContent, line: Line) -> str:
+    means = content.blocks[line.block].means
+    is_score = (means["method"] == line.method) & (means["metric"] == line.metric)
+    (mean,) = means.loc[is_score & (means["arm"] == content.reference_arm), "mean"]
+    return formatting.value(mean, content.specs[line.metric])

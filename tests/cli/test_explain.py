@@ -15,7 +15,7 @@ from user_things import write_images, write_network
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
 from lico_bench.bench.explain_image import ExplainedMap, Explanation, ModelExplanation, find_class
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.report.figures.overlay import draw_overlay
+from lico_bench.report.figures.maps import draw_overlay
 
 OWN = ("--model", "net.py:Net", "--weights", "a.safetensors", "--layer", "conv")
 
@@ -105,10 +105,10 @@ def test_a_flat_map_is_named_and_not_drawn():
 
 
 def test_a_signed_map_is_white_at_zero_and_red_and_blue_beside_it():
-    from lico_bench.report.figures.overlay import _map_overlay
+    from lico_bench.report.figures.maps import map_overlay
 
     values = np.array([[-2.0, 0.0, 1.0]], dtype=np.float32)
-    against, nothing, favour = _map_overlay(ExplainedMap("m", "M", values, is_signed=True))[0]
+    against, nothing, favour = map_overlay(values, is_signed=True)[0]
     assert against[2] > against[0]
     assert favour[0] > favour[2]
     assert nothing[:3].min() > 0.95

@@ -3,7 +3,7 @@ from __future__ import annotations
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict, github_annotations
-from lico_bench.gate.annotations import MAX_PER_KIND
+from lico_bench.gate.github import MAX_PER_KIND
 from lico_bench.gate.judgement import worst
 
 

@@ -4,8 +4,8 @@ import pytest
 from gated_rows import judgement
 
 from lico_bench.gate import Verdict, markdown
+from lico_bench.gate.github import MAX_LENGTH, escape
 from lico_bench.gate.judgement import worst
-from lico_bench.gate.markdown import MAX_LENGTH, escape
 
 
 def comment(*changes, **facts):

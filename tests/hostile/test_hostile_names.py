@@ -28,7 +28,7 @@ from lico_bench.gate import check, github_annotations, junit_xml, markdown, verd
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.report import build_report, gather, show_summary
 from lico_bench.report.formatting import escape_csv_cell, file_part
-from lico_bench.report.latex.escaping import escape, line_breakable
+from lico_bench.report.latex import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
 from lico_bench.store.table_checks import check_texts

@@ -15,7 +15,7 @@ from lico_bench.report.content import gather
 from lico_bench.report.figures import draw_figures
 from lico_bench.report.figures.canvas import COLOURS, Plot
 from lico_bench.report.figures.forest import MAX_LINES, draw_forests
-from lico_bench.report.figures.gallery import map_overlay
+from lico_bench.report.figures.maps import map_overlay
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
 
 SETTING_KEYS = ("cifar10_wrn_10_2", "cub200_standin_wrn_10_2")
@@ -30,7 +30,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    for room in ("curves", "forest", "gallery", "models", "sanity", "training"):
+    for room in ("curves", "forest", "maps", "models", "training"):
         monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
     return seen
 
@@ -107,16 +107,15 @@ def test_equal_rows_give_equal_files_without_dates(content, report):
 def test_heat_is_brightest_and_least_transparent_where_the_map_is_highest():
     values = np.zeros((4, 5), dtype=np.float32)
     values[2, 3] = 7.0
-    row = {"map": values.ravel(), "height": 4, "width": 5}
-    pixels = map_overlay(row)
+    pixels = map_overlay(values)
     assert pixels.shape == (4, 5, 4)
     assert np.unravel_index(pixels[..., :3].sum(2).argmax(), (4, 5)) == (2, 3)
     assert np.unravel_index(pixels[..., 3].argmax(), (4, 5)) == (2, 3)
 
 
 def test_flat_map_is_drawn_without_a_warning():
-    row = {"map": np.full(6, 0.5, dtype=np.float32), "height": 2, "width": 3}
-    assert len(np.unique(map_overlay(row).reshape(-1, 4), axis=0)) == 1
+    flat = np.full((2, 3), 0.5, dtype=np.float32)
+    assert len(np.unique(map_overlay(flat).reshape(-1, 4), axis=0)) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 from lico_bench.report.content import ReportContent, gather
 from lico_bench.report.figures import draw
 from lico_bench.report.figures.canvas import plot_style
-from lico_bench.report.figures.sanity import draw_sanity
+from lico_bench.report.figures.curves import draw_sanity
 
 ENDS = {"grad_cam": 0.2, "random_map": 1.0}
 

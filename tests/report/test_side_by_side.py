@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from lico_bench.report.parallel import run_in_threads
+from lico_bench.report.content import run_in_threads
 
 
 def blas_threads() -> list[int]:

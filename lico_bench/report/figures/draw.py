@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from lico_bench.report.content import ReportContent
 from lico_bench.report.figures.canvas import Plot, arm_by_cell, plot_style
-from lico_bench.report.figures.curves import draw_curves
+from lico_bench.report.figures.curves import draw_curves, draw_sanity
 from lico_bench.report.figures.forest import draw_forests
-from lico_bench.report.figures.gallery import draw_galleries
+from lico_bench.report.figures.maps import draw_galleries
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
-from lico_bench.report.figures.sanity import draw_sanity
 from lico_bench.report.figures.training import draw_training
-from lico_bench.report.gallery_selection import first_cells
+from lico_bench.report.gallery_images import first_cells
 from lico_bench.stats.sanity import CASCADE
 
 

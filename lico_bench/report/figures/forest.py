@@ -10,7 +10,7 @@ import pandas as pd
 
 from lico_bench.claims import Claim
 from lico_bench.report import formatting
-from lico_bench.report.content import AUXILIARY_METRICS, ReportContent
+from lico_bench.report.content import ReportContent
 from lico_bench.report.figures.canvas import (
     Axes,
     Figure,
@@ -36,12 +36,10 @@ def draw_forests(content: ReportContent) -> Iterator[Plot]:
 
     One plot per method and unit over all datasets, split into sheets that fit on a page.
     """
-    requested = content.manifest.suite.metrics
     metrics = [
         name
         for name, spec in content.specs.items()
-        if spec.higher_is_better is not None
-        and (name not in AUXILIARY_METRICS or name in requested)
+        if spec.higher_is_better is not None and not content.is_auxiliary(name)
     ]
     for method in ("", *(name for name in content.methods() if not content.is_control(name))):
         rows = pd.concat(

@@ -15,14 +15,16 @@ from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import AUXILIARY_METRICS, ReportContent
 from lico_bench.report.figures.canvas import heat_colours
-from lico_bench.report.gallery_selection import (
+from lico_bench.report.gallery_images import (
     PER_GROUP,
     GalleryItem,
     first_cells,
+    open_stored,
+    scaled_map,
     select_gallery_images,
+    stored_map,
 )
 from lico_bench.report.page.numbers import setting_title
-from lico_bench.report.stored_images import open_stored, stored_map
 from lico_bench.report.templating import data_uri
 
 GROUP_TITLES = {
@@ -103,9 +105,7 @@ def heat_uri(row: dict[str, Any]) -> str:
 
     A palette with an opacity per shade takes a quarter of the bytes of an RGBA image.
     """
-    values = stored_map(row)
-    span = float(values.max() - values.min())
-    scaled = (values - values.min()) / span if span > 0 else np.zeros_like(values)
+    scaled = scaled_map(stored_map(row))
     image = Image.fromarray(np.round(scaled * (SHADES - 1)).astype(np.uint8), mode="P")
     shades = np.linspace(0, 1, SHADES)
     colours = np.round(255 * heat_colours(shades)[:, :3]).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""All numbers of a run as JSON, which the script of the page sorts and filters.
+"""Scores on the page: a table per dataset, and all numbers as JSON, which a script sorts.
 
 A run of 8 datasets, 11 arms and 40 metrics has tens of thousands of lines; as HTML they would take
 seconds to open. Each name is stored once; lines refer to names by index.
@@ -6,13 +6,15 @@ seconds to open. Each name is stored once; lines refer to names by index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from lico_bench.report import formatting
 from lico_bench.report.content import SETTING, Block, ReportContent
+from lico_bench.report.figures import colour_of
+from lico_bench.report.lines import Line
 from lico_bench.report.page.anchors import Anchors
-from lico_bench.report.page.lines import Line, each_line
 
 
 class Column(NamedTuple):
@@ -59,21 +61,89 @@ COLUMNS = (
 SELECTS = ("dataset", "method", "score", "arm", "subset")
 
 
+def result_tables(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
+    """Return one entry per block with its data and its scores by method."""
+    return [_table(content, anchors, number, block) for number, block in enumerate(content.blocks)]
+
+
+def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) -> dict[str, Any]:
+    has_pairs = not block.differences.empty
+    arms = [arm for arm in content.arms if not has_pairs or arm != content.reference_arm]
+    setting = tuple(getattr(block, name) for name in SETTING)
+    return {
+        "id": f"results-{number}",
+        "title": block.title,
+        "data": block.data,
+        "backbone": block.backbone,
+        "labels": block.labels,
+        "is_standin": block.is_standin,
+        "seeds": formatting.plural(block.num_seeds, "seed"),
+        "has_pairs": has_pairs,
+        "arms": [
+            {
+                "name": arm,
+                "title": content.arm_title(arm),
+                "colour": colour_of(content, arm),
+                "models": anchors.models(setting, arm),
+            }
+            for arm in arms
+        ],
+        "models": anchors.models(setting),
+        "groups": _groups(content, anchors, number),
+    }
+
+
+def _groups(content: ReportContent, anchors: Anchors, block: int) -> list[dict[str, Any]]:
+    """Return scores grouped by method; each score has one line per arm."""
+    lines = content.result_lines(block)
+    return [
+        {
+            "method": content.method_title(method),
+            "is_control": content.is_control(method),
+            "scores": [
+                _score(anchors, list(score_lines))
+                for _, score_lines in groupby(method_lines, key=lambda line: line.metric)
+            ],
+        }
+        for method, method_lines in groupby(lines, key=lambda line: line.method)
+    ]
+
+
+def _score(anchors: Anchors, lines: list[Line]) -> dict[str, Any]:
+    first = lines[0]
+    return {
+        "title": first.score,
+        "unit": first.unit,
+        "rules": anchors.rules(first.protocol, first.metric),
+        "by_arm": {line.arm: line for line in lines},
+        "counts": _counts(lines),
+    }
+
+
+def _counts(lines: list[Line]) -> str:
+    """Return images × seeds of a score as text; a range if the arms differ."""
+    counts = []
+    for name in ("num_images", "num_seeds"):
+        values = [getattr(line, name) for line in lines]
+        low, high = min(values), max(values)
+        counts.append(f"{low:,}" if low == high else f"{low:,}–{high:,}")
+    return " × ".join(counts)
+
+
 def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     """Return columns, names, and lines whose cells are texts, counts or indices of names."""
-    block_lines = list(_block_lines(content))
-    columns = [column for column in COLUMNS if _is_used(column, [line for _, line in block_lines])]
+    columns = [column for column in COLUMNS if _is_used(column, content.lines)]
     names: dict[str, dict[tuple[Any, ...], int]] = {
         column.key: {} for column in columns if column.kind == "name"
     }
 
-    def cell(column: Column, block: Block, line: Line) -> Any:
+    def cell(column: Column, line: Line) -> Any:
         if column.kind != "name":
             return getattr(line, column.key)
-        entry = _name(content, anchors, column.key, block, line)
+        entry = _name(content, anchors, column.key, line)
         return names[column.key].setdefault(tuple(entry.items()), len(names[column.key]))
 
-    lines = [[cell(column, block, line) for column in columns] for block, line in block_lines]
+    lines = [[cell(column, line) for column in columns] for line in content.lines]
     return {
         "columns": [column._asdict() for column in columns],
         "selects": [key for key in SELECTS if len(names.get(key, ())) > 1],
@@ -93,25 +163,16 @@ def setting_title(content: ReportContent, block: Block) -> str:
     return ", ".join(parts)
 
 
-def _block_lines(content: ReportContent) -> Iterator[tuple[Block, Line]]:
-    for block in content.blocks:
-        frame = block.means if block.differences.empty else block.differences
-        yield from ((block, line) for line in each_line(content, block, frame))
-        both_correct = each_line(content, block, block.both_correct, maps_only=True)
-        yield from ((block, line) for line in both_correct)
-
-
-def _is_used(column: Column, lines: list[Line]) -> bool:
+def _is_used(column: Column, lines: Sequence[Line]) -> bool:
     """Whether a column applies to this run."""
     if column.is_rare:
         return any(getattr(line, column.key) for line in lines)
     return not column.is_paired or any(line.difference for line in lines)
 
 
-def _name(
-    content: ReportContent, anchors: Anchors, key: str, block: Block, line: Line
-) -> dict[str, Any]:
+def _name(content: ReportContent, anchors: Anchors, key: str, line: Line) -> dict[str, Any]:
     """Return a name as the page shows it: text, link target and style."""
+    block = content.blocks[line.block]
     setting = tuple(getattr(block, name) for name in SETTING)
     if key == "dataset":
         tag = formatting.STANDIN if block.is_standin else ""
@@ -119,12 +180,11 @@ def _name(
     if key == "method":
         return {"text": content.method_title(line.method), "faint": content.is_control(line.method)}
     if key == "score":
-        is_percent = formatting.is_percent(content.specs[line.metric])
         return {
             "text": line.score,
             "unit": line.unit,
             "href": "#" + anchors.scores[line.metric],
-            "scale": 0.01 if is_percent else 1,
+            "scale": 0.01 if line.is_percent else 1,
         }
     if key == "protocol":
         href = "#" + anchors.rules(line.protocol, line.metric)

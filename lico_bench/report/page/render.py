@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
 from lico_bench.report.figures import Plot
+from lico_bench.report.lines import BAR_WIDTH
 from lico_bench.report.page.anchors import anchor_ids
 from lico_bench.report.page.gallery import ImageSheet, galleries
-from lico_bench.report.page.lines import BAR_WIDTH
-from lico_bench.report.page.numbers import all_numbers
-from lico_bench.report.page.paper_tables import paper_tables
+from lico_bench.report.page.numbers import all_numbers, result_tables
 from lico_bench.report.page.provenance import provenance
-from lico_bench.report.page.results import result_tables
 from lico_bench.report.page.verdicts import count_outcomes, verdict_cards
+from lico_bench.report.tables import Cell, Table, paper_tables
 from lico_bench.report.templating import data_uri, fill_template
 
 TEMPLATE = "report.html.j2"
@@ -40,7 +40,7 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         outcomes=count_outcomes(content),
         claims=verdict_cards(content, anchors),
         blocks=result_tables(content, anchors),
-        papers=paper_tables(content),
+        papers=[_paper(*numbered) for numbered in enumerate(paper_tables(content))],
         numbers=all_numbers(content, anchors),
         plots=[(plot, data_uri(plot.png)) for plot in plots if plot.kind != "gallery"],
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
@@ -53,6 +53,26 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         standin=formatting.STANDIN,
         bar_width=BAR_WIDTH,
     )
+
+
+def _paper(number: int, table: Table) -> dict[str, Any]:
+    """Return a table of the paper; the notes of its cells become numbered footnotes."""
+    notes: dict[str, int] = {}
+
+    def numbered(cell: Cell) -> dict[str, Any]:
+        note = notes.setdefault(cell.note, len(notes) + 1) if cell.note else None
+        return {**vars(cell), "note": note}
+
+    return {
+        "id": f"paper-{number}",
+        "title": table.title,
+        "caption": table.caption,
+        "columns": [column.replace("\n", ", ") for column in table.columns],
+        "rows": [[numbered(cell) for cell in row] for row in table.rows],
+        "footnotes": list(notes),
+        "notes": table.notes,
+        "has_ours": any(cell.kind == "ours" for row in table.rows for cell in row),
+    }
 
 
 def _counts(content: ReportContent) -> list[str]:

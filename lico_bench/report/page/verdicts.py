@@ -11,8 +11,8 @@ from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
+from lico_bench.report.lines import Bar, place_bar
 from lico_bench.report.page.anchors import Anchors
-from lico_bench.report.page.lines import Bar, place_bar
 
 # Sign and word of each outcome, so that no outcome is shown by colour alone.
 OUTCOMES = {

@@ -1,18 +1,18 @@
-"""Formatted means and differences, one line per number, for the tables of the page."""
+"""The numbers of a run as text, one line per score and arm; page, LaTeX and terminal show them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lico_bench.number_text import signed
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.content import Block, ReportContent
+
+if TYPE_CHECKING:
+    from lico_bench.report.content import ReportContent
 
 BAR_WIDTH = 120  # of an interval bar, in SVG view-box units
 BAR_MARGIN = 5
@@ -35,14 +35,18 @@ class Bar(NamedTuple):
 class Line:
     """A formatted mean or difference; fields that do not apply are empty.
 
-    `within` is the smallest effect of interest if the difference is shown to be inside it.
+    Attributes:
+        block: index of the block in `ReportContent.blocks`.
+        within: the smallest effect of interest if the difference is shown to be inside it.
     """
 
+    block: int
     method: str
     metric: str
     arm: str
     subset: str
     unit: str
+    is_percent: bool
     score: str
     mean: str
     interval: str
@@ -67,20 +71,24 @@ class Line:
     bar: Bar | None = None
 
 
-def each_line(
-    content: ReportContent, block: Block, frame: pd.DataFrame, *, maps_only: bool = False
-) -> Iterator[Line]:
-    """Yield the rows of a frame of means or differences in the order of the block's scores."""
-    order = {
-        (method, spec.name): rank for rank, (method, spec) in enumerate(content.each_score(block))
-    }
-    rows = frame.to_dict("records")
-    rows.sort(key=lambda row: order[row["method"], row["metric"]])
-    ranges = _bar_ranges(content, rows)
-    for row in rows:
-        if row["method"] or not maps_only:
-            spec = content.specs[row["metric"]]
-            yield _line(row, spec, ranges[formatting.is_percent(spec)])
+def all_lines(content: ReportContent) -> Iterator[Line]:
+    """Yield the differences of each block, or its means if it has none, in the order of its scores.
+
+    The differences on images that both models classify correctly follow, without scores of the
+    model itself.
+    """
+    for number, block in enumerate(content.blocks):
+        scores = [(method, spec.name) for method, spec in content.each_score(block)]
+        order = {score: rank for rank, score in enumerate(scores)}
+        frame = block.means if block.differences.empty else block.differences
+        of_maps = block.both_correct[block.both_correct["method"] != ""]
+        for part in (frame, of_maps):
+            rows = part.to_dict("records")
+            rows.sort(key=lambda row: order[row["method"], row["metric"]])
+            ranges = _bar_ranges(content, rows)
+            for row in rows:
+                spec = content.specs[row["metric"]]
+                yield _line(number, row, spec, ranges[formatting.is_percent(spec)])
 
 
 def place_bar(
@@ -94,13 +102,15 @@ def place_bar(
     return Bar(positions[0], positions[1], positions[2], round(scale * band, 1))
 
 
-def _line(row: dict[Any, Any], spec: MetricSpec, largest: float) -> Line:
+def _line(block: int, row: dict[Any, Any], spec: MetricSpec, largest: float) -> Line:
     shared: dict[str, Any] = {
+        "block": block,
         "method": str(row["method"]),
         "metric": spec.name,
         "arm": str(row["arm"]),
         "subset": BOTH_CORRECT if row.get("subset") == "both_correct" else ALL,
         "unit": spec.unit,
+        "is_percent": formatting.is_percent(spec),
         "score": formatting.title_with_arrow(spec),
         "mean": formatting.value(row["mean"], spec),
         "num_images": int(row["num_images"]),

@@ -9,13 +9,13 @@ import pandas as pd
 from lico_bench.claims.published import UNCONFIRMED
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, ReportContent
-from lico_bench.report.layouts.records import Entry
-from lico_bench.report.layouts.table_specs import TableSpec, dataset_title, spec_of
+from lico_bench.report.tables.paper_cells import Entry
+from lico_bench.report.tables.paper_specs import TableSpec, dataset_title, spec_of
 
 SPLITS = ("test", "val")
 
 
-def layout_notes(
+def paper_notes(
     table: TableSpec, published: pd.DataFrame, measured: Sequence[Entry], content: ReportContent
 ) -> Iterator[str]:
     """Yield the notes of a table.

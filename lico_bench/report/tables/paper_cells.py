@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from lico_bench.claims.published import CONFIDENCES, UNCONFIRMED
+from lico_bench.number_text import MINUS
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, ReportContent
-from lico_bench.report.layouts.records import Entry, LayoutCell
-from lico_bench.report.layouts.table_specs import TOKENS, TableSpec, spec_of
-from lico_bench.report.lookup import Row, rows_by_score
+from lico_bench.report.tables.model import Cell
+from lico_bench.report.tables.paper_specs import TOKENS, TableSpec, spec_of
+
+Score = dict[str, Any]
 
 FILL_IN = "this value is not confirmed; see baselines/published/README.md to fill it in"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value of a source; `keys` holds dataset, labels, arm, method, metric and setting."""
+
+    keys: Mapping[str, str]
+    source: str
+    cell: Cell
 
 
 def published_entries(published: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:
@@ -45,7 +57,7 @@ def run_entries(
     for block in content.blocks:
         if block.is_standin or not _belongs(table, block, fine_grained):
             continue
-        scores = _Scores(block, rows_by_score(block.means), rows_by_score(block.differences))
+        scores = _Scores(block, _by_score(block.means), _by_score(block.differences))
         for arms in _shown_arms(table, published, content):
             for method in methods:
                 for metric in table.metrics:
@@ -56,8 +68,13 @@ class _Scores(NamedTuple):
     """A block with its means and differences by arm, method and metric."""
 
     block: Block
-    means: dict[tuple[str, str, str], Row]
-    differences: dict[tuple[str, str, str], Row]
+    means: dict[tuple[str, str, str], Score]
+    differences: dict[tuple[str, str, str], Score]
+
+
+def _by_score(frame: pd.DataFrame) -> dict[tuple[str, str, str], Score]:
+    rows: list[Score] = frame.to_dict("records")  # type: ignore[assignment]  # columns are text
+    return {(row["arm"], row["method"], row["metric"]): row for row in rows}
 
 
 def _source(row: dict[Any, Any]) -> str:
@@ -66,14 +83,14 @@ def _source(row: dict[Any, Any]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _published_cell(row: dict[Any, Any], spec: MetricSpec) -> LayoutCell:
+def _published_cell(row: dict[Any, Any], spec: MetricSpec) -> Cell:
     if row["confidence"] == UNCONFIRMED:
         details = f" ({row['note']})" if row["note"] else ""
         note = f"{row['source']}, {row['locator']}: {FILL_IN}{details}."
-        return LayoutCell(CONFIDENCES[UNCONFIRMED], "missing", note)
+        return Cell(CONFIDENCES[UNCONFIRMED], "missing", note)
     parts = [CONFIDENCES[row["confidence"]], *filter(None, [row["note"]])]
     note = f"{row['source']}, {row['locator']}: {'; '.join(parts)}."
-    return LayoutCell(_as_printed(row["value"], row["decimals"], spec), "published", note)
+    return Cell(_as_printed(row["value"], row["decimals"], spec), "published", note)
 
 
 def _as_printed(value: float, decimals: int, spec: MetricSpec) -> str:
@@ -82,7 +99,7 @@ def _as_printed(value: float, decimals: int, spec: MetricSpec) -> str:
         text = f"{100 * value:.{max(decimals - 2, 0)}f} %"
     else:
         text = f"{value:.{decimals}f}"
-    return text.replace("-", formatting.MINUS)
+    return text.replace("-", MINUS)
 
 
 def _methods(table: TableSpec, published: pd.DataFrame, content: ReportContent) -> list[str]:
@@ -147,10 +164,10 @@ def _block_entries(
         yield Entry(keys, _run_source(table, content, block, arms, method), cell)
 
 
-def _run_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
+def _run_cell(row: Score, pairs: list[Score], spec: MetricSpec) -> Cell:
     """Return mean and interval; the note and significance come from the paired differences."""
     if not math.isfinite(row["mean"]):
-        return LayoutCell(formatting.NO_VALUE, "empty", f"This run: {row['note']}.")
+        return Cell(formatting.NO_VALUE, "empty", f"This run: {row['note']}.")
     notes = [
         f"This run: {formatting.plural(row['num_images'], 'image')}, "
         f"{formatting.plural(row['num_seeds'], 'seed')}"
@@ -170,7 +187,7 @@ def _run_cell(row: Row, pairs: list[Row], spec: MetricSpec) -> LayoutCell:
     interval = formatting.mean_interval(row["low"], row["high"], spec)
     if interval != formatting.NO_VALUE:
         text = f"{text} {interval.replace(' %', '')}"  # the mean shows the unit
-    return LayoutCell(text, "ours", "; ".join(notes) + ".", is_better)
+    return Cell(text, "ours", "; ".join(notes) + ".", is_better)
 
 
 def _run_source(

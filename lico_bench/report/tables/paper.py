@@ -13,10 +13,10 @@ import pandas as pd
 from lico_bench.claims.published import read_published
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
-from lico_bench.report.layouts.cells import published_entries, run_entries
-from lico_bench.report.layouts.notes import layout_notes
-from lico_bench.report.layouts.records import Entry, Layout, LayoutCell
-from lico_bench.report.layouts.table_specs import (
+from lico_bench.report.tables.model import Cell, Row, Section, Table
+from lico_bench.report.tables.paper_cells import Entry, published_entries, run_entries
+from lico_bench.report.tables.paper_notes import paper_notes
+from lico_bench.report.tables.paper_specs import (
     ARMS,
     HEADERS,
     TABLE_SPECS,
@@ -27,15 +27,14 @@ from lico_bench.report.layouts.table_specs import (
 )
 
 Key = tuple[str, ...]
-Row = dict[Key, LayoutCell]
 
 PAPER = "paper_2023"  # the source of the tables, listed first
-EMPTY_CELL = LayoutCell(formatting.NO_VALUE, "empty")
+EMPTY_CELL = Cell(formatting.NO_VALUE, "empty")
 
 
-def build_layouts(
+def paper_tables(
     content: ReportContent, published: pd.DataFrame | None = None
-) -> tuple[Layout, ...]:
+) -> tuple[Table, ...]:
     """Return every table of the paper, empty ones included.
 
     Args:
@@ -49,22 +48,22 @@ def build_layouts(
     frame = frame.sort_values("file", key=lambda names: names != PAPER, kind="stable")
     fine_grained = set(frame.loc[frame["table"] == "fine_grained", "dataset"])
     return tuple(
-        layout
-        for table in TABLE_SPECS
-        for layout in _layouts(table, frame[frame["table"] == table.name], fine_grained, content)
+        table
+        for spec in TABLE_SPECS
+        for table in _tables(spec, frame[frame["table"] == spec.name], fine_grained, content)
     )
 
 
-def _layouts(
+def _tables(
     table: TableSpec, published: pd.DataFrame, fine_grained: set[str], content: ReportContent
-) -> Iterator[Layout]:
+) -> Iterator[Table]:
     measured = list(run_entries(table, published, fine_grained, content))
     if not table.per_dataset:
-        yield _layout(table, table.name, table.title, published, measured, content)
+        yield _table(table, table.name, table.title, published, measured, content)
         return
     run_datasets = (entry.keys["dataset"] for entry in measured)
     for dataset in dict.fromkeys([*published["dataset"], *run_datasets]):
-        yield _layout(
+        yield _table(
             table,
             f"{table.name}_{dataset}",
             f"{table.title}, {dataset_title(content, dataset)}",
@@ -74,18 +73,19 @@ def _layouts(
         )
 
 
-def _layout(
+def _table(
     table: TableSpec,
     name: str,
     title: str,
     published: pd.DataFrame,
     measured: Sequence[Entry],
     content: ReportContent,
-) -> Layout:
+) -> Table:
     entries = [*published_entries(published, content), *measured]
     columns = _columns(table, entries)
-    return Layout(
-        name=name,
+    rows = _rows(table, columns, entries, len(entries) - len(measured), content)
+    return Table(
+        name=f"layout_{name}",
         title=title,
         caption=table.caption,
         columns=(
@@ -93,8 +93,8 @@ def _layout(
             "Source",
             *(_header(table, column, content) for column in columns),
         ),
-        rows=tuple(_rows(table, columns, entries, len(entries) - len(measured), content)),
-        notes=tuple(layout_notes(table, published, measured, content)),
+        sections=(Section("", tuple(map(Row, rows))),),
+        notes=tuple(paper_notes(table, published, measured, content)),
     )
 
 
@@ -113,15 +113,15 @@ def _header(table: TableSpec, column: Key, content: ReportContent) -> str:
         "metric": lambda name: formatting.title_with_arrow(spec_of(content, name)),
         "arm": lambda name: ARMS[name],
     }
-    return ", ".join(titles[part](name) for part, name in zip(table.across, column, strict=True))
+    return "\n".join(titles[part](name) for part, name in zip(table.across, column, strict=True))
 
 
 def _rows(
     table: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
     content: ReportContent,
-) -> Iterator[tuple[LayoutCell, ...]]:  # fmt: skip
+) -> Iterator[tuple[Cell, ...]]:  # fmt: skip
     """Yield the rows grouped by row key: published ones, then at least one of this run."""
-    rows_by_key: dict[Key, dict[str, Row]] = {}
+    rows_by_key: dict[Key, dict[str, dict[Key, Cell]]] = {}
     measured: set[Key] = set()
     datasets: dict[Key, str] = {}
     for index, entry in enumerate(entries):
@@ -133,23 +133,23 @@ def _rows(
             measured.add(key)
     for key, rows in rows_by_key.items():
         labels = tuple(
-            LayoutCell(_label(part, name, content), "label")
+            Cell(_label(part, name, content), "label")
             for part, name in zip(table.by, key, strict=True)
         )
         for source, row in rows.items():
             cells = (row.get(column, EMPTY_CELL) for column in columns)
-            yield (*labels, LayoutCell(source, "label"), *cells)
+            yield (*labels, Cell(source, "label"), *cells)
         if key not in measured:
             yield (*labels, *_empty_row(datasets[key], len(columns), content))
 
 
-def _empty_row(dataset: str, width: int, content: ReportContent) -> tuple[LayoutCell, ...]:
+def _empty_row(dataset: str, width: int, content: ReportContent) -> tuple[Cell, ...]:
     """Source and empty cells of this run, which has no value or only values of a stand-in."""
     source, note = "This run", ""
     if any(block.dataset == dataset and block.is_standin for block in content.blocks):
         source = f"This run, {formatting.STANDIN}"
         note = "Values of stand-ins are not shown next to published ones."
-    return (LayoutCell(source, "label"), *[LayoutCell(formatting.NO_VALUE, "empty", note)] * width)
+    return (Cell(source, "label"), *[Cell(formatting.NO_VALUE, "empty", note)] * width)
 
 
 def _label(part: str, name: str, content: ReportContent) -> str:

@@ -1,4 +1,6 @@
-"""Selection of gallery images: largest and smallest map difference between arms, and random.
+"""Images of the gallery: decoding, and selection by the map difference between arms.
+
+Shown are the largest and the smallest differences, and images selected at random.
 
 The difference of two maps is one minus the Spearman rank correlation of their pixels. It depends
 on the order of the pixels only, as insertion and deletion do: 0 for the same order, 1 for
@@ -10,6 +12,7 @@ Only the random images are representative of the average; the extremes are not.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -17,15 +20,17 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
+from lico_bench.errors import BrokenFileError
 from lico_bench.report.content import SETTING, Block, ReportContent
-from lico_bench.report.stored_images import stored_map
 
 Group = Literal["most", "least", "random"]
 GROUPS: tuple[Group, ...] = ("most", "least", "random")
 PER_GROUP = 4
 RANDOM_SEED = 20_230
 Floats = NDArray[np.float64]
+MAX_PIXELS = 2**24  # of a stored image; 4096 x 4096, far more than any model input
 
 
 @dataclass(frozen=True)
@@ -131,3 +136,56 @@ def _grouped(differences: Floats) -> Iterator[tuple[Group, int]]:
     for group, chosen in zip(GROUPS, (most, least, sorted(random)), strict=True):
         for k in chosen:
             yield group, k
+
+
+def open_stored(png: Any, what: str) -> Image.Image:
+    """Decode a PNG of a gallery, which is untrusted input, into an 8-bit RGB image.
+
+    Args:
+        what: name of the image in error messages.
+
+    Raises:
+        BrokenFileError: if `png` is not a PNG, is damaged, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise ValueError(f"{opened.width} x {opened.height} pixels")
+            return opened.convert("RGB")
+    # Pillow raises these on damaged files, Python on values that are not bytes.
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, Image.DecompressionBombError,
+            Image.DecompressionBombWarning) as error:  # fmt: skip
+        raise BrokenFileError(
+            f"gallery, {what}: expected a PNG image ({error}); score the cell again"
+        ) from error
+
+
+def stored_map(row: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the map of a gallery row, (H, W) float64.
+
+    Raises:
+        BrokenFileError: if the number of values is not height times width, or a value is not
+            finite.
+    """
+    try:
+        values = np.asarray(row["map"], dtype=float).reshape(int(row["height"]), int(row["width"]))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BrokenFileError(
+            f"gallery, map of '{row['image_id']}' by {row['method']}: expected height times width "
+            f"values ({error}); score the cell again"
+        ) from error
+    if not values.size or not np.isfinite(values).all():
+        raise BrokenFileError(
+            f"gallery, map of '{row['image_id']}' by {row['method']}: expected finite values, got "
+            "none, NaN or infinity; score the cell again"
+        )
+    return values
+
+
+def scaled_map(values: NDArray[Any]) -> Floats:
+    """Return a map in [0, 1], scaled from its lowest to its highest value; 0 if it is constant."""
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest == highest:
+        return np.zeros(values.shape)
+    scaled: Floats = (values.astype(np.float64) - lowest) / (highest - lowest)
+    return scaled

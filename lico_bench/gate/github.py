@@ -1,8 +1,13 @@
-"""Markdown of a verdict for a pull request; sections without failures are collapsed."""
+"""Text of a verdict for GitHub: a pull-request comment in Markdown, and annotations of the checks.
+
+Source of the annotations: GitHub Docs, "Workflow commands for GitHub Actions" (escapes; ten per
+kind and step).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from lico_bench.gate import formatting
 from lico_bench.gate.judgement import Judgement, Outcome, Verdict
@@ -30,10 +35,18 @@ _HEADINGS = (
 )
 # Characters of GitHub's markup, tags, mentions, references, addresses and emoji.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~@&$]|:(?=\S)")
+MAX_PER_KIND = 10  # GitHub drops the rest
+_KINDS: tuple[tuple[str, tuple[Outcome, ...]], ...] = (
+    ("error", ("regression", "not_comparable")),
+    ("warning", ("inconclusive",)),
+)
 
 
 def markdown(verdict: Verdict) -> str:
-    """Return the comment; sections that would make it too long are cut with a count."""
+    """Return the comment; sections without failures are collapsed.
+
+    Sections that would make the comment too long are cut, with a count.
+    """
     lines = [
         f"<!-- lico-bench {escape(verdict.title)} -->",
         f"### {_EMOJI[verdict.outcome]} lico-bench {escape(verdict.title)}: "
@@ -88,3 +101,27 @@ def _row(judgement: Judgement) -> str:
         escape(formatting.basis_text(judgement)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def github_annotations(verdict: Verdict) -> Iterator[str]:
+    """Yield one line per annotation, the worst outcome first and the verdict's sentence last."""
+    for kind, outcomes in _KINDS:
+        selected = verdict.with_outcome(*outcomes)
+        shown = selected if len(selected) <= MAX_PER_KIND else selected[: MAX_PER_KIND - 1]
+        for judgement in shown:
+            title = f"{formatting.models_text(judgement)}, {formatting.score_text(judgement)}"
+            yield _command(kind, f"{formatting.outcome_text(judgement.outcome)}: {title}",
+                           judgement.sentence)  # fmt: skip
+        if len(selected) > len(shown):
+            title = f"{len(selected) - len(shown)} more scores"
+            yield _command(kind, title, "see the table in the log, or the JUnit file")
+    yield _command("notice", f"lico-bench {verdict.title}", verdict.sentence)
+
+
+def _command(kind: str, title: str, message: str) -> str:
+    property_value = _escape_command(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::{kind} title={property_value}::{_escape_command(message)}"
+
+
+def _escape_command(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

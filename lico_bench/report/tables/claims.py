@@ -7,24 +7,22 @@ from collections.abc import Iterator
 from lico_bench.claims import ClaimVerdict, Evidence
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
-from lico_bench.report.latex.sheet import HOLDS_STANDINS, Cell, Line, Section, Sheet
+from lico_bench.report.tables.model import HOLDS_STANDINS, Cell, Row, Section, Table
 
-MAX_EVIDENCE = 8  # lines per claim; verdicts.json holds all
-COLUMN_SHARES = (0.2, 0.11, 0.69)
+MAX_EVIDENCE = 8  # rows per claim; verdicts.json holds all
+COLUMN_SHARES = (0.18, 0.11, 0.65)
 
 
-def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
-    """Yield one sheet, or none if the suite declares no claims."""
+def claim_tables(content: ReportContent) -> Iterator[Table]:
+    """Yield one table, or none if the suite declares no claims."""
     if not content.claims:
         return
-    lines = [line for verdict in content.claims for line in _lines(content, verdict)]
-    yield Sheet(
+    rows = [row for verdict in content.claims for row in _rows(content, verdict)]
+    yield Table(
         name="claims",
-        run_name=content.manifest.suite.name,
-        caption="Claims of the paper, declared before the run, and what the run says of them",
-        headers=("Claim", "Verdict", "Evidence"),
-        align="lll",
-        sections=(Section("", tuple(lines)),),
+        title="Claims of the paper, declared before the run, and what the run says of them",
+        columns=("Claim", "Verdict", "Evidence"),
+        sections=(Section("", tuple(rows)),),
         notes=(
             "Gains are turned so that larger is better; brackets are 95 % intervals. p is "
             "corrected after Holm over all comparisons that claims of a gain put to the test.",
@@ -32,32 +30,27 @@ def claim_sheets(content: ReportContent) -> Iterator[Sheet]:
         ),
         warning=HOLDS_STANDINS if content.has_standins else "",
         shares=COLUMN_SHARES,
-        num_labels=2,
     )
 
 
-def _lines(content: ReportContent, verdict: ClaimVerdict) -> Iterator[Line]:
-    title = verdict.claim.title
-    outcome = verdict.outcome.replace("_", " ")
-    is_conclusive = verdict.outcome in ("supported", "contradicted", "equivalent")
-    yield _line(title, outcome, verdict.sentence, verdict.claim.source, is_conclusive=is_conclusive)
+def _rows(content: ReportContent, verdict: ClaimVerdict) -> Iterator[Row]:
+    """Yield the verdict, then its evidence on real images."""
     real = [evidence for evidence in verdict.evidence if evidence.source != "standin"]
-    for evidence in real[:MAX_EVIDENCE]:
-        yield _line(title, outcome, _evidence_sentence(content, evidence))
     omitted = {
         "further comparison": len(real[MAX_EVIDENCE:]),
         "stand-in comparison": len(verdict.evidence) - len(real),
     }
     counts = [formatting.plural(count, name) for name, count in omitted.items() if count]
-    if counts:
-        yield _line(title, outcome, f"In verdicts.json: {', '.join(counts)}.")
-
-
-def _line(
-    title: str, outcome: str, sentence: str, source: str = "", *, is_conclusive: bool = False
-) -> Line:
-    note = f"Claimed in {source}." if source else ""
-    return Line((Cell(title, note=note), Cell(outcome, is_bold=is_conclusive), Cell(sentence)))
+    sentences = [
+        verdict.sentence,
+        *(_evidence_sentence(content, evidence) for evidence in real[:MAX_EVIDENCE]),
+        *([f"In verdicts.json: {', '.join(counts)}."] if counts else []),
+    ]
+    is_conclusive = verdict.outcome in ("supported", "contradicted", "equivalent")
+    claim = Cell(verdict.claim.title, "label", f"Claimed in {verdict.claim.source}.")
+    outcome = Cell(verdict.outcome.replace("_", " "), "label", is_bold=is_conclusive)
+    for sentence in sentences:
+        yield Row((claim, outcome, Cell(sentence, "label")))
 
 
 def _evidence_sentence(content: ReportContent, evidence: Evidence) -> str:

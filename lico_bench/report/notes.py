@@ -1,11 +1,15 @@
-"""Warnings at the head of a report: collapsed channels and changed loss weights."""
+"""Sentences about a run: warnings at the head of the report, and notes on what is missing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
+from lico_bench.stats import sanity_verdicts
+from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
 from lico_bench.store.run_records import CellEntry, Manifest
 
@@ -93,3 +97,52 @@ def _changed_options(cell: CellEntry, manifest: Manifest) -> str:
         return ""
     options = ", ".join(f"{name} {value}" for name, value in sorted(cell.recipe.objective))
     return f"{manifest.arm_title(cell.recipe.arm)} {options}"
+
+
+def run_notes(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield sentences about missing or incomplete results and about flagged maps."""
+    planned, finished = len(manifest.cells), len(run.finished())
+    if finished < planned:
+        yield (
+            f"The run is not finished: {finished} of {planned} models are stored; "
+            "repeat the same `lico-bench run` command to continue it."
+        )
+    if manifest.left_out:
+        left_out = ", ".join(manifest.left_out)
+        yield f"A published copy of a run, whose numbers it holds; left out: {left_out}."
+    for key, failure in run.failures().items():
+        yield f"{key} failed in {failure.stage} and is missing: {failure.sentence}."
+    for dataset, names in run.undefined().items():
+        metrics = ", ".join(names)
+        yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."
+    if SANITY_CHECK in manifest.metrics:
+        yield from _sanity_notes(run, manifest)
+    requested: Counter[Any] = Counter(
+        cell.pair for cell in manifest.cells
+    )  # a dataset may have fewer arms
+    stored = rows.groupby("pair", observed=True)["arm"].nunique()
+    incomplete = sum(count < requested[pair] for pair, count in stored.items())
+    if incomplete:
+        yield (
+            f"Pairs with a missing arm: {incomplete}; "
+            "their models are included in the means but not in the differences."
+        )
+    flags = rows.loc[rows["flag"] != "", ["method", "metric", "flag"]]
+    for flag, part in flags.groupby("flag", observed=True):
+        by_metric = part.groupby(["method", "metric"], observed=True).size()
+        by_method = by_metric.groupby("method", observed=True).max()
+        counts = ", ".join(
+            f"{count:,} of {method or 'the model'}" for method, count in by_method.items()
+        )
+        yield f"Maps that carry the flag {str(flag).replace('_', ' ')}: {counts}."
+
+
+def _sanity_notes(run: RunFolder, manifest: Manifest) -> Iterator[str]:
+    """Yield one sentence per dataset and arm: the sanity-check outcome of each method."""
+    verdicts = sanity_verdicts(run.curves())
+    for (dataset, arm), part in verdicts.groupby(["dataset", "arm"], sort=False):
+        outcomes = ", ".join(
+            f"{manifest.method_title(row['method'])} {row['outcome']} ({row['similarity']:.2f})"
+            for _, row in part.iterrows()
+        )
+        yield f"Sanity check on {dataset}, arm {arm}: {outcomes}."

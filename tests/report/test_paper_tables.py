@@ -12,7 +12,7 @@ from lico_bench.data.cards import card_names, load_card
 from lico_bench.metrics import METRICS
 from lico_bench.report import formatting
 from lico_bench.report.content import gather
-from lico_bench.report.layouts import build_layouts, table_specs
+from lico_bench.report.tables import paper_specs, paper_tables
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
@@ -33,9 +33,13 @@ def wide(tmp_path_factory):
     return gather(run)
 
 
+def short(layout):
+    return layout.name.removeprefix("layout_")
+
+
 @pytest.fixture(scope="module")
 def layouts(wide):
-    return {layout.name: layout for layout in build_layouts(wide)}
+    return {short(layout): layout for layout in paper_tables(wide)}
 
 
 def rebuilt(content, *, keep="cifar10", means=None, differences=None, **changes):
@@ -46,7 +50,7 @@ def rebuilt(content, *, keep="cifar10", means=None, differences=None, **changes)
         "differences": block.differences.assign(**(differences or {})),
     }
     content = replace(content, blocks=(replace(block, **frames, **changes),))
-    return {layout.name: layout for layout in build_layouts(content)}
+    return {short(layout): layout for layout in paper_tables(content)}
 
 
 def rows_of(layout, *labels):
@@ -118,7 +122,7 @@ def test_a_number_that_was_filled_in_stands_in_its_place(wide):
     frame.loc[place & (frame["arm"] == "lico"), ["value", "decimals", "confidence"]] = [
         0.2345, 4, "read",
     ]  # fmt: skip
-    found = {layout.name: layout for layout in build_layouts(wide, frame)}
+    found = {short(layout): layout for layout in paper_tables(wide, frame)}
     paper, both = rows_of(found["limited_labels"], "CIFAR-100", "400")[:2]
     assert [paper, both] == [
         ["CIFAR-100", "400", "Paper 2023", "not confirmed", "–"],
@@ -156,9 +160,9 @@ def test_each_reading_of_lico_in_the_run_has_its_own_row(layouts):
 
 def test_stand_ins_never_stand_beside_published_numbers(wide):
     drawn = [replace(block, source="standin") for block in wide.blocks]
-    layouts = build_layouts(replace(wide, blocks=tuple(drawn)))
+    layouts = paper_tables(replace(wide, blocks=tuple(drawn)))
     assert not [cell for layout in layouts for cell in own_cells(layout)]
-    shown = {layout.name: layout for layout in layouts}
+    shown = {short(layout): layout for layout in layouts}
     (row,) = [r for r in shown["fine_grained"].rows if "STAND-IN" in r[1].text]
     assert [cell.text for cell in row] == ["CUB-200-2011", "This run, STAND-IN", "–", "–"]
     assert "stand-ins" in row[2].note
@@ -196,7 +200,7 @@ def test_bold_is_what_is_better_after_correction(wide, difference, p_holm, bold)
                     turned = {"Baseline": "lico", "LICO": "baseline"} if "Deletion" in head else {
                         "Baseline": "baseline", "LICO": "lico"
                     }  # fmt: skip
-                    assert cell.is_significant == (turned[head.split(", ")[-1]] in bold), head
+                    assert cell.is_bold == (turned[head.split("\n")[-1]] in bold), head
 
 
 def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
@@ -208,7 +212,7 @@ def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
         ("Model", "Accuracy ↑"), ("Grad-CAM", "Insertion ↑"), ("Grad-CAM", "Deletion ↓"),
         ("Grad-CAM", "Overall ↑"),
     }  # fmt: skip
-    marks = {key[1]: [cell.is_significant for cell in row[-4:]] for key, row in own.items()}
+    marks = {key[1]: [cell.is_bold for cell in row[-4:]] for key, row in own.items()}
     assert marks["Insertion ↑"] == [False, True, True, True]
     assert marks["Deletion ↓"] == [False] * 4  # larger is worse
     assert "p (Holm) 0.010: better" in own[("Grad-CAM", "Insertion ↑")][-1].note
@@ -291,7 +295,7 @@ def test_a_run_of_one_arm_fills_its_own_column(tmp_path):
         tmp_path / "run", arms=("baseline",), datasets={"cifar10": "real"}, num_test=10,
         num_explained=4,
     )  # fmt: skip
-    found = {layout.name: layout for layout in build_layouts(gather(run))}
+    found = {short(layout): layout for layout in paper_tables(gather(run))}
     assert rows_of(found["accuracy"], "CIFAR-10")[-1][-1] == "–"
     assert "%" in rows_of(found["accuracy"], "CIFAR-10")[-1][-2]
 
@@ -306,13 +310,13 @@ def test_a_score_without_a_value_is_a_dash_with_its_reason(wide):
 
 def test_names_of_forms_are_those_of_registries_and_cards():
     titles = {name: load_card(name).title for name in card_names()}
-    assert titles.items() <= dict(table_specs.DATASETS).items()
+    assert titles.items() <= dict(paper_specs.DATASETS).items()
     methods = {name: SALIENCY[name].title for name in SALIENCY}
-    assert {k: v for k, v in table_specs.METHODS.items() if k}.items() <= methods.items()
-    for name, spec in table_specs.SPECS.items():
+    assert {k: v for k, v in paper_specs.METHODS.items() if k}.items() <= methods.items()
+    for name, spec in paper_specs.SPECS.items():
         if name in METRICS:
             known = METRICS[name].spec
             message = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
             assert message == (known.title, known.higher_is_better, known.bounds, known.unit)
-    assert {arm for table in table_specs.TABLE_SPECS for arm in table.arms} <= set(ARMS)
-    assert pd.Series([table.name for table in table_specs.TABLE_SPECS]).is_unique
+    assert {arm for table in paper_specs.TABLE_SPECS for arm in table.arms} <= set(ARMS)
+    assert pd.Series([table.name for table in paper_specs.TABLE_SPECS]).is_unique
