@@ -77,7 +77,8 @@ class Table:
     @property
     def num_labels(self) -> int:
         """Number of label columns; all but the last are blank where they repeat the row above."""
-        return sum(cell.kind == "label" for cell in self.rows[0])
+        first = next(row for section in self.sections for row in section.rows)
+        return sum(cell.kind == "label" for cell in first.cells)
 
     def all_notes(self) -> list[str]:
         """Return the notes of sections, protocols, units and the table, each once."""
