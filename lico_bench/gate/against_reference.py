@@ -64,11 +64,7 @@ def check(
     """
     check_confidence(confidence)
     table = read_reference(reference)
-    sanity = [
-        judgement
-        for judgement in _sanity_judgements(scores)
-        if only.includes(judgement.metric, judgement.method)
-    ]
+    sanity = [row for row in _sanity_judgements(scores) if only.includes(row.metric, row.method)]
     if not (sanity and tuple(only.metrics) == (SANITY_CHECK,)):
         only.check_known(table, "the reference")
     table = table[only.mask(table)]

@@ -7,6 +7,7 @@ cards; tests check that the names agree with them.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,15 @@ class TableSpec:
         return self.arms == PAIR
 
 
-def _table_spec(**facts: Any) -> TableSpec:
-    values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in facts.items()}
-    return TableSpec(**values)
+def _table_spec(facts: Mapping[str, Any]) -> TableSpec:
+    lists = {name: tuple(fact) for name, fact in facts.items() if isinstance(fact, list)}
+    return TableSpec(**{**facts, **lists})
 
 
 _PAPER: dict[str, Any] = tomllib.loads(
     (Path(__file__).parent / "paper.toml").read_text(encoding="utf-8")
 )
-TABLE_SPECS = tuple(_table_spec(**facts) for facts in _PAPER["table"])
+TABLE_SPECS = tuple(map(_table_spec, _PAPER["table"]))
 HEADERS: dict[str, str] = _PAPER["headers"]
 ARMS: dict[str, str] = _PAPER["arms"]
 METHODS: dict[str, str] = _PAPER["methods"]
