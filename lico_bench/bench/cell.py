@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
-from lico_bench.bench.checkpoints import Checkpoint
+import pandas as pd
+from torch import nn
+
+from lico_bench.bench.checkpoints import Checkpoint, load_classifier
 from lico_bench.bench.failures import attempt, record_blocked
 from lico_bench.bench.inference import inference_cost
-from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.plan import Cell, PlannedCell, RunPlan, scorer_of
 from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.score_store import join_scores, store_parts
 from lico_bench.bench.split_cache import SplitCache
+from lico_bench.bench.user_plan import UserCell
 from lico_bench.data import Dataset
-from lico_bench.evaluation import EvalConfig, Shard, Subject
-from lico_bench.models import Classifier, dump_weights, load_weights
+from lico_bench.errors import MissingDataError
+from lico_bench.evaluation import (
+    SINGLE_SHARD,
+    EvalConfig,
+    Shard,
+    Subject,
+    ranges_of,
+    score_in_parts,
+)
+from lico_bench.models import dump_weights
 from lico_bench.runtime import pick_device
-from lico_bench.store import CellFolder, RunFolder, seal_cell, write_json, write_parquet
+from lico_bench.store import (
+    SCORE_TABLES,
+    CellFolder,
+    RunFolder,
+    read_parquet,
+    seal_cell,
+    write_json,
+    write_parquet,
+)
 from lico_bench.store.run_records import CellRecord
 from lico_bench.training import TrainedModel, train
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
-from lico_bench.training.preparation import fresh_classifier
+
+HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
 
 
 @dataclass(frozen=True)
@@ -35,12 +55,30 @@ class RunContext:
         peers: processes that share each stage; all but the leader run `follow_cell`.
     """
 
-    plan: Plan
+    plan: RunPlan
     run: RunFolder
     splits: SplitCache
     device: str
     reporter: Reporter
     peers: Peers = SINGLE_PROCESS
+
+    def images(self, cell: Cell) -> Dataset:
+        """Return the test images of `cell`."""
+        if isinstance(cell, UserCell):
+            return cell.user_images.dataset
+        return self.splits.test(cell)
+
+    def network(self, cell: Cell) -> nn.Module:
+        """Return the network of `cell` in evaluation mode: the user's, or the stored one."""
+        if isinstance(cell, UserCell):
+            return cell.model.network
+        return load_classifier(
+            self.run.cell(cell.key).model,
+            cell.backbone,
+            num_classes=self.images(cell).num_classes,
+            channels_last=cell.recipe.channels_last,
+            device=pick_device(self.device),
+        )
 
 
 def run_unfinished(context: RunContext) -> None:
@@ -53,14 +91,15 @@ def run_unfinished(context: RunContext) -> None:
             run_cell(cell, context)
 
 
-def run_cell(cell: PlannedCell, context: RunContext) -> None:
+def run_cell(cell: Cell, context: RunContext) -> None:
     """Train one cell and write its results, or record its failure in its folder.
 
     If another cell's network scores the maps, that cell is trained first. Files written before a
-    failure stay and are reused by the next attempt.
+    failure stay and are reused by the next attempt. User models are not trained.
     """
     run, reporter = context.run, context.reporter
-    for needed in filter(None, (context.plan.scorer_of(cell), cell)):
+    scorer = scorer_of(context.plan, cell)
+    for needed in (cell,) if scorer is None else (scorer, cell):
         work = partial(train_cell, needed, context)
         has_failed = run.cell(needed.key).failed
         if has_failed or not attempt(needed, run, "training", reporter, work):
@@ -70,18 +109,20 @@ def run_cell(cell: PlannedCell, context: RunContext) -> None:
     attempt(cell, run, "scoring", reporter, partial(score_cell, cell, context))
 
 
-def train_cell(cell: PlannedCell, context: RunContext) -> Classifier:
-    """Train `cell`, store its weights and return its classifier; stored weights are loaded.
+def train_cell(cell: Cell, context: RunContext) -> None:
+    """Train `cell` and store its weights; stored weights and user models are kept.
 
     Raises:
         LicoBenchError: if its data are broken or its training diverges.
         Preempted: at a preemption signal, after the training state is stored.
     """
+    if isinstance(cell, UserCell):
+        return
     folder, peers = context.run.cell(cell.key), context.peers
     context.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
     if folder.model.is_file():
         context.reporter.advance(1, 1)
-        return stored_classifier(cell, folder, context.splits, context.device)
+        return
     write_json(folder.recipe, cell.entry())
     dataset = context.splits.train(cell)
     if cell.recipe.labels != "full":
@@ -102,87 +143,157 @@ def train_cell(cell: PlannedCell, context: RunContext) -> Classifier:
             peers=peers,
         )
         _store_training(cell, folder, trained)
-    return trained.classifier
 
 
-def score_cell(cell: PlannedCell, context: RunContext) -> None:
-    """Explain and score the stored classifier of `cell`, write its tables and mark it done.
+def score_cell(cell: Cell, context: RunContext) -> None:
+    """Explain and score the network of `cell`, write its tables and mark it done.
 
     Raises:
         LicoBenchError: if its data are broken or its maps are not finite; stored parts stay.
     """
     started = time.perf_counter()
     reporter, peers = context.reporter, context.peers
+    folder, eval_config = context.run.cell(cell.key), context.plan.eval_config
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    job = eval_job(cell, context.plan, context.run, context.splits, context.device)
+    job = EvalJob.of(cell, context)
     peers.broadcast(("scoring", cell.key))
-    peers.run_on_all(lambda: score_shard(job, Shard(peers.rank, peers.count), reporter.advance))
-    scores = join_scores(job.folder, job.dataset, context.plan.eval_config)
+    peers.run_on_all(lambda: _store_share(job, cell, context))
+    scores = join_parts(folder, job.dataset, eval_config, without=job.without)
     elapsed = time.perf_counter() - started
-    seal_cell(
-        context.run,
-        cell.key,
-        CellRecord(
-            rows=scores.num_rows,
-            undefined_metrics=scores.undefined,
-            inference=inference_cost(job.subject.model, job.dataset.image_size),
-            elapsed_s=round(elapsed, 3),
-            device=str(pick_device(context.device)),
-            processes=peers.count,
-        ),
+    record = CellRecord(
+        rows=scores.num_rows,
+        undefined_metrics=scores.undefined,
+        elapsed_s=round(elapsed, 3),
+        device=str(pick_device(context.device)),
+        processes=peers.count,
     )
-    reporter.finish(cell.title, f"accuracy {scores.accuracy:.1%}, scored in {elapsed:.0f} s")
+    if isinstance(cell, PlannedCell):
+        cost = inference_cost(job.subject.model, job.dataset.image_size)
+        record = replace(record, inference=cost)
+    else:  # readers of a run expect the files of a training
+        write_json(folder.recipe, cell.entry())
+        write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
+    seal_cell(context.run, cell.key, record)
+    accuracy = "unknown" if scores.accuracy is None else f"{scores.accuracy:.1%}"
+    reporter.finish(cell.title, f"accuracy {accuracy}, scored in {elapsed:.0f} s")
 
 
-def follow_cell(stage: str, cell: PlannedCell, context: RunContext) -> None:
+def follow_cell(stage: str, cell: Cell, context: RunContext) -> None:
     """Compute a follower process's share of one stage of `cell`.
 
     Raises:
         LicoBenchError: the same error as in the leader.
     """
-    peers, device = context.peers, context.device
+    peers = context.peers
     if stage == "scoring":
-        shard = Shard(peers.rank, peers.count)
-        job = partial(eval_job, cell, context.plan, context.run, context.splits, device)
-        peers.run_on_all(lambda: score_shard(job(), shard, context.reporter.advance))
-        return
-    with defer_preemption():
-        dataset = peers.run_on_all(lambda: context.splits.train(cell))
-        train(cell.recipe, device=device, dataset=dataset, is_due=should_stop, peers=peers)
+        peers.run_on_all(lambda: _store_share(EvalJob.of(cell, context), cell, context))
+    elif isinstance(cell, PlannedCell):
+        with defer_preemption():
+            dataset = peers.run_on_all(partial(context.splits.train, cell))
+            train(
+                cell.recipe, device=context.device, dataset=dataset, is_due=should_stop, peers=peers
+            )
 
 
 @dataclass(frozen=True)
 class EvalJob:
-    """Inputs of one cell's scoring."""
+    """Inputs of one cell's scoring.
 
-    folder: CellFolder
+    Attributes:
+        scorer: network that scores the maps; None means the subject's network.
+        without: metrics whose rows are left out of the table, since they need labels.
+    """
+
     subject: Subject
     dataset: Dataset
-    eval_config: EvalConfig
-    scorer: Classifier | None
+    scorer: nn.Module | None
+    without: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cell: Cell, context: RunContext) -> EvalJob:
+        """Load the networks and images to score `cell`."""
+        scoring_cell = scorer_of(context.plan, cell)
+        recipe = cell.entry().recipe
+        return cls(
+            subject=Subject(
+                context.network(cell),
+                cell.pair,
+                cell.key,
+                backbone=cell.backbone,
+                arm=cell.arm,
+                seed=recipe.seed,
+                labels=str(recipe.labels or "full"),
+            ),
+            dataset=context.images(cell),
+            scorer=None if scoring_cell is None else context.network(scoring_cell),
+            without=cell.without if isinstance(cell, UserCell) else (),
+        )
 
 
-def score_shard(job: EvalJob, shard: Shard, progress: Callable[[int, int], None]) -> None:
-    """Score one shard of a cell and store its parts."""
+@dataclass(frozen=True)
+class StoredScores:
+    """Summary of a cell's written tables.
+
+    Attributes:
+        accuracy: in [0, 1]; None without labels.
+        undefined: metrics without ground truth in the dataset.
+    """
+
+    num_rows: int
+    accuracy: float | None
+    undefined: tuple[str, ...]
+
+
+def store_parts(
+    folder: CellFolder,
+    job: EvalJob,
+    eval_config: EvalConfig,
+    *,
+    progress: Callable[[int, int], None],
+    shard: Shard = SINGLE_SHARD,
+) -> None:
+    """Compute and store the missing parts of `shard`, so that an interrupted scoring resumes."""
+    for part in score_in_parts(
+        job.subject, job.dataset, eval_config,
+        scorer=job.scorer, stored=folder.part_rows, progress=progress, shard=shard,
+    ):  # fmt: skip
+        folder.write_part(part.name, {n: getattr(part.scores, n) for n in SCORE_TABLES})
+
+
+def join_parts(
+    folder: CellFolder, dataset: Dataset, eval_config: EvalConfig, *, without: Sequence[str] = ()
+) -> StoredScores:
+    """Join the stored parts into the tables of a cell.
+
+    Args:
+        without: metrics whose rows are left out of the table.
+
+    Raises:
+        MissingDataError: if a part is missing.
+    """
+    names = ranges_of(dataset, eval_config).names()
+    missing = [name for name in names if not folder.has_part(name)]
+    if missing:
+        raise MissingDataError(
+            f"{folder.parts}: {len(missing)} parts are missing ({missing[0]} is the first); put "
+            "the run folder on storage that every process shares, and repeat the same command"
+        )
+    num_rows = folder.join_parts(without=without)
+    rows = read_parquet(folder.table("rows"), ("metric", "value"))
+    correct = rows.loc[rows["metric"] == "accuracy", "value"]
+    _, undefined = eval_config.defined_for(dataset)
+    return StoredScores(num_rows, float(correct.mean()) if len(correct) else None, undefined)
+
+
+def _store_share(job: EvalJob, cell: Cell, context: RunContext) -> None:
+    """Score and store this process's share of a cell."""
     store_parts(
-        job.folder, job.subject, job.dataset, job.eval_config,
-        scorer=job.scorer, progress=progress, shard=shard,
-    )  # fmt: skip
-
-
-def eval_job(
-    cell: PlannedCell, plan: Plan, run: RunFolder, splits: SplitCache, device: str
-) -> EvalJob:
-    """Return the inputs to score the stored network of `cell`."""
-    folder, recipe, scoring_cell = run.cell(cell.key), cell.recipe, plan.scorer_of(cell)
-    subject = Subject(
-        stored_classifier(cell, folder, splits, device), recipe.pair_key, cell.key,
-        recipe.backbone, recipe.arm, recipe.seed, str(recipe.labels),
-    )  # fmt: skip
-    scorer = None
-    if scoring_cell is not None:
-        scorer = stored_classifier(scoring_cell, run.cell(scoring_cell.key), splits, device)
-    return EvalJob(folder, subject, splits.test(cell), plan.eval_config, scorer)
+        context.run.cell(cell.key),
+        job,
+        context.plan.eval_config,
+        progress=context.reporter.advance,
+        shard=Shard(context.peers.rank, context.peers.count),
+    )
 
 
 def _store_training(cell: PlannedCell, folder: CellFolder, trained: TrainedModel) -> None:
@@ -190,13 +301,3 @@ def _store_training(cell: PlannedCell, folder: CellFolder, trained: TrainedModel
     write_json(folder.path / "findings.json", trained.findings)
     # Weights are written last: their presence marks a complete training.
     folder.write_weights(dump_weights(trained.classifier))
-
-
-def stored_classifier(
-    cell: PlannedCell, folder: CellFolder, splits: SplitCache, device: str
-) -> Classifier:
-    """Load the classifier of `cell` in evaluation mode on `device`."""
-    classifier = fresh_classifier(cell.recipe, splits.test(cell))
-    load_weights(classifier, folder.model)
-    classifier.eval().requires_grad_(False)
-    return classifier.to(pick_device(device))

@@ -12,21 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lico_bench.bench.user_suite import USER_KIND, any_needs_layer
+from lico_bench.bench.checkpoints import load_classifier
+from lico_bench.bench.user_plan import USER_KIND, try_models
 from lico_bench.checks import check_count
 from lico_bench.data import load_card
 from lico_bench.data.folder import natural_size
 from lico_bench.data.image_files import Fit
 from lico_bench.data.image_source import FileImages
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
-from lico_bench.models import build_classifier, load_weights, logits_of, scoring
-from lico_bench.models.user_model import UserModel, imagenet_names, try_model
+from lico_bench.models import logits_of, scoring
+from lico_bench.models.user_model import UserModel, imagenet_names
 from lico_bench.saliency import explain, resolve_method
 from lico_bench.store import RunFolder, newest_run
 from lico_bench.store.run_records import CellEntry, Manifest
 
-# Placeholder; loading the weights replaces it.
-NORMALISATION = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 MAX_LISTED_CLASSES = 20  # in the message for an unknown class
 
 
@@ -220,16 +219,15 @@ def user_subjects(
         check_count("--image-size", image_size)
     fit = Fit(image_size or natural_size((path,)), "crop", 1.0, 0)
     first = next(iter(models.values()))
-    image = read_image(path, fit).to(next(first.network.parameters()).device)
-    needs_layer = any_needs_layer(dict(resolve_method(text) for text in methods))
-    counts = [try_model(m, image, needs_layer=needs_layer) for m in models.values()]
-    names = tuple(classes or imagenet_names(first.network, counts[0]) or ())
-    if classes is not None and len(names) != counts[0]:
+    resolved = dict(resolve_method(text) for text in methods)
+    num_classes = try_models(models, read_image(path, fit), resolved)
+    names = tuple(classes or imagenet_names(first.network, num_classes) or ())
+    if classes is not None and len(names) != num_classes:
         raise InvalidInputError(
-            f"--classes: expected {counts[0]} names, one for each class of the model, got "
+            f"--classes: expected {num_classes} names, one for each class of the model, got "
             f"{len(names)}; list all of them in index order"
         )
-    names = names or tuple(f"class {number}" for number in range(counts[0]))
+    names = names or tuple(f"class {number}" for number in range(num_classes))
     named_models = {arm: NamedModel(arm, model.network) for arm, model in models.items()}
     notes = dict.fromkeys(note for model in models.values() for note in model.notes)
     return ExplainSubjects(named_models, names, fit, tuple(notes))
@@ -296,14 +294,14 @@ def _stored_model(
     run: RunFolder, cell: CellEntry, manifest: Manifest, device: torch.device
 ) -> NamedModel:
     recipe = cell.recipe
-    num_classes = len(manifest.datasets[recipe.dataset].class_names)
-    classifier = build_classifier(
-        recipe.backbone, num_classes=num_classes, seed=recipe.seed, **NORMALISATION
+    classifier = load_classifier(
+        run.cell(cell.key).model,
+        recipe.backbone,
+        num_classes=len(manifest.datasets[recipe.dataset].class_names),
+        channels_last=bool(recipe.other.get("channels_last", True)),
+        device=device,
     )
-    load_weights(classifier, run.cell(cell.key).model)
-    return NamedModel(
-        manifest.arm_title(recipe.arm), classifier.eval().requires_grad_(False).to(device)
-    )
+    return NamedModel(manifest.arm_title(recipe.arm), classifier)
 
 
 def _probabilities(network: nn.Module, image: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
+from lico_bench.bench.plan import Cell
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import DiskFullError, LicoBenchError, LostPeersError, escape_controls
 from lico_bench.store import RunFolder, write_json
@@ -14,20 +14,8 @@ from lico_bench.store.files import NO_SPACE
 from lico_bench.store.run_records import Failure
 
 
-class CellLike(Protocol):
-    """A planned cell or a user model."""
-
-    @property
-    def key(self) -> str:
-        """Name of the cell's folder."""
-
-    @property
-    def title(self) -> str:
-        """Display name."""
-
-
 def attempt(
-    cell: CellLike, run: RunFolder, stage: str, reporter: Reporter, work: Callable[[], object]
+    cell: Cell, run: RunFolder, stage: str, reporter: Reporter, work: Callable[[], object]
 ) -> bool:
     """Run `work` for a stage of `cell`; return False and record the failure if it raises.
 
@@ -61,19 +49,19 @@ def describe_failure(error: Exception, stage: str) -> Failure:
     return _failure(type(error).__name__, _sentence(error), stage, trace)
 
 
-def record_failure(cell: CellLike, run: RunFolder, failure: Failure, reporter: Reporter) -> None:
+def record_failure(cell: Cell, run: RunFolder, failure: Failure, reporter: Reporter) -> None:
     """Store the failure of `cell` and report it."""
     write_json(run.cell(cell.key).failure, failure)
     reporter.finish(cell.title, f"FAILED in {failure.stage}: {failure.sentence}")
 
 
-def record_blocked(cell: CellLike, scorer: CellLike, run: RunFolder, reporter: Reporter) -> None:
+def record_blocked(cell: Cell, scorer: Cell, run: RunFolder, reporter: Reporter) -> None:
     """Record that `cell` cannot be scored because its scorer's training failed."""
     sentence = f"the network of '{scorer.title}' scores its maps, but that cell failed"
     record_failure(cell, run, _failure("BlockedCell", sentence, "scoring"), reporter)
 
 
-def record_lost(cell: CellLike, run: RunFolder, how: str, reporter: Reporter) -> None:
+def record_lost(cell: Cell, run: RunFolder, how: str, reporter: Reporter) -> None:
     """Record that the process that ran `cell` ended before the cell was finished.
 
     Args:

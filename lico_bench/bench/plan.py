@@ -5,45 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
+from lico_bench.bench.manifest import arm_record, build_manifest
 from lico_bench.bench.suite import Suite
-from lico_bench.data import (
-    describe_dataset,
-    describe_official,
-    load_card,
-    resolve_source,
-)
+from lico_bench.bench.user_plan import UserCell, UserPlan
+from lico_bench.data import describe_dataset, describe_official, load_card, resolve_source
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import EvalConfig
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import (
     AUTO,
     DatasetFacts,
-    Protocol,
     Recipe,
     Source,
     content_key,
     resolve_precision,
 )
-from lico_bench.registry import keyword_defaults
-from lico_bench.runtime import native_precision, pick_device, versions
-from lico_bench.saliency import SaliencyMethod
+from lico_bench.runtime import native_precision, pick_device
 from lico_bench.store.run_records import (
-    ArmRecord,
     CellEntry,
     CellRecipe,
     DatasetSettings,
     Manifest,
-    MethodRecord,
     SuiteRecord,
 )
 from lico_bench.training import ARMS, resolve_options
-from lico_bench.training.arms import Arm, options_as_dict
+from lico_bench.training.arms import options_as_dict
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 4
@@ -76,11 +67,26 @@ class PlannedCell:
         """Display name: dataset, arm and seed."""
         return f"{self.recipe.dataset} {self.recipe.arm} seed {self.recipe.seed}"
 
+    @property
+    def pair(self) -> str:
+        """Key shared by the arms of one dataset, backbone and seed."""
+        return self.recipe.pair_key
+
+    @property
+    def arm(self) -> str:
+        """Name of the training objective."""
+        return self.recipe.arm
+
+    @property
+    def backbone(self) -> str:
+        """Name of the network."""
+        return self.recipe.backbone
+
     def entry(self) -> CellEntry:
         """Return the manifest entry."""
         return CellEntry(
             key=self.key,
-            pair=self.recipe.pair_key,
+            pair=self.pair,
             recipe=CellRecipe.of(self.recipe.facts()),
             options=self.options,
             encoder=self.encoder,
@@ -103,23 +109,10 @@ class Plan:
     datasets: dict[str, DatasetFacts]
     requested: tuple[Recipe, ...]
 
-    @property
-    def protocol(self) -> Protocol:
-        """Protocol of the perturbation curves, with the suite's scoring network."""
-        return self.eval_config.protocol
-
     @cached_property
     def eval_config(self) -> EvalConfig:
         """Methods, metrics and protocol applied to each model."""
         return _eval_config(self.suite)
-
-    def scorer_of(self, cell: PlannedCell) -> PlannedCell | None:
-        """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
-        arm = self.protocol.scorer
-        if arm in ("own", cell.recipe.arm):
-            return None
-        paired = (c for c in self.cells if c.recipe.pair_key == cell.recipe.pair_key)
-        return next(c for c in paired if c.recipe.arm == arm)
 
     @property
     def key(self) -> str:
@@ -152,7 +145,7 @@ class Plan:
             {
                 "suite": self.suite.facts(),
                 "cells": [cell.key for cell in cells],
-                "protocol": self.protocol.id,
+                "protocol": self.eval_config.protocol.id,
             }
         )
 
@@ -160,18 +153,28 @@ class Plan:
         """Return the run's manifest."""
         settings = self.suite.of_dataset.items()
         of_dataset = {name: DatasetSettings.of(changes) for name, changes in settings}
-        return Manifest(
-            suite_key=self.key,
-            suite=SuiteRecord.of(
-                {**self.suite.facts(), "name": self.name, "of_dataset": of_dataset}
-            ),
+        facts = {**self.suite.facts(), "name": self.name, "of_dataset": of_dataset}
+        return build_manifest(
+            SuiteRecord.of(facts),
+            key=self.key,
             datasets=self.datasets,
-            **evaluation_records(self.eval_config),
-            arms={name: _arm_record(ARMS[name]) for name in self.suite.arms},
-            cells=tuple(cell.entry() for cell in self.cells),
-            versions=versions(),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            eval_config=self.eval_config,
+            arms={name: arm_record(ARMS[name]) for name in self.suite.arms},
+            cells=[cell.entry() for cell in self.cells],
         )
+
+
+# The cells of a run: trained here, or models that the user trained elsewhere.
+Cell = PlannedCell | UserCell
+RunPlan = Plan | UserPlan
+
+
+def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:
+    """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
+    arm = plan.eval_config.protocol.scorer
+    if arm in ("own", cell.arm):
+        return None
+    return next(c for c in plan.cells if (c.pair, c.arm) == (cell.pair, arm))
 
 
 def make_plan(
@@ -291,38 +294,3 @@ def _check_objective_options(suite: Suite) -> None:
                     "remove this setting"
                 )
             raise UnknownNameError.of("objective option", name, known)
-
-
-def _arm_record(arm: Arm) -> ArmRecord:
-    names = [f.name for f in fields(arm) if f.name not in ("build", "options")]
-    return ArmRecord.of({name: getattr(arm, name) for name in names})
-
-
-def evaluation_records(eval_config: EvalConfig) -> dict[str, Any]:
-    """Return `metrics`, `methods` and `protocols` of a manifest: the definition of each."""
-    protocol = eval_config.protocol
-    rules: dict[str, Any] = {protocol.id: {**protocol.rules, "source": protocol.source}}
-    for metric in eval_config.resolved_metrics.values():
-        if metric.spec.protocol:
-            rules[metric.spec.protocol] = metric.rules
-    return {
-        "metrics": {name: entry.spec for name, entry in eval_config.resolved_metrics.items()},
-        "methods": {
-            name: _method_record(entry) for name, entry in eval_config.resolved_methods.items()
-        },
-        "protocols": rules,
-    }
-
-
-def _method_record(entry: SaliencyMethod) -> MethodRecord:
-    return MethodRecord(
-        title=entry.title,
-        source=entry.source,
-        is_control=entry.is_control,
-        other={
-            "family": entry.family,
-            "is_signed": entry.is_signed,
-            "pitfalls": entry.pitfalls,
-            "options": keyword_defaults(entry.compute),
-        },
-    )

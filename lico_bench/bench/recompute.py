@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lico_bench.bench.cell import eval_job
+from lico_bench.bench.cell import EvalJob, RunContext
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
+from lico_bench.bench.reporter import NoOpReporter
 from lico_bench.bench.split_cache import SplitCache
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.user_suite import USER_KIND
+from lico_bench.bench.user_plan import USER_KIND
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
 from lico_bench.evaluation import EvalConfig, Part, evenly_spaced, score_in_parts
@@ -143,7 +144,7 @@ def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator
             notes.append(
                 f"{dataset}: its images, text encoder or code here are not those of the run"
             )
-        if plan.protocol.id not in manifest.protocols:
+        if plan.eval_config.protocol.id not in manifest.protocols:
             notes.append(f"{dataset}: the protocol of the run has other rules here")
             continue
         splits = SplitCache(root)
@@ -216,7 +217,8 @@ def _parts(
     run: RunFolder, cell: _Cell, dataset: Dataset, eval_config: EvalConfig, device: str,
     stored: Callable[[str], pd.DataFrame | None],
 ) -> Iterator[Part]:  # fmt: skip
-    job = eval_job(cell.planned, cell.plan, run, cell.splits, device)
+    context = RunContext(cell.plan, run, cell.splits, device, NoOpReporter())
+    job = EvalJob.of(cell.planned, context)
     return score_in_parts(job.subject, dataset, eval_config, scorer=job.scorer, stored=stored)
 
 

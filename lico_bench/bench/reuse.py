@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import RunPlan
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import InvalidInputError
 from lico_bench.store import (
@@ -22,7 +22,7 @@ from lico_bench.store.run_records import Manifest
 SCORING_FIELDS = ("methods", "metrics", "protocols", "versions")
 
 
-def reuse_models(plan: Plan, run: RunFolder, source: RunFolder, reporter: Reporter) -> None:
+def reuse_models(plan: RunPlan, run: RunFolder, source: RunFolder, reporter: Reporter) -> None:
     """Copy the models of finished cells from `source` into `run` and report their number.
 
     Equal cell keys imply the same recipe, data, text encoder and code, but not the same methods,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import Plan, RunPlan
 from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.reuse import check_reusable, reuse_models
@@ -18,14 +18,14 @@ from lico_bench.store.run_records import Manifest
 
 
 def execute(
-    plan: Plan,
+    plan: RunPlan,
     out: Path,
     *,
     executor: str = "local",
     options: ExecutorOptions | None = None,
     wait: bool = False,
     reuse: RunFolder | None = None,
-    starting: Callable[[RunFolder], None] = lambda _run: None,
+    starting: Callable[[RunFolder], object] = lambda _run: None,
     reporter: Reporter,
 ) -> RunFolder:
     """Run every unfinished cell of `plan` into the folder `out`.
@@ -50,7 +50,7 @@ def execute(
         DiskFullError: if the disk is full.
         Preempted: at a preemption signal (SIGTERM), after the current state is stored.
     """
-    if plan.suite.data == "official":
+    if isinstance(plan, Plan) and plan.suite.data == "official":
         raise InvalidInputError(
             "--data official can only be planned; "
             "use it with --plan, or run with --data auto, real or standin"

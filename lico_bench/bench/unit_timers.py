@@ -212,7 +212,7 @@ def _collector(timing: TimingContext, item: WorkItem) -> tuple[Collector, int]:
         model, recipe.pair_key, cell.key, recipe.backbone, recipe.arm, recipe.seed, "full"
     )
     defined, _ = timing.plan.eval_config.defined_for(dataset)
-    return Collector(subject, dataset, defined, timing.plan.protocol), most
+    return Collector(subject, dataset, defined, timing.plan.eval_config.protocol), most
 
 
 def random_images(plan: Plan, cell: PlannedCell, split: str, count: int) -> Dataset:

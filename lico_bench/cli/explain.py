@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from lico_bench.cli import arguments
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_names
 from lico_bench.cli.options import split_names
-from lico_bench.cli.score import Classes, Device, ImageSize, Layer, Normalise, UserArms, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -22,63 +20,37 @@ SUFFIXES = (".png", ".pdf")
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(help="Image file.")],
-    run: Annotated[
-        Path | None,
-        typer.Option(help="Run folder. Default: the newest run with trained models."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Dataset of the run. Default: its first dataset.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run's models.")] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Your model instead of a run: package.module:name or path/to/file.py:name."
-        ),
-    ] = None,
-    weights: Weights = None,
-    layer: Layer = None,
-    normalise: Normalise = None,
-    classes: Classes = None,
-    image_size: ImageSize = None,
-    arms: UserArms = "",
-    methods: Annotated[
-        str, typer.Option(help="Saliency methods, comma-separated; see `lico-bench ls methods`.")
-    ] = "grad_cam",
-    class_: Annotated[
-        str | None,
-        typer.Option(
-            "--class", help="Target class: name or index. Default: the first model's prediction."
-        ),
-    ] = None,
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="Output file, .png or .pdf.")] = Path("explain.png"),
+    image: arguments.ImageFile,
+    run: arguments.RunToExplain = None,
+    dataset: arguments.Dataset = None,
+    seed: arguments.Seed = 0,
+    model: arguments.OptionalModel = None,
+    weights: arguments.Weights = None,
+    layer: arguments.Layer = None,
+    normalise: arguments.Normalise = None,
+    classes: arguments.Classes = None,
+    image_size: arguments.ImageSize = None,
+    arms: arguments.UserArms = "",
+    methods: arguments.ScoreMethods = "grad_cam",
+    class_: arguments.TargetClass = None,
+    device: arguments.Device = "auto",
+    out: arguments.FigureOut = Path("explain.png"),
 ) -> None:
     """Draw the saliency maps of an image.
 
     The figure has one row per model and one column per method.
     """
     from lico_bench.bench.user_request import name_models
-    from lico_bench.checks import check_count
     from lico_bench.data.user_images import read_class_names
-    from lico_bench.errors import InvalidInputError, MissingDataError
-    from lico_bench.store.run_location import check_is_run, check_out_folder
+    from lico_bench.store.run_location import check_is_run
 
-    if out.suffix.lower() not in SUFFIXES:
-        raise InvalidInputError(
-            f"--out {out}: expected a name ending in .png or .pdf, got '{out.suffix}'; rename it"
-        )
-    check_out_folder(out.parent)
     run_options = {"--run": run, "--dataset": dataset}
     user_model_options = {
         "--weights": weights, "--layer": layer, "--normalise": normalise, "--classes": classes,
         "--image-size": image_size, "--arms": arms,
     }  # fmt: skip
     _check_not_mixed(user_model_options if model is None else run_options, is_run=model is None)
-    check_count("--seed", seed, at_least=0)
-    if image_size is not None:
-        check_count("--image-size", image_size)
+    _check_counts_and_files(image, out, seed=seed, image_size=image_size)
     names = split_names(methods)
     check_names("saliency method", names)
     if run is not None:
@@ -86,8 +58,6 @@ def explain(
     class_names = None if classes is None else read_class_names(classes)
     if model is not None:
         name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
-    if not image.is_file():
-        raise MissingDataError(f"no such image: {image}; correct the path")
     with loading("explain", "torch", "matplotlib"):
         from lico_bench.bench.explain_image import explain_image, read_image
         from lico_bench.cli.console import new_console
@@ -117,6 +87,23 @@ def explain(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _check_counts_and_files(image: Path, out: Path, *, seed: int, image_size: int | None) -> None:
+    from lico_bench.checks import check_count
+    from lico_bench.errors import InvalidInputError, MissingDataError
+    from lico_bench.store.run_location import check_out_folder
+
+    if out.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(
+            f"--out {out}: expected a name ending in .png or .pdf, got '{out.suffix}'; rename it"
+        )
+    check_out_folder(out.parent)
+    check_count("--seed", seed, at_least=0)
+    if image_size is not None:
+        check_count("--image-size", image_size)
+    if not image.is_file():
+        raise MissingDataError(f"no such image: {image}; correct the path")
+
+
 def _check_not_mixed(options: Mapping[str, object], *, is_run: bool) -> None:
     """Raise if any of `options`, which belong to the other kind of models, has a value."""
     from lico_bench.errors import InvalidInputError
@@ -144,7 +131,7 @@ def _user_subjects(
     methods: tuple[str, ...], device: torch.device,
 ) -> ExplainSubjects:  # fmt: skip
     from lico_bench.bench.explain_image import user_subjects
-    from lico_bench.bench.user_suite import load_models
+    from lico_bench.bench.user_plan import load_models
 
     models = load_models(model, weights, arms=arms, layer=layer, normalise=normalise, device=device)
     return user_subjects(models, image, methods=methods, image_size=image_size, classes=classes)

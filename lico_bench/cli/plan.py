@@ -164,7 +164,7 @@ def _table(plan: Plan, estimate: TimeEstimate | None) -> Table:
     from rich.table import Table
 
     seconds = {} if estimate is None else estimate.by_cell
-    table = Table(title=f"{len(plan.cells)} models, {plan.protocol.id}")
+    table = Table(title=f"{len(plan.cells)} models, {plan.eval_config.protocol.id}")
     for heading in ("cell", "backbone", "updates", "forwards", "disk", "about"):
         table.add_column(heading, justify="left" if heading in ("cell", "backbone") else "right")
     for title, cells in _table_rows(plan).items():

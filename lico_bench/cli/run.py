@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from lico_bench.cli import arguments
 from lico_bench.cli.finish import end_run, reporter_for
 from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_suite
@@ -17,146 +18,52 @@ from lico_bench.cli.suite_options import build_suite
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lico_bench.bench import ExecutorOptions, Plan
+    from lico_bench.bench import ExecutorOptions, Plan, Suite
     from lico_bench.store import RunFolder
 
 
 def run(
     context: typer.Context,
-    suite: Annotated[
-        Path | None,
-        typer.Option(help="TOML file of the suite; options given here override it."),
-    ] = None,
-    datasets: Annotated[
-        str,
-        typer.Option(help="Datasets, comma-separated, or all; see `lico-bench ls datasets`."),
-    ] = "all",
-    profile: Annotated[
-        str, typer.Option(help="Size of the suite: smoke (seconds), quick (minutes) or paper.")
-    ] = "quick",
-    arms: Annotated[
-        str, typer.Option(help="Arms to train, comma-separated; see `lico-bench ls arms`.")
-    ] = "baseline,lico",
-    seeds: Annotated[
-        int | None,
-        typer.Option(help="Trainings per arm. Default by profile: smoke 1, quick 2, paper 5."),
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Saliency methods, comma-separated, with options as in rise(num_masks=200); "
-            "see `lico-bench ls methods`. Default by profile."
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Metrics, comma-separated; see `lico-bench ls metrics`. Default by profile."
-        ),
-    ] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(help="Rules of the perturbation curves; see `lico-bench ls protocols`."),
-    ] = "lico_bench_1",
-    scorer: Annotated[
-        str | None,
-        typer.Option(
-            help="Network that scores the maps: own (each model its own maps) or an arm. "
-            "Default by protocol."
-        ),
-    ] = None,
-    data: Annotated[
-        str,
-        typer.Option(
-            help="auto (real images if found, else stand-ins), real, standin, or official "
-            "(complete datasets; only with --plan)."
-        ),
-    ] = "auto",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-    ] = None,
-    labels: Annotated[
-        str, typer.Option(help="Label budget: full, or a number of labelled images.")
-    ] = "full",
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="Backbone; see `lico-bench ls backbones`. Default: the dataset card's."),
-    ] = None,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Text encoder of the LICO arms; see `lico-bench ls encoders`. Default: minilm."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="Precision of training: auto, float32 or bfloat16. Default: the dataset card's."
-        ),
-    ] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Skip unreadable images and record them.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(help="Number of images to explain per model. Default by profile.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    executor: Annotated[str, typer.Option(help="Executor of the cells: local or ray.")] = "local",
-    workers: Annotated[
-        int, typer.Option(help="Processes that run cells in parallel on this machine.")
-    ] = 1,
-    devices: Annotated[
-        int, typer.Option(help="Processes per machine that train each model together.")
-    ] = 1,
-    num_nodes: Annotated[
-        int, typer.Option(help="Machines that train each model together; see README.")
-    ] = 1,
-    address: Annotated[
-        str | None, typer.Option(help="Address of the Ray cluster, with --executor ray.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder. Default: results/<name of the suite>.")
-    ] = None,
-    reuse: Annotated[
-        Path | None,
-        typer.Option(help="Run whose models are reused if recipe, data and code are the same."),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for another process that uses the run folder.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="recipe.NAME=VALUE or objective.NAME=VALUE; repeatable."),
-    ] = None,
-    as_published: Annotated[
-        bool,
-        typer.Option(
-            "--as-published", help="Use the paper's loss weights instead of the dataset cards'."
-        ),
-    ] = False,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print cells, time and disk space; run nothing.")
-    ] = False,
-    calibrate: Annotated[
-        bool,
-        typer.Option("--calibrate", help="With --plan: calibrate the time first (one minute)."),
-    ] = False,
+    suite: arguments.SuiteFile = None,
+    datasets: arguments.Datasets = "all",
+    profile: arguments.Profile = "quick",
+    arms: arguments.Arms = "baseline,lico",
+    seeds: arguments.Seeds = None,
+    methods: arguments.Methods = None,
+    metrics: arguments.Metrics = None,
+    protocol: arguments.Protocol = "lico_bench_1",
+    scorer: arguments.Scorer = None,
+    data: arguments.DataChoice = "auto",
+    data_root: arguments.DataRoot = None,
+    labels: arguments.Labels = "full",
+    backbone: arguments.Backbone = None,
+    text_encoder: arguments.TextEncoder = None,
+    precision: arguments.Precision = None,
+    skip_broken: arguments.SkipBroken = False,
+    limit: arguments.Limit = None,
+    device: arguments.Device = "auto",
+    executor: arguments.Executor = "local",
+    workers: arguments.Workers = 1,
+    devices: arguments.Devices = 1,
+    num_nodes: arguments.NumNodes = 1,
+    address: arguments.Address = None,
+    out: arguments.RunOut = None,
+    reuse: arguments.ReuseRun = None,
+    wait: arguments.Wait = False,
+    set_: arguments.Settings = None,
+    as_published: arguments.AsPublished = False,
+    plan: arguments.PlanOnly = False,
+    calibrate: arguments.Calibrate = False,
 ) -> None:
     """Train pairs, explain and score them, and write the report. An interrupted run resumes."""
-    # The suite is built from the context, which records which options were typed.
     from lico_bench.bench import ExecutorOptions
     from lico_bench.cli.console import new_console
-    from lico_bench.store.run_location import check_out_folder
 
     console = new_console()
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
-    requested = build_suite(
-        context.params, file=suite, typed=_typed_options(context), root=data_root
-    )
-    check_out_folder(out)
-    check_suite(requested, executor, data_root)
+    requested = _requested_suite(context)
     with loading("run", "torch"):
         from lico_bench.bench import make_plan
         from lico_bench.bench.precision import resolve_run_precision
@@ -197,23 +104,23 @@ def _execute(
         return execute(
             plan, folder, executor=executor, options=options, wait=wait,
             reuse=None if reuse is None else read_run(reuse),
-            starting=lambda run: _print_time(plan, run, options, console),
+            starting=lambda run: print_time(plan, run, options, console),
             reporter=reporter_for(console),
         )  # fmt: skip
 
 
-def _print_time(plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console) -> None:
-    print_time(plan, run, options, console)
+def _requested_suite(context: typer.Context) -> Suite:
+    """Return the suite of the options, checked as far as that needs no torch."""
+    from lico_bench.store.run_location import check_out_folder
 
-
-def _typed_options(context: typer.Context) -> set[str]:
-    """Return the names of options that were given, not left at their defaults."""
-    given_by = {"COMMANDLINE", "ENVIRONMENT"}
-    return {
-        name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) is not None and source.name in given_by
-    }
+    options = context.params
+    sources = {name: context.get_parameter_source(name) for name in options}
+    typed = {n for n, s in sources.items() if s and s.name in ("COMMANDLINE", "ENVIRONMENT")}
+    root = options["data_root"]
+    suite = build_suite(options, file=options["suite"], typed=typed, root=root)
+    check_out_folder(options["out"])
+    check_suite(suite, options["executor"], root)
+    return suite
 
 
 def _print_setup(plan: Plan, folder: Path, console: Console, notes: Iterable[str]) -> None:

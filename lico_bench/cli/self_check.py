@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,15 +48,7 @@ def self_check(
     With --load and no name, only the entries that the file registers are tested. Exit codes:
     0 all checks passed, 6 a check failed, 2 bad input.
     """
-    from lico_bench.checks import check_choice, check_count
-    from lico_bench.errors import MissingDataError
-
-    check_choice("scenes", scenes, SCENES)
-    check_count("--seed", seed, at_least=0)
-    if load is None:
-        check_names("metric or method", names or ())
-    elif not load.is_file():
-        raise MissingDataError(f"--load {load}: no such file; name a Python file")
+    _check_options(names or (), load, scenes, seed)
     with loading("self-check", "torch"):
         from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
@@ -85,6 +78,18 @@ def self_check(
     for line in (*_reasons(result), _closing(result)):
         console.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if result.passed else SELF_CHECK_FAILED)
+
+
+def _check_options(names: Sequence[str], load: Path | None, scenes: str, seed: int) -> None:
+    from lico_bench.checks import check_choice, check_count
+    from lico_bench.errors import MissingDataError
+
+    check_choice("scenes", scenes, SCENES)
+    check_count("--seed", seed, at_least=0)
+    if load is None:
+        check_names("metric or method", names)
+    elif not load.is_file():
+        raise MissingDataError(f"--load {load}: no such file; name a Python file")
 
 
 def _table(findings: tuple[Finding, ...]) -> Table:

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from user_things import Net, write_images, write_network
 
-from lico_bench.bench.user_scoring import score_user_models
-from lico_bench.bench.user_suite import load_models, plan_user_suite
+from lico_bench.bench import execute
+from lico_bench.bench.user_plan import load_models, plan_user_models
 from lico_bench.data.folder import load_folder
 from lico_bench.evaluation import EvalConfig
 
@@ -65,8 +65,8 @@ def runs(tmp_path_factory):
             eval_config = EvalConfig.of(
                 ("grad_cam", "random_map"), ("insertion", "deletion"), "lico_bench_1", None
             )
-            score_user_models(
-                plan_user_suite(models, photos, eval_config), Path(name), reporter=NoOpReporter()
+            execute(
+                plan_user_models(models, photos, eval_config), Path(name), reporter=NoOpReporter()
             )
             return name
 

@@ -134,8 +134,8 @@ def test_weights_that_changed_are_another_run(finished, monkeypatch, call_cli):
 
 def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
     """A property of the whole path: the same weights twice give the same rows."""
-    from lico_bench.bench.user_scoring import score_user_models
-    from lico_bench.bench.user_suite import load_models, plan_user_suite
+    from lico_bench.bench import execute
+    from lico_bench.bench.user_plan import load_models, plan_user_models
     from lico_bench.data.folder import load_folder
     from lico_bench.evaluation import EvalConfig
 
@@ -146,8 +146,8 @@ def test_two_equal_models_differ_in_nothing(finished, monkeypatch):
     monkeypatch.chdir(finished.folder)
     models = load_models("net.py:Net", [Path("a.safetensors")] * 2, layer="conv")
     eval_config = EvalConfig.of(("grad_cam",), ("insertion",), "lico_bench_1", 3)
-    suite = plan_user_suite(models, load_folder(Path("photos")), eval_config)
-    rows = score_user_models(suite, Path("results/twins"), reporter=NoOpReporter()).rows()
+    plan = plan_user_models(models, load_folder(Path("photos")), eval_config)
+    rows = execute(plan, Path("results/twins"), reporter=NoOpReporter()).rows()
     arms = [rows[rows.arm == arm].drop(columns=["arm", "cell"]) for arm in ("baseline", "mine")]
     pd.testing.assert_frame_equal(*(arm.reset_index(drop=True) for arm in arms))
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import lico_bench
-from lico_bench.bench.score_store import join_scores, store_parts, store_scores
+from lico_bench.bench.cell import EvalJob, join_parts, store_parts
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.evaluation import EvalConfig, Shard, Subject, ranges_of, shards
 from lico_bench.models import build_classifier
@@ -44,16 +44,15 @@ def whole(dataset, subject, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "BATCH_SMALL", 4)
         folder = CellFolder(tmp_path_factory.mktemp("whole"))
-        message = store_scores(
-            folder, subject, dataset, EVAL_CONFIG, scorer=None, progress=lambda *_: None
-        )
+        score(folder, subject, dataset, 0, 1)
+        message = join_parts(folder, dataset, EVAL_CONFIG)
         return tables(folder), message
 
 
 def score(folder, subject, dataset, index: int, count: int):
     seen = []
     store_parts(
-        folder, subject, dataset, EVAL_CONFIG, scorer=None,
+        folder, EvalJob(subject, dataset, scorer=None), EVAL_CONFIG,
         progress=lambda *share: seen.append(share), shard=Shard(index, count),
     )  # fmt: skip
     return seen
@@ -67,7 +66,7 @@ def test_shards_give_the_same_tables_to_the_bit(order, dataset, subject, whole, 
     for index, count in order:
         seen = score(folder, subject, dataset, index, count)
         assert not seen or seen[-1][0] == seen[-1][1]
-    message = join_scores(folder, dataset, EVAL_CONFIG)
+    message = join_parts(folder, dataset, EVAL_CONFIG)
     expected, expected_told = whole
     assert message == expected_told
     for name, table in tables(folder).items():
@@ -86,7 +85,7 @@ def test_a_missing_part_is_named_and_nothing_is_joined(dataset, subject, tmp_pat
     folder = CellFolder(tmp_path / "cell")
     score(folder, subject, dataset, 0, 2)
     with pytest.raises(MissingDataError, match="classified-00000012-00000016 is the first"):
-        join_scores(folder, dataset, EVAL_CONFIG)
+        join_parts(folder, dataset, EVAL_CONFIG)
     assert not folder.table("rows").exists()
 
 

@@ -9,7 +9,7 @@ from lico_bench.checks import check_count
 from lico_bench.registry import Registry
 
 if TYPE_CHECKING:
-    from lico_bench.bench.plan import Plan, PlannedCell
+    from lico_bench.bench.plan import Cell, RunPlan
     from lico_bench.bench.reporter import Reporter
     from lico_bench.store import RunFolder
 
@@ -45,14 +45,14 @@ class Executor(Protocol):
     """
 
     def __call__(
-        self, plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+        self, plan: RunPlan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
     ) -> None:
         """Run the cells; return when each is stored or recorded as failed."""
 
 
-def unfinished(plan: Plan, run: RunFolder, reporter: Reporter) -> list[PlannedCell]:
+def unfinished(plan: RunPlan, run: RunFolder, reporter: Reporter) -> list[Cell]:
     """Return the unfinished cells in the plan's order; report the finished ones as skipped."""
-    todo = []
+    todo: list[Cell] = []
     for cell in plan.cells:
         if run.cell(cell.key).is_done:
             reporter.skip(cell.title)

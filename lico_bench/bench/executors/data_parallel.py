@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lico_bench.bench.cell import RunContext, follow_cell, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import PlannedCell, RunPlan
 from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.process_group import ProcessInfo
 from lico_bench.bench.reporter import NoOpReporter, Reporter
@@ -26,7 +26,7 @@ from lico_bench.training.preparation import check_shareable
 
 @EXECUTORS.register("together")
 def run_data_parallel(
-    plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+    plan: RunPlan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
     """Run the unfinished cells in the plan's order as leader of the processes in `follow`.
 
@@ -42,7 +42,7 @@ def run_data_parallel(
     peers.broadcast(None)
 
 
-def follow(plan: Plan, out: Path, *, device: str) -> None:
+def follow(plan: RunPlan, out: Path, *, device: str) -> None:
     """Compute this process's share of each stage that the leader broadcasts, until it stops.
 
     A preemption ends it silently: the leader stores the state and reports the preemption.
@@ -84,9 +84,10 @@ def process_options(info: ProcessInfo, options: ExecutorOptions, executor: str) 
     return replace(options, device=info.device(options.device))
 
 
-def _check_ready(plan: Plan, run: RunFolder, peers: Peers) -> None:
+def _check_ready(plan: RunPlan, run: RunFolder, peers: Peers) -> None:
     for cell in plan.cells:
-        check_shareable(cell.recipe, peers)
+        if isinstance(cell, PlannedCell):
+            check_shareable(cell.recipe, peers)
     if not run.manifest_path.is_file():
         raise MissingDataError(
             f"{run.path}: process {peers.rank} cannot find the run folder; pass an --out folder "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lico_bench.bench.cell import RunContext, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.executors.processes import run_in_processes
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import RunPlan
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.split_cache import SplitCache
 from lico_bench.store import RunFolder
@@ -13,7 +13,7 @@ from lico_bench.store import RunFolder
 
 @EXECUTORS.register("local")
 def run_locally(
-    plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+    plan: RunPlan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
     """Run the unfinished cells in the plan's order, or in `options.workers` processes."""
     if options.workers > 1:

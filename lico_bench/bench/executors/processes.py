@@ -22,7 +22,7 @@ import torch
 from lico_bench.bench.executors import ExecutorOptions, unfinished
 from lico_bench.bench.executors.worker import run_worker
 from lico_bench.bench.failures import record_lost
-from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.plan import Cell, RunPlan, scorer_of
 from lico_bench.bench.preemption import EXIT_PREEMPTED, GRACE_S, defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
 from lico_bench.data.image_source import num_workers as num_cores
@@ -36,7 +36,7 @@ EXIT_MARGIN_S = 1.0  # part of the grace period left for this process after its 
 
 
 def run_in_processes(
-    plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+    plan: RunPlan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
 ) -> None:
     """Run the unfinished cells in `options.workers` processes; results equal a sequential run.
 
@@ -63,16 +63,16 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     number: int
-    cell: PlannedCell | None = None
+    cell: Cell | None = None
 
 
 @dataclass
 class _WorkerPool:
-    plan: Plan
+    plan: RunPlan
     run: RunFolder
     options: ExecutorOptions
     reporter: Reporter
-    waiting: list[PlannedCell]
+    waiting: list[Cell]
     workers: list[_Worker] = field(default_factory=list)
     deaths: dict[str, int] = field(default_factory=dict)
 
@@ -118,12 +118,12 @@ class _WorkerPool:
             except OSError:
                 return  # the worker just died; the next round handles its sentinel
 
-    def _next_cell(self) -> PlannedCell | None:
+    def _next_cell(self) -> Cell | None:
         """Return the first waiting cell whose scorer is not waiting or running."""
         unfinished_keys = {c.key for c in self.waiting}
         unfinished_keys |= {w.cell.key for w in self._busy() if w.cell}
         for cell in self.waiting:
-            scorer = self.plan.scorer_of(cell)
+            scorer = scorer_of(self.plan, cell)
             if scorer is None or scorer.key not in unfinished_keys:
                 return cell
         return None

@@ -16,9 +16,10 @@ from lico_bench.bench.executors.ray_session import connect_ray
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
 from lico_bench.bench.failures import record_blocked, record_lost
-from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.bench.plan import Cell, RunPlan, scorer_of
 from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
+from lico_bench.bench.user_plan import UserPlan
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root
 from lico_bench.store import RunFolder
@@ -30,7 +31,9 @@ STAGES = {"training": train_on_node, "scoring": score_on_node}
 
 
 @EXECUTORS.register("ray")
-def run_on_ray(plan: Plan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter) -> None:
+def run_on_ray(
+    plan: RunPlan, run: RunFolder, *, options: ExecutorOptions, reporter: Reporter
+) -> None:
     """Run the unfinished cells, as many in parallel as the cluster has resources for.
 
     Raises:
@@ -77,11 +80,11 @@ class _Job:
     """
 
     ray: Any
-    plan: Plan
+    plan: RunPlan
     run: RunFolder
     reporter: Reporter
     task_context: TaskContext
-    pending: dict[Any, tuple[str, PlannedCell]] = field(default_factory=dict)
+    pending: dict[Any, tuple[str, Cell]] = field(default_factory=dict)
     trained: dict[str, Any] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     reported: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -89,10 +92,10 @@ class _Job:
     def __post_init__(self) -> None:
         self.stages = {name: self.ray.remote(function) for name, function in STAGES.items()}
 
-    def submit(self, todo: list[PlannedCell]) -> None:
+    def submit(self, todo: list[Cell]) -> None:
         """Submit every missing stage; a scoring depends on the trainings it needs."""
         plan = self.ray.put(self.plan)
-        scorers = {cell.key: self.plan.scorer_of(cell) for cell in todo}
+        scorers = {cell.key: scorer_of(self.plan, cell) for cell in todo}
         for cell in [*todo, *(s for s in scorers.values() if s is not None)]:
             if cell.key in self.trained:
                 continue
@@ -126,7 +129,7 @@ class _Job:
         for task in late:
             self.ray.cancel(task, force=True)
 
-    def _submit_task(self, stage: str, cell: PlannedCell, plan: Any, *needed: Any) -> Any:
+    def _submit_task(self, stage: str, cell: Cell, plan: Any, *needed: Any) -> Any:
         task = (
             self.stages[stage]
             .options(
@@ -141,7 +144,7 @@ class _Job:
         self.pending[task] = (stage, cell)
         return task
 
-    def _collect(self, task: Any, stage: str, cell: PlannedCell) -> None:
+    def _collect(self, task: Any, stage: str, cell: Cell) -> None:
         """Report the outcome of a task; a task lost after all retries is a failure of its cell."""
         self._report_stage(stage, cell)
         errors = self.ray.exceptions
@@ -157,8 +160,8 @@ class _Job:
         for title, message in outcome.messages:
             self.reporter.finish(title, message)
 
-    def _record_loss(self, stage: str, cell: PlannedCell, how: str) -> None:
-        scorer = self.plan.scorer_of(cell)
+    def _record_loss(self, stage: str, cell: Cell, how: str) -> None:
+        scorer = scorer_of(self.plan, cell)
         if stage == "training":
             self.lost.add(cell.key)
         elif cell.key in self.lost:
@@ -185,7 +188,7 @@ class _Job:
             if status.total:
                 self.reporter.advance(status.done, status.total, cell=cell.title)
 
-    def _report_stage(self, stage: str, cell: PlannedCell, attempt: str = "") -> None:
+    def _report_stage(self, stage: str, cell: Cell, attempt: str = "") -> None:
         """Report the start of a stage, once."""
         if (cell.key, stage) not in self.reported:
             work = cell.work
@@ -194,15 +197,17 @@ class _Job:
         self.reported[cell.key, stage] = attempt
 
 
-def _with_absolute_root(plan: Plan) -> Plan:
+def _with_absolute_root(plan: RunPlan) -> RunPlan:
     """Return the plan with an absolute data root, for processes in other working directories."""
+    if isinstance(plan, UserPlan):
+        return plan
     if plan.root is None and all(cell.recipe.source != "real" for cell in plan.cells):
         return plan
     root = data_root(plan.root)
     return replace(plan, root=None if root is None else root.resolve())
 
 
-def _error_of_task(error: Any, cell: PlannedCell) -> Exception:
+def _error_of_task(error: Any, cell: Cell) -> Exception:
     """Return the error with which a task stopped the run."""
     cause = error.cause
     if isinstance(cause, LicoBenchError | OSError):

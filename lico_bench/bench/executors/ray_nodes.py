@@ -17,7 +17,7 @@ from lico_bench.bench.executors.ray_tasks import (
     find_mismatch,
     software_versions,
 )
-from lico_bench.bench.plan import Plan, describe_local_data
+from lico_bench.bench.plan import Plan, RunPlan, describe_local_data
 from lico_bench.errors import ClusterError, LicoBenchError
 
 ANSWER_S = 300.0  # for a node to start Python and check its data
@@ -36,7 +36,7 @@ def choose_task_context(ray: Any, run: Path, options: ExecutorOptions) -> TaskCo
     )
 
 
-def inspect_nodes(ray: Any, plan: Plan, task_context: TaskContext) -> None:
+def inspect_nodes(ray: Any, plan: RunPlan, task_context: TaskContext) -> None:
     """Run `check_node` on every node that may get a task.
 
     Raises:
@@ -71,7 +71,7 @@ def inspect_nodes(ray: Any, plan: Plan, task_context: TaskContext) -> None:
             raise ClusterError(f"node {node['NodeManagerAddress']}: {problem}; {REMEDY}")
 
 
-def check_node(plan: Plan, task_context: TaskContext, file_name: str) -> str | None:
+def check_node(plan: RunPlan, task_context: TaskContext, file_name: str) -> str | None:
     """Return why this machine cannot run the cells of `plan`; None if it can.
 
     Args:
@@ -121,7 +121,9 @@ def _result(ray: Any, task: Any) -> str | None:
     return problem
 
 
-def _problem_with_data(plan: Plan) -> str | None:
+def _problem_with_data(plan: RunPlan) -> str | None:
+    if not isinstance(plan, Plan):
+        return None
     for recipe in {cell.recipe.dataset: cell.recipe for cell in plan.cells}.values():
         if recipe.source != "real":
             continue  # generated identically by the same software version

@@ -14,7 +14,7 @@ import torch
 from lico_bench.bench.cell import RunContext, score_cell, train_cell
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard, StatusReporter, new_attempt
 from lico_bench.bench.failures import attempt, record_blocked
-from lico_bench.bench.plan import CODE_VERSION, Plan, PlannedCell
+from lico_bench.bench.plan import CODE_VERSION, Cell, RunPlan, scorer_of
 from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import EXIT_PREEMPTED, ClusterError, Preempted
@@ -92,7 +92,7 @@ class Outcome:
     messages: tuple[tuple[str, str], ...] = ()
 
 
-def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
+def train_on_node(plan: RunPlan, key: str, task_context: TaskContext) -> Outcome:
     """Train the cell `key`, resuming from its checkpoint.
 
     Raises:
@@ -100,7 +100,7 @@ def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
         ClusterError: if this machine has another run folder or other software versions.
     """
 
-    def work(cell: PlannedCell, context: RunContext) -> bool:
+    def work(cell: Cell, context: RunContext) -> bool:
         return attempt(
             cell, context.run, "training", context.reporter, partial(train_cell, cell, context)
         )
@@ -109,7 +109,7 @@ def train_on_node(plan: Plan, key: str, task_context: TaskContext) -> Outcome:
 
 
 def score_on_node(
-    plan: Plan, key: str, task_context: TaskContext, trained: Outcome, scorer_trained: Outcome
+    plan: RunPlan, key: str, task_context: TaskContext, trained: Outcome, scorer_trained: Outcome
 ) -> Outcome:
     """Score the cell `key` after the trainings of its network and of its scorer.
 
@@ -118,8 +118,8 @@ def score_on_node(
         ClusterError: if this machine has another run folder or other software versions.
     """
 
-    def work(cell: PlannedCell, context: RunContext) -> bool:
-        scorer = plan.scorer_of(cell)
+    def work(cell: Cell, context: RunContext) -> bool:
+        scorer = scorer_of(plan, cell)
         if scorer is not None and not scorer_trained.is_done:
             record_blocked(cell, scorer, context.run, context.reporter)
             return False
@@ -133,11 +133,11 @@ def score_on_node(
 
 
 def _on_node(
-    plan: Plan,
+    plan: RunPlan,
     key: str,
     task_context: TaskContext,
     stage: str,
-    work: Callable[[PlannedCell, RunContext], bool],
+    work: Callable[[Cell, RunContext], bool],
 ) -> Outcome:
     """Run `work` for a cell in this process; Ray runs one task at a time in it."""
     os.environ.update(task_context.environment)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lico_bench.bench.cell import RunContext, run_cell
-from lico_bench.bench.plan import Plan
+from lico_bench.bench.plan import RunPlan
 from lico_bench.bench.preemption import EXIT_PREEMPTED, preemptible
 from lico_bench.bench.reporter import NoOpReporter
 from lico_bench.bench.split_cache import SplitCache
@@ -24,7 +24,7 @@ from lico_bench.store import RunFolder
 REPORT_EVERY_S = 0.2  # between two progress events; terminals do not redraw faster
 
 
-def run_worker(pipe: Connection, plan: Plan, path: Path, device: str, threads: int) -> None:
+def run_worker(pipe: Connection, plan: RunPlan, path: Path, device: str, threads: int) -> None:
     """Run the cells whose keys arrive through `pipe` until it is closed.
 
     Messages sent back: `("report", name, args, options)` for each reporter call, `("idle",)`
