@@ -11,8 +11,8 @@ import pandas as pd
 from torch import nn
 
 from lico_bench.bench.checkpoints import Checkpoint, load_classifier
+from lico_bench.bench.compute_cost import inference_cost
 from lico_bench.bench.failures import attempt, record_blocked
-from lico_bench.bench.inference import inference_cost
 from lico_bench.bench.plan import Cell, PlannedCell, RunPlan, scorer_of
 from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter

@@ -23,14 +23,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
+from torch import nn
 
 from lico_bench.evaluation import EvalConfig
 from lico_bench.evaluation.gallery import IMAGE_SIDE_PX, MAP_SIDE_PX
 from lico_bench.evaluation.scoring import GALLERY_IMAGES
-from lico_bench.models import BACKBONES
+from lico_bench.models import BACKBONES, evaluating
 from lico_bench.records import DatasetFacts, Recipe
 from lico_bench.runtime import seeded
 from lico_bench.saliency import MapCostInputs
+from lico_bench.store.run_records import InferenceCost
 from lico_bench.training import ArmOptions, EncoderSize, resolve_options
 
 PROBE = "wrn_10_2"  # backbone for `measure_speed`
@@ -231,3 +233,25 @@ def _gallery_bytes(image_size: tuple[int, int], explained: int, methods: int) ->
     )
     images = min(explained, GALLERY_IMAGES)
     return images * (IMAGE_BYTES * image_px + MAP_BYTES * map_px * methods)
+
+
+def inference_cost(classifier: nn.Module, image_size: tuple[int, int]) -> InferenceCost:
+    """Return the parameters and the GFLOP of one image's forward, counted by torch.
+
+    Both are exact and the same on every machine. Each multiplication and each addition of
+    convolutions and matrix products counts one; other operations are not counted.
+
+    Args:
+        classifier: maps images (N, 3, H, W) in [0, 1] to logits.
+        image_size: H and W in pixels.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # the import takes a second
+
+    device = next(classifier.parameters()).device
+    images = torch.zeros(1, 3, *image_size, device=device)
+    with evaluating(classifier), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        classifier(images)
+    return InferenceCost(
+        parameters=sum(p.numel() for p in classifier.parameters()),
+        gigaflop=float(counter.get_total_flops()) / 1e9,
+    )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lico_bench.cli.console import loading
 from lico_bench.cli.gate_output import (
     Annotations,
     Junit,
@@ -15,8 +16,7 @@ from lico_bench.cli.gate_output import (
     Metrics,
     report_verdict,
 )
-from lico_bench.cli.loading import loading
-from lico_bench.cli.options import split_names
+from lico_bench.cli.suite_options import split_names
 
 
 def check(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.console import loading
 from lico_bench.cli.exit_codes import DAMAGED
-from lico_bench.cli.loading import loading
 
 if TYPE_CHECKING:
     from rich.console import Console

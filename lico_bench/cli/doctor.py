@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lico_bench.cli.loading import loading
+from lico_bench.cli.console import loading
 
 EXTRAS = {"ray": "--executor ray"}
 AVAILABLE, MISSING = "ok", "--"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lico_bench.cli import arguments
-from lico_bench.cli.loading import loading
+from lico_bench.cli.console import loading
 from lico_bench.cli.names import check_names
-from lico_bench.cli.options import split_names
+from lico_bench.cli.suite_options import split_names
 
 if TYPE_CHECKING:
     import torch

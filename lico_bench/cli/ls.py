@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lico_bench.cli.loading import loading
+from lico_bench.cli.console import loading
 
 
 def ls(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lico_bench.cli import arguments
+from lico_bench.cli.console import loading
 from lico_bench.cli.finish import end_run, reporter_for
-from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_suite
 from lico_bench.cli.plan import print_time, show_plan
 from lico_bench.cli.suite_options import build_suite

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli.console import loading
 from lico_bench.cli.exit_codes import SELF_CHECK_FAILED
-from lico_bench.cli.loading import loading
 from lico_bench.cli.names import check_names
 
 if TYPE_CHECKING:

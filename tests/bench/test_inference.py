@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lico_bench.bench.inference import inference_cost
+from lico_bench.bench.compute_cost import inference_cost
 from lico_bench.models import Classifier
 
 

@@ -13,8 +13,7 @@ import torch
 from lico_bench.bench import ExecutorOptions, execute, make_plan, units
 from lico_bench.bench import time_units as module
 from lico_bench.bench.calibration import Calibration, write_calibration
-from lico_bench.bench.time_estimate import estimate_time
-from lico_bench.bench.time_units import calibrate, estimate_remaining, time_units
+from lico_bench.bench.time_estimate import calibrate, estimate_remaining, estimate_time, time_units
 from lico_bench.bench.unit_timers import random_images
 from lico_bench.bench.units import remaining_training
 from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError

@@ -189,9 +189,8 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(cluster, suite, tmp_
 
 
 def test_more_threads_than_any_machine_has_are_refused(cluster, suite, tmp_path, monkeypatch):
-    from lico_bench.bench.executors import ray_nodes
 
-    monkeypatch.setattr(ray_nodes, "threads_per_worker", lambda _workers: 64)
+    monkeypatch.setattr(ray_session, "threads_per_worker", lambda _workers: 64)
     with pytest.raises(ClusterError, match="no machine of the cluster has the 64 CPUs"):
         run_on(cluster.address, suite, tmp_path / "run")
 

@@ -12,7 +12,7 @@ import pytest
 
 from lico_bench.bench import Plan, make_plan
 from lico_bench.bench.executors import ray_status, ray_tasks
-from lico_bench.bench.executors.ray_nodes import check_node, one_line
+from lico_bench.bench.executors.ray_session import check_node, one_line
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import (
     MARKER,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lico_bench.bench import PROFILES, Suite, make_plan
-from lico_bench.bench.suite_file import read_suite
+from lico_bench.bench.suite import read_suite
 from lico_bench.errors import BrokenFileError, InvalidInputError, UnknownNameError
 
 WHOLE = """

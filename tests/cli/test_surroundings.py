@@ -147,7 +147,7 @@ def test_signs_that_an_encoding_lacks_have_plain_ones():
 def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     script = (
-        "from lico_bench.cli.loading import loading\n"
+        "from lico_bench.cli.console import loading\n"
         "from lico_bench.cli.environment import ignore_plot_settings\n"
         "ignore_plot_settings()\n"
         "with loading('report', 'matplotlib'):\n"

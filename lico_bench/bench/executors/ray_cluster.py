@@ -11,8 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
-from lico_bench.bench.executors.ray_nodes import choose_task_context, inspect_nodes, one_line
-from lico_bench.bench.executors.ray_session import connect_ray
+from lico_bench.bench.executors.ray_session import (
+    choose_task_context,
+    connect_ray,
+    inspect_nodes,
+    one_line,
+)
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
 from lico_bench.bench.failures import record_blocked, record_lost
