@@ -61,7 +61,7 @@ def test_the_manifest_has_names_in_index_order_and_the_encoders_checksum(suite):
     assert encoders["baseline"] is None
     assert encoders["lico"]["sha256"].startswith("53aa5117")
     assert manifest.metrics["deletion"].higher_is_better is False
-    assert manifest.protocols[make_plan(suite).protocol.id]["steps"] == 32
+    assert manifest.protocols[make_plan(suite).eval_config.protocol.id]["steps"] == 32
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])

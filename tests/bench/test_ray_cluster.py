@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
+from lico_bench.bench.executors import ray_session
 from lico_bench.bench.executors.ray_status import FOLDER
 from lico_bench.cli import main
 from lico_bench.cli.progress import LineReporter

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan, units
-from lico_bench.bench import time_units as module
+from lico_bench.bench import time_estimate as module
 from lico_bench.bench.calibration import Calibration, write_calibration
 from lico_bench.bench.time_estimate import calibrate, estimate_remaining, estimate_time, time_units
 from lico_bench.bench.unit_timers import random_images
