@@ -101,11 +101,11 @@ def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
 def test_a_preemption_while_the_time_is_measured_ends_the_run(tmp_path):
     script = f"""
 import os, signal, sys
-from lico_bench.bench import time_units
+from lico_bench.bench import time_estimate
 def interrupted(*_args):
     os.kill(os.getpid(), signal.SIGTERM)
-time_units.TIMERS = dict.fromkeys(time_units.TIMERS, interrupted)
-time_units.QUICK_SHARE = 10.0
+time_estimate.TIMERS = dict.fromkeys(time_estimate.TIMERS, interrupted)
+time_estimate.QUICK_SHARE = 10.0
 sys.argv = ["lico-bench", *{TINY!r}]
 from lico_bench.cli import main
 main()
