@@ -15,6 +15,7 @@ from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge
 
 Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
+CAMS: dict[str, Weighting] = {}  # by method name; `add_cam` adds them
 
 EPSILON_PLUS_PLUS = 1e-6  # as in pytorch-grad-cam, so that maps agree
 EPSILON_XGRAD = 1e-7  # as in pytorch-grad-cam
@@ -36,6 +37,7 @@ def add_cam(name: str, **facts: Any) -> Callable[[Weighting], Weighting]:
 
         compute.__doc__ = weighting.__doc__
         add_method(name, **facts)(compute)
+        CAMS[name] = weighting
         return weighting
 
     return add
