@@ -24,6 +24,8 @@ from lico_bench.saliency import SaliencyMethod
 DEGENERATE = "degenerate_map"
 SKIPPED = "skipped_region"
 UNDEFINED = "undefined"
+# Of the stored curves, whatever the order of the metrics; curves of other names come last.
+CURVE_ORDER = ("insertion", "deletion", "insertion_lerf", "deletion_lerf")
 
 Identity = dict[str, Any]  # columns of a row that name the model and the image
 
@@ -164,7 +166,8 @@ class Collector:
                 value=value,
                 flag=_flags(value, flat, inputs.regions, metric),
             )
-        for curve in curves.values():
+        ordered = {name: curves[name] for name in (*CURVE_ORDER, *curves) if name in curves}
+        for curve in ordered.values():
             frame = pd.DataFrame(
                 {
                     **identity,

@@ -13,7 +13,14 @@ from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
 from lico_bench.evaluation.eval_config import EvalConfig, Subject, subjects_of
-from lico_bench.evaluation.shards import SINGLE_SHARD, Shard, evenly_spaced, part_name, ranges_of
+from lico_bench.evaluation.shards import (
+    SINGLE_SHARD,
+    Ranges,
+    Shard,
+    evenly_spaced,
+    part_name,
+    ranges_of,
+)
 from lico_bench.models import evaluating
 from lico_bench.training import TrainedModel
 
@@ -132,15 +139,21 @@ def score_in_parts(
             name = part_name("scored", positions)
             if stored(name) is None:
                 indices = ranges.explained[positions]
-                for missing in ranges.covering(indices[collector.predicted[indices] < 0]):
-                    # A part of another shard: read it or classify again; the bits are the same.
-                    if _load_or_classify(collector, missing, stored):
-                        collector.take()
+                _know_classes(collector, indices, ranges, stored)
                 is_shown = [p in shown for p in positions.tolist()]
                 collector.score(indices, eval_config.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
             done += len(positions) * per_map
             report(done, total)
+
+
+def _know_classes(
+    collector: Collector, indices: Tensor, ranges: Ranges, stored: StoredRows
+) -> None:
+    """Read or compute the missing classes, those of other shards' parts; the bits are the same."""
+    for missing in ranges.covering(indices[collector.predicted[indices] < 0]):
+        if _load_or_classify(collector, missing, stored):
+            collector.take()
 
 
 def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows) -> bool:

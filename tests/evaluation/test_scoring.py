@@ -79,6 +79,14 @@ def test_areas_are_those_of_the_stored_curves(scores):
         )
 
 
+def test_curves_are_stored_in_one_order_whatever_that_of_the_metrics(models, dataset):
+    metrics = ("sanity_check(stages=1)", "deletion_lerf", "insertion")
+    curves = evaluate(models, dataset, metrics=metrics, limit=1).curves
+    assert list(curves.curve.unique()) == [
+        "insertion", "deletion", "insertion_lerf", "deletion_lerf", "cascade",
+    ]  # fmt: skip
+
+
 def test_overall_is_insertion_minus_deletion(scores):
     rows = scores.rows[scores.rows.method == "grad_cam"]
     table = rows.pivot_table(index=["cell", "image_id"], columns="metric", values="value")
