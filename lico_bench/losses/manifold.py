@@ -12,6 +12,7 @@ published code that computes it; BENCHMARK.md lists the revisions.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -85,8 +86,7 @@ def manifold_matching(
     Args:
         image: (B, ...) image features F; each sample is flattened.
         text: (B, ...) text features G of the same samples.
-        temperature: τ of the image affinities, and of the text affinities without
-            `text_temperature`.
+        temperature: τ of the image affinities.
         normalise, scale, sign, least_distance: see `affinity`, for both sides.
         direction: "text_image" in the released code and in both reproductions, "image_text" in the
             course project CoenvdE/FACT-AI.
@@ -99,8 +99,7 @@ def manifold_matching(
         floor it is not a divergence and can be negative.
 
     Raises:
-        InvalidInputError: for different batch sizes, fewer than two samples, NaN, or an option out
-            of range.
+        InvalidInputError: for different or too small batches, NaN, or an option out of range.
 
     Source: Lei et al., NeurIPS 2023, eq. 2, text as the target.
     """
@@ -115,16 +114,13 @@ def manifold_matching(
             f"manifold_matching: expected as many texts as images, got {len(text)} and "
             f"{len(image)}; give each image its own text, text[labels]"
         )
-    log_image, log_text = (
-        _log_affinity(
-            side, temperature=tau, normalise=normalise, sign=sign, scale=scale,
-            least_distance=least_distance,
-        )
-        for side, tau in (
-            (image, temperature),
-            (text, temperature if text_temperature is None else text_temperature),
-        )
-    )  # fmt: skip
+    log_affinity = partial(
+        _log_affinity, normalise=normalise, sign=sign, scale=scale, least_distance=least_distance
+    )
+    log_image = log_affinity(image, temperature=temperature)
+    log_text = log_affinity(
+        text, temperature=temperature if text_temperature is None else text_temperature
+    )
     if direction == "text_image":
         return _divergence(log_text, log_image, floor)
     return _divergence(log_image, log_text, floor)

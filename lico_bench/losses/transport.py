@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -219,29 +219,19 @@ def sinkhorn(
     Differs: the released LICO code stops on the mean change of the potentials. This code and POT
     stop on the error of the row sums, checked every tenth iteration.
     """
-    check_positive("epsilon", epsilon)
-    check_positive("tolerance", tolerance)
-    check_count("max_iterations", max_iterations)
+    options = _SolverOptions(epsilon, max_iterations, tolerance)
     check_choice("gradient", gradient, GRADIENTS)
-    if cost.ndim != 3 or 0 in cost.shape:
-        raise InvalidInputError(
-            f"cost: expected (B, N, M) without an empty axis, got {tuple(cost.shape)}; "
-            "pass a single problem as cost[None]"
-        )
     with torch.autocast(cost.device.type, enabled=False):
         cost = as_single_precision(cost)
         constant_cost = cost.detach()
-        rows = torch.full_like(constant_cost[:, :, 0], 1 / cost.shape[1])
-        columns = _column_mass(constant_cost, column_mass)
+        rows, columns = _masses(constant_cost, column_mass)
         spread = _check_values(constant_cost, columns, epsilon) / epsilon
-        options = _SolverOptions(epsilon, max_iterations, tolerance)
         if gradient != "full" and spread <= MAX_KERNEL_SPREAD:
             plan, iterations = _scale_kernel(constant_cost, rows, columns, options)
         else:
-            with torch.set_grad_enabled(gradient == "full" and torch.is_grad_enabled()):
-                plan, iterations = _solve_in_log_domain(
-                    cost, rows, columns, options, differentiates=gradient == "full"
-                )
+            plan, iterations = _solve_in_log_domain(
+                cost, rows, columns, options, differentiates=gradient == "full"
+            )
         return Transport(
             plan=plan,
             cost=(plan * (constant_cost if gradient == "none" else cost)).sum(dim=(1, 2)),
@@ -250,10 +240,16 @@ def sinkhorn(
         )
 
 
-class _SolverOptions(NamedTuple):
+@dataclass(frozen=True)
+class _SolverOptions:
     epsilon: float
     max_iterations: int
     tolerance: float
+
+    def __post_init__(self) -> None:
+        check_positive("epsilon", self.epsilon)
+        check_positive("tolerance", self.tolerance)
+        check_count("max_iterations", self.max_iterations)
 
 
 def _scale_kernel(
@@ -289,11 +285,12 @@ def _solve_in_log_domain(
     # unless its cost is large. From then on its potential is -inf and its mass exactly 0. An
     # infinite cost would make that potential NaN.
     masked_cost = cost.detach().amax() + MASKED_COST_EPSILONS * options.epsilon
-    solved = ot.batch.solve_batch(
-        torch.where(columns[:, None] > 0, cost, masked_cost), options.epsilon, a=rows, b=columns,
-        max_iter=options.max_iterations, tol=options.tolerance, method="log_sinkhorn",
-        grad="autodiff" if differentiates else "detach",
-    )  # fmt: skip
+    with torch.set_grad_enabled(differentiates and torch.is_grad_enabled()):
+        solved = ot.batch.solve_batch(
+            torch.where(columns[:, None] > 0, cost, masked_cost), options.epsilon, a=rows,
+            b=columns, max_iter=options.max_iterations, tol=options.tolerance,
+            method="log_sinkhorn", grad="autodiff" if differentiates else "detach",
+        )  # fmt: skip
     return solved.plan, int(solved.log["n_iter"]) + 1
 
 
@@ -314,15 +311,22 @@ def _token_mass(mask: Tensor, cost: Tensor) -> Tensor:
     return is_token / is_token.sum(1, keepdim=True)
 
 
-def _column_mass(cost: Tensor, mass: Tensor | None) -> Tensor:
-    if mass is None:
-        return torch.full_like(cost[:, 0], 1 / cost.shape[2])
-    if mass.shape != cost.shape[::2]:
+def _masses(cost: Tensor, column_mass: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Check the shapes; return the mass of each row (B, N) and of each column (B, M)."""
+    if cost.ndim != 3 or 0 in cost.shape:
+        raise InvalidInputError(
+            f"cost: expected (B, N, M) without an empty axis, got {tuple(cost.shape)}; "
+            "pass a single problem as cost[None]"
+        )
+    rows = torch.full_like(cost[:, :, 0], 1 / cost.shape[1])
+    if column_mass is None:
+        return rows, torch.full_like(cost[:, 0], 1 / cost.shape[2])
+    if column_mass.shape != cost.shape[::2]:
         raise InvalidInputError(
             f"column_mass: expected {tuple(cost.shape[::2])}, one value per column, "
-            f"got {tuple(mass.shape)}"
+            f"got {tuple(column_mass.shape)}"
         )
-    return mass.detach().to(cost.dtype)
+    return rows, column_mass.detach().to(cost.dtype)
 
 
 def _check_values(cost: Tensor, columns: Tensor, epsilon: float) -> float:
