@@ -134,7 +134,9 @@ def load_folder(
     fit = Fit(image_size or natural_size(index.files), "crop", 1.0, 0)
     sizes = [file_size(file) for file in index.files if isinstance(file, Path)]
     # The label "own images" is part of existing fingerprints.
-    digest = ["own images", repr(fit), index.labels.astype("<i8").tobytes(), *index.image_ids]
+    digest: list[bytes | str] = [
+        "own images", repr(fit), index.labels.astype("<i8").tobytes(), *index.image_ids, *sizes,
+    ]  # fmt: skip
     dataset = Dataset(
         name=re.sub(r"\W+", "_", found.folder.name).strip("_").lower() or "images",
         title=found.folder.name or "images",
@@ -150,7 +152,7 @@ def load_folder(
         std=STD,
         test_from_train=False,
         notes=(*index.notes, *faults.messages),
-        fingerprint=digest_of([*digest, *sizes]),
+        fingerprint=digest_of(digest),
         image_source=FileImages(index.files, index.image_ids, fit),
     )
     return UserImages(dataset, bool(found.by_class), has_names=classes is not None)

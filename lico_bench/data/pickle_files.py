@@ -66,7 +66,8 @@ class _PickledDtype:
     """The name and byte order of a NumPy dtype, as pickled."""
 
     def __init__(self, name: Any, *_ignored: Any) -> None:
-        self._name, self._byte_order = name, "|"
+        self._name = name
+        self._byte_order: Any = "|"
 
     def __setstate__(self, state: Any) -> None:
         _version, self._byte_order, subarray, names, fields, *_ = state
@@ -91,7 +92,8 @@ class _PickledArray(np.ndarray[Any, Any]):
             raise pickle.UnpicklingError("it holds an array without bytes or dtype")
         values = np.frombuffer(bytes(content), dtype=dtype.build())
         checked = values.reshape(shape, order="F" if is_fortran else "C")
-        super().__setstate__(checked.__reduce__()[2])  # type: ignore[misc, index]
+        checked_state: Any = checked.__reduce__()[2]
+        super().__setstate__(checked_state)
 
 
 def _empty_array(*_ignored: Any) -> _PickledArray:

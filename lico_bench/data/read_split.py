@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from lico_bench.checks import is_single_line
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_dataset import DatasetCopy
-from lico_bench.data.image_files import Fit, decode_image
+from lico_bench.data.image_files import Fit
 from lico_bench.data.image_source import FileImages, num_workers
 from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
 from lico_bench.data.regions import fit_region
@@ -23,7 +22,7 @@ from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError
 
 TEST_FRACTION = 0.2  # share of each training class that serves as test without an official test
 IMAGES_PER_JOB = 64
-REMEMBERED_CHECKS = 2**17  # planning and loading check the same files
+_broken_of: dict[str, dict[int, str]] = {}  # result of `find_broken` by the state of the files
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,8 @@ def find_broken(
     *,
     with_regions: bool = False,
     count_checked: Callable[[int], None] = lambda _: None,
-) -> dict[int, LicoBenchError]:
-    """Decode all images and return the error of each unreadable one by position.
+) -> dict[int, str]:
+    """Decode all images and return a message for each unreadable one by position.
 
     Args:
         with_regions: read the regions, too.
@@ -177,56 +176,60 @@ def find_broken(
     images = FileImages(index.files, index.image_ids, fit)
     regions = index.regions if with_regions else None
 
-    def check(positions: range) -> dict[int, LicoBenchError]:
-        errors = {}
+    def check(positions: range) -> dict[int, str]:
+        messages = {}
         for position in positions:
             try:
-                _check_image(images, position)
+                images.decode(position)
                 if regions is not None:
                     fit_region(regions[position], fit, *images.header(position))
             except LicoBenchError as error:
-                errors[position] = error
-        return errors
+                messages[position] = str(error)
+        return messages
 
     starts = range(0, len(index), IMAGES_PER_JOB)
     jobs = [range(start, min(start + IMAGES_PER_JOB, len(index))) for start in starts]
-    broken: dict[int, LicoBenchError] = {}
+    broken: dict[int, str] = {}
     with ThreadPoolExecutor(num_workers()) as workers:
-        for job, errors in zip(jobs, workers.map(check, jobs), strict=True):
-            broken |= errors
+        for job, messages in zip(jobs, workers.map(check, jobs), strict=True):
+            broken |= messages
             count_checked(len(job))
     return broken
 
 
-def _check_image(images: FileImages, position: int) -> None:
-    """Decode an image; an intact file is decoded once in this process while it is unchanged."""
-    file = images.files[position]
-    if isinstance(file, bytes) or not file.is_file():
-        images.decode(position)
-    else:
-        stat = file.stat()
-        _decode_once(file, images.fit, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(REMEMBERED_CHECKS)
-def _decode_once(file: Path, fit: Fit, _modified_ns: int, _num_bytes: int) -> None:
-    decode_image(file, str(file), fit)
-
-
 def drop_broken_images(index: SplitIndex, fit: Fit, faults: Faults) -> SplitIndex:
-    """Remove the images that cannot be decoded and report each to `faults`."""
-    broken = find_broken(index, fit)
-    for error in broken.values():
-        faults.report(error)
+    """Remove the images that cannot be decoded and add their messages to `faults`.
+
+    A split is decoded once in this process while its files are unchanged: planning it and loading
+    it ask the same.
+    """
+    state = digest_of([repr(fit), *index.image_ids, *map(_file_state, index.files)])
+    if state not in _broken_of:
+        _broken_of[state] = find_broken(index, fit)
+    broken = _broken_of[state]
+    faults.messages += broken.values()
     if not broken:
         return index
     return index.take(complement(len(index), np.array([*broken], dtype=np.int64)))
 
 
+def _file_state(file: Path | bytes) -> bytes | str:
+    """Return what changes with a file: name, size and times, or the encoded bytes themselves."""
+    if isinstance(file, bytes):
+        return file
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return f"{file} {error.errno}"
+    return f"{file} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
 def file_size(file: Path) -> str:
-    """Return the size of a file in bytes, for fingerprints; `missing` without a readable file."""
+    """Return the size of a file in bytes, for fingerprints; `missing` without a file."""
     try:
         return str(file.stat().st_size)
+    except PermissionError:
+        raise
     except OSError:
         return "missing"  # decoding reports the file by name
 

@@ -92,7 +92,7 @@ def verify_dataset(
                 found_count=len(index),
                 official_count=card.official_counts.get(split, len(index)),
                 num_regions=0 if index.regions is None else len(index.regions),
-                broken=(*missing, *map(str, broken.values())),
+                broken=(*missing, *broken.values()),
                 notes=(*count_notes(card, split, index), *index.notes),
             )
         )

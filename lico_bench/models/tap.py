@@ -79,7 +79,7 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     Raises:
         UnknownNameError: if the model has no such module; the message names close matches.
     """
-    modules = {name: module for name, module in model.named_modules() if name}
+    modules: dict[str, nn.Module] = {name: part for name, part in model.named_modules() if name}
     if layer not in modules:
         nearest = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
         hint = f"near: {', '.join(nearest)}" if nearest else f"it has: {', '.join([*modules][:10])}"

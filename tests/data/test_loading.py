@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import miniatures
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import ImageFile
 
-from lico_bench.data import Dataset, describe_dataset, image_files, load_dataset, read_split
+from lico_bench.bench import Suite, make_plan
+from lico_bench.data import (
+    Dataset,
+    describe_dataset,
+    image_files,
+    load_dataset,
+    verify_dataset,
+)
+from lico_bench.data.image_source import ArrayImages, FileImages
 from lico_bench.data.readers import digest_of
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.records import AUGMENTATIONS
@@ -179,24 +191,79 @@ def test_a_dataset_is_described_without_opening_its_images(
     assert facts.notes == tuple(dict.fromkeys([*train.notes, *test.notes]))
 
 
-def test_planning_and_loading_check_each_file_once(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the image files whose pixels Pillow decodes, empty for bytes; once per decoding."""
+    names: list[str] = []
+    prepare = ImageFile.ImageFile.load_prepare
+
+    def record(image: ImageFile.ImageFile) -> None:
+        names.append(str(image.filename))
+        prepare(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", record)
+    return names
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_plan_decodes_and_loads_no_image(
+    root: Path, name: str, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    miniatures.OFFICIAL[name](root)
+    opened: list[object] = []
+    for source in (ArrayImages, FileImages):
+        monkeypatch.setattr(source, "__init__", lambda self, *_: opened.append(self))
+    plan = make_plan(Suite(datasets=(name,), seeds=1, profile="smoke", data="real"), root=root)
+    assert plan.datasets[name].num_images("test") > 0
+    assert decoded == opened == []
+    monkeypatch.undo()
+    assert plan.datasets[name].fingerprint == digest_of(
+        load(root, name, split, image_size=plan.datasets[name].image_size[0]).fingerprint
+        for split in ("train", "test")
+    )
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cub200"])
+def test_planning_and_loading_with_broken_images_decode_each_file_once(
+    root: Path, name: str, decoded: list[str]
+) -> None:
+    files = sorted(miniatures.OFFICIAL[name](root).rglob("*.[jJ][pP]*"))
+    files[0].write_bytes(b"")
+    files[-1].write_bytes(files[-1].read_bytes()[:-200])
+    decoded.clear()
+    facts = describe_dataset(name, root=root, skip_broken=True)
+    assert sorted(decoded) == sorted(str(file) for file in files[1:])
+    train, test = (load(root, name, split, skip_broken=True) for split in ("train", "test"))
+    load(root, name, holdout=0.2, skip_broken=True)
+    assert len(decoded) == len(files) - 1
+    assert facts.fingerprint == digest_of([train.fingerprint, test.fingerprint])
+    assert facts.notes == tuple(dict.fromkeys([*train.notes, *test.notes]))
+    assert sum("cannot be decoded" in note for note in facts.notes) == 2
+
+
+def test_broken_images_of_equal_splits_keep_their_own_names(root: Path, decoded: list[str]) -> None:
+    folder = miniatures.hub_parquet(root, "cifar10")
+    for path in folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        images = [*table["img"].to_pylist()[:9], {"bytes": b"broken", "path": "9.jpg"}]
+        pq.write_table(pa.table({"img": images, "label": table["label"]}), path)
+    decoded.clear()
+    facts = describe_dataset("cifar10", root=root, skip_broken=True)
+    for split in ("train", "test"):
+        load(root, "cifar10", split, skip_broken=True)
+        assert any(note.startswith(f"{split}/00009: cannot be") for note in facts.notes)
+    assert len(decoded) == 18
+
+
+def test_a_file_that_breaks_after_planning_is_skipped_when_loaded(root: Path) -> None:
     folder = miniatures.cub200(root)
-    decoded: list[str] = []
-
-    def decode(source: Path, name: str, fit: object) -> None:
-        decoded.append(name)
-
-    monkeypatch.setattr(read_split, "decode_image", decode)
-    describe_dataset("cub200", root=root, skip_broken=True)
-    load(root, "cub200", skip_broken=True)
-    assert len(decoded) == len(set(decoded)) == 12
-    changed = folder / "images" / load_dataset("cub200", "train", root=root).image_ids[0][4:]
-    changed = changed.with_suffix(".jpg")
-    changed.write_bytes(changed.read_bytes() + b" ")
-    load(root, "cub200", skip_broken=True)
-    assert decoded[12:] == [str(changed)]
+    assert describe_dataset("cub200", root=root, skip_broken=True).num_images("train") == 8
+    file = folder / "images" / (load(root, "cub200").image_ids[0][4:] + ".jpg")
+    stat = file.stat()
+    file.write_bytes(bytes(stat.st_size))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(load(root, "cub200", skip_broken=True)) == 7
+    assert sum(len(part.broken) for part in verify_dataset("cub200", root=root).splits) == 1
 
 
 def test_planted_cue_of_real_images_is_refused(root: Path) -> None:
