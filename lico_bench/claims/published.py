@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pandas as pd
 
@@ -95,7 +94,7 @@ def read_published(folder: str | Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*PUBLISHED_COLUMNS, "decimals", "file"])
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[dict[str, object]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -116,7 +115,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 f"{where}: expected {len(PUBLISHED_COLUMNS)} cells, got another number; quote "
                 "texts that contain a comma"
             )
-        row = _checked({name: cells[name].strip() for name in PUBLISHED_COLUMNS}, where)
+        row = {name: cells[name].strip() for name in PUBLISHED_COLUMNS}
+        _check_texts(row, where)
+        value, decimals = _number(row, where)
         key = tuple(row[name] for name in KEY_COLUMNS)
         if key in first_lines:
             raise BrokenFileError(
@@ -124,10 +125,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 f"({', '.join(filter(None, key))}); remove one"
             )
         first_lines[key] = reader.line_num
-        yield {**row, "file": path.stem}
+        yield {**row, "value": value, "decimals": decimals, "file": path.stem}
 
 
-def _checked(row: dict[str, str], where: str) -> dict[str, Any]:
+def _check_texts(row: dict[str, str], where: str) -> None:
     for name, known in CHOICES.items():
         if row[name] not in known:
             raise BrokenFileError(
@@ -149,10 +150,9 @@ def _checked(row: dict[str, str], where: str) -> dict[str, Any]:
         raise BrokenFileError(
             f"{where}: labels: expected full or a whole number, got '{row['labels']}'"
         )
-    return {**row, **_number(row, where)}
 
 
-def _number(row: dict[str, str], where: str) -> dict[str, Any]:
+def _number(row: dict[str, str], where: str) -> tuple[float, int]:
     """Return value and printed decimals; only an unconfirmed number has no value."""
     is_unconfirmed = row["confidence"] == UNCONFIRMED
     if is_unconfirmed != (row["value"] == ""):
@@ -163,7 +163,7 @@ def _number(row: dict[str, str], where: str) -> dict[str, Any]:
             f"{', '.join(name for name in CONFIDENCES if name != UNCONFIRMED)}"
         )
     if is_unconfirmed:
-        return {"value": math.nan, "decimals": 0}
+        return math.nan, 0
     matched = re.fullmatch(r"-?\d+(?:\.(\d+))?", row["value"])
     low, high = BOUNDS[row["metric"]]
     if matched is None or not low <= float(row["value"]) <= high:
@@ -171,4 +171,4 @@ def _number(row: dict[str, str], where: str) -> dict[str, Any]:
             f"{where}: value: expected a number in [{low:g}, {high:g}] (a fraction, not percent), "
             f"got '{row['value']}'"
         )
-    return {"value": float(row["value"]), "decimals": len(matched[1] or "")}
+    return float(row["value"]), len(matched[1] or "")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.gate.facts import RunFacts, manifest_of
 from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, decide, worst
 from lico_bench.gate.reference import (
-    KEY_COLUMNS,
     ReferenceScore,
     ScoreMean,
     read_reference,
@@ -109,23 +109,43 @@ def _undecided_judgement(
 ) -> tuple[Judgement, Loss | None, str]:
     """Return a judgement before the correction for multiple tests, its loss, and a note or ""."""
     reason = _incomparable_reason(reference, run, facts)
-    fields: dict[str, Any] = {name: getattr(reference, name) for name in (*KEY_COLUMNS, "source")}
-    fields |= facts.display_fields(reference.metric)
-    fields |= {"higher_is_better": reference.higher_is_better}
-    fields |= {"reference": reference.mean, "margin": reference.margin}
-    fields["num_reference_seeds"] = reference.num_seeds
+    spec = facts.spec(reference.metric)
+    judgement = Judgement(
+        dataset=reference.dataset,
+        backbone=reference.backbone,
+        labels=reference.labels,
+        arm=reference.arm,
+        method=reference.method,
+        metric=reference.metric,
+        outcome="not_comparable",
+        sentence=reason,
+        reference=reference.mean,
+        margin=reference.margin,
+        source=reference.source,
+        title=spec.title,
+        unit=spec.unit,
+        higher_is_better=reference.higher_is_better,
+        num_reference_seeds=reference.num_seeds,
+    )
     if reason or run is None:
-        return Judgement(**fields, outcome="not_comparable", sentence=reason), None, ""
-    fields |= {"mean": run.mean, "num_images": run.num_images, "num_seeds": run.num_seeds}
+        return judgement, None, ""
+    judgement = replace(
+        judgement,
+        outcome="inconclusive",
+        sentence="",
+        mean=run.mean,
+        num_images=run.num_images,
+        num_seeds=run.num_seeds,
+    )
     size = (reference.mean - run.mean) * (1 if reference.higher_is_better else -1)
     if run.num_images == 1:
         sentence = "a single image has no standard error; score more images"
-        return Judgement(**fields, outcome="inconclusive", sentence=sentence, loss=size), None, ""
+        return replace(judgement, sentence=sentence, loss=size), None, ""
     error = loss_error(reference.facts, run.facts)
     half_width = error.half_width(confidence)
     loss = Loss(size, size - half_width, size + half_width, error.p_no_loss(size))
     note = "" if error.covers_seeds else SEEDS_NOT_COVERED
-    return Judgement(**fields, outcome="inconclusive", sentence=""), loss, note
+    return judgement, loss, note
 
 
 def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
@@ -137,23 +157,27 @@ def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
     if SANITY_CHECK not in manifest_of(scores).metrics:
         return
     facts = RunFacts.of(scores)
+    spec = facts.spec(SANITY_CHECK)
     outcomes: dict[str, Outcome] = {"fail": "regression"}
     for _, row in sanity_verdicts(scores.curves()).iterrows():
         if row["method"] not in facts.controls:
-            key: dict[str, Any] = {
-                name: str(row[name])
-                for name in ("dataset", "source", "backbone", "labels", "arm", "method")
-            }
             yield Judgement(
-                **key,
+                dataset=str(row["dataset"]),
+                backbone=str(row["backbone"]),
+                labels=str(row["labels"]),
+                arm=str(row["arm"]),
+                method=str(row["method"]),
                 metric=SANITY_CHECK,
                 outcome=outcomes.get(row["outcome"], row["outcome"]),
                 sentence=str(row["sentence"]),
                 reference=THRESHOLD,
                 margin=0.0,
+                source=str(row["source"]),
+                title=spec.title,
+                unit=spec.unit,
+                higher_is_better=False,
                 num_images=int(row["num_images"]),
                 mean=float(row["similarity"]),
-                **(facts.display_fields(SANITY_CHECK) | {"higher_is_better": False}),
             )
 
 
@@ -182,7 +206,7 @@ def _incomparable_reason(reference: ReferenceScore, run: ScoreMean | None, facts
             f"{score}: the image names of reference and run differ; "
             "score the same images, or write a new reference"
         )
-    direction = facts.display_fields(reference.metric)["higher_is_better"]
+    direction = facts.spec(reference.metric).higher_is_better
     if direction is not None and direction != reference.higher_is_better:
         return (
             f"{score}: {_direction_word(reference.higher_is_better)} is better in the "

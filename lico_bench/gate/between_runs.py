@@ -10,6 +10,7 @@ trainings is not covered.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -77,11 +78,11 @@ def compare(
             paired = pair_rows(first, second, first_rows, second_rows, is_shared=is_shared)
             num_unmatched += paired.num_unmatched
             differences = _differences(paired.rows, confidence)
-            for score, fields in _score_fields(first_rows, first, margin).items():
-                is_same = first_arm == second_arm
-                fields["arm"] = first_arm if is_same else f"{first_arm} to {second_arm}"
+            arm = first_arm if first_arm == second_arm else f"{first_arm} to {second_arm}"
+            for score, expected in _expected_judgements(first_rows, first, margin).items():
                 reason = paired.incomparable.get(score, "")
-                undecided.append(_undecided_judgement(fields, differences.get(score), reason))
+                judgement = replace(expected, arm=arm, sentence=reason)
+                undecided.append(_undecided_judgement(judgement, differences.get(score)))
     if not undecided:
         raise InvalidInputError(
             f"compare: expected a score with a direction in {first.name}, got none; "
@@ -106,34 +107,43 @@ def _judged_rows(side: Side, arm: str, only: Selection) -> pd.DataFrame:
     return rows.merge(pd.DataFrame(kept, columns=["metric", "method"], dtype=object))
 
 
-def _score_fields(
+def _expected_judgements(
     rows: pd.DataFrame, side: Side, margin: float | None
-) -> dict[Score, dict[str, Any]]:
-    """Return the fields of each score's judgement that the first side determines."""
+) -> dict[Score, Judgement]:
+    """Return a judgement of each score as far as the first side determines it."""
     smallest: dict[str, float] = {}
     for claim in read_claims() if margin is None else ():
         effect = smallest.get(claim.metric, math.inf)
         smallest[claim.metric] = min(effect, claim.smallest_effect)
-    fields = {}
+    judgements = {}
     means = with_error_parts(arm_means(rows, resamples=NUM_RESAMPLES))
     for mean in rows_as(ScoreMean, means):
         score = tuple(getattr(mean, name) for name in SCORE)
-        fields[score] = {
-            **dict(zip(SCORE, score, strict=True)),
-            **side.facts.display_fields(mean.metric),
-            "higher_is_better": side.facts.direction(mean.metric),
-            "source": mean.source,
-            "reference": mean.mean if mean.num_images else None,
-            "margin": margin or smallest.get(mean.metric) or _fallback_margin(mean, side),
-            "num_images": mean.num_images,
-            "num_reference_seeds": mean.num_seeds,
-        }
-    return fields
+        spec = side.facts.spec(mean.metric)
+        judgements[score] = Judgement(
+            dataset=mean.dataset,
+            backbone=mean.backbone,
+            labels=mean.labels,
+            arm=mean.arm,
+            method=mean.method,
+            metric=mean.metric,
+            outcome="not_comparable",
+            sentence="",
+            reference=mean.mean if mean.num_images else None,
+            margin=margin or smallest.get(mean.metric) or _fallback_margin(mean, side),
+            source=mean.source,
+            title=spec.title,
+            unit=spec.unit,
+            higher_is_better=side.facts.direction(mean.metric),
+            num_images=mean.num_images,
+            num_reference_seeds=mean.num_seeds,
+        )
+    return judgements
 
 
 def _fallback_margin(mean: ScoreMean, side: Side) -> float:
     """Return 0.02 for a bounded metric, and a reference's default margin for any other."""
-    if None in side.facts.bounds(mean.metric) and mean.num_images > 1:
+    if None in side.facts.spec(mean.metric).bounds and mean.num_images > 1:
         return default_margin(mean.facts)
     return SMALLEST_MARGIN
 
@@ -146,28 +156,37 @@ def _differences(rows: pd.DataFrame, confidence: float) -> dict[Score, pd.Series
     return {tuple(str(row[name]) for name in SCORE): row for _, row in table.iterrows()}
 
 
-def _undecided_judgement(
-    fields: dict[str, Any], row: pd.Series[Any] | None, reason: str
-) -> Undecided:
-    """Return a judgement before the correction for multiple tests, and its loss."""
+def _undecided_judgement(expected: Judgement, row: pd.Series[Any] | None) -> Undecided:
+    """Return a judgement before the correction for multiple tests, and its loss.
+
+    Args:
+        expected: its sentence is the reason if the score cannot be compared.
+        row: of `paired_differences`; None without paired images.
+    """
     if row is None or not row["num_images"]:
-        sentence = reason or "no image has a value on both sides; score other images"
-        return Judgement(**fields, outcome="not_comparable", sentence=sentence), None
+        sentence = expected.sentence or "no image has a value on both sides; score other images"
+        return replace(expected, sentence=sentence), None
     # Means over the images that have a value on both sides.
-    fields |= {"reference": float(row["mean_reference"]), "mean": float(row["mean"])}
-    fields |= {"num_images": int(row["num_images"]), "num_seeds": int(row["num_seeds"])}
-    fields["num_reference_seeds"] = fields["num_seeds"]
-    if row["num_images"] == 1:
-        sentence = f"{row['note']}; score more images"
-        return Judgement(**fields, outcome="inconclusive", sentence=sentence), None
-    sign = -1 if fields["higher_is_better"] else 1
+    judgement = replace(
+        expected,
+        outcome="inconclusive",
+        sentence="",
+        reference=float(row["mean_reference"]),
+        mean=float(row["mean"]),
+        num_images=int(row["num_images"]),
+        num_seeds=int(row["num_seeds"]),
+        num_reference_seeds=int(row["num_seeds"]),
+    )
+    if judgement.num_images == 1:
+        return replace(judgement, sentence=f"{row['note']}; score more images"), None
+    sign = -1 if judgement.higher_is_better else 1
     size = sign * float(row["difference"])
     offsets = sorted(sign * float(row[end]) - size for end in ("low", "high"))
     extra = _min_half_width(row)
     low, high = size - math.hypot(offsets[0], extra), size + math.hypot(offsets[1], extra)
     p_value = float(row["p_value"]) / 2
     loss = Loss(size, low, high, p_value if size > 0 else 1 - p_value)
-    return Judgement(**fields, outcome="inconclusive", sentence=""), loss
+    return judgement, loss
 
 
 def _min_half_width(row: pd.Series[Any]) -> float:

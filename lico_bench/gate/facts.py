@@ -53,17 +53,9 @@ class RunFacts:
         """Return `is_judged` for a known metric and True for an unknown one."""
         return metric not in self.metrics or self.is_judged(metric, method)
 
-    def bounds(self, metric: str) -> tuple[float | None, float | None]:
-        """Return the smallest and largest possible value; None for unbounded or unknown."""
-        return self.metrics[metric].bounds if metric in self.metrics else (None, None)
-
-    def display_fields(self, metric: str) -> dict[str, Any]:
-        """Return a judgement's title, unit and direction; empty or None if unknown."""
-        spec = self.metrics.get(metric)
-        if spec is None:
-            return {"title": "", "unit": "", "higher_is_better": None}
-        fields = ("title", "unit", "higher_is_better")
-        return {name: getattr(spec, name) for name in fields}
+    def spec(self, metric: str) -> MetricSpec:
+        """Return the description of a metric; of an unknown one, empty and without bounds."""
+        return self.metrics.get(metric) or _spec(metric, {"higher_is_better": None})
 
 
 def manifest_of(scores: Any) -> Manifest:

@@ -171,7 +171,7 @@ def _cannot_fail_notes(frame: pd.DataFrame, facts: RunFacts) -> tuple[str, ...]:
     """Return a note on scores whose margin is at least their largest possible loss, if any."""
     count = 0
     for score in rows_as(ReferenceScore, frame):
-        low, high = facts.bounds(score.metric)
+        low, high = facts.spec(score.metric).bounds
         worst = low if score.higher_is_better else high
         count += worst is not None and abs(score.mean - worst) <= score.margin
     if not count:

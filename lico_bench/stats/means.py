@@ -35,7 +35,7 @@ def arm_means(
     Raises:
         InvalidInputError, NotComparableError: as `build_grids`.
     """
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     for grid in build_grids(scores):
         for number, arm in enumerate(grid.arms):
             estimates = two_level(
@@ -45,7 +45,7 @@ def arm_means(
     return pd.DataFrame(records, columns=list(MEAN_COLUMNS))
 
 
-def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[dict[str, Any]]:
+def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[dict[str, object]]:
     present, flagged = grid.present[number], grid.flagged[number]
     skipped = present & ~pd.notna(grid.values[number])
     return [
@@ -63,7 +63,7 @@ def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[di
     ]
 
 
-def interval_fields(estimates: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, Any]:
+def interval_fields(estimates: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, object]:
     """Return the fields that means and differences share: interval, its parts and counts."""
     used = [s for s in range(len(seeds)) if pd.notna(estimates.per_seed[s, column])]
     num_images, num_seeds = int(estimates.num_images[column]), int(estimates.num_seeds[column])

@@ -79,7 +79,7 @@ def paired_differences(
     for metric, effect in smallest.items():
         check_positive(f"smallest effect of {metric}", effect)
     draws = _Draws(interval, resamples, seed)
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     for grid in build_grids(scores):
         if len(grid.arms) == 1:
             continue
@@ -98,7 +98,7 @@ class _Draws(NamedTuple):
 
 def _compare(
     grid: Grid, reference_arm: str, subset: str, smallest: dict[str, float], draws: _Draws
-) -> Iterator[list[dict[str, Any]]]:
+) -> Iterator[list[dict[str, object]]]:
     """Yield the records of each arm against the reference; all arms share one bootstrap."""
     reference = grid.arms.index(reference_arm)
     others = [arm for arm in range(len(grid.arms)) if arm != reference]

@@ -106,7 +106,7 @@ def sanity_verdicts(curves: pd.DataFrame, *, threshold: float = THRESHOLD) -> pd
         raise InvalidInputError(
             "sanity check: the run has no cascades; add the metric sanity_check to the run"
         )
-    records: list[dict[str, Any]] = []
+    records: list[dict[str, object]] = []
     for key, part in rows.groupby(list(GROUP_COLUMNS), sort=True, observed=True):
         stacked = np.abs(np.stack([np.asarray(values, dtype=float) for values in part["values"]]))
         by_image = pd.DataFrame(stacked).groupby(part["image_id"].to_numpy()).mean()
