@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,6 @@ from lico_bench.store.row_tables import keep_rows
 from lico_bench.store.run_records import SuiteRecord
 
 ROW_KEY = ("image_id", "method", "metric")
-NAME_LISTS = ("datasets", "arms", "methods", "metrics")
 # Metrics of the classification pass, computed for every image.
 CLASSIFIED = ("accuracy", "confidence", "brier")
 ENDS = ("score_whole", "score_blurred", "score_emptied")  # ends of the curves of any method
@@ -153,10 +152,22 @@ def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator
 
 def _suite(record: SuiteRecord) -> Suite:
     """Build the suite from its manifest entry."""
-    values = encode(record)
-    names = {field.name for field in fields(Suite)} & set(values)
-    lists = {name: tuple(values[name]) for name in NAME_LISTS}
-    return Suite(**{name: values[name] for name in names} | lists)
+    return Suite(
+        datasets=record.datasets,
+        arms=record.arms,
+        seeds=record.seeds,
+        profile=record.profile,
+        methods=record.methods,
+        metrics=record.metrics,
+        protocol=record.protocol,
+        data=record.data or "auto",
+        limit=record.limit,
+        changes=record.changes or {},
+        objective=record.objective or {},
+        scorer=record.scorer,
+        of_dataset={name: encode(settings) for name, settings in record.of_dataset.items()},
+        as_published=record.as_published,
+    )
 
 
 def _compare(

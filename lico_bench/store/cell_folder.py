@@ -17,8 +17,8 @@ from lico_bench.errors import BrokenFileError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.codec import decode
 from lico_bench.store.digests import (
-    SEAL,
     file_digest,
+    is_sealed,
     read_sidecar,
     sidecar_of,
     sidecar_text,
@@ -111,7 +111,7 @@ class CellFolder:
         content = read_json(self.done)
         record = unsealed(content)
         # Versions without seals recorded no files.
-        if record is None or ("files" in record and SEAL not in content):
+        if record is None or ("files" in record and not is_sealed(content)):
             raise BrokenFileError(
                 f"{self.done}: does not match its checksum; repeat the command that made this run, "
                 "which quarantines it and scores this cell again"

@@ -1,9 +1,9 @@
 """JSON of frozen dataclasses: writing, reading with checks, and the JSON schema.
 
 The annotations of the fields decide all three. They are built from `str` (one line), `int`,
-`float`, `bool`, `None`, `Any`, `Literal`, `A | B`, `Mapping[K, V]`, `tuple[T, ...]`, `tuple[A, B]`,
-`Annotated[T, Rule]` and dataclasses. Files may come from another person: text has no control
-characters, numbers are finite, and nesting is limited.
+`float`, `bool`, `None`, `object` (any value), `Literal`, `A | B`, `Mapping[K, V]`,
+`tuple[T, ...]`, `tuple[A, B]`, `Annotated[T, Rule]` and dataclasses. Files may come from another
+person: text has no control characters, numbers are finite, and nesting is limited.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ _PLAIN: dict[Any, tuple[str, Rule]] = {
 }
 _ANY = Rule("a value", lambda _value: True)
 
+JsonObject = dict[str, object]  # a JSON table; its values are checked before use
+
 T = TypeVar("T")
 
 
@@ -76,13 +78,13 @@ class Record:
         other: values of keys without a field, such as those of newer versions; written back.
     """
 
-    other: Mapping[str, Any] = field(default_factory=dict)
+    other: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def of(cls, values: Mapping[str, object]) -> Self:
         """Return the record with the given fields; names without a field go to `other`."""
         names = {f.name for f in fields(cls)}
-        known = {name: value for name, value in values.items() if name in names}
+        known: dict[str, Any] = {name: value for name, value in values.items() if name in names}
         return cls(**known, other={n: v for n, v in values.items() if n not in names})
 
 
@@ -94,17 +96,25 @@ def optional(default: Any = None) -> Any:
     return field(default=default, metadata=metadata)
 
 
-def encode(value: Any) -> Any:
+def encode(record: object) -> JsonObject:
+    """Return a record as a JSON table."""
+    if not is_dataclass(record):
+        raise TypeError(f"expected a record, got {type(record).__name__}")
+    own = {f.name: getattr(record, f.name) for f in fields(record) if not _is_omitted(record, f)}
+    values: Mapping[str, object] = {**own.pop(OTHER, {}), **own}
+    return {name: encode_value(value) for name, value in values.items()}
+
+
+def encode_value(value: object) -> object:
     """Return `value` with records and mappings as `dict`, and tuples as `list`."""
-    if is_dataclass(value) and not isinstance(value, type):
-        own = {f.name: getattr(value, f.name) for f in fields(value) if not _is_omitted(value, f)}
-        return encode({**own.pop(OTHER, {}), **own})
+    if is_dataclass(value):
+        return encode(value)
     if isinstance(value, Mapping):
-        return {name: encode(item) for name, item in value.items()}
-    return [encode(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: encode_value(item) for name, item in value.items()}
+    return [encode_value(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def decode(kind: type[T], content: Any, path: Path, *, remedy: str = REMEDY) -> T:
+def decode(kind: type[T], content: object, path: Path, *, remedy: str = REMEDY) -> T:
     """Return the record of class `kind` in `content`, the values of a JSON file.
 
     Missing keys get the defaults of their fields.
@@ -122,7 +132,7 @@ def decode(kind: type[T], content: Any, path: Path, *, remedy: str = REMEDY) -> 
     return record
 
 
-def json_schema(kind: Any) -> dict[str, Any]:
+def json_schema(kind: Any) -> JsonObject:
     """Return the JSON schema (draft 2020-12) of a record class, or of an annotation."""
     origin, options = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -136,7 +146,7 @@ def json_schema(kind: Any) -> dict[str, Any]:
     if origin is tuple:
         items = [json_schema(option) for option in options]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "items": False}
-    if origin is not None:
+    if origin is not None:  # a mapping
         return {"type": "object", "additionalProperties": json_schema(options[1])}
     if is_dataclass(kind):
         annotations = get_type_hints(kind, include_extras=True)
@@ -146,7 +156,7 @@ def json_schema(kind: Any) -> dict[str, Any]:
             "properties": {name: json_schema(annotations[name]) for name in names},
             "required": [f.name for f in fields(kind) if _is_required(f)],
         }
-    return {} if kind is Any else {"type": _PLAIN[kind][0]}
+    return {} if kind is object else {"type": _PLAIN[kind][0]}
 
 
 @cache
@@ -173,7 +183,7 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
         by_name = {f.name: _decoder(annotations[f.name]) for f in fields(kind)}
         required = [f.name for f in fields(kind) if _is_required(f)]
         return partial(_decode_record, kind, by_name, required)
-    return partial(_decode_plain, _ANY if kind is Any else _PLAIN[kind][1])
+    return partial(_decode_plain, _ANY if kind is object else _PLAIN[kind][1])
 
 
 def _expected(kind: Any) -> str:
@@ -230,9 +240,9 @@ def _decode_entries(decoders: Sequence[Callable[[Any], Any]], value: Any) -> tup
 
 def _decode_table(
     key_decoder: Callable[[Any], Any], decoder: Callable[[Any], Any], value: Any
-) -> dict[str, Any]:
+) -> JsonObject:
     _checked(isinstance(value, dict), value, "a table")
-    table = {}
+    table: JsonObject = {}
     for name, item in value.items():
         try:
             key_decoder(name)
@@ -246,8 +256,8 @@ def _decode_record(
     kind: Any, decoders: Mapping[str, Callable[[Any], Any]], required: Sequence[str], value: Any
 ) -> Any:
     _checked(isinstance(value, dict), value, "a table")
-    found: dict[str, Any] = {}
-    other: dict[str, Any] = {}
+    found: JsonObject = {}
+    other: JsonObject = {}
     for name, item in value.items():
         try:
             if name in decoders and name != OTHER:

@@ -10,8 +10,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from lico_bench.store.codec import JsonObject
 from lico_bench.store.run_records import FileFacts
 
 SEAL = "seal"  # key in a JSON record of the digest of its other fields
@@ -36,13 +37,13 @@ def file_facts(path: Path) -> FileFacts:
     return FileFacts(sha256=file_digest(path), bytes=path.stat().st_size)
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(record: Mapping[str, object]) -> JsonObject:
     """Return `record` with the digest of its content under `seal`."""
     content = {name: value for name, value in record.items() if name != SEAL}
     return {**content, SEAL: _content_digest(content)}
 
 
-def has_valid_seal(record: Mapping[str, Any]) -> bool:
+def has_valid_seal(record: Mapping[str, object]) -> bool:
     """Return whether the content of a record matches its seal; True without a seal."""
     if SEAL not in record:
         return True
@@ -52,11 +53,16 @@ def has_valid_seal(record: Mapping[str, Any]) -> bool:
         return False
 
 
-def unsealed(content: Any) -> dict[str, Any] | None:
+def unsealed(content: object) -> JsonObject | None:
     """Return a record without its seal; None if it is no table or does not match its seal."""
     if not isinstance(content, dict) or not has_valid_seal(content):
         return None
     return {name: value for name, value in content.items() if name != SEAL}
+
+
+def is_sealed(content: object) -> bool:
+    """Return whether a record of a file has a seal, valid or not."""
+    return isinstance(content, dict) and SEAL in content
 
 
 def sidecar_of(path: Path) -> Path:
@@ -141,7 +147,7 @@ def _digest_with_empty_stamp(file: BinaryIO, offset: int) -> str:
     return digest.hexdigest()
 
 
-def _content_digest(content: Mapping[str, Any]) -> str:
+def _content_digest(content: Mapping[str, object]) -> str:
     # Hash the JSON text, so that tuples and keys compare as they are read back.
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

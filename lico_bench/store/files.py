@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lico_bench.errors import BrokenFileError, DiskFullError, MissingDataError
-from lico_bench.store.codec import REMEDY, T, decode, encode
+from lico_bench.store.codec import REMEDY, T, decode, encode_value
 from lico_bench.store.digests import (
     EMPTY_STAMP,
     PARQUET_KEY,
@@ -77,7 +77,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write `value`, a record or plain JSON values, as indented JSON by atomic rename.
 
     Raises:
@@ -86,12 +86,13 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: object) -> bytes:
     """Return `value` encoded as in `write_json`."""
-    return (json.dumps(encode(value), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    text = json.dumps(encode_value(value), indent=2, sort_keys=True, allow_nan=False)
+    return f"{text}\n".encode()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Return the content of a JSON file.
 
     Raises:
@@ -122,10 +123,8 @@ def read_record(kind: type[T], path: Path, *, remedy: str = REMEDY) -> T:
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write `frame` as Parquet with checksums by atomic rename."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    with atomic_write(path) as temporary:
-        with _stamped_writer(temporary, table.schema) as writer:
-            writer.write_table(table)
-        stamp_parquet(temporary)
+    with _stamped_writer(path, table.schema) as writer:
+        writer.write_table(table)
 
 
 def pack_parquet(source: Path, path: Path) -> None:
@@ -145,10 +144,8 @@ def pack_parquet(source: Path, path: Path) -> None:
         "use_dictionary": [name for name in table.column_names if name not in floats],
         "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     }
-    with atomic_write(path) as temporary:
-        with _stamped_writer(temporary, table.schema, **options) as writer:
-            writer.write_table(table)
-        stamp_parquet(temporary)
+    with _stamped_writer(path, table.schema, **options) as writer:
+        writer.write_table(table)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -163,7 +160,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
         return frame
 
 
-def read_arrow(path: Path, columns: Sequence[str], *, texts: Sequence[str] = ()) -> Any:
+def read_arrow(path: Path, columns: Sequence[str], *, texts: Sequence[str] = ()) -> pa.Table:
     """Return those of `columns` that a Parquet file has, as an Arrow table.
 
     Args:
@@ -199,16 +196,11 @@ def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] =
             [pq.read_schema(part).remove_metadata() for part in parts],
             promote_options="permissive",
         )
-        with atomic_write(path) as temporary:
-            with _stamped_writer(temporary, schema) as writer:
-                for part in parts:
-                    table = _read_table(part)
-                    if without:
-                        is_dropped = pc.is_in(table["metric"], value_set=pa.array(list(without)))
-                        table = table.filter(pc.invert(is_dropped))
-                    writer.write_table(table.replace_schema_metadata(None).cast(schema))
-                    count += table.num_rows
-            stamp_parquet(temporary)
+        with _stamped_writer(path, schema) as writer:
+            for part in parts:
+                table = _without_metrics(_read_table(part), without)
+                writer.write_table(table.replace_schema_metadata(None).cast(schema))
+                count += table.num_rows
     except DiskFullError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -219,15 +211,26 @@ def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] =
     return count
 
 
+def _without_metrics(table: pa.Table, dropped: Sequence[str]) -> pa.Table:
+    if not dropped:
+        return table
+    is_dropped = pc.is_in(table["metric"], value_set=pa.array(list(dropped)))
+    return table.filter(pc.invert(is_dropped))
+
+
 @contextmanager
-def _stamped_writer(path: Path, schema: Any, **options: Any) -> Iterator[Any]:
-    """Yield a Parquet writer that reserves a footer entry for the file's digest."""
-    with pq.ParquetWriter(path, schema, **{**PARQUET, **options}) as writer:
-        yield writer
-        writer.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
+def _stamped_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
+    """Yield a writer of a Parquet file with its own digest, which replaces `path` at the end."""
+    with atomic_write(path) as temporary:
+        with pq.ParquetWriter(temporary, schema, **{**PARQUET, **options}) as writer:
+            yield writer
+            writer.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
+        stamp_parquet(temporary)
 
 
-def _read_table(path: Path, columns: Sequence[str] | None = None, texts: Sequence[str] = ()) -> Any:
+def _read_table(
+    path: Path, columns: Sequence[str] | None = None, texts: Sequence[str] = ()
+) -> pa.Table:
     if not has_valid_stamp(path):
         raise ValueError(f"{path.name}: does not match its checksum")
     return pq.read_table(

@@ -6,6 +6,8 @@ only shown to users. The lock works between machines if the shared file system s
 its lock service, Lustre mounted with `flock`, GPFS, CephFS). Otherwise the run continues without a
 lock and reports that: writes are still atomic and two runs of one suite write the same files, but
 both do the work, and temporary files of the other process are not removed.
+
+The package filelock names no holder, and without `flock` its marker file stays after kill -9.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from lico_bench.errors import BrokenFileError, RunBusyError
-from lico_bench.store.files import NO_SPACE, naming_full_disk
+from lico_bench.errors import BrokenFileError, MissingDataError, RunBusyError
+from lico_bench.store.codec import encode
+from lico_bench.store.files import NO_SPACE, naming_full_disk, read_record
 
 LOCK = "lock"
 POLL_S = 0.2
@@ -31,6 +34,15 @@ POLL_S = 0.2
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 LOCK_HELD = (errno.EAGAIN, errno.EACCES)
 LOCK_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock: machine, process id and start time."""
+
+    host: str
+    pid: int
+    since: str
 
 
 def _ignore(_message: str) -> None:
@@ -130,18 +142,18 @@ class RunLock:
         if not self.is_exclusive:
             return
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+        holder = Holder(socket.gethostname(), os.getpid(), since)
         os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, json.dumps(holder).encode(), 0)
+        os.pwrite(self._handle, json.dumps(encode(holder)).encode(), 0)
 
 
 def _holder_text(path: Path) -> str:
     """Return the machine, process and start time that a lock file names."""
     try:
-        holder: Any = json.loads(path.read_text(encoding="utf-8"))
-        return f"{holder['host']}, process {holder['pid']}, since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = read_record(Holder, path)
+    except (BrokenFileError, MissingDataError):
         return "unknown machine and process"
+    return f"{holder.host}, process {holder.pid}, since {holder.since}"
 
 
 def lock_holder(root: Path) -> str:

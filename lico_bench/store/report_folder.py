@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store.codec import decode, encode
-from lico_bench.store.digests import SEAL, file_digest, file_facts, sealed, unsealed
+from lico_bench.store.digests import file_digest, file_facts, is_sealed, sealed, unsealed
 from lico_bench.store.files import read_json, write_json
 from lico_bench.store.integrity import CHANGED, MISMATCH, MISSING
 from lico_bench.store.quarantine import Damage
@@ -73,7 +73,7 @@ def _record(run: RunFolder) -> ReportRecord | None:
     try:
         content = read_json(path)
         record = unsealed(content)
-        if record is None or SEAL not in content:
+        if record is None or not is_sealed(content):
             return None
         return decode(ReportRecord, record, path)
     except (BrokenFileError, MissingDataError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from lico_bench.checks import Count, Name, Rule, Title, is_single_line
 from lico_bench.records import DatasetFacts, MetricSpec, Option
@@ -40,7 +40,7 @@ class DatasetSettings(Record):
 
     seeds: Count | None = optional()
     arms: tuple[Name, ...] | None = optional()
-    changes: Mapping[str, Any] | None = optional()
+    changes: Mapping[str, object] | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,11 @@ class SuiteRecord(Record):
     methods: tuple[Name, ...] = ()
     metrics: tuple[Name, ...] = ()
     protocol: Name = optional("")
+    data: Literal["auto", "real", "standin", "official"] | None = optional()
     limit: Count | None = None
+    changes: Mapping[str, object] | None = optional()
+    objective: Mapping[str, Option] | None = optional()
+    scorer: Name | None = optional()
     as_published: bool = optional(False)
     of_dataset: Mapping[Name, DatasetSettings] = optional(dict)
 
@@ -96,8 +100,8 @@ class CellEntry(Record):
     key: Name
     recipe: CellRecipe
     pair: Name | None = optional()
-    options: Mapping[str, Any] | None = optional()
-    encoder: Mapping[str, Any] | None = optional(dict)
+    options: Mapping[str, Option] | None = optional()
+    encoder: Mapping[str, object] | None = optional(dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ class Manifest(Record):
     metrics: Mapping[Name, MetricSpec] = field(default_factory=dict)
     methods: Mapping[Name, MethodRecord] = field(default_factory=dict)
     arms: Mapping[Name, ArmRecord] = field(default_factory=dict)
-    protocols: Mapping[Name, Mapping[str, Any]] = field(default_factory=dict)
+    protocols: Mapping[Name, Mapping[str, object]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     started: str = ""
     left_out: tuple[Name, ...] = optional(())

@@ -129,18 +129,19 @@ def check_texts(path: Path, table: pd.DataFrame | pa.Table) -> None:
     """
     names = table.columns if isinstance(table, pd.DataFrame) else table.column_names
     checks = ((NAME_COLUMNS, is_name), (TITLE_COLUMNS, is_title), (ID_COLUMNS, _is_id))
-    for columns, is_valid in checks:
-        for name in columns:
-            if name in names:
-                texts = list(_unique_values(table, name))
-                if columns is ID_COLUMNS and _are_ids(texts):
-                    continue
-                for text in texts:
-                    if not (is_valid(text) or (text == "" and name in MAY_BE_EMPTY)):
-                        raise BrokenFileError(
-                            f"{path}: column {name}: expected names on one line without control "
-                            f"characters, got {shown(text)}; {REMEDY}"
-                        )
+    rules = {name: is_valid for columns, is_valid in checks for name in columns if name in names}
+    for name, is_valid in rules.items():
+        texts = list(_unique_values(table, name))
+        if name in ID_COLUMNS and _are_ids(texts):
+            continue
+        wrong = [text for text in texts if not is_valid(text)]
+        if name in MAY_BE_EMPTY:
+            wrong = [text for text in wrong if not isinstance(text, str) or text]
+        if wrong:
+            raise BrokenFileError(
+                f"{path}: column {name}: expected names on one line without control "
+                f"characters, got {shown(wrong[0])}; {REMEDY}"
+            )
 
 
 def _is_id(text: Any) -> bool:

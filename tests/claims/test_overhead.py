@@ -11,6 +11,7 @@ import pytest
 from lico_bench.claims.records import INFERENCE_COST
 from lico_bench.store import RunFolder, write_json, write_parquet
 from tests.claims.claimed_rows import MODEL, rows_with, verdict_on
+from tests.manifests import manifest_from
 
 CLAIM = replace(MODEL, metric=INFERENCE_COST, smallest_effect=1.0, min_seeds=2)
 
@@ -70,7 +71,7 @@ def test_a_run_folder_gives_the_counts_of_the_cells_that_have_them():
     run = RunFolder(Path("run"))
     recipe = {"dataset": "d", "arm": "a", "seed": 0}
     cells = [{"key": key, "recipe": recipe} for key in ("old", "new")]
-    run.open_for({"suite_key": "x", "suite": {}, "cells": cells})
+    run.open_for(manifest_from({"cells": cells}))
     cost = {"parameters": 7, "gigaflop": 0.5}
     for key, facts in (("old", {}), ("new", {"inference": cost})):
         write_parquet(run.cell(key).table("rows"), pd.DataFrame())

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store import RunFolder, RunLock, seal_cell, write_json, write_parquet
 from lico_bench.store.run_records import CellRecord
+from tests.manifests import manifest_from
 
 KEY = "cifar10-wrn_10_1-lico-s0-0123abcd"
 
@@ -20,7 +21,7 @@ def run(tmp_path) -> RunFolder:
     """A run of one finished cell."""
     run = RunFolder(tmp_path / "run")
     entry = {"key": KEY, "pair": "p", "recipe": {"dataset": "cifar10", "arm": "lico", "seed": 0}}
-    run.open_for({"suite_key": "0123456789ab", "suite": {"kind": "own_models"}, "cells": [entry]})
+    run.open_for(manifest_from({"suite": {"kind": "own_models"}, "cells": [entry]}))
     cell = run.cell(KEY)
     write_json(cell.recipe, entry)
     history = {"cell": [KEY], "epoch": [1], "quantity": ["loss"], "value": [0.5]}

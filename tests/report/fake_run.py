@@ -13,7 +13,7 @@ from PIL import Image
 
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS, MetricSpec
 from lico_bench.store import RunFolder, write_json, write_parquet
-from lico_bench.store.codec import decode, encode
+from lico_bench.store.codec import decode, encode_value
 from lico_bench.store.run_records import Manifest
 
 PROTOCOL = "lico_bench_1@1a2b3c4d"
@@ -59,7 +59,7 @@ def make_run(
         for arm in arms
     ]
     manifest = _manifest(datasets, arms, seeds, methods, cells)
-    run.open_for(decode(Manifest, encode(manifest), run.manifest_path))
+    run.open_for(decode(Manifest, encode_value(manifest), run.manifest_path))
     for number, (dataset, source, arm, seed) in enumerate(cells):
         if not finish and number == len(cells) - 1:
             break

@@ -4,6 +4,7 @@ import pytest
 
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
+from tests.manifests import manifest_from
 
 PROBABILITY = MetricSpec("insertion", "Insertion", True, (0, 1), "probability", "")
 LOWER = MetricSpec("deletion", "Deletion", False, (0, 1), "probability", "")
@@ -100,15 +101,15 @@ def test_interval_of_a_mean_is_cut_at_what_the_metric_can_be():
 
 
 def test_standin_never_bears_the_datasets_name_alone():
-    assert (
-        formatting.dataset_title({"title": "CIFAR-10"}, "cifar10", "standin") == "CIFAR-10 stand-in"
-    )
-    assert formatting.dataset_title({"title": "CIFAR-10"}, "cifar10", "real") == "CIFAR-10"
+    facts = manifest_from({"datasets": {"cifar10": {"title": "CIFAR-10"}}}).datasets["cifar10"]
+    assert formatting.dataset_title(facts, "cifar10", "standin") == "CIFAR-10 stand-in"
+    assert formatting.dataset_title(facts, "cifar10", "real") == "CIFAR-10"
     assert formatting.dataset_title(None, "cifar10", "standin") == "cifar10 stand-in"
 
 
 def test_data_sentence_tells_how_much_of_the_official_data_was_found():
-    facts = {"found": {"test": [2000, 10000], "train": [50000, 50000]}}
+    found = {"test": [2000, 10000], "train": [50000, 50000]}
+    facts = manifest_from({"datasets": {"cifar10": {"found": found}}}).datasets["cifar10"]
     assert (
         formatting.data_sentence(facts, "real")
         == "real images (test 2,000 of 10,000, train 50,000)"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jsonschema
 import pytest
@@ -46,7 +46,7 @@ class Picture(Record):
     parts: tuple[tuple[Name, Count], ...] = ()
     even: Annotated[int, Rule("an even number", lambda value: value in range(0, 100, 2))] = 0
     is_new: bool = optional(False)
-    notes: Mapping[str, Any] | None = optional()
+    notes: Mapping[str, object] | None = optional()
 
 
 WHOLE = {
