@@ -124,7 +124,7 @@ class Recipe:
         """Key shared by the cells of a pair, twelve hex digits."""
         return content_key(replace(self, arm="", text_encoder="", objective=()).facts())
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """Return the fields by name, without `LATER_FIELDS` that have their default value.
 
         A recipe stored with rows thus keeps its hash when a field is added.
@@ -279,7 +279,7 @@ class Protocol:
     scorer: str = "own"
 
     @property
-    def rules(self) -> dict[str, Any]:
+    def rules(self) -> dict[str, object]:
         """All rules, without fields that have a default and that default value.
 
         An id stored with rows thus stays valid when a field is added.

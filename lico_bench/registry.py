@@ -227,7 +227,7 @@ def check_options(title: str, compute: Callable[..., Any], options: Mapping[str,
             raise UnknownNameError.of(f"option of {title}", name, known)
 
 
-def keyword_defaults(compute: Callable[..., Any]) -> dict[str, Any]:
+def keyword_defaults(compute: Callable[..., Any]) -> dict[str, object]:
     """Return the keyword-only parameters of a function with their defaults."""
     parameters = inspect.signature(compute).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

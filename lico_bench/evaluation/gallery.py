@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,7 +13,7 @@ MAP_SIDE_PX = 56  # longest side of a stored map
 IMAGE_SIDE_PX = 128  # longest side of a stored image
 
 
-def small_map(saliency_map: Tensor) -> dict[str, Any]:
+def small_map(saliency_map: Tensor) -> dict[str, object]:
     """Return the gallery columns of a map: its size, its range and its rescaled values.
 
     Args:
