@@ -1,4 +1,4 @@
-"""Update the tables of the published study in README.md and BENCHMARK.md.
+"""Update the tables of the published study in README.md and docs/study.md.
 
 Each table is between `<!-- study: NAME -->` and `<!-- end -->`. The numbers are from
 `results/reference/report`, which `lico-bench report results/reference` computes from the published
@@ -28,7 +28,7 @@ from lico_bench.store import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent
 REFERENCE = REPOSITORY / "results" / "reference"
-DOCUMENTS = ("README.md", "BENCHMARK.md")
+DOCUMENTS = ("README.md", "docs/study.md")
 FIGURE = REFERENCE / "first_study.png"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lico_bench.stats import paired_differences
     from lico_bench.training import TrainedModel, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULE_OF = {
     "Dataset": "data",

@@ -6,7 +6,7 @@ For a batch of B images with features F and prompt features G:
     L_MM = mean_i KL(A^G_i ‖ A^F_i)        `manifold_matching`
 
 Source: Lei et al., NeurIPS 2023, eqs. 1-2, as in both reproductions. Each option names the
-published code that computes it; BENCHMARK.md lists the revisions.
+published code that computes it; docs/reference/arms.md lists the revisions.
 """
 
 from __future__ import annotations

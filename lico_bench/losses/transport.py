@@ -11,7 +11,7 @@ prompt of image i. Prompts differ in length and are padded to a common T, so a m
 padded positions must have zero mass, otherwise channels would be matched to padding.
 
 Source: Lei et al., NeurIPS 2023, section 3.2; Cuturi, NeurIPS 2013. Each option names the published
-code that computes it; BENCHMARK.md lists the revisions.
+code that computes it; docs/reference/arms.md lists the revisions.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ from lico_bench.gate.judgement import EXIT_CODES
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def test_every_code_says_one_thing_and_the_readme_tells_it():
+def test_every_code_says_one_thing_and_the_reference_tells_it():
     own = {name: code for name, code in vars(exit_codes).items() if name.isupper()}
     codes = [0, *(EXIT_CODES[o] for o in ("regression", "inconclusive", "not_comparable"))]
     codes += [*own.values(), EXIT_PREEMPTED]
     assert len(set(codes)) == len(codes)
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    page = REPOSITORY / "docs" / "reference" / "commands.md"
+    text = page.read_text(encoding="utf-8")
     line = " ".join(re.search(r"^Exit codes: (.*?)\.$", text, re.M | re.S)[1].split())
     assert sorted(int(word) for word in re.findall(r"\b\d+\b", line)) == sorted(codes)
 

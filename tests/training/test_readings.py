@@ -225,8 +225,10 @@ def test_every_switch_is_told_in_the_docstring():
 
 @pytest.mark.parametrize("arm", LICO_ARMS)
 def test_the_page_of_readings_shows_what_the_arms_hold(arm):
-    """BENCHMARK.md lists, per arm, the options that differ from the paper's reading."""
-    page = (Path(__file__).parents[2] / "BENCHMARK.md").read_text()
+    """docs/reference/arms.md lists, per arm, the options that differ from the paper's reading."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "arms.md").read_text(
+        encoding="utf-8"
+    )
     row = next(line for line in page.splitlines() if line.startswith(f"| `{arm}` |"))
     plain = LicoOptions()
     for field in fields(LicoOptions):

@@ -2,10 +2,10 @@
 
 Every point on which published computations differ is an option of `LicoOptions`; the defaults
 follow the paper. A variant is the same objective with other values. Each names its source;
-BENCHMARK.md compares them. The recipe (learning rate, batch size, dropout in the backbone,
+docs/readings.md compares them. The recipe (learning rate, batch size, dropout in the backbone,
 clipping, mixed precision) is not part of a variant: both arms of a pair share it.
 
-Source: Lei et al., NeurIPS 2023, and the published code listed in BENCHMARK.md.
+Source: Lei et al., NeurIPS 2023, and the published code listed in docs/reference/arms.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Every command that the README shows is run, or stands here with the reason why it is not.
+"""Every command of README and how-to pages is run, or stands here with the reason why it is not.
 
 Commands are shortened as a table below says, and run by a shell in their order, in one folder that
-holds what the README supposes. Its Python is run in tests/test_documents.py.
+holds what the pages suppose. Their Python is run in tests/test_documents.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from safetensors.torch import save_file
 from tests.cli.user_things import NET, Net, write_images
 
 REPOSITORY = Path(__file__).parent.parent
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCS = REPOSITORY / "docs"
+HOW_TO = DOCS / "how-to"
+FIRST = (DOCS / "tutorial.md", HOW_TO / "own-model.md", HOW_TO / "gate.md")  # later ones use theirs
+PAGES = (
+    *FIRST,
+    REPOSITORY / "README.md",
+    *sorted({DOCS / "index.md", *HOW_TO.glob("*.md")} - set(FIRST)),
+)
+TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+GATE = (HOW_TO / "gate.md").read_text(encoding="utf-8")
+METRIC = (HOW_TO / "extend.md").read_text(encoding="utf-8").split("```python\n")[2].split("```")[0]
 
 # Whatever a run is asked for, it gets this too; the last word counts.
 TINY = (
@@ -33,27 +43,21 @@ SHORTER = (
     ("uv run lico-bench", "lico-bench"),
     ("LICO_BENCH_DATA=/data", "LICO_BENCH_DATA=data"),
     ("--datasets all", "--datasets cifar10"),
+    (" --profile smoke", ""),  # is in TINY
+    (" --profile quick", ""),
     ("num_masks=500", "num_masks=8"),
     ("--workers 4", "--workers 2"),
     ("--methods grad_cam,smooth_grad --limit 4", "--methods grad_cam,smooth_grad --limit 1"),
     ("lico-bench score --model", "lico-bench score --limit 2 --model"),
+    ("--load my_metric.py", "--load my_metric.py --quick"),
 )
-# What the table of commands calls RUN, FILE, NAME and so on.
+# What the text calls RUN, FILE, NAME and so on.
 COMPLETE = {
-    "lico-bench report [RUN]": "lico-bench report results/seed1",
-    "lico-bench check RUN... --against FILE": "lico-bench check results/seed1 "
-    "--against saliency.csv",
-    "lico-bench compare A [B]": "lico-bench compare results/seed1 results/seed2",
-    "lico-bench data fetch|verify|where NAME": "lico-bench data where cifar10",
+    "lico-bench check": "lico-bench check results/seed1 --against saliency.csv",
     "lico-bench data where NAME": "lico-bench data where cifar10",
     "lico-bench verify RUN": "lico-bench verify results/seed1",
     "lico-bench publish RUN FOLDER": "lico-bench publish results/seed1 copy",
-    "lico-bench score": "lico-bench score --model net.py:build --images photos --limit 2",
-    "lico-bench explain IMAGE": "lico-bench explain photos/dog/000.png --model net.py:build",
-    "lico-bench run": "lico-bench run --datasets cifar10",
     "lico-bench run --plan": "lico-bench run --plan --datasets cifar10",
-    "lico-bench self-check [NAME]": "lico-bench self-check localisation_auc --quick",
-    "lico-bench ls WHAT": "lico-bench ls arms",
     "lico-bench compare OLD NEW": "lico-bench compare results/seed1 results/seed2",
 }
 NOT_RUN = {
@@ -61,6 +65,10 @@ NOT_RUN = {
     "git clone <where this repository lives> lico-bench && cd lico-bench": "a network",
     "pip install uv": "installs",
     "lico-bench report results/reference": "tests/report/test_published_study.py does, minutes",
+    "lico-bench data fetch NAME": "a network",
+    "lico-bench data verify NAME": "images; tests/data/test_verification.py has some",
+    "lico-bench self-check concentration": "tests/test_documents.py registers it",
+    "lico-bench self-check": "minutes; tests/evaluation has its parts",
     "lico-bench run --datasets imagenet --devices 8": "eight GPUs",
     "torchrun --nnodes 2 --nproc-per-node 8 -m lico_bench run --datasets imagenet": "two machines",
     "uv sync --extra ray": "installs",
@@ -80,7 +88,7 @@ JUDGED = (0, 1, 3)  # of weights at random: worse, or not known
 
 def shown_commands() -> list[str]:
     """Commands in blocks, in lines of their own and in the prose, in their order, each once."""
-    prose = re.sub(r"```.*?```", "", README, flags=re.S)
+    prose = re.sub(r"```.*?```", "", TEXT, flags=re.S)
     blocks = re.sub(r" *\\\n +", " ", prose)
     found = [
         (match.start(), match[1].split("  #")[0].strip())
@@ -90,7 +98,7 @@ def shown_commands() -> list[str]:
         (match.start(), match[1].replace("\\|", "|"))
         for match in re.finditer(r"`((?:uv run )?lico-bench [^`]+)`", blocks)
     ]
-    for match in re.finditer(r"```(?:bash|sh|console)\n(.*?)```", README, re.S):
+    for match in re.finditer(r"```(?:bash|sh|console)\n(.*?)```", TEXT, re.S):
         found += [(match.start(), line) for line in match[1].splitlines() if line.strip()]
     return list(dict.fromkeys(_plain(command) for _, command in sorted(found)))
 
@@ -112,8 +120,8 @@ def short_form(command: str) -> str:
 
 
 def action_commands() -> list[str]:
-    """What the action does with the inputs of the README's workflow."""
-    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README, re.S)[1])
+    """What the action does with the inputs of the workflow that is shown."""
+    workflow = yaml.safe_load(re.search(r"```yaml\n(.*?)```", GATE, re.S)[1])
     given = workflow["jobs"]["saliency"]["steps"][1]["with"]
     known = yaml.safe_load((REPOSITORY / "action.yml").read_text(encoding="utf-8"))["inputs"]
     assert set(given) <= set(known)
@@ -129,21 +137,20 @@ COMMANDS = [*(c for c in shown_commands() if not reason_of(c)), *action_commands
 RUN = list(dict.fromkeys(map(short_form, COMMANDS)))
 
 
-def test_every_command_of_the_readme_is_run_or_listed():
+def test_every_shown_command_is_run_or_listed():
     shown = shown_commands()
-    assert len(shown) > 25
     for command in COMMANDS:
         assert "lico-bench " in command, f"run it here, or say in NOT_RUN why not: {command}"
         assert not re.search(r"\b(RUN|FILE|NAME|WHAT|IMAGE|FOLDER)\b", short_form(command)), command
     known = {_plain(command) for command in shown}
     known |= {command.replace("uv run ", "") for command in known}
-    assert set(NOT_RUN) | set(COMPLETE) <= known, "no longer in the README"
+    assert set(NOT_RUN) | set(COMPLETE) <= known, "no longer shown"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """The folder that the README supposes, with `lico-bench` on the path."""
-    folder = tmp_path_factory.mktemp("readme")
+    """The folder that the pages suppose, with `lico-bench` on the path."""
+    folder = tmp_path_factory.mktemp("shown")
     (folder / "net.py").write_text(NET + BUILD, encoding="utf-8")
     for number, name in enumerate(("baseline", "mine", *(f"seed{n}" for n in range(1, 6)))):
         with torch.random.fork_rng(devices=[]):
@@ -156,6 +163,7 @@ def place(tmp_path_factory) -> Path:
     image.rename(image.with_name("000.png"))
     write_images(folder / "unsorted", each=1, classed=False, side=96)
     (folder / "data").mkdir()
+    (folder / "my_metric.py").write_text(METRIC, encoding="utf-8")
     program = folder / "bin" / "lico-bench"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lico_bench "$@"\n', encoding="utf-8")
@@ -166,7 +174,7 @@ def place(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("command", RUN)
-def test_a_command_of_the_readme_runs(place: Path, command: str):
+def test_a_shown_command_runs(place: Path, command: str):
     done = subprocess.run(
         ["sh", "-ec", command],
         cwd=place,
