@@ -59,6 +59,23 @@ def replace_tables(text: str, found: Mapping[str, str]) -> str:
     )
 
 
+def documents(found: Mapping[str, str]) -> dict[str, str]:
+    """Return the documents by name, with all tables replaced.
+
+    Raises:
+        KeyError: for a table that the study does not have.
+        ValueError: for a table that no document shows.
+    """
+    texts = {
+        name: replace_tables((REPOSITORY / name).read_text(encoding="utf-8"), found)
+        for name in DOCUMENTS
+    }
+    shown = set(re.findall(r"<!-- study: (\w+) -->", "".join(texts.values())))
+    if missing := sorted(set(found) - shown):
+        raise ValueError(f"no document shows {', '.join(missing)}; add <!-- study: NAME -->")
+    return texts
+
+
 def main() -> int:
     """Write the tables, or compare them with the documents."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,11 +85,10 @@ def main() -> int:
     is_check = args.check
     if args.figure:
         FIGURE.write_bytes(figure(REFERENCE))
-    found, is_same = tables(REFERENCE), True
-    for name in DOCUMENTS:
+    is_same = True
+    for name, after in documents(tables(REFERENCE)).items():
         path = REPOSITORY / name
         before = path.read_text(encoding="utf-8")
-        after = replace_tables(before, found)
         is_same &= before == after
         if before != after:
             print(f"{name}: {'differs from the rows' if is_check else 'written'}")

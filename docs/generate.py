@@ -1,7 +1,8 @@
-"""Write the reference pages and the picture of the layers from the code.
+"""Write what the documents show of the code: reference pages, the layers, the default protocol.
 
-Metrics, methods, arms, protocols, networks, data sets, commands and public names are described
-where they are defined; `docs/reference/*.md` and `docs/layers.svg` show these descriptions.
+Metrics, methods, arms, protocols, networks, data sets, commands, exit codes and public names are
+described where they are defined. `docs/reference/*.md` and `docs/layers.svg` are written whole;
+other documents have parts between `<!-- code: NAME -->` and `<!-- end -->`.
 
     uv run python docs/generate.py            # write
     uv run python docs/generate.py --check    # exit 1 if a file differs from the code
@@ -10,12 +11,15 @@ where they are defined; `docs/reference/*.md` and `docs/layers.svg` show these d
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from textwrap import wrap
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -24,6 +28,7 @@ from docstrings import arguments, described, escaped, shown, table
 from layers import draw_layers
 
 import lico_bench
+from lico_bench.cli.exit_codes import MEANINGS
 from lico_bench.data import card_names, load_card
 from lico_bench.metrics import METRICS, PROTOCOLS
 from lico_bench.models import BACKBONES, ENCODERS
@@ -34,7 +39,9 @@ from lico_bench.training import ARMS
 from lico_bench.training.arms.lico import CHOICES, LicoOptions
 
 DOCS = Path(__file__).parent
+REPOSITORY = DOCS.parent
 NOTE = "<!-- Written by docs/generate.py; edit the code instead. -->"
+UNBROKEN = "\N{NO-BREAK SPACE}"
 BETTER = {True: "higher", False: "lower", None: "descriptive"}
 
 
@@ -124,7 +131,11 @@ def methods() -> str:
 
 
 def arms() -> str:
-    """Return the page of arms, and the options of their objectives."""
+    """Return the page of arms, and the options of their objectives.
+
+    Raises:
+        KeyError: for an option that its docstring does not describe.
+    """
     rows = []
     for name in ARMS:
         arm, defaults = ARMS[name], type(ARMS[name].options)()
@@ -148,7 +159,7 @@ def arms() -> str:
             (
                 f"`{f.name}`", f"`{shown(f.default)}`",
                 ", ".join(f"`{choice}`" for choice in choices.get(f.name, ())),
-                escaped(meaning_of.get(f.name, "")),
+                escaped(meaning_of[f.name]),
             )
             for f in fields(kind)
         ]  # fmt: skip
@@ -233,31 +244,43 @@ def models_and_data() -> str:
 
 
 def commands() -> str:
-    """Return the page of commands with their arguments and options."""
-    application = importlib.import_module("lico_bench.cli.app")
-
-    def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-        for part, below in getattr(command, "commands", {}).items():
-            yield from walk(below, f"{name} {part}")
-        if not hasattr(command, "commands"):
-            yield name, command
-
-    found = dict(walk(typer.main.get_command(application.app), "lico-bench"))
+    """Return the page of commands with their arguments and options, and of exit codes."""
+    application = importlib.import_module("lico_bench.cli.app").app
+    found = dict(subcommands(typer.main.get_command(application), "lico-bench"))
     overview = [
         (f"[`{name}`](#{name.replace(' ', '-')})", escaped(command.help.splitlines()[0]))
         for name, command in found.items()
     ]
-    parts = [table(("command", "does"), overview)]
-    for name, command in found.items():
-        context = typer.Context(command, info_name=name)
-        records = [p.get_help_record(context) for p in command.params]
-        parts += [f"## `{name}`", escaped(inspect.cleandoc(command.help))]
-        parts.append(f"    {name} {' '.join(command.collect_usage_pieces(context))}")
-        rows = [(f"`{left}`", escaped(right)) for left, right in filter(None, records)]
-        if rows:
-            parts.append(table(("argument or option", "meaning"), rows))
-    codes = (inspect.getdoc(application) or "").split("\n\n", 1)[1]
-    return page("Commands", codes, *parts)
+    codes = [(str(code), meaning) for code, meaning in sorted(MEANINGS.items())]
+    return page(
+        "Commands",
+        table(("command", "does"), overview),
+        "## Exit codes",
+        table(("code", "meaning"), codes),
+        *(command_section(name, command) for name, command in found.items()),
+    )
+
+
+def subcommands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the commands below a command, or itself if it has none, with their full names."""
+    if not hasattr(command, "commands"):
+        yield name, command
+    for part, below in getattr(command, "commands", {}).items():
+        yield from subcommands(below, f"{name} {part}")
+
+
+def command_section(name: str, command: Any) -> str:
+    """Return the description of one command."""
+    context = typer.Context(command, info_name=name)
+    records = [word.get_help_record(context) for word in command.params]
+    rows = [(f"`{left}`", escaped(right)) for left, right in filter(None, records)]
+    parts = [
+        f"## `{name}`",
+        escaped(inspect.cleandoc(command.help)),
+        f"    {name} {' '.join(command.collect_usage_pieces(context))}",
+        table(("argument or option", "meaning"), rows) if rows else "",
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def public_names() -> str:
@@ -268,7 +291,7 @@ def public_names() -> str:
         if isinstance(thing, (FunctionType, type)):
             yield f"### `{name}`"
             if isinstance(thing, FunctionType):
-                yield f"    {name}{without_types(inspect.signature(thing))}"
+                yield usage(name, inspect.signature(thing))
             yield described(thing, [w for names in arguments(thing) for w in names.split(", ")])
 
     parts = []
@@ -279,19 +302,66 @@ def public_names() -> str:
     return page("Python", "The names that other code may rely on.", *parts)
 
 
-def without_types(signature: inspect.Signature) -> str:
-    """Return a signature with names and defaults alone."""
-    empty = inspect.Parameter.empty
-    words = [word.replace(annotation=empty) for word in signature.parameters.values()]
-    return str(inspect.Signature(words))
+class Code(str):
+    """Text that `repr` returns as it is."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def usage(name: str, signature: inspect.Signature) -> str:
+    """Return a call with names and defaults as a block of code, in several lines if it is long.
+
+    A default function is shown by its name, and a lambda as `...`: their reprs have addresses.
+    """
+    empty, words = inspect.Parameter.empty, []
+    for word in signature.parameters.values():
+        default = word.default
+        if default is not empty:
+            is_function = isinstance(default, FunctionType)
+            text = default.__name__.replace("<lambda>", "...") if is_function else repr(default)
+            default = Code(text.replace(" ", UNBROKEN))
+        words.append(word.replace(annotation=empty, default=default))
+    call = f"{name}{inspect.Signature(words)}"
+    lines = wrap(call, 88, initial_indent="    ", subsequent_indent=" " * 8, break_on_hyphens=False)
+    return "\n".join(lines).replace(UNBROKEN, " ")
+
+
+def default_protocol() -> str:
+    """Return the sentence that names the default protocol with its hash."""
+    name = inspect.signature(lico_bench.evaluate).parameters["protocol"].default
+    return f"The default protocol is `{PROTOCOLS[name].id}`."
+
+
+def layer_lists() -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Return the packages by line, and those without torch, as a test enforces them."""
+    sys.path.insert(0, str(REPOSITORY))
+    from tests.test_import_order import LINES, WITHOUT_TORCH
+
+    return LINES, WITHOUT_TORCH
+
+
+def packages() -> str:
+    """Return the table of packages with the first lines of their docstrings, by layer."""
+
+    def purpose(name: str) -> str:
+        path = REPOSITORY / "lico_bench" / name
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+        return escaped(text.splitlines()[0])
+
+    lines, _ = layer_lists()
+    rows = (
+        (str(level) if place == 0 else "", f"`{name}`", purpose(name))
+        for level, names in enumerate(lines, start=1)
+        for place, name in enumerate(names)
+    )
+    return table(("line", "package", "purpose"), rows)
 
 
 def layers() -> str:
-    """Return the picture of the layers that `tests/test_import_order.py` enforces."""
-    sys.path.insert(0, str(DOCS.parent))
-    from tests.test_import_order import LINES, WITHOUT_TORCH
-
-    return draw_layers(LINES, WITHOUT_TORCH)
+    """Return the picture of the layers."""
+    return draw_layers(*layer_lists())
 
 
 FILES: dict[str, Callable[[], str]] = {
@@ -304,6 +374,33 @@ FILES: dict[str, Callable[[], str]] = {
     "reference/python.md": public_names,
     "layers.svg": layers,
 }
+PARTS: dict[str, Callable[[], str]] = {
+    "default_protocol": default_protocol,
+    "packages": packages,
+}
+
+
+def replace_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """Return a document with all of its generated parts written anew.
+
+    Raises:
+        KeyError: for a part that nothing generates.
+    """
+    return re.sub(
+        r"<!-- code: (\w+) -->\n.*?<!-- end -->",
+        lambda match: f"<!-- code: {match[1]} -->\n{parts[match[1]]()}\n<!-- end -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def written() -> Iterator[tuple[Path, str]]:
+    """Yield every document that is generated, in whole or in part, with its text."""
+    whole = {DOCS / name: content for name, content in FILES.items()}
+    for path, content in whole.items():
+        yield path, content()
+    for path in sorted({REPOSITORY / "BENCHMARK.md", *DOCS.rglob("*.md")} - set(whole)):
+        yield path, replace_parts(path.read_text(encoding="utf-8"), PARTS)
 
 
 def main() -> int:
@@ -312,14 +409,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     is_check = parser.parse_args().check
     differ = []
-    for name, content in FILES.items():
-        path, text = DOCS / name, content()
+    for path, text in written():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            differ.append(name)
+            differ.append(path)
             if not is_check:
                 path.write_text(text, encoding="utf-8")
-    for name in differ:
-        print(f"docs/{name}: {'differs from the code' if is_check else 'written'}")
+    for path in differ:
+        state = "differs from the code" if is_check else "written"
+        print(f"{path.relative_to(REPOSITORY)}: {state}")
     return 1 if is_check and differ else 0
 
 

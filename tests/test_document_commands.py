@@ -31,7 +31,10 @@ PAGES = (
 )
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 GATE = (HOW_TO / "gate.md").read_text(encoding="utf-8")
-METRIC = (HOW_TO / "extend.md").read_text(encoding="utf-8").split("```python\n")[2].split("```")[0]
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```", (HOW_TO / "extend.md").read_text(encoding="utf-8"), flags=re.S
+)
+METRIC = next(example for example in EXAMPLES if "METRICS.add" in example)
 
 # Whatever a run is asked for, it gets this too; the last word counts.
 TINY = (

@@ -97,12 +97,6 @@ def test_examples_of_extending_register_and_work(forget, monkeypatch, tmp_path):
     assert not run.failures()
 
 
-@pytest.mark.parametrize("command", ["uv run lico-bench run --datasets all", "uv run pytest"])
-def test_the_first_screen_of_the_readme_shows_both_commands(command: str):
-    first_screen = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()[:20]
-    assert any(command in line for line in first_screen)
-
-
 def test_public_names_are_importable_and_documented():
     for name in lico_bench.__all__:
         thing = getattr(lico_bench, name)

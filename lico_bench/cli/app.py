@@ -1,9 +1,4 @@
-"""The command-line application: commands, error messages and exit codes.
-
-Exit codes: 0 success, 1 regression (nothing else), 2 usage error or bad input, 3 inconclusive gate,
-4 not comparable, 5 some cells of a run failed, 6 failed self-check, 7 damaged run or dataset,
-70 internal error of lico-bench, 75 preempted (SIGTERM; repeat the command), 130 interrupted.
-"""
+"""The command-line application: commands, error messages and exit codes."""
 
 from __future__ import annotations
 

@@ -111,7 +111,10 @@ Limit = Annotated[
 Executor = Annotated[str, typer.Option(help="Executor of the cells: local or ray.")]
 Workers = Annotated[int, typer.Option(help="Processes that run cells in parallel on this machine.")]
 Devices = Annotated[int, typer.Option(help="Processes per machine that train each model together.")]
-NumNodes = Annotated[int, typer.Option(help="Machines that train each model together; see README.")]
+NumNodes = Annotated[
+    int,
+    typer.Option(help="Machines that train each model together; see docs/how-to/large-runs.md."),
+]
 Address = Annotated[
     str | None, typer.Option(help="Address of the Ray cluster, with --executor ray.")
 ]

@@ -57,7 +57,7 @@ def evaluate(
         methods: saliency methods, see `lico-bench ls methods`; `rise(num_masks=200)` sets options.
         metrics: see `lico-bench ls metrics`.
         protocol: rules of the perturbation curves, see `lico-bench ls protocols`.
-        limit: images to explain, spread evenly over the dataset; all if None.
+        limit: images to explain, spaced evenly over the dataset; all if None.
         layer: the layer that CAM methods explain; each model's explanation layer if None.
         scorer: one network that scores the maps of all models; each model scores its own maps
             if None, unless the protocol names an arm as the scorer.
