@@ -140,7 +140,7 @@ class CellFolder:
         after a kill always has its checksum there.
         """
         sidecar = sidecar_of(self.checkpoint)
-        earlier = read_sidecar(sidecar) if sidecar.is_file() else {}
+        earlier = read_sidecar(sidecar)
         name = self.checkpoint.name
         known = {name: [hashlib.sha256(content).hexdigest(), *earlier.get(name, [])]}
         write_bytes(sidecar, sidecar_text(known).encode())

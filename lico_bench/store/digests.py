@@ -1,5 +1,8 @@
 """SHA-256 checksums: of files, in sidecar files, in JSON records and in Parquet footers.
 
+The list of a finished cell is `files` in its record. Until that is written, sidecars cover the
+weights and checkpoints, and Parquet files cover themselves.
+
 A Parquet file holds its own digest in its footer, computed with the digest's bytes set to "0". The
 page checksums of Parquet do not cover the names, counts and offsets between the pages.
 """
@@ -71,8 +74,13 @@ def sidecar_of(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> dict[str, list[str]]:
-    """Return the digests by file name, newest first; malformed lines are ignored."""
+    """Return the digests by file name, newest first; empty if there is no sidecar.
+
+    Malformed lines are ignored.
+    """
     known: dict[str, list[str]] = {}
+    if not path.is_file():
+        return known
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         if name:

@@ -50,7 +50,7 @@ def seal_cell(run: RunFolder, key: str, record: CellRecord) -> None:
     """
     cell = run.cell(key)
     files = {path.name: file_facts(path) for path in _results(cell)}
-    for name, digests in _training_digests(cell).items():
+    for name, digests in read_sidecar(sidecar_of(cell.model)).items():
         if name not in files or files[name].sha256 not in digests:
             raise BrokenFileError(
                 f"{cell.path / name}: damaged while its cell was scored; repeat the same command, "
@@ -189,7 +189,7 @@ def _problem(path: Path, recorded: FileFacts, hashes: bool) -> str:
 
 def _check_unfinished(cell: CellFolder) -> Iterator[Damage]:
     if cell.model.is_file() or cell.parts.is_dir():
-        for name, digests in _training_digests(cell).items():
+        for name, digests in read_sidecar(sidecar_of(cell.model)).items():
             path = cell.path / name
             if name not in TRAINING_FILES:
                 yield Damage(sidecar_of(cell.model), MISMATCH)
@@ -197,8 +197,8 @@ def _check_unfinished(cell: CellFolder) -> Iterator[Damage]:
                 yield Damage(path, MISSING)
             elif file_digest(path) not in digests:
                 yield Damage(path, CHANGED)
+    known = read_sidecar(sidecar_of(cell.checkpoint)).get(cell.checkpoint.name)
     for path in (cell.checkpoint, cell.previous_checkpoint):
-        known = _sidecar_digests(cell.checkpoint).get(cell.checkpoint.name)
         if known is not None and path.is_file() and file_digest(path) not in known:
             yield Damage(path, CHANGED)
     for path in _entries(cell.parts) if cell.parts.is_dir() else ():
@@ -231,16 +231,6 @@ def _affected_files(cell: CellFolder, damage: Damage) -> list[Path]:
         # A new training may give other weights; the stored parts are scores of the old ones.
         return [*(cell.path / name for name in TRAINING_FILES), sidecar, cell.parts]
     return [path]
-
-
-def _sidecar_digests(path: Path) -> dict[str, list[str]]:
-    sidecar = sidecar_of(path)
-    return read_sidecar(sidecar) if sidecar.is_file() else {}
-
-
-def _training_digests(cell: CellFolder) -> dict[str, list[str]]:
-    """Return the digests of the training files by name; empty for cells without a sidecar."""
-    return _sidecar_digests(cell.model)
 
 
 def _results(cell: CellFolder) -> list[Path]:
