@@ -30,7 +30,7 @@ from layers import draw_layers
 import lico_bench
 from lico_bench.cli.exit_codes import MEANINGS
 from lico_bench.data import card_names, load_card
-from lico_bench.metrics import METRICS, PROTOCOLS
+from lico_bench.metrics import METRICS, PROTOCOLS, resolve_metric
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import Protocol
 from lico_bench.registry import keyword_defaults
@@ -76,7 +76,7 @@ def metrics() -> str:
         )  # fmt: skip
         parts.append(table(("metric", "title", "better", "range", "rules"), rows))
         for name, metric in chosen.items():
-            spec, rules = metric.spec, metric.protocol
+            spec, rules = metric.spec, resolve_metric(name).spec.protocol
             definition = described(metric.compute, metric.rules)
             parts += [f"### `{name}`", definition]
             if "*Source:*" not in definition:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 def draw_layers(lines: Sequence[Sequence[str]], without_torch: Collection[str]) -> str:
     """Return an SVG with a row of boxes per layer, the lowest layer first."""
-    width, height, gap, box = 640, 34, 10, 150
+    height, gap, box = 34, 10, 150
+    width = 50 + max(len(names) for names in lines) * (box + gap)
     parts = []
     for level, names in enumerate(lines):
         top = 20 + level * (height + gap)
