@@ -14,15 +14,15 @@ from typing import Annotated
 import pytest
 import typer
 import yaml
-from lico_bench.training.lico_options import CHOICES, LicoOptions
 
 import lico_bench
 from lico_bench.cli.exit_codes import MEANINGS
-from lico_bench.metrics import METRICS, PROTOCOLS, Metric
+from lico_bench.metrics import METRICS, PROTOCOLS, Metric, resolve_metric
 from lico_bench.records import MetricSpec
 from lico_bench.registry import Registry
 from lico_bench.saliency import SALIENCY, SaliencyMethod
 from lico_bench.training.arms import ARMS, Arm, ArmOptions
+from lico_bench.training.arms.lico import CHOICES, LicoOptions
 from tests.test_import_order import LINES
 
 REPOSITORY = Path(__file__).parent.parent
@@ -79,7 +79,7 @@ def test_the_page_of_metrics_has_row_and_section_of_an_entry(generator, added):
     assert row in before[before.index("## Localisation") :].splitlines()
     assert section.split("\n##")[0].strip() == (
         "Largest value, (N,) >= 0.\n\n- `share`: of the pixels.\n\n*Source:* a paper.\n\n"
-        f"*Unit:* nats. *Needs:* maps, regions. *Rules stored as:* `{METRICS['toy'].protocol}`.\n\n"
+        f"*Unit:* nats. *Needs:* maps, regions. *Rules stored as:* `{resolve_metric('toy').spec.protocol}`.\n\n"
         "*Pitfalls:* none."
     )
 
@@ -246,8 +246,8 @@ def test_every_part_is_shown(generator):
 def test_picture_and_table_have_the_packages_in_the_order_of_their_lines(generator):
     names = [name for line in LINES for name in line]
     picture = generator.layers()
-    assert re.findall(r'<text x="[\d.]+" y="\d+">([a-z]+)</text>', picture) == names
-    assert re.findall(r"\| `([a-z]+)` \| \S", generator.packages()) == names
+    assert re.findall(r'<text x="[\d.]+" y="\d+">([a-z_]+)</text>', picture) == names
+    assert re.findall(r"\| `([a-z_]+)` \| \S", generator.packages()) == names
 
 
 def test_markdown_of_a_docstring(generator):
