@@ -323,7 +323,7 @@ def usage(name: str, signature: inspect.Signature) -> str:
             default = Code(text.replace(" ", UNBROKEN))
         words.append(word.replace(annotation=empty, default=default))
     call = f"{name}{inspect.Signature(words)}"
-    lines = wrap(call, 88, initial_indent="    ", subsequent_indent=" " * 8, break_on_hyphens=False)
+    lines = wrap(call, 84, initial_indent="    ", subsequent_indent=" " * 8, break_on_hyphens=False)
     return "\n".join(lines).replace(UNBROKEN, " ")
 
 

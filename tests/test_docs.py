@@ -292,7 +292,8 @@ def test_every_page_is_in_the_navigation():
     shown = set(re.findall(r": ([\w/-]+\.md)$", text, re.M))
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert pages <= shown
-    assert shown - pages == {"protocol.md", "changelog.md", "contributing.md"}
+    from_repository = {"protocol.md", "changelog.md", "contributing.md", "notebook.md"}
+    assert shown - pages == from_repository
 
 
 def test_the_version_is_the_same_everywhere():
