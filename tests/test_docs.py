@@ -77,9 +77,10 @@ def test_the_page_of_metrics_has_row_and_section_of_an_entry(generator, added):
     before, section = text.split("\n### `toy`\n")
     row = "| [`toy`](#toy) | Toy \\| metric | lower | [0, ∞) | `share = 0.25` |"
     assert row in before[before.index("## Localisation") :].splitlines()
+    rules = resolve_metric("toy").spec.protocol
     assert section.split("\n##")[0].strip() == (
         "Largest value, (N,) >= 0.\n\n- `share`: of the pixels.\n\n*Source:* a paper.\n\n"
-        f"*Unit:* nats. *Needs:* maps, regions. *Rules stored as:* `{resolve_metric('toy').spec.protocol}`.\n\n"
+        f"*Unit:* nats. *Needs:* maps, regions. *Rules stored as:* `{rules}`.\n\n"
         "*Pitfalls:* none."
     )
 
