@@ -34,7 +34,7 @@ GATE = (HOW_TO / "gate.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(
     r"```python\n(.*?)```", (HOW_TO / "extend.md").read_text(encoding="utf-8"), flags=re.S
 )
-METRIC = next(example for example in EXAMPLES if "METRICS.add" in example)
+METRIC = next(example for example in EXAMPLES if "@add_metric" in example)
 
 # Whatever a run is asked for, it gets this too; the last word counts.
 TINY = (
