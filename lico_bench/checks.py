@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +104,16 @@ def is_name(text: object) -> bool:
         and _NAME.fullmatch(text) is not None
         and text.strip(" .") == text
     )
+
+
+def find_duplicate(names: Iterable[str], *, key: Callable[[str], str] = str) -> str | None:
+    """Return the first name whose `key` an earlier name has, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if key(name) in seen:
+            return name
+        seen.add(key(name))
+    return None
 
 
 def check_positive(name: str, value: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lico_bench.checks import check_choice, is_name, is_title
+from lico_bench.checks import check_choice, find_duplicate, is_name, is_title
 from lico_bench.errors import BrokenFileError, UnknownNameError
 from lico_bench.records import Option, Source
 from lico_bench.runtime import data_root, shipped
@@ -199,7 +199,7 @@ def _check_card(path: Path, card: DatasetCard) -> None:
         ("class id", card.class_ids),
         ("prompt name", card.prompt_names),
     ):
-        duplicate = _find_duplicate(names)
+        duplicate = find_duplicate(names, key=str.casefold)
         if duplicate:
             fail(f"{label} '{duplicate}' occurs twice")
     if not is_name(card.name):
@@ -220,12 +220,3 @@ def _check_card(path: Path, card: DatasetCard) -> None:
     unknown = set(card.recipes) - set(PROFILES)
     if unknown:
         fail(f"unknown profile {sorted(unknown)}; known: {', '.join(PROFILES)}")
-
-
-def _find_duplicate(names: tuple[str, ...]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name.casefold() in seen:
-            return name
-        seen.add(name.casefold())
-    return None

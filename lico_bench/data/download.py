@@ -74,12 +74,13 @@ def fetch(
             "no data root found; create ./datasets or pass a folder with --data-root"
         )
     folder = base / card.name
+    report = progress or (lambda _name, _done, _total: None)
     files, steps = [], []
     for source in card.sources:
         if source.manual:
             steps += [*source.manual, f"Everything belongs in {folder}."]
         else:
-            files.append(_fetch_file(source, _target_path(source, folder), progress))
+            files.append(_fetch_file(source, _target_path(source, folder), report))
     if not card.sources:
         steps = [f"The card of {card.title} names no source; put {card.expects} in {folder}."]
     return FetchResult(card.name, folder, tuple(files), tuple(steps))
@@ -96,7 +97,7 @@ def _target_path(source: SourceFile, folder: Path) -> Path:
     return safe_join(parent, source.url.rsplit("/", 1)[-1] or ".", location)
 
 
-def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Path:
+def _fetch_file(source: SourceFile, path: Path, progress: Progress) -> Path:
     if not (path.is_file() and _is_intact(path, source)):
         part = path.with_name(path.name + ".part")
         _download(source.url, part, progress)
@@ -123,7 +124,7 @@ def _is_intact(path: Path, source: SourceFile) -> bool:
     return digest.hexdigest() == source.md5
 
 
-def _download(url: str, part: Path, progress: Progress | None) -> None:
+def _download(url: str, part: Path, progress: Progress) -> None:
     start = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
@@ -136,10 +137,8 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if is_resumed else "wb") as file:
                 while block := response.read(BLOCK_BYTES):
-                    file.write(block)
-                    done += len(block)
-                    if progress is not None:
-                        progress(part.stem, done, total)
+                    done += file.write(block)
+                    progress(part.stem, done, total)
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the partial file is complete; the checksum is verified by the caller

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lico_bench.checks import is_single_line
+from lico_bench.checks import find_duplicate, is_single_line
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_dataset import DatasetCopy
 from lico_bench.data.image_files import Fit
@@ -117,14 +117,12 @@ def read_index(card: DatasetCard, copy: DatasetCopy, split: str, faults: Faults)
             f"{copy.folder}: no {split} images of {card.title}; expected {card.expects}"
         )
     check_image_ids(copy.folder, index.image_ids)
-    seen: set[str] = set()
-    for image_id in index.image_ids:
-        if image_id in seen:
-            raise BrokenFileError(
-                f"{copy.folder}: image '{image_id}' is listed twice; "
-                "take the list from the official archive"
-            )
-        seen.add(image_id)
+    duplicate = find_duplicate(index.image_ids)
+    if duplicate is not None:
+        raise BrokenFileError(
+            f"{copy.folder}: image '{duplicate}' is listed twice; "
+            "take the list from the official archive"
+        )
     return index
 
 

@@ -112,7 +112,8 @@ def hold_out(
         raise InvalidInputError(
             f"holdout: expected a share between 0 and 1, got {fraction}; use for example 0.1"
         )
-    rank = np.array([_hash(f"{salt}:{name}") for name in image_ids], dtype=np.uint64)
+    hashes = (hashlib.sha256(f"{salt}:{name}".encode()).digest() for name in image_ids)
+    rank = np.array([int.from_bytes(each[:8], "big") for each in hashes], dtype=np.uint64)
     positions = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -145,7 +146,3 @@ def first_of_each_class(labels: NDArray[np.int64], limit: int) -> Indices:
 def complement(count: int, indices: Indices) -> Indices:
     """Return the positions below `count` that are not in `indices`, sorted."""
     return np.setdiff1d(np.arange(count, dtype=np.int64), indices)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from lico_bench.checks import LONGEST_TITLE, is_title
+from lico_bench.checks import LONGEST_TITLE, find_duplicate, is_title
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
@@ -90,7 +90,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
             f"{path}: expected names of at most {LONGEST_TITLE} characters without control "
             f"characters, got '{invalid[:60]}'; correct that line"
         )
-    duplicate = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    duplicate = find_duplicate(names)
     if duplicate is not None:
         raise BrokenFileError(
             f"{path}: class name '{duplicate}' occurs twice; rename one, for example by a number"

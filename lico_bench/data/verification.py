@@ -52,7 +52,7 @@ def verify_dataset(
     name: str,
     *,
     root: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DatasetReport:
     """Read every image and region of the dataset `name` and list broken and missing ones.
 
@@ -81,7 +81,8 @@ def verify_dataset(
     def count_checked(num_images: int) -> None:
         nonlocal done
         done += num_images
-        progress(done, total)
+        if progress is not None:
+            progress(done, total)
 
     reports = []
     for split, index, missing in parts:

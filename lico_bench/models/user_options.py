@@ -131,19 +131,24 @@ def _names_bound(tree: ast.Module) -> set[str] | None:
     """Return the names that a module may define; None if the source does not determine them."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            if node.name == "__getattr__":
+        match node:
+            case (
+                ast.Name(id="globals" | "setattr" | "exec" | "vars" | "locals")
+                | ast.FunctionDef(name="__getattr__")
+                | ast.AsyncFunctionDef(name="__getattr__")
+                | ast.ClassDef(name="__getattr__")
+                | ast.alias(name="*")
+            ):
                 return None
-            found.add(node.name)
-        elif isinstance(node, ast.Name):
-            if node.id in ("globals", "setattr", "exec", "vars", "locals"):
-                return None
-            if isinstance(node.ctx, ast.Store):
-                found.add(node.id)
-        elif isinstance(node, ast.alias):
-            if node.name == "*":
-                return None
-            found.add(node.asname or node.name.partition(".")[0])
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.Name(id=name, ctx=ast.Store())
+            ):
+                found.add(name)
+            case ast.alias(name=name, asname=alias):
+                found.add(alias or name.partition(".")[0])
     return found
 
 
