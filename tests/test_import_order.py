@@ -95,6 +95,22 @@ def test_packages_without_torch_do_not_import_it(path: Path):
         assert not {name for name in imports_of(path) if name.split(".")[0] == "torch"}
 
 
+def names_bound_by(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_defines_a_name_once(path: Path):
+    """The second of two constants of one name would silently replace the first everywhere."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    definitions = [n for n in body if not isinstance(n, ast.For)]
+    names = [name for node in definitions for name in names_bound_by(node)]
+    assert len(names) == len(set(names)), {name for name in names if names.count(name) > 1}
+
+
 @pytest.mark.parametrize("library", HEAVY)
 def test_heavy_libraries_stay_in_the_one_file_that_needs_them(library: str):
     users = [p for p in FILES if any(n.split(".")[0] == library for n in imports_of(p))]

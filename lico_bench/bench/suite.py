@@ -37,6 +37,12 @@ from lico_bench.records import Option, Protocol
 
 DATASET_SETTINGS = ("seeds", "arms", "changes")
 DataChoice = Literal["auto", "real", "standin", "official"]
+# A suite file uses the names of the option `--set recipe.NAME=VALUE`.
+FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset"}
+LISTS = ("datasets", "arms", "methods", "metrics")
+NUMBERS = ("seeds", "limit")
+TABLES = ("recipe", "objective", "dataset")
+ARMS = ("baseline", "lico")
 
 
 @dataclass(frozen=True)
@@ -173,14 +179,6 @@ class Suite:
             if not facts[name]:
                 del facts[name]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}
-
-
-# The file uses the names of the option `--set recipe.NAME=VALUE`.
-FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset"}
-LISTS = ("datasets", "arms", "methods", "metrics")
-NUMBERS = ("seeds", "limit")
-TABLES = ("recipe", "objective", "dataset")
-ARMS = ("baseline", "lico")
 
 
 def read_suite(path: Path) -> Suite:

@@ -38,6 +38,7 @@ CALIBRATION_BUDGET_S = 45.0
 TIMED_SHARE_TO_SKIP = 0.9  # with this share of the run timed, no further timing before a run
 MAX_UNIT_S, MIN_UNIT_S = 2.0, 0.25  # of one timing run
 SMALL_RUN_S = 15.0  # duration of `time_small_run`
+CELL_STAGES = ("training", "scoring", "storing")
 UnitCallback = Callable[[str], None]
 
 
@@ -192,9 +193,6 @@ def _preserved_rng(device: torch.device) -> Iterator[None]:
             gc.collect()
             if gpus:
                 torch.cuda.empty_cache()
-
-
-CELL_STAGES = ("training", "scoring", "storing")
 
 
 @dataclass(frozen=True)

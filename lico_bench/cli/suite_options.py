@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COPIED_FIELDS = ("seeds", "protocol", "data", "limit", "scorer", "profile", "as_published")
 LIST_FIELDS = ("arms", "methods", "metrics")
+SET_GROUPS = ("recipe", "objective")
 RECIPE_FIELDS = ("backbone", "text_encoder", "precision")
 
 
@@ -80,9 +81,6 @@ def _suite_fields(options: Mapping[str, Any], root: Path | None) -> dict[str, An
         changes["skip_broken"] = True
     changes |= {name: given[name] for name in RECIPE_FIELDS if name in given}
     return {**fields, "changes": changes, "objective": objective}
-
-
-SET_GROUPS = ("recipe", "objective")
 
 
 def split_names(text: str) -> tuple[str, ...]:

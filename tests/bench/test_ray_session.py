@@ -62,7 +62,7 @@ def test_another_service_at_the_address_is_told(answer):
 
 
 def test_a_silent_or_closed_address_is_told_soon(monkeypatch):
-    monkeypatch.setattr(ray_session, "ANSWER_S", 0.2)
+    monkeypatch.setattr(ray_session, "CONNECT_S", 0.2)
     began = time.monotonic()
     with answering(None) as address, pytest.raises(ClusterError, match="no Ray cluster answers"):
         check_answers(address)

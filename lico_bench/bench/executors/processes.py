@@ -41,6 +41,7 @@ from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 
 MAX_ATTEMPTS = 3  # per cell; after three dead workers the cell is likely the cause
+REPORT_EVERY_S = 0.2  # between two progress events; terminals do not redraw faster
 POLL_S = 0.2  # interval of checks for a preemption signal
 EXIT_MARGIN_S = 1.0  # part of the grace period left for this process after its workers
 
@@ -233,9 +234,6 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-REPORT_EVERY_S = 0.2  # between two progress events; terminals do not redraw faster
 
 
 def run_worker(pipe: Connection, plan: RunPlan, path: Path, device: str, threads: int) -> None:

@@ -30,7 +30,8 @@ from lico_bench.bench.plan import Plan, RunPlan, describe_local_data
 from lico_bench.data.image_source import num_workers as num_cores
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError, Preempted
 
-ANSWER_S = 5.0  # for a machine to accept a connection and answer
+CONNECT_S = 5.0  # for a machine to accept a connection and answer
+CHECK_S = 300.0  # for a node to start Python and check its data
 STORE_BYTES = 100_000_000  # of shared memory; results go through the run folder, not through Ray
 # Ray reads these when imported. They disable usage statistics, starting workers through `uv run`,
 # and a warning on the terminal.
@@ -96,7 +97,7 @@ def check_answers(address: str) -> None:
     if os.environ.get("RAY_USE_TLS", "0") != "0":
         return  # the preface differs with TLS
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S) as line:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as line:
             line.sendall(PREFACE)
             answer = line.recv(FRAME_BYTES)
     except OSError as error:
@@ -197,9 +198,6 @@ def _connection_message(address: str, reason: str) -> str:
     )
 
 
-ANSWER_S = 300.0  # for a node to start Python and check its data
-
-
 def choose_task_context(ray: Any, run: Path, options: ExecutorOptions) -> TaskContext:
     """Choose device and threads of the tasks; `auto` means a GPU if the cluster has one."""
     wants_gpu = options.device.startswith("cuda") or (
@@ -239,9 +237,9 @@ def inspect_nodes(ray: Any, plan: RunPlan, task_context: TaskContext) -> None:
         file_name = f"seen-{node['NodeID']}"
         task = _check_on_node(ray, node["NodeID"]).remote(shared, task_context, file_name)
         checks[task] = (node, file_name)
-    _, late = ray.wait(list(checks), num_returns=len(checks), timeout=ANSWER_S)
+    _, late = ray.wait(list(checks), num_returns=len(checks), timeout=CHECK_S)
     for task, (node, file_name) in checks.items():
-        problem = f"no answer within {ANSWER_S:.0f} s" if task in late else _result(ray, task)
+        problem = f"no answer within {CHECK_S:.0f} s" if task in late else _result(ray, task)
         if problem is None and not (task_context.board.path / file_name).is_file():
             problem = f"files that it writes to {task_context.board.path} are not visible here"
         if problem is not None and _is_alive(ray, node["NodeID"]):
