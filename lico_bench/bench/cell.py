@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
@@ -155,24 +155,25 @@ def score_cell(cell: Cell, context: RunContext) -> None:
     reporter, peers = context.reporter, context.peers
     folder, eval_config = context.run.cell(cell.key), context.plan.eval_config
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
+    if isinstance(cell, UserCell):  # readers of a run expect the files of a training
+        write_json(folder.recipe, cell.entry())
+        write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     job = EvalJob.of(cell, context)
     peers.broadcast(("scoring", cell.key))
     peers.run_on_all(lambda: _store_share(job, cell, context))
     scores = join_parts(folder, job.dataset, eval_config, without=job.without)
     elapsed = time.perf_counter() - started
+    inference = None
+    if isinstance(cell, PlannedCell):  # torch cannot count the operations of every user model
+        inference = inference_cost(job.subject.model, job.dataset.image_size)
     record = CellRecord(
         rows=scores.num_rows,
         undefined_metrics=scores.undefined,
+        inference=inference,
         elapsed_s=round(elapsed, 3),
         device=str(pick_device(context.device)),
         processes=peers.count,
     )
-    if isinstance(cell, PlannedCell):
-        cost = inference_cost(job.subject.model, job.dataset.image_size)
-        record = replace(record, inference=cost)
-    else:  # readers of a run expect the files of a training
-        write_json(folder.recipe, cell.entry())
-        write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     seal_cell(context.run, cell.key, record)
     accuracy = "unknown" if scores.accuracy is None else f"{scores.accuracy:.1%}"
     reporter.finish(cell.title, f"accuracy {accuracy}, scored in {elapsed:.0f} s")

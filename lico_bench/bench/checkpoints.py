@@ -16,7 +16,7 @@ from lico_bench.store import CellFolder
 
 EVERY_S = 600.0  # limits the loss within a long epoch to ten minutes
 # Mean and std of a classifier before its weights are loaded, which hold both.
-UNKNOWN = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+PLACEHOLDER = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 
 
 class Checkpoint:
@@ -77,7 +77,7 @@ def load_classifier(
     Raises:
         BrokenFileError: if the file is damaged or belongs to another model.
     """
-    classifier = build_classifier(backbone, num_classes=num_classes, seed=0, **UNKNOWN)
+    classifier = build_classifier(backbone, num_classes=num_classes, seed=0, **PLACEHOLDER)
     if channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)
     load_weights(classifier, weights)
