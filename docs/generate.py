@@ -1,7 +1,7 @@
 """Write what the documents show of the code: reference pages, the layers, the default protocol.
 
 Metrics, methods, arms, protocols, networks, data sets, commands, exit codes and public names are
-described where they are defined. `docs/reference/*.md` and `docs/layers.svg` are written whole;
+described where they are defined. `docs/reference/*` and `docs/layers.svg` are written whole;
 other documents have parts between `<!-- code: NAME -->` and `<!-- end -->`.
 
     uv run python docs/generate.py            # write
@@ -14,6 +14,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.records import Protocol
 from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import SALIENCY
+from lico_bench.store.codec import json_schema
+from lico_bench.store.run_records import Manifest
 from lico_bench.training import ARMS
 from lico_bench.training.arms.lico import CHOICES, LicoOptions
 
@@ -364,6 +367,11 @@ def layers() -> str:
     return draw_layers(*layer_lists())
 
 
+def manifest_schema() -> str:
+    """Return the JSON schema of a run's `manifest.json`."""
+    return json.dumps(json_schema(Manifest), indent=2, sort_keys=True) + "\n"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "reference/metrics.md": metrics,
     "reference/methods.md": methods,
@@ -372,6 +380,7 @@ FILES: dict[str, Callable[[], str]] = {
     "reference/models-and-data.md": models_and_data,
     "reference/commands.md": commands,
     "reference/python.md": public_names,
+    "reference/manifest.schema.json": manifest_schema,
     "layers.svg": layers,
 }
 PARTS: dict[str, Callable[[], str]] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lico_bench.records import DatasetFacts
 from lico_bench.registry import lazy_getattr
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ __all__ = [
     "READERS",
     "Dataset",
     "DatasetCard",
+    "DatasetFacts",
     "card_names",
     "describe_dataset",
     "describe_official",
@@ -52,5 +54,8 @@ __all__ = [
     "verify_dataset",
 ]
 
-
 __getattr__ = lazy_getattr(__name__, _MODULE_OF)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -80,7 +80,8 @@ def _decompress(content: bytes, byte_order: str, name: str) -> tuple[bytes, byte
     """Return tag and content of a compressed element; both empty for another variable."""
     inflater = zlib.decompressobj()
     data = bytearray(inflater.decompress(content, BLOCK_BYTES))
-    if len(data) > TAG_BYTES and _Matrix(bytes(data[TAG_BYTES:]), byte_order).name != name:
+    # Only the name: a variable of another kind (a table, an object) has another header.
+    if len(data) > TAG_BYTES and _variable_name(bytes(data[TAG_BYTES:]), byte_order) != name:
         return b"", b""
     while inflater.unconsumed_tail and not inflater.eof:
         data += inflater.decompress(inflater.unconsumed_tail, BLOCK_BYTES)
@@ -91,7 +92,45 @@ def _decompress(content: bytes, byte_order: str, name: str) -> tuple[bytes, byte
     return bytes(data[:TAG_BYTES]), bytes(data[TAG_BYTES:])
 
 
-class _Matrix:
+def _variable_name(start: bytes, byte_order: str) -> str:
+    """Read the name of a variable from the first bytes of its element."""
+    elements = _Elements(start, byte_order)
+    elements.read_element()  # flags
+    elements.read_element()  # shape
+    return elements.read_name()
+
+
+class _Elements:
+    """The elements of a buffer in sequence; ValueError if the next is incomplete."""
+
+    def __init__(self, content: bytes | memoryview, byte_order: str) -> None:
+        self._remaining = memoryview(content)
+        self._byte_order = byte_order
+
+    def read_element(self) -> tuple[int, memoryview]:
+        """Return data type and content of the next element."""
+        if len(self._remaining) < TAG_BYTES:
+            raise ValueError("it ends too early")
+        data_type, num_bytes = struct.unpack_from(f"{self._byte_order}II", self._remaining)
+        if data_type >> 16:  # a small element is stored inside its tag
+            data_type, num_bytes, start, end = data_type & 0xFFFF, data_type >> 16, 4, TAG_BYTES
+            if num_bytes > TAG_BYTES - start:
+                raise ValueError("a small element is too long")
+        else:
+            start, end = TAG_BYTES, TAG_BYTES + num_bytes
+            end += 0 if data_type == MATRIX else -num_bytes % 8  # padding
+        if start + num_bytes > len(self._remaining):
+            raise ValueError("it ends too early")
+        content = self._remaining[start : start + num_bytes]
+        self._remaining = self._remaining[end:]
+        return data_type, content
+
+    def read_name(self) -> str:
+        """Return the next element as the name of a variable."""
+        return bytes(self.read_element()[1]).rstrip(b"\0").decode("latin1")
+
+
+class _Matrix(_Elements):
     """An array element: its header, and on demand its value.
 
     Each method raises ValueError if the content is incomplete or inconsistent.
@@ -100,15 +139,15 @@ class _Matrix:
     def __init__(self, content: bytes | memoryview, byte_order: str, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
             raise ValueError(f"expected at most {MAX_DEPTH} levels of nesting, got more")
-        self._remaining = memoryview(content)
-        self._byte_order, self._depth = byte_order, depth
+        super().__init__(content, byte_order)
+        self._depth = depth
         flags, self._shape = self._read_integers(FLAGS), self._read_integers(SHAPE)
         if not flags:
             raise ValueError("an array has no flags")
         if not 1 <= len(self._shape) <= MAX_AXES or min(self._shape) < 0:
             raise ValueError("an array has an invalid shape")
         self._class, self._is_complex = flags[0] & 0xFF, bool(flags[0] & COMPLEX_FLAG)
-        self.name = bytes(self._read_element()[1]).rstrip(b"\0").decode("latin1")
+        self.name = self.read_name()
 
     def value(self) -> Any:
         """Return a number, a string, or a squeezed array."""
@@ -130,27 +169,9 @@ class _Matrix:
             f"expected numbers, text, cells or structures, got array class {self._class}"
         )
 
-    def _read_element(self) -> tuple[int, memoryview]:
-        """Return data type and content of the next element."""
-        if len(self._remaining) < TAG_BYTES:
-            raise ValueError("it ends too early")
-        data_type, num_bytes = struct.unpack_from(f"{self._byte_order}II", self._remaining)
-        if data_type >> 16:  # a small element is stored inside its tag
-            data_type, num_bytes, start, end = data_type & 0xFFFF, data_type >> 16, 4, TAG_BYTES
-            if num_bytes > TAG_BYTES - start:
-                raise ValueError("a small element is too long")
-        else:
-            start, end = TAG_BYTES, TAG_BYTES + num_bytes
-            end += 0 if data_type == MATRIX else -num_bytes % 8  # padding
-        if start + num_bytes > len(self._remaining):
-            raise ValueError("it ends too early")
-        content = self._remaining[start : start + num_bytes]
-        self._remaining = self._remaining[end:]
-        return data_type, content
-
     def _read_integers(self, data_type: int) -> tuple[int, ...]:
         """Return the next element, flags or a shape, as 4-byte integers."""
-        found, content = self._read_element()
+        found, content = self.read_element()
         if found != data_type or len(content) % 4:
             raise ValueError(f"expected integers, got an element of type {found}")
         code = "I" if data_type == FLAGS else "i"
@@ -158,7 +179,7 @@ class _Matrix:
 
     def _read_numbers(self) -> NDArray[Any]:
         """Return the next element as numbers in native byte order."""
-        data_type, content = self._read_element()
+        data_type, content = self.read_element()
         if data_type not in NUMPY_TYPES:
             raise ValueError(f"expected numbers, got an element of type {data_type}")
         dtype = np.dtype(self._byte_order + NUMPY_TYPES[data_type])
@@ -171,7 +192,7 @@ class _Matrix:
         tag = struct.unpack_from(f"{self._byte_order}I", self._remaining)[0] & 0xFFFF
         if tag in TEXT_ENCODINGS:
             suffix = "" if tag == 16 else {"<": "-le", ">": "-be"}[self._byte_order]
-            text = bytes(self._read_element()[1]).decode(TEXT_ENCODINGS[tag] + suffix)
+            text = bytes(self.read_element()[1]).decode(TEXT_ENCODINGS[tag] + suffix)
         else:
             text = "".join(map(chr, self._read_numbers().tolist()))
         if len(self._shape) != 2 or self._shape[0] <= 1:
@@ -183,7 +204,7 @@ class _Matrix:
 
     def _read_struct(self) -> Any:
         width = self._read_integers(SHAPE)
-        names = bytes(self._read_element()[1])
+        names = bytes(self.read_element()[1])
         if len(width) != 1 or not 0 < width[0] <= MAX_FIELD_NAME_BYTES or len(names) % width[0]:
             raise ValueError("a structure has invalid field names")
         starts = range(0, len(names), width[0])
@@ -206,7 +227,7 @@ class _Matrix:
 
     def _read_values(self, count: int) -> Iterator[Any]:
         for _ in range(count):
-            data_type, content = self._read_element()
+            data_type, content = self.read_element()
             if data_type != MATRIX:
                 raise ValueError(f"expected an array, got an element of type {data_type}")
             if len(content):

@@ -20,9 +20,13 @@ from lico_bench.data.index_files import require_file
 from lico_bench.errors import BrokenFileError
 
 NUMERIC_KINDS = "b?uif"  # NumPy kinds of booleans, integers and floats
-# Hashing nested tuples recurses without a depth limit; an array needs only a few tuples.
-MAX_TUPLES = 10_000
-_TUPLE_OPCODES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
+# Hashing nested tuples recurses without a depth limit, and printing nested lists fails beyond the
+# interpreter's; an archive needs few of either.
+MAX_CONTAINERS = 200
+_CONTAINER_OPCODES = (
+    *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"),
+    *("LIST", "EMPTY_LIST", "DICT", "EMPTY_DICT", "EMPTY_SET"),
+)
 _PUT_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
@@ -50,16 +54,16 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Check memo indices and the number of tuples without building any object."""
-    num_tuples = 0
+    """Check memo indices and the number of containers without building any object."""
+    num_containers = 0
     for opcode, argument, _ in pickletools.genops(content):
         # The unpickler allocates a memo of this length.
         is_put = opcode.name in _PUT_OPCODES
         if is_put and isinstance(argument, int) and argument > len(content):
             raise pickle.UnpicklingError(f"its memo index {argument:,} exceeds its size")
-        num_tuples += opcode.name in _TUPLE_OPCODES
-        if num_tuples > MAX_TUPLES:
-            raise pickle.UnpicklingError(f"it holds more than {MAX_TUPLES:,} tuples")
+        num_containers += opcode.name in _CONTAINER_OPCODES
+        if num_containers > MAX_CONTAINERS:
+            raise pickle.UnpicklingError(f"it holds more than {MAX_CONTAINERS} lists and tuples")
 
 
 class _PickledDtype:

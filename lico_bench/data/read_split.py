@@ -226,9 +226,7 @@ def file_size(file: Path) -> str:
     """Return the size of a file in bytes, for fingerprints; `missing` without a file."""
     try:
         return str(file.stat().st_size)
-    except PermissionError:
-        raise
-    except OSError:
+    except FileNotFoundError:
         return "missing"  # decoding reports the file by name
 
 

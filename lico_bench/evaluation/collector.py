@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.data import Dataset
+from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.eval_config import Subject
 from lico_bench.evaluation.gallery import small_map, small_png
 from lico_bench.metrics import Curve, Explainer, Metric, MetricInputs
@@ -156,7 +157,14 @@ class Collector:
         curves: dict[str, Curve] = {}
         for name, metric in self.metrics.items():
             result = metric.apply(inputs)
-            curves |= {curve.name: curve for curve in result.curves}
+            for curve in result.curves:
+                known = curves.setdefault(curve.name, curve)
+                if known.values is not curve.values and curve.name in CURVE_ORDER:
+                    raise InvalidInputError(
+                        f"metric '{name}': its curve '{curve.name}' has the name of the curve of "
+                        "another metric; rename it"
+                    )
+                curves[curve.name] = curve
             value = result.values.float().cpu()
             self._add(
                 identity,
@@ -264,7 +272,7 @@ class Collector:
 
 def _endpoints(curves: Mapping[str, Curve]) -> dict[str, Tensor]:
     """Scores (N,) of the unchanged, blurred and deleted image, which are equal for all methods."""
-    if "deletion" not in curves:
+    if not {"deletion", "insertion"} <= curves.keys():
         return {}
     deletion, insertion = curves["deletion"], curves["insertion"]
     scores = {"score_whole": deletion.values[:, 0], "score_blurred": insertion.values[:, 0]}

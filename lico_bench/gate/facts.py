@@ -73,8 +73,8 @@ def _spec(name: str, facts: MetricSpec | Mapping[str, Any]) -> MetricSpec:
     return MetricSpec(
         name=name,
         title=str(facts.get("title", "")),
-        higher_is_better=facts["higher_is_better"],
-        bounds=facts.get("bounds", (None, None)),
+        higher_is_better=facts.get("higher_is_better"),
+        bounds=facts.get("bounds") or (None, None),
         unit=str(facts.get("unit", "")),
         source="",
     )

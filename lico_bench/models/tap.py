@@ -73,8 +73,11 @@ def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
     )
 
 
-def find_layer(model: nn.Module, layer: str) -> nn.Module:
+def find_layer(model: nn.Module, layer: str, *, option: str = "") -> nn.Module:
     """Return the module with the dotted name `layer`.
+
+    Args:
+        option: command line option that gave the name, for the message.
 
     Raises:
         UnknownNameError: if the model has no such module; the message names close matches.
@@ -83,7 +86,8 @@ def find_layer(model: nn.Module, layer: str) -> nn.Module:
     if layer not in modules:
         nearest = difflib.get_close_matches(layer, modules, n=3, cutoff=0.3)
         hint = f"near: {', '.join(nearest)}" if nearest else f"it has: {', '.join([*modules][:10])}"
-        raise UnknownNameError(f"the model has no layer '{layer}'; {hint}")
+        prefix = f"{option}: " if option else ""
+        raise UnknownNameError(f"{prefix}the model has no layer '{layer}'; {hint}")
     return modules[layer]
 
 

@@ -91,7 +91,8 @@ def load_user_model(
     """
     network = build_network(reference)
     if layer is not None:
-        find_layer(network, layer)  # before reading the weights, which can take long
+        # before reading the weights, which can take long
+        find_layer(network, layer, option="--layer")
     notes = [] if weights is None else list(fill_network(network, weights))
     if not any(True for _ in network.parameters()):
         raise InvalidInputError(f"model '{reference}': expected parameters, got none")

@@ -81,7 +81,7 @@ def _per_model(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> pd.Dat
             "cell": cell.key,
             "dataset": cell.recipe.dataset,
             "arm": cell.recipe.arm,
-            "beta": float((cell.options or {}).get("beta", 0.0)),
+            "beta": _number((cell.options or {}).get("beta")),
             "cosine": float(last[cell.key]),
             "accuracy": float(accuracy.get(cell.key, float("nan"))),
         }
@@ -91,11 +91,17 @@ def _per_model(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> pd.Dat
     return pd.DataFrame(records, columns=["cell", "dataset", "arm", "beta", "cosine", "accuracy"])
 
 
+def _number(value: object) -> float:
+    """Return a weight of an objective; 0 for an option of another kind of that name."""
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _changed_options(cell: CellEntry, manifest: Manifest) -> str:
     """Return the objective options of a cell's recipe, such as `LICO beta 0.1, text_every 4`."""
     if not cell.recipe.objective:
         return ""
-    options = ", ".join(f"{name} {value}" for name, value in sorted(cell.recipe.objective))
+    objective = sorted(dict(cell.recipe.objective).items())
+    options = ", ".join(f"{name} {value}" for name, value in objective)
     return f"{manifest.arm_title(cell.recipe.arm)} {options}"
 
 

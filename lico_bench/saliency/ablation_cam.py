@@ -47,7 +47,7 @@ def ablation_cam(
     and with y > 0 the maps agree up to scale.
     """
     replay = Replay(model, images, explanation_layer(model, layer))
-    check_targets(targets, num_images=len(images), num_classes=replay.logits.shape[1])
+    check_targets(targets, num_images=len(replay.logits), num_classes=replay.logits.shape[1])
     scores = _ablated_scores(model, replay, images, targets)
     drops = scores[:, -1:] - scores[:, :-1]
     evidence = (drops[:, :, None, None] * replay.activation.float()).sum(dim=1)

@@ -27,7 +27,7 @@ def layer_activation(
     """
     with tap(model, explanation_layer(model, layer)) as point, torch.no_grad():
         logits = logits_of(model(_channels_last(images)))
-        check_targets(targets, num_images=len(images), num_classes=logits.shape[1])
+        check_targets(targets, num_images=len(logits), num_classes=logits.shape[1])
         return point.activation.detach().float()
 
 
@@ -47,7 +47,7 @@ def activation_and_gradient(
     name = explanation_layer(model, layer)
     with torch.inference_mode(False), torch.enable_grad(), tap(model, name) as point:
         logits = logits_of(model(_channels_last(images)))
-        check_targets(targets, num_images=len(images), num_classes=logits.shape[1])
+        check_targets(targets, num_images=len(logits), num_classes=logits.shape[1])
         score = logits.gather(1, targets.to(logits.device)[:, None]).sum()
         gradient = None
         if score.requires_grad:

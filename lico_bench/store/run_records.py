@@ -5,6 +5,7 @@ A field of `optional` is missing in runs of some kind or of older versions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,17 @@ FileName = Annotated[
     str,
     Rule(
         "the name of a file of this folder",
-        lambda value: isinstance(value, str) and Path(value).name == value != "..",
+        lambda value: is_single_line(value) and Path(value).name == value != "..",
+    ),
+]
+
+Amount = Annotated[
+    float,
+    Rule(
+        "a number of at least 0",
+        lambda value: (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        ),
     ),
 ]
 
@@ -29,7 +40,11 @@ PathBelow = Annotated[
     str,
     Rule(
         "the path of a file below this folder",
-        lambda value: is_single_line(value) and not {"/", ".."} & set(Path(value).parts),
+        lambda value: (
+            is_single_line(value)
+            and not Path(value).is_absolute()
+            and ".." not in Path(value).parts
+        ),
     ),
 ]
 
@@ -100,7 +115,7 @@ class CellEntry(Record):
     key: Name
     recipe: CellRecipe
     pair: Name | None = optional()
-    options: Mapping[str, Option] | None = optional()
+    options: Mapping[str, object] | None = optional()
     encoder: Mapping[str, object] | None = optional(dict)
 
 
@@ -172,7 +187,7 @@ class InferenceCost:
     """Cost of a forward pass of one image."""
 
     parameters: Count
-    gigaflop: float
+    gigaflop: Amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +206,7 @@ class CellRecord(Record):
     rows: Count | None = optional()
     undefined_metrics: tuple[Name, ...] = ()
     inference: InferenceCost | None = optional()
-    elapsed_s: float | None = optional()
+    elapsed_s: Amount | None = optional()
     device: str | None = optional()
     processes: Count | None = optional()
     files: Mapping[FileName, FileFacts] | None = optional()

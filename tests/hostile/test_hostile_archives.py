@@ -252,6 +252,26 @@ def test_matlab_file_that_decompresses_to_gigabytes_is_refused(tmp_path):
         read_mat(tmp_path / "a.mat", "X")
 
 
+def test_a_compressed_object_before_the_variable_is_skipped(tmp_path):
+    # An object has a type system's name where an array has its shape's values.
+    flags = element(6, struct.pack("<II", 17, 0))
+    table = element(14, flags + element(1, b"table") + element(1, b"MCOS") + element(1, b"table"))
+    scipy.io.savemat(tmp_path / "a.mat", {"X": np.arange(3)}, do_compression=True)
+    content = (tmp_path / "a.mat").read_bytes()
+    packed = zlib.compress(table)
+    start = struct.pack("<II", 15, len(packed)) + packed
+    (tmp_path / "a.mat").write_bytes(content[:128] + start + content[128:])
+    assert read_mat(tmp_path / "a.mat", "X").tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("depth", [300, 20_000])
+def test_pickled_lists_in_lists_are_refused(tmp_path, depth):
+    content = b"\x80\x02}U\x01a" + b"]" * depth + b"a" * (depth - 1) + b"s."
+    (tmp_path / "batch").write_bytes(content)
+    with pytest.raises(BrokenFileError, match="more than 200 lists and tuples"):
+        read_pickle(tmp_path / "batch")
+
+
 @pytest.mark.parametrize("compressed", [True, False])
 def test_matlab_values_are_those_that_scipy_reads(tmp_path, compressed):
     kinds = [("box", object), ("name", object)]

@@ -90,3 +90,17 @@ def test_a_model_that_names_no_layer_is_refused_with_the_remedy(images):
 def test_an_unknown_option_is_refused(build, images):
     with pytest.raises(UnknownNameError, match=r"option of method 'grad_cam' 'colour'"):
         explain(build("wrn_10_1"), images[:2], TARGETS, method="grad_cam", colour="red")
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "eigen_cam", "ablation_cam"])
+def test_a_model_that_returns_another_number_of_rows_is_refused(images, method):
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = small()
+
+        def forward(self, images):
+            return torch.cat([self.net(images)] * 2)
+
+    with pytest.raises(InvalidInputError, match=r"4|rows"):
+        explain(Views(), images[:2], TARGETS, method=method, layer="net.0")

@@ -1,6 +1,6 @@
 """Experiments whose truth is known: how often intervals hold it, how often tests are wrong.
 
-`benchmarks/statistics.py --calibration` prints the same for more settings and trials.
+`benchmarks/paired_statistics.py --calibration` prints the same for more settings and trials.
 """
 
 from __future__ import annotations
