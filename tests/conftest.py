@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # The same examples every time: a change is judged by what it changed. Other ones are searched for
@@ -33,6 +35,24 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real samples: set LICO_BENCH_DATA to the folder that holds the datasets")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that makes a folder once for all processes of the session."""
+    base = tmp_path_factory.getbasetemp()
+    # Processes of pytest-xdist have folders of their own in a common one.
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, build: Callable[[Path], object]) -> Path:
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / f"{name}.done").exists():
+                build(shared / name)
+                (shared / f"{name}.done").touch()
+        return shared / name
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -61,11 +61,12 @@ def suite() -> Suite:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    options = ExecutorOptions(device="cpu")
-    execute(make_plan(tiny_suite()), out, options=options, reporter=RecordingReporter())
-    return out
+def _finished(made_once) -> Path:
+    def build(out: Path) -> None:
+        options = ExecutorOptions(device="cpu")
+        execute(make_plan(tiny_suite()), out, options=options, reporter=RecordingReporter())
+
+    return made_once("finished", build)
 
 
 @pytest.fixture

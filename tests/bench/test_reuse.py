@@ -17,6 +17,7 @@ def run_into(suite, out, reporter, **more):
     return execute(make_plan(suite), out, options=options, reporter=reporter, **more)
 
 
+@pytest.mark.slow
 def test_models_of_another_run_are_asked_by_other_rules(suite, finished, tmp_path, reporter):
     other = replace(suite, protocol="rise_2018")
     run = run_into(other, tmp_path / "other", reporter, reuse=finished)
@@ -36,6 +37,7 @@ def test_models_of_another_run_are_asked_by_other_rules(suite, finished, tmp_pat
     assert any(event[1] == message for event in reporter.of("note"))
 
 
+@pytest.mark.slow
 def test_where_the_same_is_asked_the_scores_come_along(suite, finished, tmp_path, reporter):
     more = replace(suite, seeds=suite.seeds + 1)
     run = run_into(more, tmp_path / "more", reporter, reuse=finished)

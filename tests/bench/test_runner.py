@@ -170,6 +170,7 @@ def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
     assert message[1] == "it diverged"
 
 
+@pytest.mark.slow
 def test_damaged_files_are_named_set_aside_and_made_again(finished, suite, reporter):
     cells = [finished.cell(key) for key in finished.finished()]
     rows, weights = cells[0].table("rows").read_bytes(), cells[1].model.read_bytes()
@@ -195,6 +196,7 @@ def test_a_second_process_is_told_that_the_folder_is_taken(finished, suite, repo
     assert contents(finished.path) == before
 
 
+@pytest.mark.slow
 def test_the_reporter_hears_the_whole_course(suite, reporter):
     run(suite, reporter)
     assert reporter.events[0][:2] == ("begin", 2)

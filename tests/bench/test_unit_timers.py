@@ -59,6 +59,7 @@ def test_without_time_nothing_is_timed_and_an_estimate_is_made_all_the_same(plan
     assert cost.timed_share == 0
 
 
+@pytest.mark.slow
 def test_what_takes_longest_is_timed_first(suite):
     seen = []
     long = make_plan(replace(suite, arms=("baseline",), changes={**suite.changes, "epochs": 500}))
@@ -70,6 +71,7 @@ def test_what_takes_longest_is_timed_first(suite):
     assert seen[0].startswith(units.EXPLAINING)
 
 
+@pytest.mark.slow
 def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(plan):
     known = calibrate(plan, device="cpu", write_report=build_report, budget_s=PLENTY_S)
     assert known.has_timing(units.STORE)
@@ -87,6 +89,7 @@ def test_the_images_are_of_the_size_and_classes_of_the_dataset(plan):
     assert noise.has_regions == facts.has_regions
 
 
+@pytest.mark.slow
 def test_a_look_changes_nothing_that_a_training_uses(plan, tmp_path):
     torch.manual_seed(3)
     torch.rand(5)
@@ -102,6 +105,7 @@ def test_a_look_changes_nothing_that_a_training_uses(plan, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_weights_are_the_same_with_and_without_a_look(plan, reporter, tmp_path):
     looked = []
 

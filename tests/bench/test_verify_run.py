@@ -100,6 +100,7 @@ def test_whole_run_is_found_whole_and_left_as_it_is(run):
     assert contents(run.path) == before
 
 
+@pytest.mark.slow
 def test_rows_are_the_same_bits_with_as_many_threads_and_near_with_more(run):
     before = torch.get_num_threads()
     try:

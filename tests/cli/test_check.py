@@ -89,6 +89,7 @@ def gated(runs, monkeypatch, call_cli, tmp_path):
     return SimpleNamespace(call=call_cli, against=("--against", str(reference)), path=reference)
 
 
+@pytest.mark.slow
 def test_another_seed_of_the_same_model_passes(runs, gated):
     done = gated.call("check", runs.other, *gated.against)
     assert done.returncode == 0, done.stdout

@@ -66,6 +66,7 @@ def test_a_run_leaves_page_tables_and_plots(finished):
         assert list(report.glob(pattern)), pattern
 
 
+@pytest.mark.slow
 def test_a_finished_run_answers_quickly(finished, monkeypatch):
     monkeypatch.chdir(finished)
     before = children_cpu_s()

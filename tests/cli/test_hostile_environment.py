@@ -116,6 +116,7 @@ def place(request, tmp_path_factory) -> tuple[Path, bool]:
 
 
 @pytest.mark.parametrize("words", [("ls", "metrics"), ("check", "own", "--against", "nowhere.csv")])
+@pytest.mark.slow
 def test_a_command_ends_as_it_should_wherever_it_runs(place, words):
     folder, is_piped = place
     check_end(words, folder, is_piped=is_piped)
@@ -129,6 +130,7 @@ def test_every_command_ends_as_it_should_wherever_it_runs(place):
         check_end(words, folder, is_piped=is_piped)
 
 
+@pytest.mark.slow
 def test_closed_output_is_no_reason_to_stop(tmp_path):
     """Both streams closed before the start; the first file must not get their numbers."""
     command = f'exec "{sys.executable}" -m lico_bench ls arms >&- 2>&-'

@@ -23,6 +23,7 @@ def state_of(folder: Path) -> dict[Path, tuple[int, int]]:
     return {one: (fact.st_size, fact.st_mtime_ns) for one, fact in facts.items()}
 
 
+@pytest.mark.slow
 def test_report_of_a_run_goes_where_it_is_told_and_the_run_stays_as_it_is(
     small_run, tmp_path, call_cli
 ):

@@ -85,10 +85,12 @@ def test_one_model_on_labelled_images(through, call_cli):
     assert call_cli("compare", f"{run}:model", f"{run}:model", "--margin", "9").returncode == 0
 
 
+@pytest.mark.slow
 def test_one_model_on_images_without_labels(through):
     through(*NET, "--images", "flat")
 
 
+@pytest.mark.slow
 def test_a_pair_is_compared_with_itself_and_as_a_run(through, call_cli):
     run = through(*NET, *SECOND, "--images", "photos")
     for sides in ((f"{run}:baseline", f"{run}:mine"), (f"{run}:mine", f"{run}:baseline")):
@@ -108,6 +110,7 @@ def test_three_models_are_no_pair(call_cli):
     assert "expected one or two files, got 3" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_single_image_is_scored_and_no_reference(call_cli):
     words = ("score", *NET, "--images", "photos", "--layer", "conv", "--limit", "1")
     methods = ("--methods", "grad_cam", "--metrics", "insertion")

@@ -41,6 +41,7 @@ def self_check(call_cli, monkeypatch):
     return partial(call_cli, "self-check")
 
 
+@pytest.mark.slow
 def test_a_sound_metric_passes_with_a_table(self_check):
     done = self_check("localisation_auc", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,6 +52,7 @@ def test_a_sound_metric_passes_with_a_table(self_check):
     assert "\x1b[" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_sound_metric_of_ones_own_passes(self_check):
     Path("mine.py").write_text(METRIC.format(side="inside", on=""))
     done = self_check("--load", "mine.py", "--quick")
@@ -58,6 +60,7 @@ def test_a_sound_metric_of_ones_own_passes(self_check):
     assert "mass_inside" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_metric_that_points_the_wrong_way_fails(self_check):
     Path("mine.py").write_text(METRIC.format(side="outside", on="~"))
     done = self_check("--load", "mine.py", "--quick")
@@ -66,6 +69,7 @@ def test_a_metric_that_points_the_wrong_way_fails(self_check):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_method_that_draws_the_image_fails(self_check):
     Path("mine.py").write_text(METHOD)
     done = self_check("brightness", "--load", "mine.py", "--quick")

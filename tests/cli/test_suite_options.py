@@ -44,6 +44,7 @@ def planned(call_cli):
         (("--datasets", "flowers", "--arms", "lico", "--seeds", "1"), 1),
     ],
 )
+@pytest.mark.slow
 def test_what_is_typed_wins_over_the_file(planned, words, models):
     assert planned(*words) == models
 

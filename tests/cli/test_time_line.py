@@ -48,6 +48,7 @@ def estimate(plan, seconds: float, **changes) -> TimeEstimate:
     return replace(TimeEstimate(by_stage, by_cell, 0.95, took_s=3.2), **changes)
 
 
+@pytest.mark.slow
 def test_a_run_says_in_one_line_how_long_it_takes_and_counts_what_is_missing(call_cli):
     planned = call_cli(*TINY, "--plan")
     assert [found[2] for found in LINE.findall(planned.stdout)] == ["2 models"]

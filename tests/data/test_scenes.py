@@ -63,6 +63,7 @@ def test_splits_and_datasets_show_different_scenes() -> None:
     assert not torch.equal(one, draw_scenes("svhn", facts, "test", count=64).images)
 
 
+@pytest.mark.slow
 def test_scenes_are_the_same_in_another_process_with_other_threads() -> None:
     code = (
         "import hashlib, torch; torch.set_num_threads(2);"

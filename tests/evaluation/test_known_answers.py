@@ -62,15 +62,22 @@ def failed_checks(name: str, scene: Scene) -> set[str]:
     return {f.check for f in findings_of(name, scene, is_alone=False) if f.verdict == "FAIL"}
 
 
+SLOW = ("deletion_gap", "road", "rise")
+
+
+def entries(registry) -> list[object]:
+    return [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in registry]
+
+
 # Every registered entry passes.
 
 
-@pytest.mark.parametrize("name", SALIENCY)
+@pytest.mark.parametrize("name", entries(SALIENCY))
 def test_a_method_shows_the_known_reason(scene, name: str):
     assert not described(findings_of(name, scene, is_alone=False), "FAIL")
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", entries(METRICS))
 def test_a_metric_puts_known_maps_in_their_order(scene, name: str):
     assert not described(findings_of(name, scene), "FAIL")
 

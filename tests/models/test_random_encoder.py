@@ -59,6 +59,7 @@ def test_the_context_is_turned_without_losing_length_or_angle(encoder):
     assert (turn - torch.eye(384)).abs().max() > 0.5
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same(encoder):
     program = (
         "import torch; from lico_bench.models import ENCODERS; torch.manual_seed(7); "

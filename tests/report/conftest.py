@@ -3,20 +3,21 @@ from __future__ import annotations
 import pytest
 from fake_run import make_run
 
-from lico_bench.report import build_report
+from lico_bench.report import build_report, current_report
 from lico_bench.report.content import gather
+from lico_bench.store import RunFolder
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def run(made_once):
     """A finished run: two arms, two seeds, a real dataset and a stand-in; not to be changed."""
-    return make_run(tmp_path_factory.mktemp("runs") / "run")
+    return RunFolder(made_once("run", lambda path: build_report(make_run(path))))
 
 
 @pytest.fixture(scope="session")
 def report(run):
     """The paths of its report."""
-    return build_report(run)
+    return current_report(run)
 
 
 @pytest.fixture(scope="session")

@@ -228,6 +228,7 @@ def test_it_prints_with_the_evidence_opened_and_closes_it_again(page):
         assert b"Reason one." in message.stdout
 
 
+@pytest.mark.slow
 def test_without_scripts_results_and_images_are_there(browser, path):
     bare = browser.new_page(java_script_enabled=False)
     bare.goto(path.as_uri())

@@ -59,6 +59,7 @@ def test_means_of_classes_are_those_of_maps_for_a_model_alone_has_no_explained_c
     assert "pointing_game" in set(table["metric"])
 
 
+@pytest.mark.slow
 def test_older_report_is_replaced_whole_and_kept_if_the_new_one_fails(small_run):
     stale = small_run.path / "report" / "figures" / "stale.png"
     stale.parent.mkdir(parents=True)
@@ -84,6 +85,7 @@ def test_run_without_a_finished_cell_says_so(tmp_path, small_run):
     assert not (empty.path / "report").exists()
 
 
+@pytest.mark.slow
 def test_a_report_is_current_while_it_is_whole_and_until_a_cell_is_stored_anew(small_run):
     assert current_report(small_run) is None
     built = build_report(small_run)

@@ -35,6 +35,7 @@ def figures(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_whatever_the_user_has_set(content):
     theirs = {
         "font.family": ["nonexistent"], "savefig.dpi": 5, "axes.unicode_minus": False,
@@ -47,6 +48,7 @@ def test_figures_are_the_same_whatever_the_user_has_set(content):
     assert (other.name, other.png, other.pdf) == (plain.name, plain.png, plain.pdf)
 
 
+@pytest.mark.slow
 def test_every_dataset_has_curves_gallery_and_training(content, figures):
     list(draw_figures(content))
     kinds = ("curves_{}_grad_cam", "gallery_{}_grad_cam", "training_{}")
@@ -83,6 +85,7 @@ def test_lines_come_in_few_colours_that_are_theirs_and_images_in_all(report):
     assert modes["forest"] == modes["training"] == {"P"}
 
 
+@pytest.mark.slow
 def test_standins_are_labelled_in_every_plot(content, figures):
     for plot in draw_figures(content):
         if "standin" in plot.name:
@@ -121,6 +124,7 @@ def test_flat_map_is_drawn_without_a_warning():
 @pytest.mark.parametrize(
     "arms", [("lico",), ("baseline", *(f"another objective, {letter}" for letter in "abcdefg"))]
 )
+@pytest.mark.slow
 def test_any_number_of_arms_can_be_drawn(tmp_path, figures, arms):
     run = make_run(
         tmp_path / "run", arms=arms, seeds=1, datasets={"cub200": "standin"}, num_test=12,
@@ -224,6 +228,7 @@ def test_long_forest_is_cut_into_sheets_and_says_what_is_left_out(content, figur
         ("lico_bench.report", "'torch', 'matplotlib.pyplot'"),
     ],
 )
+@pytest.mark.slow
 def test_rooms_load_no_more_than_they_need(rooms, heavy):
     code = f"import sys, {rooms}; sys.exit(any(name in sys.modules for name in ({heavy})))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -108,6 +108,7 @@ def test_stand_ins_are_marked_on_the_page_and_in_the_plots(history, figures):
     )
 
 
+@pytest.mark.slow
 def test_other_images_and_other_training_are_told(tmp_path, runs):
     other = make_run(
         tmp_path / "other", datasets={"cub200": "standin"}, num_test=30, num_explained=10
@@ -122,6 +123,7 @@ def test_other_images_and_other_training_are_told(tmp_path, runs):
     assert "epochs is 15 in run1; 99 in other" in notes
 
 
+@pytest.mark.slow
 def test_history_is_written_beside_no_run_and_replaces_its_own_files_only(tmp_path, runs):
     out = tmp_path / "history"
     kept, stale = out / "figures" / "mine.png", out / "figures" / "history_99_old.png"

@@ -305,6 +305,7 @@ def test_tables_of_a_run_compile_without_a_complaint(tmp_path, content):
 
 
 @needs_pdflatex
+@pytest.mark.slow
 def test_every_metric_on_eight_datasets_with_hostile_names_fits_its_pages(tmp_path, content):
     arms = ("baseline", "lico")
     manifest = replace(

@@ -50,6 +50,7 @@ def test_collapsed_channels_are_the_first_line_with_the_option_that_prevents_it(
     assert first.replace(">", "&gt;") in render_page(content, [], [])
 
 
+@pytest.mark.slow
 def test_a_smaller_weight_than_the_one_that_was_used_is_named(tmp_path):
     def weaken(manifest):
         for cell in manifest["cells"]:

@@ -22,6 +22,7 @@ def copy(run, tmp_path):
     return publish(run, suite.parent)
 
 
+@pytest.mark.slow
 def test_tables_of_a_copy_are_those_of_the_run(run, report, copy):
     made = build_report(copy)
     before, after = report.html.parent, made.html.parent

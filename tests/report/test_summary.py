@@ -42,6 +42,7 @@ def test_summary_fits_80_columns_without_cutting_a_number(tmp_path, arms):
     assert all("]" in line and "…" not in line for line in numbers)
 
 
+@pytest.mark.slow
 def test_names_of_many_arms_are_not_broken(tmp_path):
     longest = "x" * len("LICO, authors' response")
     arms = ("baseline", "lico", "lico_random_text", longest)
@@ -72,6 +73,7 @@ def test_protocol_and_seeds_are_told(run):
     assert "2 seeds say little about the spread" in text
 
 
+@pytest.mark.slow
 def test_eight_datasets_come_in_their_order(tmp_path):
     names = ["imagenet", "cifar10", "cifar100", "svhn", "cub200", "cars", "aircraft", "flowers"]
     run = make_run(

@@ -96,6 +96,7 @@ def test_crops_stay_inside_the_image():
     assert set(mirror.tolist()) == {-1.0, 1.0}
 
 
+@pytest.mark.slow
 def test_a_training_records_a_consistency_that_falls(recipe):
     recipe = replace(recipe, arm="cgc", train_limit=128, epochs=6, objective=(("weight", 5.0),))
     session = prepare(recipe, device="cpu")

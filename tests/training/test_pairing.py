@@ -79,6 +79,7 @@ def test_a_training_twice_gives_the_same_bits(recipe, arm):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_the_objectives_draws_touch_no_other_generator(recipe):
     session = prepare(recipe, device="cpu")
     before = torch.random.get_rng_state()
