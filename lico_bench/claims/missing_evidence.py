@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -64,62 +65,52 @@ class Scope:
         controls = (*claim.control_arms, *claim.control_methods)
         return [name for name in controls if name not in present]
 
-    def has_metric(self, metric: str) -> bool:
-        """Return whether the run has scores of a metric that the manifest describes."""
-        is_known = metric in self.described or metric in MODEL_SCORES
-        return is_known and any(scored == metric for _, _, scored in self.scored)
-
 
 def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
     """Return the scope of a run from its rows and manifest."""
     names = list(Setting._fields)
     scores = rows.drop_duplicates([*names, "method", "metric"])
-    scored = [
-        (Setting(*map(str, row[:4])), str(row[4]), str(row[5]))
-        for row in scores[[*names, "method", "metric"]].itertuples(index=False, name=None)
-    ]
-    arms: dict[Setting, set[str]] = {}
+    scored = _by_setting(scores[[*names, "method", "metric"]])
     cells = rows.loc[~rows["cell"].duplicated(), [*names, "arm"]]
-    for row in cells.itertuples(index=False, name=None):
-        arms.setdefault(Setting(*map(str, row[:4])), set()).add(str(row[4]))
-    accuracy_rows = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
-    accuracies = (
-        accuracy_rows.groupby([*names, "arm"], sort=False, observed=True)["value"]
-        .mean()
-        .reset_index()
-    )
+    arms: dict[Setting, set[str]] = {}
+    for setting, (arm,) in _by_setting(cells):
+        arms.setdefault(setting, set()).add(arm)
+    accuracy = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
+    by_arm = accuracy.groupby([*names, "arm"], sort=False, observed=True)["value"].mean()
     # The target of an accuracy row is the predicted class.
-    by_setting = accuracy_rows.groupby(names, sort=False, observed=True)
-    predicted = by_setting["target"].nunique().reset_index()
-    num_predicted = {
-        Setting(*map(str, row[:4])): int(row[4])
-        for row in predicted.itertuples(index=False, name=None)
-    }
+    predicted = accuracy.groupby(names, sort=False, observed=True)["target"].nunique()
+    named = {name for name, facts in manifest.datasets.items() if facts.class_names}
     return Scope(
-        accuracies={
-            (Setting(*map(str, row[:4])), str(row[4])): float(row[5])
-            for row in accuracies.itertuples(index=False, name=None)
-        },
-        num_classes={
-            setting: count
-            for setting, count in num_predicted.items()
-            if setting.dataset in manifest.datasets
-            and manifest.datasets[setting.dataset].class_names
-        },
         settings=tuple(arms),
-        methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),
-        scored=frozenset(scored),
+        methods=tuple(dict.fromkeys(method for _, (method, _) in scored if method)),
+        scored=frozenset((setting, method, metric) for setting, (method, metric) in scored),
         arms={setting: frozenset(names) for setting, names in arms.items()},
         suite=manifest.suite,
         described=frozenset(manifest.metrics),
+        accuracies={
+            (setting, arm): value for setting, (arm, value) in _by_setting(by_arm.reset_index())
+        },
+        num_classes={
+            setting: count
+            for setting, (count,) in _by_setting(predicted.reset_index())
+            if setting.dataset in named
+        },
     )
+
+
+def _by_setting(frame: pd.DataFrame) -> list[tuple[Setting, tuple[Any, ...]]]:
+    """Return the setting of each row, its first columns, and the values of the other columns."""
+    rows = frame.itertuples(index=False, name=None)
+    return [(Setting(*map(str, row[:4])), row[4:]) for row in rows]
 
 
 def missing_in_run(claim: Claim, scope: Scope) -> str:
     """Return why the run has no comparison for the claim, or ""."""
     arms = set().union(*scope.arms.values())
     lacking = [f"arm {arm}" for arm in (claim.reference_arm, claim.arm) if arm not in arms]
-    if claim.metric != INFERENCE_COST and not scope.has_metric(claim.metric):
+    is_known = claim.metric in scope.described or claim.metric in MODEL_SCORES
+    is_scored = is_known and any(metric == claim.metric for _, _, metric in scope.scored)
+    if claim.metric != INFERENCE_COST and not is_scored:
         if claim.metric in scope.described and not lacking:
             datasets = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
             return f"{_undefined(claim, datasets)}; add a data set that has it"
@@ -192,14 +183,12 @@ def _undefined(claim: Claim, where: str) -> str:
 
 
 def _needed_data(claim: Claim, scope: Scope) -> str:
-    data = f"data set {_either(claim.datasets)}" if claim.datasets else "data set"
     has_any = any(setting.dataset in claim.datasets for setting in scope.settings)
     if claim.labels and (has_any or not claim.datasets):
         return f"training with {_either(claim.labels)} labels"
-    return data
+    return f"data set {_either(claim.datasets)}".strip()
 
 
 def _either(names: Sequence[str]) -> str:
     """Return `a, b or c`."""
-    *before, last = names
-    return f"{', '.join(before)} or {last}" if before else last
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
