@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lico_bench.stats.bootstrap import RESAMPLES, Estimates, two_level
-from lico_bench.stats.grid import Grid, as_frame, build_grids
+from lico_bench.stats.grid import as_frame, build_grids
 
 MEAN_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "method", "metric", "protocol", "mean",
@@ -45,11 +46,22 @@ def arm_means(
     """
     records: list[dict[str, object]] = []
     for grid in build_grids(scores):
-        for number, arm in enumerate(grid.arms):
-            estimates = two_level(
-                grid.values[number], interval=interval, resamples=resamples, seed=seed
-            )
-            records += _records(grid, number, arm, estimates)
+        skipped = grid.present & np.isnan(grid.values)
+        for a, arm in enumerate(grid.arms):
+            estimates = two_level(grid.values[a], interval=interval, resamples=resamples, seed=seed)
+            records += [
+                {
+                    **grid.setting,
+                    "arm": arm,
+                    **column._asdict(),
+                    "mean": estimates.mean[c],
+                    **interval_fields(estimates, c, grid.seeds),
+                    "num_skipped": int(skipped[a, :, :, c].sum()),
+                    "num_flagged": int(grid.flagged[a, :, :, c].sum()),
+                }
+                for c, column in enumerate(grid.columns)
+                if grid.present[a, :, :, c].any()
+            ]
     return pd.DataFrame(records, columns=list(MEAN_COLUMNS))
 
 
@@ -82,24 +94,6 @@ def class_macro(scores: Any) -> pd.DataFrame:
     )
     means["num_skipped"] = means["num_rows"] - means["num_images"]
     return means.reset_index()[list(CLASS_MACRO_COLUMNS)]
-
-
-def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[dict[str, object]]:
-    present, flagged = grid.present[number], grid.flagged[number]
-    skipped = present & ~pd.notna(grid.values[number])
-    return [
-        {
-            **grid.setting,
-            "arm": arm,
-            **column._asdict(),
-            "mean": estimates.mean[c],
-            **interval_fields(estimates, c, grid.seeds),
-            "num_skipped": int(skipped[:, :, c].sum()),
-            "num_flagged": int(flagged[:, :, c].sum()),
-        }
-        for c, column in enumerate(grid.columns)
-        if present[:, :, c].any()
-    ]
 
 
 def interval_fields(estimates: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, object]:

@@ -172,13 +172,12 @@ def _compare(
     others = [arm for arm in range(len(grid.arms)) if arm != reference]
     for other in others:
         _check_paired(grid, reference, other)
-    all_values = grid.values[others]
-    has_both = np.isfinite(grid.values[reference]) & np.isfinite(all_values)
+    has_both = np.isfinite(grid.values[reference]) & np.isfinite(grid.values[others])
     skipped = _side_by_side(grid.present[others] & ~has_both).sum((0, 1))
     if subset == "both_correct":
         has_both &= (grid.correct[reference] & grid.correct[others])[..., None]
     subtracted = _side_by_side(np.where(has_both, grid.values[reference], np.nan))
-    values = _side_by_side(np.where(has_both, all_values, np.nan))
+    values = _side_by_side(np.where(has_both, grid.values[others], np.nan))
     differences = values - subtracted
     estimates = two_level(differences, **draws._asdict())
     margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
