@@ -33,7 +33,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -60,9 +60,6 @@ from lico_bench.stats.bootstrap import RESAMPLES
 from lico_bench.store.run_records import Manifest
 
 LEVEL = 0.05
-ORDER: tuple[Outcome, ...] = (
-    "supported", "contradicted", "equivalent", "inconclusive", "not_tested",
-)  # fmt: skip
 STANDIN = "drawn scenes in place of the data set: no test of the claim"
 ONLY_STANDINS = (
     "stand-ins only, which say nothing of the real data sets; "
@@ -366,7 +363,7 @@ def _counts(outcomes: Sequence[Outcome], named: Sequence[Evidence] = ()) -> str:
         every = {1: "the only", 2: "both"}.get(total, f"all {total}")
         return f"{_word(outcomes[0])} on {every} {noun}"
     parts: list[str] = []
-    for name in filter(counts.get, ORDER):
+    for name in filter(counts.get, get_args(Outcome)):
         of = "" if parts else f" of {total} {noun}"
         datasets = dict.fromkeys(item.dataset for item in named if item.outcome == name)
         is_decisive = datasets and name not in {"inconclusive", "not_tested"}
