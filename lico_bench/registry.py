@@ -94,14 +94,15 @@ def registered_names(package: str) -> tuple[str, ...] | None:
     """
     found: set[str] = set()
     for path in Path(__file__).parent.joinpath(*package.split(".")).glob("[!_]*.py"):
-        names = _names_in(ast.parse(path.read_bytes()))
-        if names is None:
-            return None
-        found |= names
+        for name in _names_in(ast.parse(path.read_bytes())):
+            if name is None:
+                return None
+            found.add(name)
     return tuple(sorted(found))
 
 
-def _names_in(tree: ast.Module) -> set[str] | None:
+def _names_in(tree: ast.Module) -> Iterator[str | None]:
+    """Yield the name of each registration, None for one that is not a literal."""
     literals = {
         target.id: node.value
         for node in tree.body
@@ -109,36 +110,24 @@ def _names_in(tree: ast.Module) -> set[str] | None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found: set[str] = set()
     for node in tree.body:
-        if isinstance(node, ast.For) and _find_registrations(node):
-            rows = _literal_rows(node.iter, literals)
-            names = [_first_text(row, literals) for row in rows]
-            if not names:
-                return None
-        elif isinstance(node, ast.Expr):
-            names = [_first_text(call, literals) for call in _find_registrations(node)]
-        elif isinstance(node, ast.FunctionDef):
-            # A call in the body of a function registers only when the function is called.
-            calls = [c for decorator in node.decorator_list for c in _find_registrations(decorator)]
-            names = [_first_text(call, literals) for call in calls]
-        else:
-            continue
-        for name in names:
-            if name is None:
-                return None
-            found.add(name)
-    return found
+        # A call in the body of a function registers only when the function is called.
+        run: list[ast.AST] = [node] if isinstance(node, ast.For | ast.Expr) else []
+        if isinstance(node, ast.FunctionDef):
+            run = [*node.decorator_list]
+        rows = [n for part in run for n in ast.walk(part) if _is_registration(n)]
+        if rows and isinstance(node, ast.For):
+            rows = [*_literal_rows(node.iter, literals)] or [node.iter]
+        for row in rows:
+            yield _first_text(row, literals)
 
 
-def _find_registrations(node: ast.AST) -> list[ast.Call]:
-    return [n for n in ast.walk(node) if isinstance(n, ast.Call) and _is_registration(n.func)]
-
-
-def _is_registration(function: ast.expr) -> bool:
-    if isinstance(function, ast.Attribute):
-        return function.attr in ("add", "register")
-    return isinstance(function, ast.Name) and function.id.lstrip("_").partition("_")[0] == "add"
+def _is_registration(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("add", "register")
+    return isinstance(node.func, ast.Name) and node.func.id.lstrip("_").partition("_")[0] == "add"
 
 
 def _literal_rows(iterable: ast.expr, literals: Mapping[str, ast.expr]) -> list[ast.expr]:
@@ -152,7 +141,7 @@ def _literal_rows(iterable: ast.expr, literals: Mapping[str, ast.expr]) -> list[
     return list(iterable.elts) if isinstance(iterable, ast.Tuple | ast.List) else []
 
 
-def _first_text(row: ast.expr, literals: Mapping[str, ast.expr]) -> str | None:
+def _first_text(row: ast.AST, literals: Mapping[str, ast.expr]) -> str | None:
     """Return the first text of a row or of a call's arguments; None if it is not a literal."""
     if isinstance(row, ast.Call):
         row = next(iter([*row.args, *(word.value for word in row.keywords)]), row)

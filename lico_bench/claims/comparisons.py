@@ -1,7 +1,8 @@
-"""The paired differences that a set of claims needs, each computed once.
+"""The comparisons that a set of claims needs: paired differences, and the cost of a forward pass.
 
-One bootstrap serves all arms that are compared with the same arm. The claimed arm is therefore the
-reference arm of one large comparison, and the sign of each difference is flipped on look-up.
+Each paired difference is computed once. One bootstrap serves all arms that are compared with the
+same arm. The claimed arm is therefore the reference arm of one large comparison, and the sign of
+each difference is flipped on look-up. The cost is compared by exact counts.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lico_bench.claims.records import INFERENCE_COST, Claim
+from lico_bench.claims.records import INFERENCE_COST, Claim, Outcome
 from lico_bench.stats import minus_control, paired_differences
 
 INTERVAL = 0.95  # coverage of reported intervals
+COUNTS = ("parameters", "gigaflop")
 BOUNDS = 0.90  # its ends are one-sided 95 % bounds, which decide not_worse
 
 
@@ -60,12 +62,6 @@ class _Batch:
     others: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
     effects: dict[str, float] = field(default_factory=dict)
-
-    def accepts(self, claim: Claim, control: str, interval: float) -> bool:
-        """Whether `claim` has the batch's arm, control and smallest effect of its metric."""
-        same = (self.arm, self.control, self.interval) == (claim.arm, control, interval)
-        effect = self.effects.get(claim.metric, claim.smallest_effect)
-        return same and effect == claim.smallest_effect
 
 
 class Comparisons:
@@ -112,8 +108,10 @@ class Comparisons:
         bounds = self._records.get((*key, claim.smallest_effect, control, BOUNDS))
         # The records hold other minus arm.
         sign = -1 if self._is_better[claim.metric] else 1
-        low, high = _signed_interval(record, sign)
-        lower, upper = (math.nan, math.nan) if bounds is None else _signed_interval(bounds, sign)
+        low, high = sorted((sign * record.low, sign * record.high))
+        lower, upper = math.nan, math.nan
+        if bounds is not None:
+            lower, upper = sorted((sign * bounds.low, sign * bounds.high))
         return Gain(
             gain=sign * record.difference,
             low=low,
@@ -140,22 +138,56 @@ def complete_pairs(rows: pd.DataFrame, arm: str, other: str) -> frozenset[str]:
     return frozenset(str(pair) for pair, present in arms.items() if {arm, other} <= set(present))
 
 
-def _batches(claims: Iterable[Claim]) -> list[_Batch]:
-    batches: list[_Batch] = []
+def cost_outcome(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
+    """Return supported if no pair has a higher count than the reference, else contradicted.
+
+    Args:
+        cells: pair, arm and counts of each cell of complete pairs.
+    """
+    if cells.empty:
+        return "not_tested", "no pair is complete; repeat the same `lico-bench run`"
+    if not {*COUNTS} <= {*cells} or cells[list(COUNTS)].isna().any(axis=None):
+        return (
+            "not_tested",
+            "the run was made before the cost of a forward was counted; a new run counts it",
+        )
+    counts = cells.set_index("pair").sort_index()
+    arm = counts[counts["arm"] == claim.arm]
+    reference = counts[counts["arm"] == claim.reference_arm]
+    is_more: Any = (arm[list(COUNTS)] > reference[list(COUNTS)]).any(axis=1)
+    pair = is_more.idxmax()  # the first pair unless one needs more
+    ours, theirs = _counts_text(arm.loc[pair]), _counts_text(reference.loc[pair])
+    than = f"than {claim.reference_arm}: {ours} against {theirs}"
+    if is_more.any():
+        return "contradicted", f"{claim.arm} needs more {than}"
+    if (arm[list(COUNTS)] == reference[list(COUNTS)]).all(axis=None):
+        return "supported", f"equal in both arms: {ours}"
+    return "supported", f"{claim.arm} needs less {than}"
+
+
+def _counts_text(cell: Any) -> str:
+    # "picture", because published reports contain this sentence.
+    return f"{int(cell['parameters']):,} parameters, {cell['gigaflop']:.6g} GFLOP per picture"
+
+
+def _batches(claims: Iterable[Claim]) -> Iterable[_Batch]:
+    batches: dict[tuple[object, ...], _Batch] = {}
+    effects: dict[str, list[float]] = {}
     for claim in claims:
         if claim.metric == INFERENCE_COST:
             continue
+        effect = claim.smallest_effect
+        of_metric = effects.setdefault(claim.metric, [])
+        if effect not in of_metric:
+            of_metric.append(effect)
         for others, control, interval in _needed_differences(claim):
-            for batch in batches:
-                if batch.accepts(claim, control, interval):
-                    break
-            else:
-                batch = _Batch(claim.arm, control, interval)
-                batches.append(batch)
+            # A metric has one smallest effect in a batch.
+            key = (claim.arm, control, interval, of_metric.index(effect))
+            batch = batches.setdefault(key, _Batch(claim.arm, control, interval))
             batch.others |= others
             batch.methods.update(claim.methods or ("",))
-            batch.effects[claim.metric] = claim.smallest_effect
-    return batches
+            batch.effects[claim.metric] = effect
+    return batches.values()
 
 
 def _needed_differences(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
@@ -180,7 +212,13 @@ def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[
         if control is None:
             return
         rows = minus_control(rows, control)
-    for others, pairs in _arms_by_pairs(rows, batch):
+    models = rows[["pair", "arm"]].drop_duplicates()
+    groups: dict[frozenset[str], list[str]] = {}
+    for other in sorted(batch.others):
+        groups.setdefault(complete_pairs(models, batch.arm, other), []).append(other)
+    for pairs, others in groups.items():
+        if not pairs:
+            continue
         is_compared = rows["arm"].isin([batch.arm, *others]) & rows["pair"].isin(pairs)
         yield from paired_differences(
             # Copying millions of rows takes seconds.
@@ -190,20 +228,3 @@ def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[
             smallest_effects=batch.effects,
             resamples=resamples,
         ).itertuples(index=False)
-
-
-def _arms_by_pairs(rows: pd.DataFrame, batch: _Batch) -> Iterator[tuple[list[str], frozenset[str]]]:
-    """Yield groups of other arms that have the same complete pairs, with these pairs."""
-    groups: dict[frozenset[str], list[str]] = {}
-    models = rows[["pair", "arm"]].drop_duplicates()
-    for other in sorted(batch.others):
-        pairs = complete_pairs(models, batch.arm, other)
-        if pairs:
-            groups.setdefault(pairs, []).append(other)
-    for pairs, others in groups.items():
-        yield others, pairs
-
-
-def _signed_interval(record: Any, sign: int) -> tuple[float, float]:
-    low, high = sorted((sign * record.low, sign * record.high))
-    return low, high

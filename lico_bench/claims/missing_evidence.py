@@ -28,21 +28,19 @@ class Scope:
         methods: saliency methods, with their options.
         scored: setting, method and metric of every score.
         arms: arms with rows, by setting.
-        suite: the suite entry of the manifest.
-        described: metrics in the manifest.
-        accuracies: mean accuracy by setting and arm, over all trainings and images.
-        num_classes: number of classes that the networks of a setting predict; an incomplete copy
-            of a dataset may have fewer classes. Only for datasets with class names.
+        manifest: manifest of the run.
+        accuracies: mean accuracy over all trainings and images, by the fields of a setting and arm.
+        num_classes: number of classes that the networks predict, by the fields of a setting; an
+            incomplete copy of a dataset may have fewer classes.
     """
 
     settings: tuple[Setting, ...]
     methods: tuple[str, ...]
     scored: frozenset[tuple[Setting, str, str]]
     arms: Mapping[Setting, frozenset[str]]
-    suite: SuiteRecord
-    described: frozenset[str]
-    accuracies: Mapping[tuple[Setting, str], float]
-    num_classes: Mapping[Setting, int]
+    manifest: Manifest
+    accuracies: pd.Series[float]
+    num_classes: pd.Series[int]
 
     def settings_of(self, claim: Claim) -> list[Setting]:
         """Return the settings that a claim covers."""
@@ -64,54 +62,27 @@ class Scope:
         controls = (*claim.control_arms, *claim.control_methods)
         return [name for name in controls if name not in present]
 
-    def has_metric(self, metric: str) -> bool:
-        """Return whether the run has scores of a metric that the manifest describes."""
-        is_known = metric in self.described or metric in MODEL_SCORES
-        return is_known and any(scored == metric for _, _, scored in self.scored)
-
 
 def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
     """Return the scope of a run from its rows and manifest."""
     names = list(Setting._fields)
-    scores = rows.drop_duplicates([*names, "method", "metric"])
+    scores = rows[[*names, "method", "metric"]].drop_duplicates()
     scored = [
         (Setting(*map(str, row[:4])), str(row[4]), str(row[5]))
-        for row in scores[[*names, "method", "metric"]].itertuples(index=False, name=None)
+        for row in scores.itertuples(index=False, name=None)
     ]
-    arms: dict[Setting, set[str]] = {}
-    cells = rows.loc[~rows["cell"].duplicated(), [*names, "arm"]]
-    for row in cells.itertuples(index=False, name=None):
-        arms.setdefault(Setting(*map(str, row[:4])), set()).add(str(row[4]))
-    accuracy_rows = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
-    accuracies = (
-        accuracy_rows.groupby([*names, "arm"], sort=False, observed=True)["value"]
-        .mean()
-        .reset_index()
-    )
-    # The target of an accuracy row is the predicted class.
-    by_setting = accuracy_rows.groupby(names, sort=False, observed=True)
-    predicted = by_setting["target"].nunique().reset_index()
-    num_predicted = {
-        Setting(*map(str, row[:4])): int(row[4])
-        for row in predicted.itertuples(index=False, name=None)
-    }
+    cells = rows.loc[~rows["cell"].duplicated()].groupby(names, sort=False, observed=True)
+    arms = {Setting(*map(str, key)): frozenset(map(str, part)) for key, part in cells["arm"]}
+    accuracy = rows[(rows["metric"] == "accuracy") & (rows["method"] == "")]
     return Scope(
-        accuracies={
-            (Setting(*map(str, row[:4])), str(row[4])): float(row[5])
-            for row in accuracies.itertuples(index=False, name=None)
-        },
-        num_classes={
-            setting: count
-            for setting, count in num_predicted.items()
-            if setting.dataset in manifest.datasets
-            and manifest.datasets[setting.dataset].class_names
-        },
         settings=tuple(arms),
         methods=tuple(dict.fromkeys(method for _, method, _ in scored if method)),
         scored=frozenset(scored),
-        arms={setting: frozenset(names) for setting, names in arms.items()},
-        suite=manifest.suite,
-        described=frozenset(manifest.metrics),
+        arms=arms,
+        manifest=manifest,
+        accuracies=accuracy.groupby([*names, "arm"], observed=True)["value"].mean(),
+        # The target of an accuracy row is the predicted class.
+        num_classes=accuracy.groupby(names, observed=True)["target"].nunique(),
     )
 
 
@@ -119,8 +90,10 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
     """Return why the run has no comparison for the claim, or ""."""
     arms = set().union(*scope.arms.values())
     lacking = [f"arm {arm}" for arm in (claim.reference_arm, claim.arm) if arm not in arms]
-    if claim.metric != INFERENCE_COST and not scope.has_metric(claim.metric):
-        if claim.metric in scope.described and not lacking:
+    is_known = claim.metric in scope.manifest.metrics or claim.metric in MODEL_SCORES
+    is_scored = is_known and any(metric == claim.metric for _, _, metric in scope.scored)
+    if claim.metric != INFERENCE_COST and not is_scored:
+        if claim.metric in scope.manifest.metrics and not lacking:
             datasets = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
             return f"{_undefined(claim, datasets)}; add a data set that has it"
         lacking.append(f"metric {claim.metric}")
@@ -133,7 +106,7 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
 
 def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope) -> str:
     """Return why the run lacks one comparison although it has others."""
-    settings = scope.suite.of_dataset.get(setting.dataset)
+    settings = scope.manifest.suite.of_dataset.get(setting.dataset)
     planned = None if settings is None else settings.arms
     for arm in (claim.reference_arm, claim.arm):
         if planned is not None and arm not in planned:
@@ -141,7 +114,7 @@ def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope
         if arm not in scope.arms[setting]:
             return f"no model of arm {arm} is finished here; repeat the same `lico-bench run`"
     if (setting, method, claim.metric) not in scope.scored:
-        if claim.metric in scope.described:
+        if claim.metric in scope.manifest.metrics:
             return _undefined(claim, setting.dataset)
         return f"{claim.metric} of {method or 'the model'} was not scored here"
     return (
@@ -155,12 +128,14 @@ def near_chance(claim: Claim, setting: Setting, scope: Scope) -> str:
 
     Scores of such networks are similar under every objective and would be judged equivalent.
     """
-    if setting not in scope.num_classes:
+    facts = scope.manifest.datasets.get(setting.dataset)
+    num_classes = scope.num_classes.get(tuple(setting))
+    if facts is None or not facts.class_names or num_classes is None:
         return ""
-    chance = 1 / scope.num_classes[setting]
+    chance = 1 / num_classes
     least = min(LEAST_TIMES_CHANCE * chance, chance + LEAST_SHARE_LEARNED * (1 - chance))
     for arm in (claim.reference_arm, claim.arm):
-        accuracy = scope.accuracies.get((setting, arm), 1.0)
+        accuracy = scope.accuracies.get((*setting, arm), 1.0)
         if accuracy < least:
             return (
                 f"the models of arm {arm} have hardly learned: accuracy {accuracy:.1%}, where "
@@ -172,7 +147,7 @@ def near_chance(claim: Claim, setting: Setting, scope: Scope) -> str:
 def command(claim: Claim, scope: Scope) -> str:
     """Return the command that tests only this claim."""
     # A run on user models has no settings that apply to a training.
-    suite = SuiteRecord() if scope.suite.kind else scope.suite
+    suite = SuiteRecord() if scope.manifest.suite.kind else scope.manifest.suite
     requested: dict[str, Sequence[str]] = {
         "datasets": claim.datasets or suite.datasets or ("all",),
         "arms": tuple(dict.fromkeys((claim.reference_arm, claim.arm, *claim.control_arms))),
@@ -192,14 +167,12 @@ def _undefined(claim: Claim, where: str) -> str:
 
 
 def _needed_data(claim: Claim, scope: Scope) -> str:
-    data = f"data set {_either(claim.datasets)}" if claim.datasets else "data set"
     has_any = any(setting.dataset in claim.datasets for setting in scope.settings)
     if claim.labels and (has_any or not claim.datasets):
         return f"training with {_either(claim.labels)} labels"
-    return data
+    return f"data set {_either(claim.datasets)}".strip()
 
 
 def _either(names: Sequence[str]) -> str:
     """Return `a, b or c`."""
-    *before, last = names
-    return f"{', '.join(before)} or {last}" if before else last
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -6,7 +6,6 @@ The README of that folder describes the columns.
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +64,15 @@ CHOICES = MappingProxyType(
         "protocol": PROTOCOLS, "confidence": tuple(CONFIDENCES),
     }
 )  # fmt: skip
-NAME = re.compile(r"[a-z0-9_]+")
+_NAME = "a name of lower-case letters, digits and underscores"
+# Column, pattern of its text and what that is.
+TEXTS = (
+    ("source", ".+", "where the number is printed"),
+    ("locator", ".+", "where the number is printed"),
+    ("dataset", "[a-z0-9_]+", _NAME),
+    ("backbone", "[a-z0-9_]*", _NAME),
+    ("labels", r"full|[1-9]\d*", "full or a whole number"),
+)
 
 
 def read_published(folder: str | Path | None = None) -> pd.DataFrame:
@@ -109,66 +116,48 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
         )
     first_lines: dict[tuple[str, ...], int] = {}
     for cells in reader:
-        where = f"{path}, line {reader.line_num}"
+        problem, row = "", {}
         if None in cells or None in cells.values():
-            raise BrokenFileError(
-                f"{where}: expected {len(PUBLISHED_COLUMNS)} cells, got another number; quote "
-                "texts that contain a comma"
+            problem = (
+                f"expected {len(PUBLISHED_COLUMNS)} cells, got another number; quote texts that "
+                "contain a comma"
             )
-        row = {name: cells[name].strip() for name in PUBLISHED_COLUMNS}
-        _check_texts(row, where)
-        value, decimals = _number(row, where)
-        key = tuple(row[name] for name in KEY_COLUMNS)
-        if key in first_lines:
-            raise BrokenFileError(
-                f"{where}: same entry as in line {first_lines[key]} "
-                f"({', '.join(filter(None, key))}); remove one"
-            )
-        first_lines[key] = reader.line_num
+        else:
+            row = {name: cells[name].strip() for name in PUBLISHED_COLUMNS}
+            problem = _problem(row)
+        key = tuple(row.get(name, "") for name in KEY_COLUMNS)
+        first = first_lines.setdefault(key, reader.line_num)
+        if not problem and first != reader.line_num:
+            entry = ", ".join(filter(None, key))
+            problem = f"same entry as in line {first} ({entry}); remove one"
+        if problem:
+            raise BrokenFileError(f"{path}, line {reader.line_num}: {problem}")
+        value = float(row["value"] or "nan")
+        decimals = len(row["value"].partition(".")[2])
         yield {**row, "value": value, "decimals": decimals, "file": path.stem}
 
 
-def _check_texts(row: dict[str, str], where: str) -> None:
+def _problem(row: dict[str, str]) -> str:
+    """Return what is wrong with the cells of a row, or ""."""
     for name, known in CHOICES.items():
         if row[name] not in known:
-            raise BrokenFileError(
-                f"{where}: {name}: expected one of {', '.join(filter(None, known))}, "
-                f"got '{row[name]}'"
-            )
-    for name in ("source", "locator"):
-        if not row[name]:
-            raise BrokenFileError(
-                f"{where}: {name}: expected where the number is printed, got nothing"
-            )
-    for name in ("dataset", "backbone"):
-        if not NAME.fullmatch(row[name] or ("x" if name == "backbone" else "")):
-            raise BrokenFileError(
-                f"{where}: {name}: expected a name of lower-case letters, digits and underscores, "
-                f"got '{row[name]}'"
-            )
-    if row["labels"] != "full" and not re.fullmatch(r"[1-9]\d*", row["labels"]):
-        raise BrokenFileError(
-            f"{where}: labels: expected full or a whole number, got '{row['labels']}'"
-        )
-
-
-def _number(row: dict[str, str], where: str) -> tuple[float, int]:
-    """Return value and printed decimals; only an unconfirmed number has no value."""
+            return f"{name}: expected one of {', '.join(filter(None, known))}, got '{row[name]}'"
+    for name, pattern, expected in TEXTS:
+        if not re.fullmatch(pattern, row[name]):
+            return f"{name}: expected {expected}, got '{row[name]}'"
     is_unconfirmed = row["confidence"] == UNCONFIRMED
     if is_unconfirmed != (row["value"] == ""):
         got = "a value that is 'unconfirmed'" if is_unconfirmed else "no value"
-        raise BrokenFileError(
-            f"{where}: value: expected a number, or none and the confidence 'unconfirmed', "
-            f"got {got}; give a value together with one of "
-            f"{', '.join(name for name in CONFIDENCES if name != UNCONFIRMED)}"
+        confirmed = ", ".join(name for name in CONFIDENCES if name != UNCONFIRMED)
+        return (
+            "value: expected a number, or none and the confidence 'unconfirmed', "
+            f"got {got}; give a value together with one of {confirmed}"
         )
-    if is_unconfirmed:
-        return math.nan, 0
-    matched = re.fullmatch(r"-?\d+(?:\.(\d+))?", row["value"])
     low, high = BOUNDS[row["metric"]]
-    if matched is None or not low <= float(row["value"]) <= high:
-        raise BrokenFileError(
-            f"{where}: value: expected a number in [{low:g}, {high:g}] (a fraction, not percent), "
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", row["value"])
+    if not is_unconfirmed and not (is_number and low <= float(row["value"]) <= high):
+        return (
+            f"value: expected a number in [{low:g}, {high:g}] (a fraction, not percent), "
             f"got '{row['value']}'"
         )
-    return float(row["value"]), len(matched[1] or "")
+    return ""

@@ -1,14 +1,28 @@
-"""Records of a claim, its evidence and its verdict."""
+"""Records of a claim, its evidence and its verdict, and the TOML file that declares the claims."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import tomllib
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lico_bench.checks import check_positive, find_duplicate
+from lico_bench.errors import (
+    BrokenFileError,
+    InvalidInputError,
+    MissingDataError,
+    UnknownNameError,
+)
+from lico_bench.runtime import shipped
+from lico_bench.stats import MODEL_SCORES
 
 Outcome = Literal["supported", "contradicted", "equivalent", "inconclusive", "not_tested"]
 Direction = Literal["better", "not_worse"]
 
 INFERENCE_COST = "inference_cost"  # endpoint without rows: counts of one forward pass
+DECLARED = "claims.toml"  # in baselines/
+LEAST_SEEDS = 2  # a single training does not show the spread between trainings
 
 
 @dataclass(frozen=True)
@@ -83,3 +97,113 @@ class ClaimVerdict:
     outcome: Outcome
     sentence: str
     evidence: tuple[Evidence, ...] = ()
+
+
+def read_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
+    """Return the claims declared in the file `path`, in file order.
+
+    Args:
+        path: a TOML file; None reads the claims shipped with the package.
+
+    Raises:
+        MissingDataError: if there is no such file.
+        BrokenFileError: if it declares no claim, a field is unknown, missing, of the wrong type or
+            out of range, or two claims have the same id.
+    """
+    file = shipped("baselines") / DECLARED if path is None else Path(path)
+    if not file.is_file():
+        raise MissingDataError(f"no such claims file: {file}; baselines/{DECLARED} is an example")
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BrokenFileError(
+            f"{file}: not readable as TOML ({error}); correct it as in baselines/{DECLARED}"
+        ) from error
+    entries = tables.get("claim")
+    if set(tables) != {"claim"} or not isinstance(entries, list) or not entries:
+        raise BrokenFileError(
+            f"{file}: expected tables [[claim]] and nothing else, got "
+            f"{', '.join(sorted(tables)) or 'an empty file'}; baselines/{DECLARED} is an example"
+        )
+    claims = []
+    for number, entry in enumerate(entries, 1):
+        is_table = isinstance(entry, dict)
+        name = (entry.get("id") or f"number {number}") if is_table else number
+        try:
+            claims.append(_read_claim(entry))
+        except (InvalidInputError, UnknownNameError) as error:
+            raise BrokenFileError(f"{file}: claim '{name}': {error}") from error
+    repeated = find_duplicate(claim.id for claim in claims)
+    if repeated is not None:
+        problem = "expected a unique id, got it twice; rename one claim"
+        raise BrokenFileError(f"{file}: claim '{repeated}': {problem}")
+    return tuple(claims)
+
+
+def _read_claim(entry: object) -> Claim:
+    if not isinstance(entry, dict):
+        raise InvalidInputError(f"expected a table of fields, got {entry!r}")
+    known = {field.name: field for field in fields(Claim)}
+    for key in entry:
+        if key not in known:
+            raise UnknownNameError.of("field", key, known)
+    missing = [key for key, f in known.items() if f.default is MISSING and key not in entry]
+    if missing:
+        raise InvalidInputError(f"missing fields: {', '.join(missing)}; add them")
+    claim = Claim(**{key: _value(key, str(known[key].type), entry[key]) for key in entry})
+    check_positive("smallest_effect", claim.smallest_effect)
+    for problem, applies in _problems(claim).items():
+        if applies:
+            raise InvalidInputError(problem)
+    return claim
+
+
+def _value(key: str, kind: str, value: Any) -> Any:
+    """Return the value of a field, converted to its annotated type `kind`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind.startswith("tuple"):
+        expected = "a list of names"
+        if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+            return tuple(value)
+    elif kind == "float":
+        expected = "a number"
+        if is_number:
+            return float(value)
+    elif kind == "int":
+        expected = "a whole number"
+        if is_number and isinstance(value, int):
+            return value
+    else:
+        expected = "a text"
+        if isinstance(value, str) and value.strip():
+            return value
+    raise InvalidInputError(f"{key}: expected {expected}, got {value!r}")
+
+
+def _problems(claim: Claim) -> dict[str, object]:
+    """Return reasons why rows cannot test a claim, each with whether it applies."""
+    metric, directions = claim.metric, get_args(Direction)
+    is_cost, is_not_worse = metric == INFERENCE_COST, claim.direction == "not_worse"
+    is_model_score = is_cost or metric in MODEL_SCORES
+    has_direction = metric not in MODEL_SCORES or MODEL_SCORES[metric].higher_is_better is not None
+    return {
+        f"direction: expected {' or '.join(directions)}, got '{claim.direction}'": (
+            claim.direction not in directions
+        ),
+        f"min_seeds: expected at least {LEAST_SEEDS}, got {claim.min_seeds}; a single training "
+        "cannot support a claim": claim.min_seeds < LEAST_SEEDS,
+        f"arm: '{claim.arm}' is compared with itself; name another arm": (
+            claim.arm in (claim.reference_arm, *claim.control_arms)
+        ),
+        "a claim of direction not_worse has no gain to compare with a control; remove the "
+        "controls": is_not_worse and (claim.control_arms or claim.control_methods),
+        f"methods: {metric} is a score of the model; remove the methods": (
+            is_model_score and (claim.methods or claim.control_methods)
+        ),
+        f"methods: {metric} is a score of saliency maps; name a saliency method, the primary one "
+        "first": not is_model_score and not claim.methods,
+        f"metric: {metric} has no direction of merit; choose another metric": not has_direction,
+        f"direction: {metric}: expected not_worse, got {claim.direction}": (
+            is_cost and not is_not_worse
+        ),
+    }

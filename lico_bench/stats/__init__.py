@@ -1,15 +1,12 @@
 """Statistics on score rows: arm means and paired differences with intervals and tests."""
 
 from lico_bench.stats.bootstrap import Estimates, two_level
-from lico_bench.stats.calibration import calibration_errors
-from lico_bench.stats.class_macro import class_macro
-from lico_bench.stats.control import NO_CONTROL, minus_control
 from lico_bench.stats.grid import Grid, as_frame, build_grids
-from lico_bench.stats.means import arm_means
-from lico_bench.stats.model_scores import MODEL_SCORES
-from lico_bench.stats.multiple import holm
-from lico_bench.stats.paired import paired_differences
+from lico_bench.stats.means import arm_means, class_macro
+from lico_bench.stats.model_scores import MODEL_SCORES, calibration_errors
+from lico_bench.stats.paired import NO_CONTROL, minus_control, paired_differences
 from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
+from lico_bench.stats.sign_flips import holm
 
 __all__ = [
     "MODEL_SCORES",

@@ -90,85 +90,31 @@ def two_level(
     summary = np.full((5, num_columns), np.nan)
     per_seed = np.full((num_seeds, num_columns), np.nan)
     counts = np.zeros((2, num_columns), dtype=np.int64)
-    present = np.isfinite(values)
-    for columns in group_by_presence(present):
-        images, seeds = present[:, :, columns[0]].any(0), present[:, :, columns[0]].any(1)
-        counts[:, columns] = [[images.sum()], [seeds.sum()]]
-        if images.any():
-            summary[:, columns], per_seed[np.ix_(seeds, columns)] = _estimate(
-                values[np.ix_(seeds, images, columns)],
-                interval=interval,
-                resamples=resamples,
-                seed=seed,
-            )
+    tail = (1 - interval) / 2
+    for seeds, columns, block in complete_blocks(values):
+        num_used, num_images, _ = block.shape
+        counts[:, columns] = [[num_images], [num_used]]
+        by_seed = nan_mean(block, 1)
+        mean = by_seed.mean(0)
+        per_seed[np.ix_(seeds, columns)], summary[0, columns] = by_seed, mean
+        if num_images < 2:
+            continue
+        seed_part, image_part = _parts(block, by_seed)
+        draws = _image_draws(block - by_seed[:, None], resamples=resamples, seed=seed)
+        draws *= _expansion(num_images, tail)
+        if num_used > 1:
+            draws += seed_part * student_draws(num_used - 1, resamples, seed)[:, None]
+        low, high = mean + np.quantile(draws, [tail, 1 - tail], axis=0)
+        summary[1:, columns] = low, high, seed_part, image_part
     mean, low, high, seed_part, image_part = summary
     return Estimates(mean, low, high, seed_part, image_part, per_seed, counts[0], counts[1])
 
 
-def _estimate(
-    block: Floats, *, interval: float, resamples: int, seed: int
-) -> tuple[Floats, Floats]:
-    """Return (mean, low, high, seed part, image part), (5, C), and the means per seed, (S, C)."""
-    num_seeds, num_images, num_columns = block.shape
-    present = np.isfinite(block)
-    counts = present.sum(1)
-    per_seed = np.nansum(block, 1) / counts
-    mean = per_seed.mean(0)
-    out = np.full((5, num_columns), np.nan)
-    out[0] = mean
-    if num_images < 2:
-        return out, per_seed
-    shares = np.where(present, block - per_seed[:, None], 0.0)
-    seed_part, image_part = _parts(shares / counts[:, None], per_seed)
-    tail = (1 - interval) / 2
-    draws = _image_draws(shares, present, resamples=resamples, seed=seed)
-    draws *= _expansion(num_images, tail)
-    if num_seeds > 1:
-        draws += seed_part * student_draws(num_seeds - 1, resamples, seed)[:, None]
-    out[1:3] = mean + np.quantile(draws, [tail, 1 - tail], axis=0)
-    out[3], out[4] = seed_part, image_part
-    return out, per_seed
-
-
-def _expansion(num_images: int, tail: float) -> float:
-    """Return the factor that widens the image draws; it tends to 1 for many images."""
-    ratio = float(stdtrit(num_images - 1, 1 - tail) / ndtri(1 - tail))
-    return ratio * float(np.sqrt(num_images / (num_images - 1)))
-
-
-def _parts(shares: Floats, per_seed: Floats) -> tuple[Floats, Floats]:
-    """Return the standard errors (C,) of the seed level and of the image level."""
-    num_seeds, num_images = shares.shape[:2]
-    common = shares.mean(0)
-    image_part = np.sqrt((common**2).sum(0) * num_images / (num_images - 1))
-    if num_seeds == 1:
-        return np.full(shares.shape[2], np.nan), image_part
-    noise = ((shares - common) ** 2).sum((0, 1)) / (num_seeds - 1)
-    variance = np.maximum(0.0, per_seed.var(0, ddof=1) - noise)
-    return np.sqrt(variance / num_seeds), image_part
-
-
-def _image_draws(
-    shares: Floats, present: NDArray[np.bool_], *, resamples: int, seed: int
-) -> Floats:
-    """Return the deviation from the mean in each draw of images, (R, C)."""
-    _, num_images, num_columns = shares.shape
-    is_complete = bool(present.all())
-    if is_complete:  # all seeds have the same images, so they can be averaged first
-        shares = shares.mean(0, keepdims=True)
-    # Centred values are small, so single precision is sufficient for an interval.
-    flat = shares.transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
-    mask = present[:, :, :1].transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
-    out = np.empty((resamples, num_columns))
-    start = 0
-    for weights in image_weights(num_images, resamples=resamples, seed=seed):
-        stop = start + len(weights)
-        sums = (weights @ flat).reshape(len(weights), len(shares), num_columns)
-        counts = np.float32(num_images) if is_complete else (weights @ mask)[:, :, None]
-        # A draw without any image of a seed gives a deviation of 0 for that seed.
-        out[start:stop] = (sums / np.maximum(counts, 1.0)).mean(1)
-        start = stop
-    return out
+def nan_mean(values: Floats, axis: int) -> Floats:
+    """Return the mean of the values that are not NaN; NaN without any, unlike numpy in silence."""
+    with np.errstate(invalid="ignore"):
+        means: Floats = np.nansum(values, axis) / np.isfinite(values).sum(axis)
+    return means
 
 
 def student_draws(freedom: int, resamples: int, seed: int) -> Floats:
@@ -180,17 +126,65 @@ def student_draws(freedom: int, resamples: int, seed: int) -> Floats:
     return np.random.default_rng([seed, freedom, 1]).permutation(quantiles)
 
 
-def group_by_presence(present: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield groups of column indices with values at the same seeds and images.
+def complete_blocks(
+    values: Floats,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Floats]]:
+    """Yield groups of columns with values at the same seeds and images, which share their draws.
 
-    The columns of a group share their draws.
+    Each group is a tuple of the indices of its seeds and of its columns, and its values without
+    empty seeds and images. Columns without any value are left out.
     """
-    groups: dict[bytes, list[int]] = {}
+    present = np.isfinite(values)
     packed = np.packbits(present.reshape(-1, present.shape[2]), axis=0)
-    for column in range(present.shape[2]):
+    groups: dict[bytes, list[int]] = {}
+    for column in np.flatnonzero(present.any((0, 1))):
         groups.setdefault(packed[:, column].tobytes(), []).append(column)
-    for columns in groups.values():
-        yield np.array(columns)
+    for columns in map(np.array, groups.values()):
+        has_value = present[:, :, columns[0]]
+        seeds, images = np.flatnonzero(has_value.any(1)), np.flatnonzero(has_value.any(0))
+        yield seeds, columns, values[np.ix_(seeds, images, columns)]
+
+
+def _expansion(num_images: int, tail: float) -> float:
+    """Return the factor that widens the image draws; it tends to 1 for many images."""
+    ratio = float(stdtrit(num_images - 1, 1 - tail) / ndtri(1 - tail))
+    return ratio * float(np.sqrt(num_images / (num_images - 1)))
+
+
+def _parts(block: Floats, per_seed: Floats) -> tuple[Floats, Floats]:
+    """Return the standard errors (C,) of the seed level and of the image level."""
+    num_seeds, num_images, num_columns = block.shape
+    counts = np.isfinite(block).sum(1)
+    shares = np.nan_to_num(block - per_seed[:, None]) / counts[:, None]
+    common = shares.mean(0)
+    image_part = np.sqrt((common**2).sum(0) * num_images / (num_images - 1))
+    if num_seeds == 1:
+        return np.full(num_columns, np.nan), image_part
+    noise = ((shares - common) ** 2).sum((0, 1)) / (num_seeds - 1)
+    variance = np.maximum(0.0, per_seed.var(0, ddof=1) - noise)
+    return np.sqrt(variance / num_seeds), image_part
+
+
+def _image_draws(deviations: Floats, *, resamples: int, seed: int) -> Floats:
+    """Return the deviation from the mean in each draw of images, (R, C)."""
+    _, num_images, num_columns = deviations.shape
+    present = np.isfinite(deviations[:, :, 0])
+    is_complete = bool(present.all())
+    # All seeds that have the same images can be averaged first.
+    shares = deviations.mean(0, keepdims=True) if is_complete else np.nan_to_num(deviations)
+    # Centred values are small, so single precision is sufficient for an interval.
+    flat = shares.transpose(1, 0, 2).reshape(num_images, -1).astype(np.float32)
+    mask = present.T.astype(np.float32)
+    out = np.empty((resamples, num_columns))
+    start = 0
+    for weights in image_weights(num_images, resamples=resamples, seed=seed):
+        stop = start + len(weights)
+        sums = (weights @ flat).reshape(len(weights), len(shares), num_columns)
+        counts = np.float32(num_images) if is_complete else (weights @ mask)[:, :, None]
+        # A draw without any image of a seed gives a deviation of 0 for that seed.
+        out[start:stop] = (sums / np.maximum(counts, 1.0)).mean(1)
+        start = stop
+    return out
 
 
 def _check(values: Floats, interval: float, resamples: int) -> None:

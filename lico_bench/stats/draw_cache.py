@@ -7,7 +7,7 @@ draws for every arm and dataset; without the cache, drawing took half of its tim
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from threading import Lock
 from typing import Any
 
@@ -30,7 +30,8 @@ def image_weights(num_images: int, *, resamples: int, seed: int) -> Iterator[NDA
     """Yield how often each image was drawn, in blocks (r, I) of one buffer that is reused."""
     blocks = _draw_weights(num_images, resamples, seed)
     buffer = np.empty((min(resamples, _rows(num_images)), num_images), dtype=np.float32)
-    for counts in _cached(("weights", num_images, resamples, seed), blocks):
+    key = ("weights", num_images, resamples, seed)
+    for counts in _cached(key, blocks, num_bytes=resamples * num_images):
         weights = buffer[: len(counts)]
         np.copyto(weights, counts)
         yield weights
@@ -45,37 +46,24 @@ def image_signs(
     """
     blocks = _draw_signs(num_images, resamples, rows, seed)
     buffer = np.empty((min(resamples, rows), -(-num_images // 8), 8), dtype=np.float32)
-    for packed in _cached(("signs", num_images, resamples, rows, seed), blocks):
+    key = ("signs", num_images, resamples, rows, seed)
+    for packed in _cached(key, blocks, num_bytes=resamples * num_images // 8):
         signs = buffer[: len(packed)]
         np.take(_SIGNS, packed, axis=0, out=signs, mode="clip")  # "raise" would copy first
         yield signs.reshape(len(packed), -1)[:, :num_images]
 
 
-def _cached(key: Hashable, blocks: Iterator[Drawn]) -> Iterator[Drawn]:
-    """Yield the blocks cached under `key`, else `blocks`, which are cached if small enough."""
+def _cached(key: Hashable, blocks: Iterable[Drawn], num_bytes: int) -> Iterable[Drawn]:
+    """Return the blocks cached under `key`, else `blocks`, which are cached if small enough."""
+    if num_bytes > CACHE_BYTES // 2:
+        return blocks
+    drawn = _cache.get(key) or list(blocks)
     with _lock:
-        cached = _cache.get(key)
-        if cached is not None:
-            _cache.move_to_end(key)
-    if cached is not None:
-        yield from cached
-        return
-    drawn: list[Drawn] | None = []
-    for block in blocks:
-        if drawn is not None:
-            drawn.append(block)
-            if _size(drawn) > CACHE_BYTES // 2:
-                drawn = None
-        yield block
-    if drawn is not None:
-        with _lock:
-            _cache[key] = drawn
-            while sum(map(_size, _cache.values())) > CACHE_BYTES:
-                _cache.popitem(last=False)
-
-
-def _size(blocks: list[Drawn]) -> int:
-    return sum(block.nbytes for block in blocks)
+        _cache[key] = drawn
+        _cache.move_to_end(key)
+        while sum(block.nbytes for kept in _cache.values() for block in kept) > CACHE_BYTES:
+            _cache.popitem(last=False)
+    return drawn
 
 
 def _rows(num_images: int) -> int:

@@ -123,22 +123,36 @@ def build_grids(scores: Any) -> Iterator[Grid]:
             pairs with the same seed.
     """
     frame = as_frame(scores)
-    _check_sources(frame)
+    _, sources = _encode(frame, ("pair", "dataset", "source"))
+    for pair, dataset, source, other in _conflicts(sources):
+        raise NotComparableError(
+            f"{dataset}: pair {pair} was scored on two data sources, '{source}' and '{other}'; "
+            "score both arms on the same images"
+        )
     codes, settings = _encode(frame, _SETTING)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(len(settings) + 1))
     for number, setting in enumerate(settings):
-        rows = order[bounds[number] : bounds[number + 1]]
-        part = frame if len(settings) == 1 else frame.iloc[rows]
+        # Copying millions of rows takes seconds.
+        part = frame if len(settings) == 1 else frame[codes == number]
         yield _build_grid(part, dict(zip(_SETTING, map(str, setting), strict=True)))
 
 
 def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
     arm_codes, arms = _encode(frame, ("arm",))
-    seed_codes, seeds = _seeds(frame, setting)
+    pair_codes, pairs = _encode(frame, ("seed", "pair"))
     image_codes, images = _encode(frame, ("image_id",))
     column_codes, columns = _encode(frame, ("method", "metric", "protocol"))
-    _check_protocols(columns, setting)
+    for seed, _, _ in _conflicts(pairs):
+        raise NotComparableError(
+            f"{setting['dataset']}: expected one pair per seed, got two with seed {seed}; "
+            "they were trained with different recipes, compare one recipe at a time"
+        )
+    for method, metric, protocol, other in _conflicts(columns):
+        raise NotComparableError(
+            f"{setting['dataset']}: {metric} of {method or 'the model'} was scored under two "
+            f"protocols, '{protocol}' and '{other}'; pass the rows of one protocol"
+        )
+    seeds = [int(seed) for seed, _ in pairs]
+    seed_codes = np.argsort(np.argsort(seeds))[pair_codes]
     shape = (len(arms), len(seeds), len(images), len(columns))
     index = np.ravel_multi_index((arm_codes, seed_codes, image_codes, column_codes), shape)
     check_unique(frame, index, int(np.prod(shape)))
@@ -151,9 +165,9 @@ def _build_grid(frame: pd.DataFrame, setting: dict[str, str]) -> Grid:
     correct[arm_codes, seed_codes, image_codes] = frame["correct"].to_numpy(dtype=bool)
     return Grid(
         setting=setting,
-        arms=tuple(str(arm[0]) for arm in arms),
-        seeds=seeds,
-        image_ids=tuple(str(image[0]) for image in images),
+        arms=tuple(str(arm) for (arm,) in arms),
+        seeds=tuple(sorted(seeds)),
+        image_ids=tuple(str(image) for (image,) in images),
         columns=tuple(Column(*map(str, column)) for column in columns),
         values=values,
         present=present,
@@ -173,41 +187,13 @@ def _encode(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[Codes, list[tu
     return codes.astype(np.int64), levels
 
 
-def _seeds(frame: pd.DataFrame, setting: dict[str, str]) -> tuple[Codes, tuple[int, ...]]:
-    """Return the seed index of each row and the ascending seeds; raise if a seed has two pairs."""
-    codes, pairs = _encode(frame, ("seed", "pair"))
-    seeds = [int(seed) for seed, _ in pairs]
-    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if repeated:
-        raise NotComparableError(
-            f"{setting['dataset']}: expected one pair per seed, got two with seed {repeated[0]}; "
-            "they were trained with different recipes, compare one recipe at a time"
-        )
-    rank = np.argsort(np.argsort(seeds))
-    return rank[codes], tuple(sorted(seeds))
-
-
-def _check_sources(frame: pd.DataFrame) -> None:
-    _, combinations = _encode(frame, ("pair", "dataset", "source"))
-    sources: dict[tuple[str, str], str] = {}
-    for pair, dataset, source in combinations:
-        other = sources.setdefault((pair, dataset), source)
-        if other != source:
-            raise NotComparableError(
-                f"{dataset}: pair {pair} was scored on two data sources, '{other}' and '{source}'; "
-                "score both arms on the same images"
-            )
-
-
-def _check_protocols(columns: list[tuple[Any, ...]], setting: dict[str, str]) -> None:
-    protocols: dict[tuple[str, str], str] = {}
-    for method, metric, protocol in columns:
-        other = protocols.setdefault((method, metric), protocol)
-        if other != protocol:
-            raise NotComparableError(
-                f"{setting['dataset']}: {metric} of {method or 'the model'} was scored under two "
-                f"protocols, '{other}' and '{protocol}'; pass the rows of one protocol"
-            )
+def _conflicts(entries: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Yield each key, all but the last value of an entry, that has two last values, and both."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for *key, value in entries:
+        other = found.setdefault(tuple(key), value)
+        if other != value:
+            yield *key, other, value
 
 
 def check_unique(frame: pd.DataFrame, index: Codes, size: int) -> None:

@@ -1,19 +1,28 @@
-"""Mean of each arm with its interval."""
+"""Means of each arm: over seeds and images with intervals, and class-macro."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lico_bench.stats.bootstrap import RESAMPLES, Estimates, two_level
-from lico_bench.stats.grid import Grid, build_grids
+from lico_bench.stats.grid import as_frame, build_grids
 
 MEAN_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "method", "metric", "protocol", "mean",
     "low", "high", "seed_part", "image_part", "interval_over", "num_images", "num_seeds",
     "num_skipped", "num_flagged", "seeds", "per_seed", "note",
 )  # fmt: skip
+_NOTES = {
+    0: "every image was skipped, so there is no mean",
+    1: "a single image, so there is no interval",
+}
+_MACRO_GROUP = (
+    "dataset", "source", "backbone", "labels", "arm", "seed", "method", "metric", "protocol",
+)  # fmt: skip
+CLASS_MACRO_COLUMNS = (*_MACRO_GROUP, "mean", "num_classes", "num_images", "num_skipped")
 
 
 def arm_means(
@@ -37,54 +46,71 @@ def arm_means(
     """
     records: list[dict[str, object]] = []
     for grid in build_grids(scores):
-        for number, arm in enumerate(grid.arms):
-            estimates = two_level(
-                grid.values[number], interval=interval, resamples=resamples, seed=seed
-            )
-            records += _records(grid, number, arm, estimates)
+        skipped = grid.present & np.isnan(grid.values)
+        for a, arm in enumerate(grid.arms):
+            estimates = two_level(grid.values[a], interval=interval, resamples=resamples, seed=seed)
+            records += [
+                {
+                    **grid.setting,
+                    "arm": arm,
+                    **column._asdict(),
+                    "mean": estimates.mean[c],
+                    **interval_fields(estimates, c, grid.seeds),
+                    "num_skipped": int(skipped[a, :, :, c].sum()),
+                    "num_flagged": int(grid.flagged[a, :, :, c].sum()),
+                }
+                for c, column in enumerate(grid.columns)
+                if grid.present[a, :, :, c].any()
+            ]
     return pd.DataFrame(records, columns=list(MEAN_COLUMNS))
 
 
-def _records(grid: Grid, number: int, arm: str, estimates: Estimates) -> list[dict[str, object]]:
-    present, flagged = grid.present[number], grid.flagged[number]
-    skipped = present & ~pd.notna(grid.values[number])
-    return [
-        {
-            **grid.setting,
-            "arm": arm,
-            **column._asdict(),
-            "mean": estimates.mean[c],
-            **interval_fields(estimates, c, grid.seeds),
-            "num_skipped": int(skipped[:, :, c].sum()),
-            "num_flagged": int(flagged[:, :, c].sum()),
-        }
-        for c, column in enumerate(grid.columns)
-        if present[:, :, c].any()
-    ]
+def class_macro(scores: Any) -> pd.DataFrame:
+    """Return the mean over classes of the class means, per training, method and metric.
+
+    Args:
+        scores: rows (`records.ROW_COLUMNS`) or an object with `to_frame()` or `rows()`.
+
+    Returns:
+        Columns `CLASS_MACRO_COLUMNS`. The class is the explained one (`target`). All classes have
+        equal weight; a class whose images were all skipped is left out. `mean` is NaN if all
+        classes are left out.
+
+    Raises:
+        InvalidInputError: for missing columns, or missing values without a flag.
+
+    Source: Zhang et al., IJCV 2018.
+    Differs: a class without a scored image is left out; published code counts it as 0.
+    """
+    frame = as_frame(scores)
+    group = list(_MACRO_GROUP)
+    by_class = frame.groupby([*group, "target"], sort=False, observed=True)["value"]
+    classes = by_class.agg(["mean", "count", "size"])
+    means = classes.groupby(group, sort=False, observed=True).agg(
+        mean=("mean", "mean"),
+        num_classes=("mean", "count"),
+        num_images=("count", "sum"),
+        num_rows=("size", "sum"),
+    )
+    means["num_skipped"] = means["num_rows"] - means["num_images"]
+    return means.reset_index()[list(CLASS_MACRO_COLUMNS)]
 
 
 def interval_fields(estimates: Estimates, column: int, seeds: tuple[int, ...]) -> dict[str, object]:
     """Return the fields that means and differences share: interval, its parts and counts."""
-    used = [s for s in range(len(seeds)) if pd.notna(estimates.per_seed[s, column])]
-    num_images, num_seeds = int(estimates.num_images[column]), int(estimates.num_seeds[column])
-    over = "" if num_images < 2 else "images" if num_seeds == 1 else "seeds and images"
+    by_seed = zip(seeds, estimates.per_seed[:, column], strict=True)
+    used = [(seed, float(mean)) for seed, mean in by_seed if pd.notna(mean)]
+    num_images = int(estimates.num_images[column])
+    over = "images" if len(used) == 1 else "seeds and images"
     return {
         "low": estimates.low[column],
         "high": estimates.high[column],
         "seed_part": estimates.seed_part[column],
         "image_part": estimates.image_part[column],
-        "interval_over": over,
+        "interval_over": "" if num_images < 2 else over,
         "num_images": num_images,
-        "num_seeds": num_seeds,
-        "seeds": [seeds[s] for s in used],
-        "per_seed": [float(estimates.per_seed[s, column]) for s in used],
-        "note": _note(num_images),
+        "num_seeds": int(estimates.num_seeds[column]),
+        "seeds": [seed for seed, _ in used],
+        "per_seed": [mean for _, mean in used],
+        "note": _NOTES.get(num_images, ""),
     }
-
-
-def _note(num_images: int) -> str:
-    if num_images == 0:
-        return "every image was skipped, so there is no mean"
-    if num_images == 1:
-        return "a single image, so there is no interval"
-    return ""

@@ -1,9 +1,9 @@
-"""Paired differences between arms on the same images and seeds."""
+"""Paired differences: between arms on the same images and seeds, and of methods from a control."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from lico_bench.checks import check_choice, check_positive
 from lico_bench.errors import NotComparableError, UnknownNameError
-from lico_bench.stats.bootstrap import RESAMPLES, Estimates, Floats, two_level
-from lico_bench.stats.effect_size import standardised_effect
-from lico_bench.stats.grid import Column, Grid, build_grids
-from lico_bench.stats.mcnemar import are_hits, mcnemar_exact
+from lico_bench.stats.bootstrap import RESAMPLES, Floats, nan_mean, two_level
+from lico_bench.stats.grid import Grid, as_frame, build_grids, check_unique
 from lico_bench.stats.means import interval_fields
-from lico_bench.stats.sign_flips import sign_flip_tests
+from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_tests
 
 PAIRED_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "reference_arm", "method", "metric",
@@ -27,6 +25,13 @@ PAIRED_COLUMNS = (
     "seeds", "per_seed", "note",
 )  # fmt: skip
 SUBSETS = ("all", "both_correct")
+# Relative to the mean. Scores are computed in float32; a smaller spread is rounding error.
+_NO_SPREAD = 1e-6
+NO_CONTROL = "no_control"  # flag: the control has no value for this image
+_SCORE_KEY = (
+    "pair", "cell", "dataset", "source", "backbone", "arm", "seed", "labels", "image_id", "metric",
+    "protocol",
+)  # fmt: skip
 
 
 def paired_differences(
@@ -85,9 +90,72 @@ def paired_differences(
             continue
         if reference_arm not in grid.arms:
             raise UnknownNameError.of("arm", reference_arm, grid.arms)
-        for arm_records in _compare(grid, reference_arm, subset, smallest, draws):
-            records += arm_records
+        records += _compare(grid, reference_arm, subset, smallest, draws)
     return pd.DataFrame(records, columns=list(PAIRED_COLUMNS))
+
+
+def standardised_effect(differences: Floats) -> Floats:
+    """Return mean / standard deviation of the per-image, seed-averaged differences, (C,).
+
+    Args:
+        differences: (S, I, C); NaN where there is no value.
+
+    Returns:
+        Cohen's d_z of each column; 0 if all differences are 0, NaN if they are equal but not 0 or
+        there are fewer than two images.
+
+    Source: Lakens, Frontiers in Psychology 2013, eq. 6.
+    Differs: averages over seeds first, so that the noise between trainings does not add to the
+    spread between images.
+    """
+    by_image = nan_mean(differences, 0)
+    mean = nan_mean(by_image, 0)
+    freedom = np.isfinite(by_image).sum(0) - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviation = np.sqrt(np.nansum((by_image - mean) ** 2, 0) / freedom)
+        varies = deviation > _NO_SPREAD * np.abs(mean)
+        effect = np.where(varies, mean / deviation, np.where(mean == 0, 0.0, np.nan))
+    return np.where(freedom > 0, effect, np.nan)
+
+
+def minus_control(scores: Any, control: str) -> pd.DataFrame:
+    """Return each method's score minus the control method's, on the same image and model.
+
+    Effects that change the score of any map, such as a more confident model, cancel. The rest is
+    due to the location of the map.
+
+    Args:
+        scores: rows (`records.ROW_COLUMNS`) or an object with `to_frame()` or `rows()`.
+        control: a method that ignores the network, such as `random_map`.
+
+    Returns:
+        Rows of all other methods; model scores and rows of the control are left out. The
+        difference is NaN, with a flag, where the method or the control has no value.
+
+    Raises:
+        UnknownNameError: if there are no rows of the control.
+        InvalidInputError: for invalid rows, or two rows of the control for one image.
+    """
+    frame = as_frame(scores)
+    is_control = (frame["method"] == control).to_numpy()
+    if not is_control.any():
+        methods = [str(name) for name in frame["method"].unique() if name]
+        raise UnknownNameError.of("control method", control, methods)
+    is_method = (frame["method"] != "").to_numpy() & ~is_control
+    groups = frame.groupby(list(_SCORE_KEY), sort=False, observed=True)
+    group = groups.ngroup().to_numpy().astype(np.int64)
+    num_groups = int(group.max()) + 1
+    check_unique(frame[is_control], group[is_control], num_groups)
+    values = frame["value"].to_numpy(dtype=np.float64)
+    control_values = np.full(num_groups, np.nan)
+    control_values[group[is_control]] = values[is_control]
+    subtracted = control_values[group[is_method]]
+    others = frame[is_method].copy()
+    others["value"] = values[is_method] - subtracted
+    others["flag"] = np.where(
+        np.isnan(subtracted) & (others["flag"] == ""), NO_CONTROL, others["flag"]
+    )
+    return others.reset_index(drop=True)
 
 
 class _Draws(NamedTuple):
@@ -98,90 +166,59 @@ class _Draws(NamedTuple):
 
 def _compare(
     grid: Grid, reference_arm: str, subset: str, smallest: dict[str, float], draws: _Draws
-) -> Iterator[list[dict[str, object]]]:
-    """Yield the records of each arm against the reference; all arms share one bootstrap."""
+) -> list[dict[str, object]]:
+    """Return the records of each arm against the reference; all arms share one bootstrap."""
     reference = grid.arms.index(reference_arm)
     others = [arm for arm in range(len(grid.arms)) if arm != reference]
     for other in others:
         _check_paired(grid, reference, other)
-    pairs = [_common_values(grid, reference, other, subset) for other in others]
-    differences = np.concatenate([values - subtracted for subtracted, values in pairs], axis=2)
+    has_both = np.isfinite(grid.values[reference]) & np.isfinite(grid.values[others])
+    skipped = _side_by_side(grid.present[others] & ~has_both).sum((0, 1))
+    if subset == "both_correct":
+        has_both &= (grid.correct[reference] & grid.correct[others])[..., None]
+    subtracted = _side_by_side(np.where(has_both, grid.values[reference], np.nan))
+    values = _side_by_side(np.where(has_both, grid.values[others], np.nan))
+    differences = values - subtracted
     estimates = two_level(differences, **draws._asdict())
     margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
-    hits = np.concatenate([are_hits(subtracted, values) for subtracted, values in pairs])
-    tests = _tests(differences, estimates, hits, np.tile(margins, len(others)), draws)
-    width = len(grid.columns)
-    for number, (other, (subtracted, values)) in enumerate(zip(others, pairs, strict=True)):
-        means, reference_means = _means(values), _means(subtracted)
-        mcnemar = mcnemar_exact(subtracted, values)
-        yield [
-            {
-                **grid.setting,
-                "arm": grid.arms[other],
-                "reference_arm": reference_arm,
-                **column._asdict(),
-                "subset": subset,
-                "mean": means[c],
-                "mean_reference": reference_means[c],
-                "difference": estimates.mean[number * width + c],
-                "interval": draws.interval,
-                **{name: results[number * width + c] for name, results in tests.items()},
-                "p_mcnemar": mcnemar[c],
-                **interval_fields(estimates, number * width + c, grid.seeds),
-                "num_skipped": _num_skipped(grid, reference, other, c),
-            }
-            for c, column in enumerate(grid.columns)
-            if grid.present[other, :, :, c].any()
-        ]
-
-
-def _tests(
-    differences: Floats,
-    estimates: Estimates,
-    hits: NDArray[np.bool_],
-    margins: Floats,
-    draws: _Draws,
-) -> dict[str, Floats]:
-    """Return the fields of the tests, each (C,)."""
-    flips = sign_flip_tests(
+    smallest_effects = np.tile(margins, len(others))
+    tests = sign_flip_tests(
         differences,
         seed_part=estimates.seed_part,
-        smallest_effects=margins,
-        hits=hits,
+        smallest_effects=smallest_effects,
+        hits=are_hits(subtracted, values),
         resamples=draws.resamples,
         seed=draws.seed,
     )
-    return {
-        **asdict(flips),
+    numbers = {
+        "mean": nan_mean(nan_mean(values, 1), 0),
+        "mean_reference": nan_mean(nan_mean(subtracted, 1), 0),
+        "difference": estimates.mean,
+        **tests._asdict(),
+        "p_mcnemar": mcnemar_exact(subtracted, values),
         "effect_size": standardised_effect(differences),
-        "smallest_effect": margins,
+        "smallest_effect": smallest_effects,
+        "num_skipped": skipped,
     }
+    return [
+        {
+            **grid.setting,
+            "arm": grid.arms[other],
+            "reference_arm": reference_arm,
+            **column._asdict(),
+            "subset": subset,
+            "interval": draws.interval,
+            **{name: array[k] for name, array in numbers.items()},
+            **interval_fields(estimates, k, grid.seeds),
+        }
+        for k, (other, (c, column)) in enumerate(product(others, enumerate(grid.columns)))
+        if grid.present[other, :, :, c].any()
+    ]
 
 
-def _common_values(grid: Grid, reference: int, other: int, subset: str) -> tuple[Floats, Floats]:
-    """Return the values (S, I, C) of the reference and of the arm, NaN unless both have one."""
-    subtracted, values = grid.values[reference], grid.values[other]
-    usable = np.isfinite(subtracted) & np.isfinite(values)
-    if subset == "both_correct":
-        usable &= (grid.correct[reference] & grid.correct[other])[:, :, None]
-    return np.where(usable, subtracted, np.nan), np.where(usable, values, np.nan)
-
-
-def _means(values: Floats) -> Floats:
-    """Return the mean over seeds of the means over images, (C,)."""
-    present = np.isfinite(values)
-    counts = present.sum(1)
-    sums = np.where(present, values, 0.0).sum(1)
-    per_seed = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
-    num_seeds = (counts > 0).sum(0)
-    means: Floats = np.full(len(num_seeds), np.nan)
-    np.divide(per_seed.sum(0), num_seeds, out=means, where=num_seeds > 0)
-    return means
-
-
-def _num_skipped(grid: Grid, reference: int, other: int, column: int) -> int:
-    usable = np.isfinite(grid.values[[reference, other], :, :, column]).all(0)
-    return int((grid.present[reference, :, :, column] & ~usable).sum())
+def _side_by_side(arms: NDArray[Any]) -> NDArray[Any]:
+    """Return the columns of all arms in one array: (A, S, I, C) to (S, I, A * C)."""
+    return np.concatenate(arms, axis=2)
 
 
 def _check_paired(grid: Grid, reference: int, other: int) -> None:
@@ -191,26 +228,19 @@ def _check_paired(grid: Grid, reference: int, other: int) -> None:
         return
     names = f"{grid.arms[reference]} and {grid.arms[other]}"
     where = f"{grid.setting['dataset']} ({grid.setting['source']})"
-    for s, seed in enumerate(grid.seeds):
-        for arm in (reference, other):
-            if not grid.present[arm, s].any():
-                raise NotComparableError(
-                    f"{where}: expected {names} at every seed, but {grid.arms[arm]} has no rows "
-                    f"at seed {seed}; finish the run, or leave that seed out"
-                )
-    raise NotComparableError(_unpaired_message(grid, unpaired, where, names))
-
-
-def _unpaired_message(grid: Grid, unpaired: NDArray[np.bool_], where: str, names: str) -> str:
-    seed, image, number = (int(k) for k in np.argwhere(unpaired)[0])
-    column: Column = grid.columns[number]
-    score = f"{column.metric} of {column.method or 'the model'}"
-    if column.protocol:
-        score += f" under protocol '{column.protocol}'"
-    count = int(unpaired[:, :, number].sum())
-    images = "1 image has" if count == 1 else f"{count} images have"
-    return (
-        f"{where}: expected {names} on the same images, but {images} {score} in one arm only "
-        f"(first: '{grid.image_ids[image]}' at seed "
-        f"{grid.seeds[seed]}); score both arms on the same images"
+    for (s, seed), arm in product(enumerate(grid.seeds), (reference, other)):
+        if not grid.present[arm, s].any():
+            raise NotComparableError(
+                f"{where}: expected {names} at every seed, but {grid.arms[arm]} has no rows "
+                f"at seed {seed}; finish the run, or leave that seed out"
+            )
+    s, image, number = (int(k) for k in np.argwhere(unpaired)[0])
+    column, count = grid.columns[number], int(unpaired[:, :, number].sum())
+    protocol = f" under protocol '{column.protocol}'" if column.protocol else ""
+    raise NotComparableError(
+        f"{where}: expected {names} on the same images, but "
+        f"{'1 image has' if count == 1 else f'{count} images have'} {column.metric} of "
+        f"{column.method or 'the model'}{protocol} in one arm only "
+        f"(first: '{grid.image_ids[image]}' at seed {grid.seeds[s]}); "
+        "score both arms on the same images"
     )

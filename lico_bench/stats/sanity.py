@@ -33,6 +33,7 @@ THRESHOLD = 0.5
 CASCADE = "cascade"
 SANITY_CHECK = "sanity_check"
 GROUP_COLUMNS = ("dataset", "source", "backbone", "labels", "arm", "method", "protocol")
+Outcome = Literal["pass", "fail", "inconclusive"]
 ATOL_START = 1e-3  # tolerance for the similarity of a map with itself, 1
 
 
@@ -45,7 +46,7 @@ class SanityVerdict:
         low, high: one-sided bounds of the similarity; NaN for a single image.
     """
 
-    outcome: Literal["pass", "fail", "inconclusive"]
+    outcome: Outcome
     similarity: float
     low: float
     high: float
@@ -79,12 +80,17 @@ def sanity_verdict(
     error = float(final.std(ddof=1) / np.sqrt(len(final))) if len(final) > 1 else float("nan")
     margin = float(ndtri(confidence)) * error
     low, high = mean - margin, mean + margin
-    outcome: Literal["pass", "fail", "inconclusive"] = "inconclusive"
-    if high < threshold:
-        outcome = "pass"
+    outcome: Outcome = "inconclusive"
+    bounds = f"it lies between {low:.2f} and {high:.2f}"
+    reason = f"{bounds}, which holds {threshold:.2f}; score more images"
+    if len(final) == 1:
+        reason = "a single image has no standard error, score more images"
+    elif high < threshold:
+        outcome, reason = "pass", f"{bounds}, below {threshold:.2f}"
     elif low > threshold:
         outcome = "fail"
-    sentence = _sentence(outcome, mean, low, high, threshold)
+        reason = f"{bounds}, above {threshold:.2f}: the map does not need the network"
+    sentence = f"similarity falls from 1 to {mean:.2f} when the network forgets; {reason}"
     return SanityVerdict(outcome, mean, low, high, len(final), sentence)
 
 
@@ -129,15 +135,3 @@ def _validated(cascades: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
             f"got {values[:, 0].min():.3g}; include the stage before randomisation"
         )
     return values
-
-
-def _sentence(outcome: str, mean: float, low: float, high: float, threshold: float) -> str:
-    message = f"similarity falls from 1 to {mean:.2f} when the network forgets"
-    if np.isnan(low):
-        return f"{message}; a single image has no standard error, score more images"
-    bounds = f"it lies between {low:.2f} and {high:.2f}"
-    return {
-        "pass": f"{message}; {bounds}, below {threshold:.2f}",
-        "fail": f"{message}; {bounds}, above {threshold:.2f}: the map does not need the network",
-        "inconclusive": f"{message}; {bounds}, which holds {threshold:.2f}; score more images",
-    }[outcome]

@@ -63,10 +63,3 @@ def test_cache_size_is_bounded(monkeypatch):
     kept = sum(block.nbytes for blocks in draw_cache._cache.values() for block in blocks)
     assert 0 < kept <= 30_000
     assert ("weights", 100, 200, 3) not in draw_cache._cache  # too large for the cache
-
-
-def test_incomplete_draws_are_not_cached(monkeypatch):
-    monkeypatch.setattr(draw_cache, "_CHUNK", 1000)
-    next(image_weights(50, resamples=200, seed=3))
-    assert not draw_cache._cache
-    assert weights(50).shape == (200, 50)

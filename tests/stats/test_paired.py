@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lico_bench.errors import InvalidInputError, NotComparableError, UnknownNameError
-from lico_bench.stats import paired_differences
+from lico_bench.stats import as_frame, minus_control, paired_differences
+from lico_bench.stats.paired import standardised_effect
 
 
 def one_row(scores, **options):
@@ -216,3 +217,107 @@ def test_no_image_both_get_right_is_a_sentence_not_a_number():
     assert row["num_images"] == 0
     assert np.isnan(row["difference"])
     assert row["note"]
+
+
+def test_one_seed_is_the_paired_t_statistic_over_the_root_of_the_images():
+    values = np.random.default_rng(0).normal(0.3, 1, (1, 50, 1))
+    expected = stats.ttest_1samp(values[0, :, 0], 0).statistic / np.sqrt(50)
+    assert standardised_effect(values)[0] == pytest.approx(expected)
+
+
+def test_seeds_are_averaged_before_the_spread_is_taken():
+    values = np.random.default_rng(1).normal(0.3, 1, (4, 50, 1))
+    values[2, :10] = np.nan
+    by_image = np.nanmean(values[..., 0], 0)
+    assert standardised_effect(values)[0] == pytest.approx(by_image.mean() / by_image.std(ddof=1))
+
+
+@given(st.floats(0.01, 100), st.integers(0, 100))
+def test_unit_does_not_matter_and_sign_carries_over(scale, draw):
+    values = np.random.default_rng(draw).normal(size=(2, 12, 1))
+    assert standardised_effect(-scale * values) == pytest.approx(-standardised_effect(values))
+
+
+def test_no_spread_is_zero_without_a_difference_and_nothing_with_one():
+    rounding = np.float32(0.1) + np.arange(20) * 1e-9
+    values = np.stack([np.zeros(20), np.full(20, 0.1), rounding], axis=1)[None]
+    assert standardised_effect(values)[0] == 0
+    assert np.isnan(standardised_effect(values)[1:]).all()
+
+
+def test_one_image_or_none_has_no_effect_size():
+    values = np.full((2, 5, 2), np.nan)
+    values[:, 0, 0] = 0.0
+    assert np.isnan(standardised_effect(values)).all()
+
+
+def drawn(shape=(2, 6)):
+    """Return rows of two methods, a control and the model, and the values of (method, arm)."""
+    generator = np.random.default_rng(0)
+    values = {
+        method: generator.random((2, *shape)) for method in ("grad_cam", "rise", "random_map", "")
+    }
+    frames = [
+        pair_of(*both, method=method, metric="insertion" if method else "accuracy")
+        for method, both in values.items()
+    ]
+    return pd.concat(frames, ignore_index=True), values
+
+
+def test_each_value_loses_the_controls_on_the_same_image_in_any_order_of_rows():
+    rows, values = drawn()
+    found = minus_control(rows.sample(frac=1, random_state=0), "random_map")
+    assert set(found["method"]) == {"grad_cam", "rise"}
+    assert len(found) == 2 * 2 * 2 * 6
+    for row in found.itertuples():
+        place = (int(row.arm == "lico"), row.seed, int(row.image_id[-1]))
+        expected = values[row.method][place] - values["random_map"][place]
+        assert row.value == pytest.approx(expected, abs=1e-15)
+
+
+def test_paired_differences_of_it_are_differences_of_differences():
+    rows, values = drawn()
+    found = paired_differences(minus_control(rows, "random_map")).set_index("method")
+    for method in ("grad_cam", "rise"):
+        gain = values[method] - values["random_map"]
+        assert found.loc[method, "difference"] == pytest.approx((gain[1] - gain[0]).mean())
+
+
+def test_what_either_side_lacks_is_missing_with_a_flag():
+    method = rows_of(np.array([[0.5, np.nan, 0.7, 0.8]]))
+    control = rows_of(np.array([[0.1, 0.2, np.nan, 0.4]]), method="random_map").iloc[:3]
+    found = minus_control(pd.concat([method, control]), "random_map")
+    np.testing.assert_allclose(found["value"], [0.4, np.nan, np.nan, np.nan])
+    assert found["flag"].tolist() == ["", "skipped_region", "no_control", "no_control"]
+    assert as_frame(found) is found
+
+
+def test_a_warning_about_a_value_stays_with_it():
+    both = [rows_of(np.ones((1, 2)), flag="degenerate_map"), rows_of(np.ones((1, 2)), method="c")]
+    assert minus_control(pd.concat(both), "c")["flag"].tolist() == ["degenerate_map"] * 2
+
+
+def test_datasets_and_protocols_do_not_lend_each_other_controls():
+    rows = [
+        rows_of(np.ones((1, 2))),
+        rows_of(np.ones((1, 2)), method="c", dataset="svhn"),
+        rows_of(np.ones((1, 2)), method="c", protocol="other@0"),
+    ]
+    assert minus_control(pd.concat(rows), "c")["flag"].tolist() == ["no_control"] * 2
+
+
+def test_categorical_columns_are_read_like_text():
+    rows, _ = drawn()
+    plain = minus_control(rows, "random_map")
+    for name in ("pair", "arm", "image_id", "method", "metric", "flag"):
+        rows[name] = rows[name].astype("category")
+    np.testing.assert_array_equal(minus_control(rows, "random_map")["value"], plain["value"])
+
+
+def test_unknown_control_and_duplicates_of_it_are_refused():
+    rows, _ = drawn()
+    with pytest.raises(UnknownNameError, match="did you mean 'random_map'"):
+        minus_control(rows, "random_maps")
+    twice = pd.concat([rows, rows[rows["method"] == "random_map"].iloc[:1]])
+    with pytest.raises(InvalidInputError, match="one row per score, got 2"):
+        minus_control(twice, "random_map")

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.stats import sign_flips, two_level
-from lico_bench.stats.sign_flips import sign_flip_tests
+from lico_bench.stats import holm, sign_flips, two_level
+from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_tests
 
 # A share p of 10,000 draws has a standard error of at most 0.005; three of them.
 ATOL_DRAWS = 0.015
@@ -177,3 +179,87 @@ def test_equal_input_gives_equal_output_and_few_draws_are_refused():
     assert judged(values, seed=1).p_images != judged(values).p_images
     with pytest.raises(InvalidInputError, match="at least 100"):
         judged(values, resamples=10)
+
+
+def table(ours, theirs):
+    return [[((ours == a) & (theirs == b)).sum() for b in (1, 0)] for a in (1, 0)]
+
+
+def test_one_seed_agrees_with_statsmodels():
+    generator = np.random.default_rng(0)
+    ours = (generator.random((1, 60, 8)) < 0.6).astype(float)
+    theirs = np.where(generator.random(ours.shape) < 0.4, 1.0, ours)
+    found = mcnemar_exact(ours, theirs)
+    for column in range(8):
+        expected = mcnemar(table(ours[0, :, column], theirs[0, :, column]), exact=True).pvalue
+        assert found[column] == pytest.approx(expected, rel=1e-9)
+
+
+def test_several_seeds_give_the_smallest_times_their_number():
+    ours = np.zeros((3, 10, 1))
+    theirs = ours.copy()
+    theirs[0, :8], theirs[1, :3] = 1, 1
+    assert mcnemar_exact(ours, theirs)[0] == pytest.approx(3 * 2 / 2**8)
+    missing = np.full((1, 10, 1), np.nan)
+    more = [np.concatenate([values, missing]) for values in (ours, theirs)]
+    assert mcnemar_exact(*more)[0] == pytest.approx(3 * 2 / 2**8)
+
+
+def test_one_image_under_many_seeds_is_no_crowd():
+    ours = np.zeros((20, 30, 1))
+    theirs = ours.copy()
+    theirs[:, 0] = 1
+    assert mcnemar_exact(ours, theirs)[0] == 1
+
+
+def test_no_disagreement_has_p_of_one():
+    assert mcnemar_exact(np.ones((2, 5, 1)), np.ones((2, 5, 1)))[0] == 1
+
+
+def test_only_columns_of_hits_are_tested():
+    ours, theirs = np.zeros((2, 4, 5)), np.ones((2, 4, 5))
+    theirs[0, 0, 1] = 0.5
+    for values in (ours, theirs):
+        values[..., 2] = np.nan
+        values[:, 1:, 3] = np.nan
+        values[:, 0, 4] = np.nan
+    assert are_hits(ours, theirs).tolist() == [True, False, False, True, True]
+    # Nothing to test in the third, one image in the fourth.
+    assert np.isnan(mcnemar_exact(ours, theirs)).tolist() == [False, True, True, True, False]
+
+
+def slow_holm(p_values):
+    """Step down: the smallest times N, the next times N - 1, never falling, never above 1."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for step, number in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[number]))
+        adjusted[number] = largest
+    return adjusted
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_it_agrees_with_the_definition(p_values):
+    np.testing.assert_allclose(holm(p_values), slow_holm(p_values), rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_it_agrees_with_statsmodels_to_the_bit(count):
+    p_values = np.random.default_rng(count).random(count) ** 3
+    p_values[: count // 2] = np.round(p_values[: count // 2], 1)  # ties
+    expected = multipletests(p_values, method="holm")[1]
+    np.testing.assert_array_equal(holm(p_values), expected)
+
+
+def test_what_was_not_tested_stays_nan_and_does_not_count():
+    found = holm([np.nan, 0.01, np.nan, 0.04])
+    assert np.isnan(found).tolist() == [True, False, True, False]
+    np.testing.assert_allclose(found[[1, 3]], holm([0.01, 0.04]))
+    assert np.isnan(holm([np.nan])).all()
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize("p_values", [[0.1, 1.2], [-0.1], [np.inf], [[0.1]]])
+def test_what_is_no_p_value_is_refused(p_values):
+    with pytest.raises(InvalidInputError, match=r"1-D array in \[0, 1\]"):
+        holm(p_values)
