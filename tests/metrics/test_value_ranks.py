@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from localised_case import localised
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, pointing_game, resolve_metric
-from lico_bench.metrics.value_ranks import rank_accuracy, top_k
+from lico_bench.metrics.value_ranks import is_flat, rank_accuracy, top_k
 
 ATOL_FP32 = 1e-6  # quotients of whole numbers
 
@@ -129,11 +130,82 @@ def test_distance_is_euclidean():
     assert pointing_game(maps, regions, tolerance_px=5.1).tolist() == [1]
 
 
-def test_flat_maps_and_shared_peaks_miss():
+def test_flat_maps_miss_and_so_do_shared_peaks_by_the_strict_rule():
     everywhere = torch.ones(1, 9, 9, dtype=torch.bool)
     shared = one_hot_map(1, 1) + one_hot_map(5, 5)
-    for maps in (torch.zeros(1, 9, 9), torch.ones(1, 9, 9), shared):
-        assert pointing_game(maps, everywhere, tolerance_px=3).tolist() == [0]
+    for flat in (torch.zeros(1, 9, 9), torch.ones(1, 9, 9)):
+        for ties in ("expected", "strict"):
+            assert pointing_game(flat, everywhere, tolerance_px=3, ties=ties).tolist() == [0]
+    assert pointing_game(shared, everywhere, tolerance_px=3, ties="strict").tolist() == [0]
+    assert pointing_game(shared, everywhere, tolerance_px=3).tolist() == [1]
+
+
+def test_a_shared_peak_counts_by_the_share_of_its_pixels_that_hit():
+    shared = one_hot_map(1, 1) + one_hot_map(5, 5) + one_hot_map(8, 0) + one_hot_map(2, 2)
+    assert pointing_game(shared, region_at(1, 2), tolerance_px=0).tolist() == [0]
+    assert pointing_game(shared, region_at(1, 2), tolerance_px=1.1).tolist() == [0.5]
+    assert pointing_game(shared, region_at(5, 5), tolerance_px=1.1).tolist() == [0.25]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), cells=st.integers(2, 8), times=st.integers(2, 7),
+    mode=st.sampled_from(["nearest", "bilinear"]),
+)  # fmt: skip
+def test_with_the_whole_image_as_the_object_every_map_that_is_not_flat_hits(
+    seed: int, cells: int, times: int, mode: str
+):
+    maps = enlarged(levels(seed, cells), times, mode)
+    hits = pointing_game(maps, torch.ones_like(maps, dtype=torch.bool), tolerance_px=1.5)
+    assert hits.tolist() == [0.0 if flat else 1.0 for flat in is_flat(maps).tolist()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), down=st.integers(0, 7), along=st.integers(0, 7))
+def test_an_expected_score_moves_with_image_and_region(seed: int, down: int, along: int):
+    maps = levels(seed, 8)
+    regions = torch.rand(maps.shape, generator=torch.Generator().manual_seed(seed)) > 0.8
+
+    def scores(change) -> list[torch.Tensor]:
+        inputs = of_maps(change(maps), change(regions))
+        expected = pointing_game(inputs.maps, inputs.known_regions, tolerance_px=1)
+        return [expected, rank_accuracy(inputs), top_k(inputs, top_share=0.1)]
+
+    moves = (
+        lambda x: x.flip(2), lambda x: x.flip(1), lambda x: x.mT,
+        lambda x: x.roll((down, along), (1, 2)),
+    )  # fmt: skip
+    for move in moves:
+        for before, after in zip(scores(lambda x: x), scores(move), strict=True):
+            assert torch.equal(before.nan_to_num(-1), after.nan_to_num(-1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), cells=st.integers(2, 8), times=st.integers(2, 7))
+def test_enlargement_leaves_the_score_of_a_region_made_of_cells(seed: int, cells: int, times: int):
+    rng = torch.Generator().manual_seed(seed)
+    chosen = torch.rand(3, cells, cells, generator=rng) > 0.6
+    regions = enlarged(chosen.float(), times, "nearest").bool()
+
+    def score(maps: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
+        return pointing_game(maps, regions, tolerance_px=0).nan_to_num(-1)
+
+    tied = levels(seed, cells)
+    assert torch.allclose(score(enlarged(tied, times, "nearest"), regions), score(tied, chosen))
+    # Bilinear enlargement by an even factor has no pixel at the centre of a cell, which lowers an
+    # inner peak and not one at the border. It keeps a peak that stands out in its cell.
+    peaked = torch.rand(3, cells, cells, generator=rng)
+    peaked += 4 * (peaked == peaked.amax((1, 2), keepdim=True))
+    assert torch.equal(score(enlarged(peaked, times, "bilinear"), regions), score(peaked, chosen))
+
+
+def levels(seed: int, size: int) -> torch.Tensor:
+    """Maps (3, size, size) with three values, so that peaks are shared, flat ones among them."""
+    return torch.randint(3, (3, size, size), generator=torch.Generator().manual_seed(seed)).float()
+
+
+def enlarged(maps: torch.Tensor, times: int, mode: str) -> torch.Tensor:
+    return F.interpolate(maps[None], scale_factor=float(times), mode=mode)[0]
 
 
 def test_an_empty_region_is_skipped():
@@ -190,6 +262,22 @@ def test_a_flat_map_misses_and_an_empty_region_is_skipped():
         found = METRICS[name].compute(localised(torch.ones(2, 9, 9), regions))
         assert found[0] == 0
         assert found[1].isnan()
+
+
+def test_the_rule_for_ties_has_an_id_of_its_own():
+    shared = localised(one_hot_map(1, 1) + one_hot_map(5, 5), region_at(5, 5))
+    for name in ("pointing_game", "pointing_game_15px(tolerance_px=1)"):
+        expected = resolve_metric(name)
+        strict = resolve_metric(f"{name.rstrip(')')}{',' if '(' in name else '('}ties=strict)")
+        assert (expected.compute(shared).item(), strict.compute(shared).item()) == (0.5, 0)
+        assert "ties=strict" in strict.spec.name
+        assert strict.spec.protocol != expected.spec.protocol
+    # Rows of earlier versions were made by the strict rule under this id.
+    assert expected.version == 2
+    ids = {resolve_metric(n).spec.protocol for n in ("pointing_game", "pointing_game(ties=strict)")}
+    assert "pointing_game_1@37d9bb9c" not in ids
+    with pytest.raises(InvalidInputError, match="ties: expected one of"):
+        pointing_game(shared.maps, shared.known_regions, tolerance_px=1, ties="first")
 
 
 def test_the_tolerance_is_a_rule():
