@@ -19,7 +19,6 @@ from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge, lay
 Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
 CAMS: dict[str, Weighting] = {}  # by method name; `add_cam` adds them
 
-EPSILON_PLUS_PLUS = 1e-6  # as in pytorch-grad-cam, so that maps agree
 EPSILON_XGRAD = 1e-7  # as in pytorch-grad-cam
 
 
@@ -64,27 +63,27 @@ def pooled_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
     "grad_cam_plus_plus",
     title="Grad-CAM++",
     source="Chattopadhay et al., WACV 2018",
-    pitfalls="Positive gradients alone: it separates classes poorly. Behind a mean over positions "
-    "its alpha depends on a constant of 1e-6.",
+    pitfalls="Positive gradients alone: it separates classes poorly. Unstable where a channel's "
+    "activations sum to less than zero.",
 )
 def weighted_positive_gradients(activation: Tensor, gradient: Tensor) -> Tensor:
-    """Grad-CAM++: Σ_c w_c A_c with w_c = Σ_xy α ReLU(G), α = G² / (2 G² + (Σ_xy A) G³ + 1e-6).
+    """Grad-CAM++: Σ_c w_c A_c with w_c = Σ_xy α ReLU(G), α = G² / (2 G² + (Σ_xy A) G³).
 
     The score of the paper is exp(y). Its derivatives are exp(y) times powers of G, the gradient of
     the logit y, so that α is the same and the map only changes by the factor exp(y) > 0; the logit
     is used here.
 
-    Differs: the paper has no 1e-6. Before a mean over positions G² is often of that size, and α
-    then grows with G² instead of being independent of it. The constant is kept because the common
-    implementations have it.
+    Both terms of α are divided by G², which leaves ReLU(G) / (2 + (Σ_xy A) G) and 0 for G = 0.
+
+    Differs: pytorch-grad-cam adds 1e-6 to the denominator, which is 1e-6 / G² here. Behind a mean
+    over positions G² is often of that size; α then grows with G² instead of being independent of
+    it. The maps agree where G² is much larger.
 
     Source: Chattopadhay et al., WACV 2018, eq. 19 of arXiv 1710.11063.
     """
-    squared = gradient.square()
-    total = activation.sum(dim=(2, 3), keepdim=True)
-    alpha = squared / (2 * squared + total * squared * gradient + EPSILON_PLUS_PLUS)
-    weights = (alpha * gradient.relu()).sum(dim=(2, 3), keepdim=True)
-    return (weights * activation).sum(dim=1)
+    denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    terms = gradient.relu() / torch.where(denominator == 0, 1, denominator)
+    return (terms.sum(dim=(2, 3), keepdim=True) * activation).sum(dim=1)
 
 
 @add_cam(

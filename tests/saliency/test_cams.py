@@ -20,6 +20,8 @@ from lico_bench.saliency.cams import (
 )
 
 ATOL_SUM = 1e-6  # 64 channels in float32
+EPSILON_LIBRARY = 1e-6  # in the denominator of pytorch-grad-cam's Grad-CAM++
+LARGE_WEIGHTS = 1e3
 LIBRARY = {
     "grad_cam": pytorch_grad_cam.GradCAM,
     "grad_cam_plus_plus": pytorch_grad_cam.GradCAMPlusPlus,
@@ -47,6 +49,10 @@ def test_the_whole_family_has_an_oracle():
 )
 def test_maps_equal_pytorch_grad_cam(library, build, images, method, backbone, layer):
     classifier = build(backbone)
+    if method == "grad_cam_plus_plus":
+        # The library's constant counts unless G² is much larger: behind ten thousandfold weights
+        # a gradient needs to be below 1e-5 of the largest for a loss of 1 %.
+        torch.nn.init.normal_(classifier.head.weight, std=LARGE_WEIGHTS)
     targets = torch.arange(12) % 4
     ours = explain(classifier, images, targets, method=method, layer=layer)
     theirs = library.maps(LIBRARY[method], classifier, images, targets, layer=layer)
@@ -80,17 +86,51 @@ def test_layer_cam_is_a_sum_of_positive_gradients_times_activations(tensors):
             assert float(evidence[1, y, x]) == pytest.approx(expected, abs=ATOL_SUM)
 
 
-def test_grad_cam_plus_plus_is_the_formula_of_its_docstring(tensors):
-    activation, gradient = (t[0].tolist() for t in tensors)
-    expected = torch.zeros(4, 5)
-    for a, g in zip(activation, gradient, strict=True):
-        total = sum(map(sum, a))
-        weight = sum(
-            max(v, 0.0) * v**2 / (2 * v**2 + total * v**3 + 1e-6) for row in g for v in row
-        )
-        expected += weight * torch.tensor(a)
-    evidence = weighted_positive_gradients(*tensors)[0]
-    assert torch.allclose(evidence, expected, rtol=1e-5)
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0, 1e3])
+def test_grad_cam_plus_plus_is_the_formula_of_the_paper_at_every_scale(tensors, scale):
+    activation, gradient = tensors[0][0].double(), scale * tensors[1][0].double()
+    expected = torch.zeros(4, 5, dtype=torch.float64)
+    for a, g in zip(activation, gradient.tolist(), strict=True):
+        total = float(a.sum())
+        weight = sum(max(v, 0.0) * v**2 / (2 * v**2 + total * v**3) for row in g for v in row)
+        expected += weight * a
+    evidence = weighted_positive_gradients(tensors[0], scale * tensors[1])[0]
+    assert torch.allclose(evidence.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 100.0])
+def test_grad_cam_plus_plus_with_a_pooled_linear_head_has_a_closed_form(build, images, scale):
+    # G = W / positions everywhere, so that w_c = positions ReLU(G) / (2 + G Σ A).
+    classifier, targets = build("wrn_10_1"), torch.arange(12) % 4
+    with torch.no_grad():
+        classifier.head.weight *= scale
+        features = classifier(images).features
+        gradient = classifier.head.weight[targets] / features.shape[2]
+        weights = features.shape[2] * gradient.relu() / (2 + gradient * features.sum(2))
+        evidence = torch.einsum("nc,ncd->nd", weights, features).view(12, 1, 8, 8)
+    expected = F.interpolate(evidence, (32, 32), mode="bilinear")[:, 0]
+    maps = explain(classifier, images, targets, method="grad_cam_plus_plus")
+    assert torch.allclose(maps, expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_grad_cam_plus_plus_differs_from_pytorch_grad_cam_by_its_constant(tensors, scale):
+    activation, gradient = tensors[0].double(), scale * tensors[1].double()
+    theirs = pytorch_grad_cam.GradCAMPlusPlus.get_cam_weights(
+        None, None, None, None, activation.numpy(), gradient.numpy()
+    )
+    # The library adds ε to the denominator G² d, with d = 2 + G Σ A >= 2 where G > 0: a term G / d
+    # loses (G / d) ε / (G² d + ε), which is at most G / 2 ε / (2 G² + ε).
+    faint = gradient.relu()
+    lost = (faint / 2 * EPSILON_LIBRARY / (2 * faint**2 + EPSILON_LIBRARY)).sum((2, 3))
+    total = activation.sum((2, 3), keepdim=True)
+    ours = (faint / (2 + total * gradient).where(gradient > 0, 1)).sum((2, 3))
+    difference = ours - torch.from_numpy(theirs)
+    assert (difference >= -1e-12).all()
+    assert (difference <= lost + 1e-12).all()
+    evidence = torch.einsum("nc,nchw->nhw", ours, activation)
+    found = weighted_positive_gradients(activation, gradient)
+    assert torch.allclose(found, evidence)
 
 
 def test_a_channel_without_activations_counts_nothing(tensors):
