@@ -37,7 +37,7 @@ from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
-CODE_VERSION = 4
+CODE_VERSION = 5
 
 
 @dataclass(frozen=True)

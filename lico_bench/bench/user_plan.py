@@ -31,7 +31,7 @@ from lico_bench.store.run_records import (
 )
 
 USER_KIND = "own_models"  # `kind` of a suite whose run folder holds scores but no models
-USER_CODE_VERSION = 1  # increased when a change in scoring invalidates stored cells
+USER_CODE_VERSION = 2  # increased when a change in scoring invalidates stored cells
 NEEDS_LABELS = ("accuracy", "brier")
 BATCH = 32
 

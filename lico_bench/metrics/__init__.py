@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         deletion_curve,
         perturbation_curves,
     )
-    from lico_bench.metrics.pointing import pointing_game
     from lico_bench.metrics.protocols import PROTOCOLS
+    from lico_bench.metrics.value_ranks import pointing_game
 
 _NAMES = {
     "metric": (
@@ -36,8 +36,8 @@ _NAMES = {
         "add_metric", "resolve_metric",
     ),
     "perturbation": ("Curves", "area_under", "deletion_curve", "perturbation_curves"),
-    "pointing": ("pointing_game",),
     "protocols": ("PROTOCOLS",),
+    "value_ranks": ("pointing_game",),
 }  # fmt: skip
 
 __all__ = [

@@ -16,7 +16,8 @@ prior, like a uniform map: dropping it would favour models with empty maps, and 
 The value is NaN for an image with an empty region.
 
 MOSU asks whether the salience of several objects is proportional to their area. The paper's figure
-shows KL(a || s) while the published code computes KL(s || a); both are implemented.
+shows KL(a || s) while the published code computes KL(s || a); both are implemented. Without mass on
+any object the value is the worst one; leaving the image out would favour models with empty maps.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ _add_mosu = partial(
     unit="nats",
     source="Bartak et al., TMLR 10/2024",
     needs=("maps", "instances"),
+    version=2,
     pitfalls="defined only for images with at least two objects; ignores salience outside the "
     "objects, so that a uniform map is perfect; report the energy lift as well",
 )
@@ -158,13 +160,17 @@ _add_mosu = partial(
 def mosu_area_salience(inputs: MetricInputs, *, epsilon: float = EPSILON) -> Tensor:
     """KL(a || s) in nats, (N,) >= 0, as in the paper's figure; NaN with fewer than two objects.
 
+    A map without positive mass on any object, such as a map of zeros, shows none of them. It has
+    the worst value, that of all mass on the least fitting object.
+
     Args:
-        epsilon: added to each object's share of the map's positive mass before normalisation. A
-            map without mass has equal shares.
+        epsilon: added to each object's share of the map's positive mass before normalisation.
 
     Source: Bartak et al., TMLR 10/2024 (multi-object salience uniformity).
     Differs: objects are resized and cropped like the image; the published code scales the boxes of
-    a cropped image by its uncropped sides, which is wrong unless the image was square.
+    a cropped image by its uncropped sides, which is wrong unless the image was square. In the
+    published code, where only epsilon is left, a map without mass on the objects has equal shares
+    and a better value than a map with all mass on one object.
     """
     return _divergence(inputs, epsilon, area_first=True)
 
@@ -199,9 +205,11 @@ def _image_divergence(
     mass = salience.clamp_min(0)
     largest = mass.amax()
     mass = mass / torch.where(largest > 0, largest, 1)
-    total = mass.sum()
-    share = (mass * objects).flatten(1).sum(1) / torch.where(total > 0, total, 1) + epsilon
-    share, area = share / share.sum(), area / area.sum()
-    first, second = (area, share) if area_first else (share, area)
-    divergence: Tensor = torch.special.xlogy(first, first / second).sum()
-    return divergence.clamp_min(0)
+    inside = (mass * objects).flatten(1).sum(1)
+    # Without mass on an object: each map with all of its mass on one of them.
+    shares = inside[None] / mass.sum() if inside.any() else torch.eye(len(area)).to(area)
+    shares, area = shares + epsilon, area / area.sum()
+    shares = shares / shares.sum(1, keepdim=True)
+    first, second = (area, shares) if area_first else (shares, area)
+    divergences: Tensor = torch.special.xlogy(first, first / second).sum(1)
+    return divergences.amax().clamp_min(0)

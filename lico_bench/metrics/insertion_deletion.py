@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -25,27 +26,18 @@ def curves_of(inputs: MetricInputs, first: Order = "most") -> Curves:
     )  # fmt: skip
 
 
-def most_first(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
-    """Both curves, to be stored with the values."""
-    curves = curves_of(inputs)
-    return (
-        Curve("insertion", curves.fractions, curves.insertion),
-        Curve("deletion", curves.fractions, curves.deletion),
-    )
+def stored_curves(*orders: Order) -> Callable[..., tuple[Curve, ...]]:
+    """`Metric.curves` with both curves of each order; those of `least` have names in `_lerf`."""
 
+    def stored(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
+        return tuple(
+            Curve(name + suffix, curves.fractions, values)
+            for first in orders
+            for curves, suffix in [(curves_of(inputs, first), "" if first == "most" else "_lerf")]
+            for name, values in (("insertion", curves.insertion), ("deletion", curves.deletion))
+        )
 
-def least_first(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
-    """Both curves with the least salient pixels first, to be stored with the values."""
-    curves = curves_of(inputs, "least")
-    return (
-        Curve("insertion_lerf", curves.fractions, curves.insertion),
-        Curve("deletion_lerf", curves.fractions, curves.deletion),
-    )
-
-
-def both_orders(inputs: MetricInputs, **_rules: object) -> tuple[Curve, ...]:
-    """The curves of both orders, to be stored with the values."""
-    return most_first(inputs) + least_first(inputs)
+    return stored
 
 
 _add = partial(
@@ -56,7 +48,7 @@ _add = partial(
     needs=("curves",),
     cost="forwards",
     cost_of=lambda _protocol, **_: MetricCost(SHARED_NAMES["most"], curves=2),
-    curves=most_first,
+    curves=stored_curves("most"),
     pitfalls=(
         "changed images are out of distribution, so that a brittle model drops fast and appears "
         "faithful; areas grow with the model's confidence, so compare with the random map of the "
@@ -67,7 +59,7 @@ _add_lerf = partial(
     _add,
     source="Samek et al., TNNLS 2017 (least relevant first)",
     cost_of=lambda _protocol, **_: MetricCost(SHARED_NAMES["least"], curves=2),
-    curves=least_first,
+    curves=stored_curves("least"),
 )
 _add_normalised = partial(
     _add, bounds=(None, None), source="this project", unit="share of the contrast"
@@ -109,7 +101,7 @@ def deletion_lerf(inputs: MetricInputs) -> Tensor:
 
 @_add_lerf(
     "deletion_gap", title="Deletion, gap", higher_is_better=True, bounds=(-1.0, 1.0),
-    curves=both_orders,
+    curves=stored_curves("most", "least"),
 )  # fmt: skip
 def deletion_gap(inputs: MetricInputs) -> Tensor:
     """Deletion area, least salient first, minus that with the most salient first, in [-1, 1]."""

@@ -215,6 +215,7 @@ METRICS: Registry[Metric] = Registry("metric", "lico_bench.metrics")
 def add_metric(
     name: str,
     *,
+    version: int = 1,
     cost_of: Callable[..., MetricCost] = no_cost,
     curves: Callable[..., tuple[Curve, ...]] = no_curves,
     **facts: Any,
@@ -222,13 +223,15 @@ def add_metric(
     """Return a decorator that registers a function as the metric `name`.
 
     Args:
+        version: `Metric.version`.
         cost_of: `Metric.cost`.
         curves: `Metric.curves`.
         facts: fields of `MetricSpec`.
     """
 
     def add(compute: Compute) -> Compute:
-        METRICS.add(name, Metric(MetricSpec(name, **facts), compute, cost=cost_of, curves=curves))
+        spec = MetricSpec(name, **facts)
+        METRICS.add(name, Metric(spec, compute, version, cost_of, curves))
         return compute
 
     return add

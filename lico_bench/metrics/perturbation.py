@@ -124,6 +124,13 @@ def deletion_curve(
 def rank_pixels(maps: Tensor, *, ties: str = "stable_descending") -> Tensor:
     """Return the rank of each pixel, 0 for the most salient.
 
+    The order of equal pixels is that of their position, row by row from the top left, or the
+    reverse. It is a rule of the protocol, not the expectation over random orders, which would need
+    several curves per map. On 48 real images of CIFAR-10 (a grid of 8 x 8 cells at 32 px), the mean
+    areas of Grad-CAM, Grad-CAM++ and occlusion are within 0.0007 of those of random orders. Where
+    many pixels are zero (Eigen-CAM, 40 %), deletion is 0.0012 above them, reversed 0.0057; the
+    mean absolute difference of an image is 0.013. `tied_ranks` is stored with every map.
+
     Args:
         maps: (N, H, W).
         ties: `stable_descending` keeps the order of equal pixels, `stable_reversed` reverses it.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
+from lico_bench.models import default_micro_batch
 from lico_bench.saliency import MapCostInputs, add_method
 from lico_bench.saliency.states import fill_colour, scores_in_states
 
@@ -76,9 +76,8 @@ def occlusion(
         return torch.where((down & across)[:, None], colour, images[image])
 
     num_states = len(rows) * len(columns) + 1
-    forwards = MicroBatchRunner(model, size=min(default_micro_batch(images), num_states))
-    with scoring(model):
-        scores = scores_in_states(forwards, targets.to(images.device), num_states, make)
+    micro_batch = min(default_micro_batch(images), num_states)
+    scores = scores_in_states(model, images, targets, num_states, make, micro_batch=micro_batch)
     drops = (scores[:, -1:] - scores[:, :-1]).view(-1, len(rows), len(columns))
     down, across = rows.to(drops), columns.to(drops)
     num_covers = down.sum(0)[:, None] * across.sum(0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
+from lico_bench.models import default_micro_batch
 from lico_bench.runtime import make_generator
 from lico_bench.saliency import add_method
 from lico_bench.saliency.states import fill_colour, scores_in_states
@@ -74,15 +74,12 @@ def rise(
     _check_options(num_masks, grid, keep, size)
     colour = fill_colour(fill, model, images)
     images = images.contiguous(memory_format=torch.channels_last)  # faster on a CPU
-    targets = targets.to(images.device)
     micro_batch = min(default_micro_batch(images), num_masks)
-    forwards = MicroBatchRunner(model, size=micro_batch)
     total = images.new_zeros(len(images), *size)
-    with scoring(model):
-        for grids, shifts in _draws(num_masks, micro_batch, grid, keep, size, seed):
-            masks = resize_and_crop(grids.to(images), shifts.to(images.device), size)
-            total += _weighted_sum(masks, forwards, images, targets, colour)
-            del masks  # frees the batch before the next one is drawn
+    for grids, shifts in _draws(num_masks, micro_batch, grid, keep, size, seed):
+        masks = resize_and_crop(grids.to(images), shifts.to(images.device), size)
+        total += _weighted_sum(masks, model, images, targets, colour, micro_batch)
+        del masks  # frees the batch before the next one is drawn
     return total / (num_masks * keep)
 
 
@@ -98,14 +95,17 @@ def _check_options(num_masks: int, grid: int, keep: float, size: tuple[int, int]
 
 
 def _weighted_sum(
-    masks: Tensor, forwards: MicroBatchRunner, images: Tensor, targets: Tensor, colour: Tensor
-) -> Tensor:
+    masks: Tensor, model: nn.Module, images: Tensor, targets: Tensor, colour: Tensor,
+    micro_batch: int,
+) -> Tensor:  # fmt: skip
     """Sum (N, H, W) of the masks (M, H, W), weighted by the target's probability behind each."""
 
     def make(image: Tensor, mask: Tensor) -> Tensor:
         return torch.lerp(colour, images[image], masks[mask][:, None])
 
-    probabilities = scores_in_states(forwards, targets, len(masks), make)
+    probabilities = scores_in_states(
+        model, images, targets, len(masks), make, micro_batch=micro_batch
+    )
     return torch.einsum("nm,mhw->nhw", probabilities.to(masks), masks)
 
 

@@ -8,7 +8,14 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import MicroBatchRunner, mean_colour, target_scores
+from lico_bench.models import (
+    MicroBatchRunner,
+    default_micro_batch,
+    mean_colour,
+    scoring,
+    target_scores,
+)
+from lico_bench.models.forwards import LogitsModel
 from lico_bench.records import IMAGENET_MEAN
 
 
@@ -30,32 +37,40 @@ def fill_colour(fill: float | str, model: nn.Module, images: Tensor) -> Tensor:
 
 
 def scores_in_states(
-    forwards: MicroBatchRunner,
+    model: LogitsModel,
+    images: Tensor,
     targets: Tensor,
     num_states: int,
     make: Callable[[Tensor, Tensor], Tensor],
     *,
     quantity: Literal["probability", "logit"] = "probability",
+    micro_batch: int | None = None,
 ) -> Tensor:
     """Score of each image's target in each state, (N, num_states).
 
     Args:
-        targets: (N,) int64, on the device of the images.
+        model: from the results of `make` to logits (n, K).
+        images: what a forward pass reads, for the size of a micro-batch and the device.
+        targets: (N,) int64.
         make: maps image numbers (n,) and state numbers (n,) to changed images (n, 3, H, W).
+        micro_batch: images per forward; chosen by image size and device if None.
 
     Raises:
         InvalidInputError: for a target that the model does not have.
     """
-    highest = int(targets.max())
+    highest, targets = int(targets.max()), targets.to(images.device)
+    size = default_micro_batch(images) if micro_batch is None else micro_batch
+    forwards = MicroBatchRunner(model, size=size)
 
     def read(logits: Tensor, jobs: Tensor) -> Tensor:
         scores = logits.float() if quantity == "logit" else logits.float().softmax(1)
         return target_scores(scores, targets[jobs // num_states], highest)
 
-    scores = forwards.run(
-        len(targets) * num_states,
-        lambda jobs: make(jobs // num_states, jobs % num_states),
-        read,
-        device=targets.device,
-    )
+    with scoring(model):
+        scores = forwards.run(
+            len(targets) * num_states,
+            lambda jobs: make(jobs // num_states, jobs % num_states),
+            read,
+            device=images.device,
+        )
     return scores.view(len(targets), num_states)

@@ -116,7 +116,7 @@ def test_protocol_id_travels_with_every_explained_row(scores):
     curves = rows[rows.metric.isin(["insertion", "deletion", "overall"])]
     assert curves.protocol.str.fullmatch(r"lico_bench_1@[0-9a-f]{8}").all()
     pointing = rows[rows.metric == "pointing_game"]
-    assert pointing.protocol.str.fullmatch(r"pointing_game_1@[0-9a-f]{8}").all()
+    assert pointing.protocol.str.fullmatch(r"pointing_game_2@[0-9a-f]{8}").all()
 
 
 def test_rows_do_not_depend_on_the_model_being_left_in_training_mode(models, dataset):

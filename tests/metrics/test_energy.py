@@ -176,11 +176,26 @@ def test_closed_forms():
     assert found == pytest.approx(expected, abs=ATOL_EPSILON)
 
 
-def test_a_map_without_mass_gives_each_object_the_same():
-    empty = two_objects((0, 0))
-    found = float(METRICS["mosu_area_salience"].compute(empty))
-    assert found == pytest.approx(entropy([1, 3], [1, 1]), abs=ATOL_EPSILON)
-    assert float(METRICS["mosu_salience_area"].compute(two_objects((-1, -2)))) > 0
+def test_a_map_without_mass_on_an_object_scores_like_the_worst_map_with_mass_on_one():
+    for name in BOTH:
+        metric = METRICS[name]
+        worst = max(float(metric.compute(two_objects(one))) for one in ((1, 0), (0, 1)))
+        for nothing in ((0, 0), (-1, -2)):
+            assert float(metric.compute(two_objects(nothing))) == worst
+        outside = two_objects((0, 0))
+        outside.maps[0, 0, 0] = 1
+        outside.instances[0][0, 0, 0] = False  # the mass lies on the background
+        one_sided = replace(outside, maps=outside.instances[0][:1].float())
+        assert float(metric.compute(outside)) >= float(metric.compute(one_sided))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_no_map_is_worse_than_a_map_of_zeros(seed: int):
+    inputs = scene(seed)
+    empty = replace(inputs, maps=torch.zeros_like(inputs.maps))
+    for name in BOTH:
+        assert (METRICS[name].compute(inputs) <= METRICS[name].compute(empty)).all()
 
 
 def test_fewer_than_two_objects_are_skipped():
