@@ -92,7 +92,7 @@ def fit_region(
     Args:
         height, width, orientation: of the stored image, see `image_files.ImageHeader`.
     """
-    return _fit_objects(region, fit, ImageHeader(height, width, orientation)).any(0)
+    return fit_instances(region, fit, height, width, orientation).any(0)
 
 
 def fit_instances(
@@ -102,7 +102,18 @@ def fit_instances(
 
     Objects that the crop removed are left out. A mask counts as one object.
     """
-    objects = _fit_objects(region, fit, ImageHeader(height, width, orientation))
+    header = ImageHeader(height, width, orientation)
+    if isinstance(region, MaskFile):
+        objects = fit.apply_to_mask(orient_mask(region.read(height, width), orientation))[None]
+    else:
+        corners = region.read().corners if isinstance(region, XmlBoxes) else region.corners
+        boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+        boxes = fit.apply_to_boxes(orient_boxes(boxes, header), *header.upright_size)
+        # A pixel belongs to a box if its centre lies in it.
+        centre = torch.arange(fit.size) + 0.5
+        in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
+        in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
+        objects = in_rows[:, :, None] & in_columns[:, None, :]
     return objects[objects.flatten(1).any(1)]
 
 
@@ -149,18 +160,3 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
         for item in root.iter("object")
         if item.findtext("name") == class_id
     )
-
-
-def _fit_objects(region: Region, fit: Fit, header: ImageHeader) -> Tensor:
-    """Orient the region like its image and apply the image transform; (I, S, S) bool."""
-    if isinstance(region, MaskFile):
-        mask = orient_mask(region.read(header.height, header.width), header.orientation)
-        return fit.apply_to_mask(mask)[None]
-    corners = region.read().corners if isinstance(region, XmlBoxes) else region.corners
-    boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
-    boxes = fit.apply_to_boxes(orient_boxes(boxes, header), *header.upright_size)
-    # A pixel belongs to a box if its centre lies in it.
-    centre = torch.arange(fit.size) + 0.5
-    in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
-    in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
-    return in_rows[:, :, None] & in_columns[:, None, :]

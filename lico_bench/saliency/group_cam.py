@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.checks import check_count
-from lico_bench.data.filters import blur
+from lico_bench.data.image_batches import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, scoring
 from lico_bench.saliency import add_method

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import lico_bench
+from lico_bench.data.find_files import read_class_names
 from lico_bench.data.folder import load_folder, natural_size
-from lico_bench.data.user_images import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 
 

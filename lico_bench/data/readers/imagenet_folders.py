@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import read_lines, read_pairs
-from lico_bench.data.matlab_files import read_mat
+from lico_bench.data.find_files import images_below, images_by_class
+from lico_bench.data.index_files import read_lines, read_mat, read_pairs
 from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -24,7 +24,6 @@ FOLDERS = {"train": "train", "test": "val"}
 PARENTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 ANNOTATIONS = ("Annotations/CLS-LOC/val", "ILSVRC/Annotations/CLS-LOC/val")
 SOLUTION, TEXT_LIST = "LOC_val_solution.csv", "val_ground_truth.txt"
-SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
@@ -37,17 +36,16 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     images = _split_folder(folder, split)
     class_numbers = {name: k for k, name in enumerate(card.class_ids)}
     files, labels = [], []
-    for entry in sorted(path for path in images.iterdir() if path.is_dir()):
-        if entry.name not in class_numbers:
+    for name, files_of_class in images_by_class(images).items():
+        if name not in class_numbers:
             raise BrokenFileError(
-                f"{entry}: unknown class of {card.title}; expected folders named by WordNet id as "
-                "in the card, remove other folders"
+                f"{images / name}: unknown class of {card.title}; expected folders named by "
+                "WordNet id as in the card, remove other folders"
             )
-        files_of_class = _images_in(entry)
         files += files_of_class
-        labels += [class_numbers[entry.name]] * len(files_of_class)
+        labels += [class_numbers[name]] * len(files_of_class)
     if not files and split == "test":
-        files = _images_in(images)
+        files = images_below(images)
         wnids = _read_validation_classes(folder)
         for file in files:
             wnid = wnids.get(file.stem)
@@ -72,10 +70,6 @@ def _split_folder(folder: Path, split: str) -> Path:
     """Return the folder of `split`, which need not exist."""
     candidates = [folder / parent / FOLDERS[split] for parent in PARENTS]
     return next(filter(Path.is_dir, candidates), candidates[0])
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
 
 
 def _read_validation_classes(folder: Path) -> dict[str, str]:

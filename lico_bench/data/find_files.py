@@ -1,4 +1,4 @@
-"""Location of dataset files and choice between real images and stand-ins; imports no torch."""
+"""Search for copies of datasets and for a user's images and class names; imports no torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from lico_bench.checks import check_choice
+from lico_bench.checks import LONGEST_TITLE, check_choice, find_duplicate, is_title
 from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.records import Source
 from lico_bench.runtime import data_root
 
 CLASS_FOLDERS = "class_folders"
 HUB_PARQUET = "hub_parquet"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 PARQUET_STEMS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 
 
@@ -140,3 +142,113 @@ def _layout_of(folder: Path, card: DatasetCard) -> str | None:
     if any(f.is_dir() and any(entry.is_dir() for entry in f.iterdir()) for f in split_folders):
         return CLASS_FOLDERS
     return None
+
+
+class FoundImages(NamedTuple):
+    """Images found in a folder.
+
+    Attributes:
+        top_level: images directly in the folder.
+        by_class: images of each subfolder, also of those without images; empty if no subfolder
+            has images.
+    """
+
+    folder: Path
+    top_level: list[Path]
+    by_class: dict[str, list[Path]]
+
+
+def find_images(folder: Path) -> FoundImages:
+    """Find the images in `folder` and its class folders, sorted, without hidden entries.
+
+    Raises:
+        MissingDataError: if the folder does not exist or has no images.
+        InvalidInputError: if the subfolders are splits or a name cannot be printed.
+    """
+    if not folder.is_dir():
+        raise MissingDataError(f"no such folder: {folder}; correct --images")
+    folder = folder.resolve()
+    top_level = sorted(f for f in folder.iterdir() if _is_image(f))
+    by_class = images_by_class(folder)
+    if not any(by_class.values()):
+        by_class = {}
+    if not top_level and not by_class:
+        raise MissingDataError(
+            f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in it or in class folders below "
+            "it; correct --images"
+        )
+    for name in (folder.name, *by_class):  # folder names become class names in reports
+        if name and not is_title(name):
+            raise InvalidInputError(
+                f"{folder}: folder name '{name}' is too long, has control characters or is not "
+                "valid UTF-8; rename it"
+            )
+    if by_class and {name.lower() for name in by_class} <= {"train", "val", "valid", "test"}:
+        raise InvalidInputError(
+            f"{folder}: its folders are splits ({', '.join(by_class)}), expected classes; pass "
+            f"one of them, --images {folder / [*by_class][-1]}"
+        )
+    return FoundImages(folder, top_level, by_class)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return the image files in `folder` and its subfolders, sorted, without hidden files.
+
+    Broken links are included, so that reading reports them.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = (Path(base, name) for base, _, names in os.walk(folder, onerror=fail) for name in names)
+    return sorted(filter(_is_image, found))
+
+
+def images_by_class(folder: Path) -> dict[str, list[Path]]:
+    """Return the images below each subfolder of `folder` by its name, sorted, without hidden ones.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    subfolders = sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+    return {subfolder.name: images_below(subfolder) for subfolder in subfolders}
+
+
+def _is_image(file: Path) -> bool:
+    has_image_name = file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    return has_image_name and (file.is_file() or (file.is_symlink() and not file.exists()))
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Read class names, one per line, in index order.
+
+    Raises:
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is not text, has no names, or has a duplicate or unprintable name.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"no such file: {path}; correct --classes")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(
+            f"{path}: expected UTF-8 text with one class name per line; save the file as UTF-8"
+        ) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise BrokenFileError(f"{path}: expected one class name per line, got none; add the names")
+    invalid = next((name for name in names if not is_title(name)), None)
+    if invalid is not None:
+        raise BrokenFileError(
+            f"{path}: expected names of at most {LONGEST_TITLE} characters without control "
+            f"characters, got '{invalid[:60]}'; correct that line"
+        )
+    duplicate = find_duplicate(names)
+    if duplicate is not None:
+        raise BrokenFileError(
+            f"{path}: class name '{duplicate}' occurs twice; rename one, for example by a number"
+        )
+    return names
