@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from lico_bench.checks import LONGEST_TITLE, check_choice, find_duplicate, is_title
 from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
-from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 from lico_bench.records import Source
 from lico_bench.runtime import data_root
 
@@ -87,16 +89,29 @@ def find_copy(card: DatasetCard, root: str | os.PathLike[str] | None) -> Dataset
         BrokenFileError: if a folder cannot be read.
     """
     for folder in _folders(card, root):
-        try:
+        with reading(folder):
             layout = _layout_of(folder, card)
-        except OSError as error:
-            raise BrokenFileError(
-                f"{error.filename or folder}: cannot be read ({error.strerror}); "
-                "change its permissions, or name another folder with --data-root"
-            ) from error
         if layout is not None:
             return DatasetCopy(layout, folder)
     return None
+
+
+@contextmanager
+def reading(folder: Path, option: str = "--data-root") -> Iterator[None]:
+    """Convert an error of the operating system in the block to BrokenFileError.
+
+    Args:
+        folder, option: the folder read, and the option that names it, for the message.
+    """
+    try:
+        yield
+    except LicoBenchError:
+        raise
+    except OSError as error:
+        raise BrokenFileError(
+            f"{error.filename or folder}: cannot be read ({error.strerror or error}); "
+            f"change its permissions, or name another folder with {option}"
+        ) from error
 
 
 def missing_copy_error(card: DatasetCard, root: str | os.PathLike[str] | None) -> MissingDataError:
@@ -164,12 +179,14 @@ def find_images(folder: Path) -> FoundImages:
     Raises:
         MissingDataError: if the folder does not exist or has no images.
         InvalidInputError: if the subfolders are splits or a name cannot be printed.
+        BrokenFileError: if a folder cannot be read.
     """
     if not folder.is_dir():
         raise MissingDataError(f"no such folder: {folder}; correct --images")
     folder = folder.resolve()
-    top_level = sorted(f for f in folder.iterdir() if _is_image(f))
-    by_class = images_by_class(folder)
+    with reading(folder, "--images"):
+        top_level = sorted(filter(_is_image, folder.iterdir()))
+        by_class = images_by_class(folder)
     if not any(by_class.values()):
         by_class = {}
     if not top_level and not by_class:

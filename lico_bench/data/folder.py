@@ -18,7 +18,7 @@ from torch import Tensor
 from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.find_files import FoundImages, find_images
-from lico_bench.data.image_files import FileImages, Fit, open_image, read_header
+from lico_bench.data.image_files import FileImages, Fit
 from lico_bench.data.index_files import normalise_name
 from lico_bench.data.readers import Faults, SplitIndex, digest_of
 from lico_bench.data.verification import check_image_ids, drop_broken_images, file_size
@@ -174,11 +174,10 @@ def load_images(
 
 def natural_size(files: Sequence[Path | bytes]) -> int:
     """Return the side in px if all images are squares of one size up to 224, else 224."""
-    side = 0
-    for file in files:
+    images, side = FileImages(tuple(files), ("",) * len(files), Fit(DEFAULT_SIZE)), 0
+    for index in range(len(files)):
         try:
-            with open_image(file, "", "") as image:
-                height, width = read_header(image).upright_size
+            height, width = images.header(index).upright_size
         except (OSError, BrokenFileError):
             return DEFAULT_SIZE  # decoding reports the file by name
         if width != height or width > DEFAULT_SIZE or side not in (0, width):

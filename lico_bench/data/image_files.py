@@ -20,9 +20,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +42,6 @@ RESIZE_CHUNK = 1024  # antialiased resizing converts to float, four times the by
 PREFETCHED_BATCHES = 3
 FILES_PER_JOB = 8  # small enough to keep all workers busy, large enough to hide the overhead
 Step = tuple[Tensor, Tensor | None]  # image indices; random draws of a resized crop, if any
-REMEDY = "restore it from the official archive, or pass --skip-broken"
 # Raised by Pillow's decoders on damaged files and on decompression bombs.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError,
@@ -177,56 +175,6 @@ def open_image(
         ) from error
 
 
-def read_header(image: Image.Image) -> ImageHeader:
-    """Read size and orientation of the stored pixels without decoding them."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    except DECODING_ERRORS:
-        orientation = UPRIGHT  # damaged metadata does not affect the pixels
-    if not isinstance(orientation, int) or orientation not in _TRANSPOSITIONS:
-        orientation = UPRIGHT
-    # Pillow reports the size of a TIFF image after rotation.
-    if image.format == "TIFF" and orientation in _TRANSPOSED:
-        return ImageHeader(image.width, image.height, orientation)
-    return ImageHeader(image.height, image.width, orientation)
-
-
-def decode_image(
-    source: Path | bytes, name: str, fit: Fit, crop_draws: Tensor | None = None
-) -> Tensor:
-    """Decode an image and resize it, (3, S, S) uint8.
-
-    Args:
-        crop_draws: random numbers of a resized crop; None applies the evaluation transform.
-
-    Raises:
-        MissingDataError: if its file does not exist.
-        BrokenFileError: if it is damaged or not an image.
-    """
-    with open_image(source, name, REMEDY) as image:
-        header = read_header(image)
-        height, width = header.upright_size
-        if crop_draws is None and not fit.cut_bottom_px:
-            # JPEG decodes directly to 1/2, 1/4 or 1/8, never below the requested size.
-            target = ImageHeader(*fit.resized(height, width), header.orientation)
-            # `upright_size` is its own inverse: it gives the target size in stored axes.
-            image.draft(None, target.upright_size[::-1])
-        image.load()
-        upright: Image.Image = image
-        if image.format != "TIFF" and header.orientation != UPRIGHT:  # Pillow rotates TIFF images
-            upright = image.transpose(_TRANSPOSITIONS[header.orientation])
-        rgb = to_rgb(upright)
-        if crop_draws is None:
-            resized = fit.apply(rgb, height, width)
-        else:
-            box = image_batches.crop_box(crop_draws, height - fit.cut_bottom_px, width)
-            top, left, box_height, box_width = box
-            cropped = rgb.crop((left, top, left + box_width, top + box_height))
-            resized = cropped.resize((fit.size, fit.size), Image.Resampling.BILINEAR)
-        # The copy makes the array writable, as torch requires.
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to three channels of 8 bits.
 
@@ -245,13 +193,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def orient_mask(mask: Tensor, orientation: int) -> Tensor:
-    """Rotate a mask (..., H, W) like its image."""
-    if orientation in _TRANSPOSED:
-        mask = mask.transpose(-1, -2)
-    if orientation in _FLIPPED_HORIZONTALLY:
-        mask = mask.flip(-1)
-    return mask.flip(-2) if orientation in _FLIPPED_VERTICALLY else mask
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Rotate an image to its EXIF orientation, or a mask to that of its image."""
+    return image if orientation == UPRIGHT else image.transpose(_TRANSPOSITIONS[orientation])
 
 
 def orient_boxes(boxes: Tensor, header: ImageHeader) -> Tensor:
@@ -277,20 +221,21 @@ class ArrayImages:
     """
 
     def __init__(self, pixels: Tensor, side_px: int | None = None) -> None:
-        self._stored = pixels
+        self._pixels = pixels
         height, width = pixels.shape[2:]
         self.size = (side_px or height, side_px or width)
         self._on_device: tuple[torch.device, Tensor] | None = None
 
-    @cached_property
+    @property
     def pixels(self) -> Tensor:
         """All images, (N, 3, H, W) uint8."""
-        if tuple(self._stored.shape[2:]) == self.size:
-            return self._stored
-        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+        if tuple(self._pixels.shape[2:]) != self.size:
+            from torchvision.transforms.v2 import functional as transforms  # seconds to import
 
-        chunks = self._stored.split(RESIZE_CHUNK)
-        return torch.cat([transforms.resize(p, [*self.size], antialias=True) for p in chunks])
+            chunks = self._pixels.split(RESIZE_CHUNK)
+            resized = [transforms.resize(part, [*self.size], antialias=True) for part in chunks]
+            self._pixels = torch.cat(resized)
+        return self._pixels
 
     def take(self, indices: Tensor) -> Tensor:
         """Return the images at `indices`, (n, 3, H, W) uint8."""
@@ -353,18 +298,46 @@ class FileImages:
         )
 
     def header(self, index: int) -> ImageHeader:
-        """Read size and orientation of a stored image; raises as `decode_image`."""
-        with open_image(self.files[index], self.name(index), REMEDY) as image:
-            return read_header(image)
+        """Read size and orientation of a stored image; raises as `decode`."""
+        with self._open(index) as image:
+            return _read_header(image)
 
     def decode(self, index: int, crop_draws: Tensor | None = None) -> Tensor:
-        """Decode one image, (3, S, S) uint8, see `decode_image`."""
-        return decode_image(self.files[index], self.name(index), self.fit, crop_draws)
+        """Decode one image and resize it, (3, S, S) uint8.
 
-    def name(self, index: int) -> str:
-        """Return the path of an image, or its id, for messages."""
-        source = self.files[index]
-        return self.image_ids[index] if isinstance(source, bytes) else str(source)
+        Args:
+            crop_draws: random numbers of a resized crop; None applies the evaluation transform.
+
+        Raises:
+            MissingDataError: if its file does not exist.
+            BrokenFileError: if it is damaged or not an image.
+        """
+        fit = self.fit
+        with self._open(index) as image:
+            header = _read_header(image)
+            height, width = header.upright_size
+            if crop_draws is None and not fit.cut_bottom_px:
+                # JPEG decodes directly to 1/2, 1/4 or 1/8, never below the requested size.
+                target = ImageHeader(*fit.resized(height, width), header.orientation)
+                # `upright_size` is its own inverse: it gives the target size in stored axes.
+                image.draft(None, target.upright_size[::-1])
+            image.load()
+            is_turned = image.format == "TIFF"  # Pillow rotates TIFF images
+            rgb = to_rgb(image if is_turned else turn_upright(image, header.orientation))
+            if crop_draws is None:
+                resized = fit.apply(rgb, height, width)
+            else:
+                box = image_batches.crop_box(crop_draws, height - fit.cut_bottom_px, width)
+                top, left, box_height, box_width = box
+                cropped = rgb.crop((left, top, left + box_width, top + box_height))
+                resized = cropped.resize((fit.size, fit.size), Image.Resampling.BILINEAR)
+            # The copy makes the array writable, as torch requires.
+            return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+    def _open(self, index: int) -> AbstractContextManager[Image.Image]:
+        file = self.files[index]
+        name = self.image_ids[index] if isinstance(file, bytes) else str(file)
+        return open_image(file, name, "restore it from the official archive, or pass --skip-broken")
 
     def _submit(self, workers: ThreadPoolExecutor, step: Step) -> list[Future[Tensor]]:
         indices, draws = step
@@ -390,6 +363,20 @@ class FileImages:
 def num_workers() -> int:
     """Return the number of decoding threads: the CPU cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_header(image: Image.Image) -> ImageHeader:
+    """Read size and orientation of the stored pixels without decoding them."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    except DECODING_ERRORS:
+        orientation = UPRIGHT  # damaged metadata does not affect the pixels
+    if not isinstance(orientation, int) or orientation not in _TRANSPOSITIONS:
+        orientation = UPRIGHT
+    # Pillow reports the size of a TIFF image after rotation.
+    if image.format == "TIFF" and orientation in _TRANSPOSED:
+        return ImageHeader(image.width, image.height, orientation)
+    return ImageHeader(image.height, image.width, orientation)
 
 
 def _reason(source: Path | bytes, error: Exception) -> str:

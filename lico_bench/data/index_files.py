@@ -1,29 +1,20 @@
-"""Readers of untrusted index files: text lists, pickles and MATLAB files; checks of their entries.
+"""Readers of untrusted text lists and pickles, and checks of class numbers, names and paths.
 
-- `read_pickle` reads numeric arrays and plain values. An allow-list of names is not sufficient:
-  NumPy's functions read foreign memory when called with crafted arguments. The names used by
-  pickles of arrays therefore map to functions of this module, which check every argument.
-- `read_mat` reads files of format 5 with `scipy.io.loadmat`, which ends the process with a stack
-  overflow on deeply nested cells (SciPy 1.17, test_hostile_archives.py). Size and nesting of a
-  variable are therefore checked first. Files of format 7.3 are HDF5 and not supported.
+`read_pickle` reads numeric arrays and plain values. An allow-list of names is not sufficient:
+NumPy's functions read foreign memory when called with crafted arguments. The names used by pickles
+of arrays therefore map to functions of this module, which check every argument.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import pickletools
-import re
-import struct
-import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.errors import BrokenFileError, MissingDataError
@@ -36,16 +27,6 @@ _CONTAINER_OPCODES = (
     *("LIST", "EMPTY_LIST", "DICT", "EMPTY_DICT", "EMPTY_SET"),
 )
 _PUT_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
-MAX_VARIABLE_BYTES = 2**31  # of a MATLAB file, decompressed; SVHN's largest has 1.6 GB of pixels
-BLOCK_BYTES = 2**20
-HEADER_BYTES, TAG_BYTES = 128, 8  # of a MATLAB file and of its elements
-MATRIX, COMPRESSED = 14, 15  # data types of elements
-# Each level of nesting starts with an element of type MATRIX whose array class is a cell array,
-# structure, object, function or opaque object. SciPy ignores the 12 bytes between.
-_CONTAINER = {
-    "<": re.compile(rb"(?=\x0e\0\0\0.{12}[\x01-\x03\x10\x11])", re.DOTALL),
-    ">": re.compile(rb"(?=\0\0\0\x0e.{15}[\x01-\x03\x10\x11])", re.DOTALL),
-}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -295,87 +276,3 @@ class _Unpickler(pickle.Unpickler):
                 f"it asks to load {module}.{name}, which no image archive needs"
             )
         return allowed
-
-
-def read_mat(path: Path, name: str) -> NDArray[Any]:
-    """Read the variable `name` of the MATLAB file `path`, squeezed to at least one axis.
-
-    Text becomes `str`, a cell array an array of objects, a structure a record array of objects.
-
-    Raises:
-        MissingDataError: if the file does not exist.
-        BrokenFileError: if it is damaged, of another format, or has no such variable.
-    """
-    content = require_file(path).read_bytes()
-    try:
-        variable = _find_variable(content, name)
-        if variable is not None:
-            from scipy.io import loadmat  # a second to import
-
-            file: Any = io.BytesIO(content[:HEADER_BYTES] + variable)  # the stubs know paths only
-            with warnings.catch_warnings(action="error"):  # SciPy warns and returns a text
-                return np.atleast_1d(loadmat(file, squeeze_me=True)[name])
-    except Exception as error:  # SciPy raises nearly anything
-        raise BrokenFileError(
-            f"{path}: not readable as a MATLAB file ({error}); unpack it again"
-        ) from error
-    raise BrokenFileError(f"{path}: variable '{name}' missing; unpack the official file again")
-
-
-def _find_variable(content: bytes, name: str) -> bytes | None:
-    """Return the element of the variable `name`, decompressed and safe to pass to SciPy."""
-    byte_order = {b"IM": "<", b"MI": ">"}.get(content[126:HEADER_BYTES])
-    if byte_order is None:
-        raise ValueError("expected a MATLAB file of format 5")
-    position = HEADER_BYTES
-    while len(content) - position >= TAG_BYTES:
-        data_type, num_bytes = struct.unpack_from(f"{byte_order}II", content, position)
-        end = position + TAG_BYTES + num_bytes
-        if data_type == COMPRESSED:
-            inflater = zlib.decompressobj()
-            variable = inflater.decompress(content[position + TAG_BYTES : end], BLOCK_BYTES)
-            if _variable_name(variable, byte_order) == name:
-                variable += inflater.decompress(inflater.unconsumed_tail, MAX_VARIABLE_BYTES)
-                if inflater.unconsumed_tail:
-                    raise ValueError(
-                        f"expected at most {MAX_VARIABLE_BYTES:,} bytes when decompressed, got more"
-                    )
-        else:
-            variable = content[position:end]
-        if _variable_name(variable, byte_order) == name:
-            _check_nesting(variable, byte_order)
-            return variable
-        position = end
-    return None
-
-
-def _check_nesting(variable: bytes, byte_order: str) -> None:
-    """Check number and length of the containers in a variable, before SciPy allocates any."""
-    if _CONTAINER[byte_order].match(variable) is None:
-        return  # numbers or text, which SciPy reads without recursion
-    for number, found in enumerate(_CONTAINER[byte_order].finditer(variable)):
-        if number >= MAX_CONTAINERS:
-            raise ValueError(f"it holds more than {MAX_CONTAINERS} cell arrays and structures")
-        shape = _read_element(variable, found.start() + 3 * TAG_BYTES, byte_order)[0]
-        num_entries = math.prod(struct.unpack(f"{byte_order}{len(shape) // 4}I", shape))
-        if num_entries * TAG_BYTES > len(variable):
-            raise ValueError(f"it is too short for {num_entries:,} entries")
-
-
-def _variable_name(variable: bytes, byte_order: str) -> str:
-    """Return the name of an array; empty for another element."""
-    if struct.unpack_from(f"{byte_order}I", variable)[0] != MATRIX:
-        return ""
-    _shape, position = _read_element(variable, 3 * TAG_BYTES, byte_order)
-    name, _ = _read_element(variable, position, byte_order)
-    return name.rstrip(b"\0").decode("latin1")
-
-
-def _read_element(variable: bytes, position: int, byte_order: str) -> tuple[bytes, int]:
-    """Return the content of the element at `position`, and the position of the next."""
-    kind, num_bytes = struct.unpack_from(f"{byte_order}II", variable, position)
-    if kind >> 16:  # a small element is stored inside its tag
-        start = position + 4
-        return variable[start : start + (kind >> 16)], position + TAG_BYTES
-    start = position + TAG_BYTES
-    return variable[start : start + num_bytes], start + num_bytes + -num_bytes % 8

@@ -12,7 +12,7 @@ import torch
 from lico_bench.checks import check_choice
 from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.find_files import DatasetCopy, choose_images
+from lico_bench.data.find_files import DatasetCopy, choose_images, reading
 from lico_bench.data.image_files import ArrayImages, FileImages, Fit
 from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
 from lico_bench.data.scenes import VERSION, draw_scenes
@@ -22,7 +22,6 @@ from lico_bench.data.verification import (
     drop_broken_images,
     file_size,
     read_index,
-    reading,
 )
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.records import DatasetFacts, content_key
@@ -80,7 +79,7 @@ def load_dataset(
         raise InvalidInputError(
             f"variant '{variant}' is available for stand-ins only; use source='standin'"
         )
-    with reading(chosen):
+    with reading(chosen.folder):
         return _load_copy(card, chosen, selection, Fit.of(card, image_size), Faults(skip_broken))
 
 

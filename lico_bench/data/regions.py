@@ -19,8 +19,8 @@ from lico_bench.data.image_files import (
     ImageHeader,
     open_image,
     orient_boxes,
-    orient_mask,
     to_rgb,
+    turn_upright,
 )
 from lico_bench.errors import BrokenFileError
 
@@ -40,15 +40,16 @@ class Boxes:
 
 @dataclass(frozen=True)
 class XmlBoxes:
-    """Bounding boxes of one class in a PASCAL VOC annotation file."""
+    """Bounding boxes of one class in a PASCAL VOC annotation file, read on demand."""
 
     path: Path
     class_id: str
 
-    def read(self) -> Boxes:
+    @property
+    def corners(self) -> tuple[Corners, ...]:
         """Return the boxes; none if the file does not exist."""
         # ImageNet annotates all validation images but only some training images.
-        return Boxes(read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ())
+        return read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ()
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,21 @@ class MaskFile:
     path: Path
     kind: str
 
-    def read(self, height: int, width: int) -> Tensor:
-        """Return the mask of a stored image, (H, W) bool.
+    def read(self, height: int, width: int, orientation: int = UPRIGHT) -> Tensor:
+        """Return the mask of an image stored with this size and orientation, upright, bool.
 
         Raises:
             MissingDataError: if the file does not exist.
             BrokenFileError: if it cannot be decoded or its size differs from the image's.
         """
         with open_image(self.path, str(self.path), "unpack the masks again", kind="mask") as image:
-            pixels = np.asarray(to_rgb(image))
-        if pixels.shape[:2] != (height, width):
-            raise BrokenFileError(
-                f"{self.path}: expected a mask of {width} x {height} px, the size of its image, "
-                f"got {pixels.shape[1]} x {pixels.shape[0]}; "
-                "unpack both from the official archives"
-            )
+            if image.size != (width, height):
+                raise BrokenFileError(
+                    f"{self.path}: expected a mask of {width} x {height} px, the size of its "
+                    f"image, got {image.width} x {image.height}; "
+                    "unpack both from the official archives"
+                )
+            pixels = np.asarray(turn_upright(to_rgb(image), orientation))
         if self.kind == "grey":
             return torch.from_numpy(pixels.mean(-1) >= MASK_THRESHOLD)
         distance = np.abs(pixels.astype(np.int16) - np.array(BLUE_BACKGROUND, np.int16))
@@ -104,10 +105,9 @@ def fit_instances(
     """
     header = ImageHeader(height, width, orientation)
     if isinstance(region, MaskFile):
-        objects = fit.apply_to_mask(orient_mask(region.read(height, width), orientation))[None]
+        objects = fit.apply_to_mask(region.read(height, width, orientation))[None]
     else:
-        corners = region.read().corners if isinstance(region, XmlBoxes) else region.corners
-        boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
+        boxes = torch.tensor(region.corners, dtype=torch.float32).reshape(-1, 4)
         boxes = fit.apply_to_boxes(orient_boxes(boxes, header), *header.upright_size)
         # A pixel belongs to a box if its centre lies in it.
         centre = torch.arange(fit.size) + 0.5

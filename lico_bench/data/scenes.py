@@ -8,10 +8,9 @@ not, so the true reason for a decision is known.
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ MARGIN_PX = 2  # keeps the glyph away from the border, where bilinear sampling w
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-@dataclass(frozen=True)
-class Scenes:
+class Scenes(NamedTuple):
     """A split of synthetic scenes.
 
     Attributes:
@@ -79,10 +77,7 @@ def draw_scenes(
     for start in range(0, total, CHUNK):
         generator = make_generator(0, f"standin:{name}:{split}:{variant}:{start}")
         chunks.append(_Chunk(facts, size, generator).draw(is_planted=variant == "planted_cue"))
-    images, labels, regions, objects = (
-        torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)
-    )
-    return Scenes(images, labels, regions, objects)
+    return Scenes(*(torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)))
 
 
 class _Placement(NamedTuple):
@@ -106,8 +101,7 @@ class _Chunk:
         self.facts, self.size, self.generator = facts, size, generator
         self.canvas = torch.empty(0)
 
-    def draw(self, *, is_planted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return images, labels, regions and object masks."""
+    def draw(self, *, is_planted: bool) -> Scenes:
         num_classes = len(self.facts.glyphs)
         # Classes are balanced within a chunk; the first class is random.
         start = torch.randint(num_classes, (1,), generator=self.generator)
@@ -130,7 +124,7 @@ class _Chunk:
             objects = objects & ~regions
         grain = 0.02 * torch.randn(CHUNK, 1, self.size, self.size, generator=self.generator)
         images = ((self.canvas + grain).clamp(0, 1) * 255).round().to(torch.uint8)
-        return images, labels, regions, objects
+        return Scenes(images, labels, regions, objects)
 
     def _paint_background(self) -> Tensor:
         """Paint textured backgrounds and return their mean colours (n, 3)."""
@@ -290,7 +284,9 @@ def _glyph_mask(character: str, font: str) -> Tensor:
     canvas = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=face)
     box = canvas.getbbox()
-    if box is None or _is_missing(character, face):
+    # U+FFFF is never assigned, so the font renders its placeholder.
+    is_missing = bytes(face.getmask(character)) == bytes(face.getmask("\uffff"))
+    if box is None or is_missing:
         raise BrokenFileError(
             f"font {font} has no glyph for {character!r}; choose another character in the card"
         )
@@ -308,20 +304,10 @@ def _glyph_mask(character: str, font: str) -> Tensor:
     return torch.from_numpy(np.stack([strokes, filled])).float() / 255
 
 
-def _is_missing(character: str, face: ImageFont.FreeTypeFont) -> bool:
-    """Whether the font renders its placeholder glyph (U+FFFF is never assigned)."""
-    return bytes(face.getmask(character)) == bytes(face.getmask("\uffff"))
-
-
 def _font_file(font: str) -> Path:
     # Importing matplotlib takes longer than rendering a thousand scenes.
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        raise MissingDataError(
-            "stand-ins need the DejaVu fonts of matplotlib, which is not installed; "
-            "install lico-bench with its dependencies"
-        )
-    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{font}.ttf"
+    fonts = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf")
+    path = Path(str(fonts)) / f"{font}.ttf"
     if not path.is_file():
         raise MissingDataError(
             f"{path}: font missing; choose one of the fonts in {path.parent} in the card"

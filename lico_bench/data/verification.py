@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from lico_bench.checks import find_duplicate, is_single_line
 from lico_bench.data.cards import DatasetCard, load_card
-from lico_bench.data.find_files import DatasetCopy, find_copy, missing_copy_error
+from lico_bench.data.find_files import DatasetCopy, find_copy, missing_copy_error, reading
 from lico_bench.data.image_files import FileImages, Fit, num_workers
 from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
 from lico_bench.data.regions import fit_region
@@ -50,11 +49,6 @@ class DatasetReport:
     splits: tuple[SplitReport, ...]
 
     @property
-    def is_complete(self) -> bool:
-        """Whether all official images are present."""
-        return all(part.found_count == part.official_count for part in self.splits)
-
-    @property
     def is_sound(self) -> bool:
         """Whether all present images and regions can be read."""
         return not any(part.broken for part in self.splits)
@@ -81,7 +75,7 @@ def verify_dataset(
     if copy is None:
         raise missing_copy_error(card, root)
     parts = []
-    with reading(copy):
+    with reading(copy.folder):
         for split in READERS[copy.layout].splits(copy.folder, card):
             # Missing files are reported and must not stop the verification.
             faults = Faults(skip=True)
@@ -105,20 +99,6 @@ def verify_dataset(
             )
         )
     return DatasetReport(name, copy, tuple(reports))
-
-
-@contextmanager
-def reading(copy: DatasetCopy) -> Iterator[None]:
-    """Convert an error of the operating system inside the block to BrokenFileError."""
-    try:
-        yield
-    except LicoBenchError:
-        raise
-    except OSError as error:
-        raise BrokenFileError(
-            f"{error.filename or copy.folder}: cannot be read ({error.strerror or error}); "
-            "change its permissions, or name another folder with --data-root"
-        ) from error
 
 
 def read_index(card: DatasetCard, copy: DatasetCopy, split: str, faults: Faults) -> SplitIndex:
