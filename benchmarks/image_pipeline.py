@@ -18,10 +18,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from lico_bench.data import augmentation, load_card
+from lico_bench.data import image_batches, load_card
 from lico_bench.data.cards import StandinFacts
-from lico_bench.data.image_files import Fit
-from lico_bench.data.image_source import FileImages, num_workers
+from lico_bench.data.image_files import FileImages, Fit, num_workers
 from lico_bench.data.scenes import draw_scenes
 
 JPEG_BAR, SCENES_BAR, GROWTH_BAR_MIB = 150, 2000, 32
@@ -50,7 +49,7 @@ def images_per_second(images: FileImages, num_batches: int, training: bool) -> f
     steps = (
         (
             torch.randint(len(images), (BATCH,), generator=rng),
-            augmentation.draw(BATCH, rng) if training else None,
+            image_batches.draw(BATCH, rng) if training else None,
         )
         for _ in range(num_batches)
     )

@@ -130,7 +130,7 @@ def _inside(out: Path, command: list[str]) -> None:
     import lico_bench.report
     import lico_bench.training.session as session
     from lico_bench.cli.app import app
-    from lico_bench.data import augmentation
+    from lico_bench.data import image_batches
     from lico_bench.runtime import native_precision, pick_device
     from lico_bench.saliency import SaliencyMethod
     from lico_bench.training import preparation
@@ -149,7 +149,7 @@ def _inside(out: Path, command: list[str]) -> None:
         (LicoObjective, "_encode_prompts", "text forward"),
         (LicoObjective, "_transport", "transport forward"),
         (LicoObjective, "_manifold_matching", "manifold matching forward"),
-        *((augmentation, name, "augmentation") for name in ("flip", "crop", "resized_crop")),
+        *((image_batches, name, "augmentation") for name in ("flip", "crop", "resized_crop")),
         (collector.Collector, "classify", "classifying"),
         (collector.Collector, "score", "scoring maps"),
         (SaliencyMethod, "maps", "explaining"),

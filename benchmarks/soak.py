@@ -17,7 +17,7 @@ import torch
 
 from lico_bench.data import load_dataset
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.image_source import ArrayImages
+from lico_bench.data.image_files import ArrayImages
 from lico_bench.evaluation import EvalConfig, Subject, score_in_parts
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.models import build_classifier

@@ -17,8 +17,7 @@ from lico_bench.bench.user_plan import USER_KIND, try_models
 from lico_bench.checks import check_count
 from lico_bench.data import load_card
 from lico_bench.data.folder import natural_size
-from lico_bench.data.image_files import Fit
-from lico_bench.data.image_source import FileImages
+from lico_bench.data.image_files import FileImages, Fit
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.models import logits_of, scoring
 from lico_bench.models.user_model import UserModel, imagenet_names

@@ -26,7 +26,7 @@ from lico_bench.bench.suite import Suite
 from lico_bench.bench.units import Unit, WorkItem, training_batch
 from lico_bench.data import load_card
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.image_source import ArrayImages
+from lico_bench.data.image_files import ArrayImages
 from lico_bench.data.scenes import CHUNK, draw_scenes
 from lico_bench.errors import LicoBenchError, MissingDataError
 from lico_bench.evaluation import Subject

@@ -38,7 +38,7 @@ def score(
     """Explain and score your model, or a pair, on your images."""
     from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
-    from lico_bench.data.user_images import find_images, read_class_names
+    from lico_bench.data.find_files import find_images, read_class_names
     from lico_bench.metrics import PROTOCOLS
     from lico_bench.store.run_location import check_out_folder
 

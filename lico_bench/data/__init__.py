@@ -13,11 +13,10 @@ from lico_bench.registry import lazy_getattr
 if TYPE_CHECKING:
     from lico_bench.data.cards import DatasetCard, card_names, load_card
     from lico_bench.data.dataset import Dataset
-    from lico_bench.data.describe import describe_dataset, describe_official
     from lico_bench.data.download import fetch
-    from lico_bench.data.find_dataset import locate_dataset, resolve_source
+    from lico_bench.data.find_files import locate_dataset, resolve_source
     from lico_bench.data.folder import load_images
-    from lico_bench.data.loading import load_dataset
+    from lico_bench.data.loading import describe_dataset, describe_official, load_dataset
     from lico_bench.data.readers import READERS
     from lico_bench.data.verification import verify_dataset
 
@@ -26,15 +25,15 @@ _MODULE_OF = {
     "DatasetCard": "cards",
     "READERS": "readers",
     "card_names": "cards",
-    "describe_dataset": "describe",
-    "describe_official": "describe",
+    "describe_dataset": "loading",
+    "describe_official": "loading",
     "fetch": "download",
     "load_card": "cards",
     "load_dataset": "loading",
     "load_images": "folder",
-    "resolve_source": "find_dataset",
+    "resolve_source": "find_files",
     "verify_dataset": "verification",
-    "locate_dataset": "find_dataset",
+    "locate_dataset": "find_files",
 }
 
 __all__ = [

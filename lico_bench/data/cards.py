@@ -161,26 +161,22 @@ def _card_files(root: str | os.PathLike[str] | None) -> dict[str, Path]:
 
 
 def _build_card(name: str, facts: dict[str, Any]) -> DatasetCard:
-    layout = dict(facts.pop("layout"))
-    standin = facts.pop("standin", None)
-    sources = tuple(_build_dataclass(SourceFile, entry) for entry in facts.pop("sources", []))
-    names = tuple(str(entry) for entry in facts["class_names"])
-    prompt_names = facts.pop("prompt_names", None) or [entry.replace("_", " ") for entry in names]
-    card: DatasetCard = _build_dataclass(
-        DatasetCard,
-        facts
-        | {
-            "name": name,
-            "layout": layout["reader"],
-            "markers": tuple(layout["markers"]),
-            "expects": layout["expects"],
-            "layout_files": layout.get("files", {}),
-            "prompt_names": tuple(str(entry) for entry in prompt_names),
-            "sources": sources,
-            "standin": None if standin is None else _build_dataclass(StandinFacts, standin),
-            "recipes": facts.pop("recipe", {}),
-        },
-    )
+    layout = facts["layout"]
+    class_names = [str(entry) for entry in facts["class_names"]]
+    prompt_names = facts.get("prompt_names") or [entry.replace("_", " ") for entry in class_names]
+    renamed = {
+        "name": name,
+        "layout": layout["reader"],
+        "markers": tuple(layout["markers"]),
+        "expects": layout["expects"],
+        "layout_files": layout.get("files", {}),
+        "prompt_names": tuple(str(entry) for entry in prompt_names),
+        "sources": tuple(_build_dataclass(SourceFile, entry) for entry in facts.get("sources", ())),
+        "recipes": facts.pop("recipe", {}),
+    }
+    if "standin" in facts:
+        renamed["standin"] = _build_dataclass(StandinFacts, facts["standin"])
+    card: DatasetCard = _build_dataclass(DatasetCard, facts | renamed)
     return card
 
 
@@ -194,14 +190,6 @@ def _check_card(path: Path, card: DatasetCard) -> None:
         raise BrokenFileError(f"{path}: {problem}; fix the card")
 
     check_choice(f"{path}: fit", card.fit, ("crop", "squash"))
-    for label, names in (
-        ("class name", card.class_names),
-        ("class id", card.class_ids),
-        ("prompt name", card.prompt_names),
-    ):
-        duplicate = find_duplicate(names, key=str.casefold)
-        if duplicate:
-            fail(f"{label} '{duplicate}' occurs twice")
     if not is_name(card.name):
         fail("expected a file name of letters, digits and underscores")
     for text in (card.title, *card.class_names, *card.prompt_names, *card.class_ids):
@@ -210,7 +198,11 @@ def _check_card(path: Path, card: DatasetCard) -> None:
     num_classes = len(card.class_names)
     if num_classes < 2:
         fail(f"expected at least two class names, got {num_classes}")
-    for label, names in (("prompt_names", card.prompt_names), ("class_ids", card.class_ids)):
+    for label in ("class_names", "class_ids", "prompt_names"):
+        names = getattr(card, label)
+        duplicate = find_duplicate(names, key=str.casefold)
+        if duplicate:
+            fail(f"{label}: '{duplicate}' occurs twice")
         if names and len(names) != num_classes:
             fail(f"{label}: expected {num_classes} entries, one per class, got {len(names)}")
     if len(card.mean) != 3 or len(card.std) != 3 or min(card.std) <= 0:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lico_bench.checks import check_choice
-from lico_bench.data import augmentation as augment
-from lico_bench.data.image_source import FileImages, ImageSource
+from lico_bench.data import image_batches
+from lico_bench.data.image_files import ArrayImages, FileImages
 from lico_bench.data.readers import digest_of
-from lico_bench.data.regions import Region, fit_instances, fit_region, separates_objects
+from lico_bench.data.regions import Region, fit_instances, separates_objects
 from lico_bench.errors import InvalidInputError
 from lico_bench.records import AUGMENTATIONS, Source
 
@@ -59,7 +59,7 @@ class Dataset:
     test_from_train: bool
     notes: tuple[str, ...]
     fingerprint: str
-    image_source: ImageSource
+    image_source: ArrayImages | FileImages
     region_source: Tensor | tuple[Region, ...] | None = None
 
     def __len__(self) -> int:
@@ -115,14 +115,10 @@ class Dataset:
         Raises:
             InvalidInputError: if this dataset has no regions.
         """
-        positions, regions = self._positions(indices), self._known_regions()
-        if isinstance(regions, Tensor):
-            return regions[positions]
-        masks = torch.zeros(len(positions), *self.image_size, dtype=torch.bool)
-        images = cast(FileImages, self.image_source)  # stored images alone have stored regions
-        for row, index in enumerate(positions.tolist()):
-            masks[row] = fit_region(regions[index], images.fit, *images.header(index))
-        return masks
+        if isinstance(self.region_source, Tensor):
+            return self.region_source[self._positions(indices)]
+        objects = [each.any(0) for each in self.read_instances(indices)]
+        return torch.stack(objects) if objects else torch.zeros(0, *self.image_size).bool()
 
     def read_instances(self, indices: Indices) -> list[Tensor]:
         """Return per image (I, H, W) bool, one mask per annotated object within the crop.
@@ -130,21 +126,18 @@ class Dataset:
         Raises:
             InvalidInputError: if this dataset has no regions.
         """
-        positions, regions = self._positions(indices), self._known_regions()
-        if isinstance(regions, Tensor):
-            return [region[None][region.any()[None]] for region in regions[positions]]
-        images = cast(FileImages, self.image_source)
-        return [
-            fit_instances(regions[index], images.fit, *images.header(index))
-            for index in positions.tolist()
-        ]
-
-    def _known_regions(self) -> Tensor | tuple[Region, ...]:
+        positions = self._positions(indices)
         if self.region_source is None:
             raise InvalidInputError(
                 f"{self.title}: no object regions are available; leave out the localisation metrics"
             )
-        return self.region_source
+        if isinstance(self.region_source, Tensor):
+            return [region[None][region.any()[None]] for region in self.region_source[positions]]
+        images = cast(FileImages, self.image_source)  # stored images alone have stored regions
+        return [
+            fit_instances(self.region_source[index], images.fit, *images.header(index))
+            for index in positions.tolist()
+        ]
 
     def batches(
         self,
@@ -182,10 +175,28 @@ class Dataset:
                 f"augmentation '{augmentation}' is random; pass generator=, "
                 "a torch.Generator on the CPU"
             )
-        generator = generator or torch.Generator()  # the draws of "none" are unused
-        return self._batches(
-            order, augmentation, crop_padding_px, generator, torch.device(device), skip, part
-        )
+        rng = generator or torch.Generator()  # the draws of "none" are unused
+        is_resized = augmentation == "resized_crop_flip"
+        pending: list[tuple[Tensor, Tensor]] = []
+
+        def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
+            for number, indices in enumerate(order):
+                draws = image_batches.draw(len(indices), rng)
+                if number >= skip:
+                    draws = draws.chunk(part[1])[part[0]]
+                    pending.append((indices, draws))
+                    yield indices.chunk(part[1])[part[0]], draws if is_resized else None
+
+        def augmented() -> Iterator[tuple[Tensor, Tensor]]:
+            for images in self.image_source.stream(steps(), torch.device(device)):
+                indices, draws = pending.pop(0)
+                if "crop" in augmentation and not is_resized:
+                    images = image_batches.crop(images, draws, crop_padding_px)
+                if "flip" in augmentation:
+                    images = image_batches.flip(images, draws)
+                yield images.float().div_(255), self.labels[indices].to(device)
+
+        return augmented()
 
     def subset(self, indices: Indices) -> Dataset:
         """Return a dataset of the images at `indices`, in that order.
@@ -212,37 +223,6 @@ class Dataset:
             image_source=self.image_source.subset(positions),
             region_source=regions,
         )
-
-    def _batches(
-        self,
-        order: Iterable[Tensor],
-        augmentation: str,
-        padding_px: int,
-        generator: torch.Generator,
-        device: torch.device,
-        skip: int,
-        part: tuple[int, int],
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        pending: list[tuple[Tensor, Tensor]] = []
-        is_resized = augmentation == "resized_crop_flip"
-        index, count = part
-
-        def steps() -> Iterator[tuple[Tensor, Tensor | None]]:
-            for number, indices in enumerate(order):
-                draws = augment.draw(len(indices), generator)
-                if number < skip:
-                    continue
-                draws = draws.chunk(count)[index]
-                pending.append((indices, draws))
-                yield indices.chunk(count)[index], draws if is_resized else None
-
-        for images in self.image_source.stream(steps(), device):
-            indices, draws = pending.pop(0)
-            if "crop" in augmentation and not is_resized:
-                images = augment.crop(images, draws, padding_px)
-            if "flip" in augmentation:
-                images = augment.flip(images, draws)
-            yield images.float().div_(255), self.labels[indices].to(device)
 
     def _positions(self, indices: Indices) -> Tensor:
         if isinstance(indices, slice):

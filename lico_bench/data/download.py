@@ -44,8 +44,6 @@ class FetchResult:
         steps: steps to do by hand; empty if everything was downloaded.
     """
 
-    name: str
-    folder: Path
     files: tuple[Path, ...]
     steps: tuple[str, ...]
 
@@ -74,16 +72,15 @@ def fetch(
             "no data root found; create ./datasets or pass a folder with --data-root"
         )
     folder = base / card.name
-    report = progress or (lambda _name, _done, _total: None)
     files, steps = [], []
     for source in card.sources:
         if source.manual:
             steps += [*source.manual, f"Everything belongs in {folder}."]
         else:
-            files.append(_fetch_file(source, _target_path(source, folder), report))
+            files.append(_fetch_file(source, _target_path(source, folder), progress))
     if not card.sources:
         steps = [f"The card of {card.title} names no source; put {card.expects} in {folder}."]
-    return FetchResult(card.name, folder, tuple(files), tuple(steps))
+    return FetchResult(tuple(files), tuple(steps))
 
 
 def _target_path(source: SourceFile, folder: Path) -> Path:
@@ -97,7 +94,7 @@ def _target_path(source: SourceFile, folder: Path) -> Path:
     return safe_join(parent, source.url.rsplit("/", 1)[-1] or ".", location)
 
 
-def _fetch_file(source: SourceFile, path: Path, progress: Progress) -> Path:
+def _fetch_file(source: SourceFile, path: Path, progress: Progress | None) -> Path:
     if not (path.is_file() and _is_intact(path, source)):
         part = path.with_name(path.name + ".part")
         _download(source.url, part, progress)
@@ -124,7 +121,7 @@ def _is_intact(path: Path, source: SourceFile) -> bool:
     return digest.hexdigest() == source.md5
 
 
-def _download(url: str, part: Path, progress: Progress) -> None:
+def _download(url: str, part: Path, progress: Progress | None) -> None:
     start = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
@@ -138,7 +135,8 @@ def _download(url: str, part: Path, progress: Progress) -> None:
             with part.open("ab" if is_resumed else "wb") as file:
                 while block := response.read(BLOCK_BYTES):
                     done += file.write(block)
-                    progress(part.stem, done, total)
+                    if progress is not None:
+                        progress(part.stem, done, total)
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the partial file is complete; the checksum is verified by the caller
@@ -170,12 +168,11 @@ def unpack_tar(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as packed:
             needed = _checked_size(packed, archive, folder)
-        if shutil.disk_usage(folder).free < needed:
-            raise MissingDataError(
-                f"{folder}: not enough disk space to unpack {archive.name}; "
-                f"free at least {needed:,} bytes"
-            )
-        with tarfile.open(archive) as packed:
+            if shutil.disk_usage(folder).free < needed:
+                raise MissingDataError(
+                    f"{folder}: not enough disk space to unpack {archive.name}; "
+                    f"free at least {needed:,} bytes"
+                )
             packed.extractall(folder, filter="data")
     except (BrokenFileError, MissingDataError):
         raise

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.image_files import Fit, open_image, read_header
-from lico_bench.data.image_source import FileImages
+from lico_bench.data.find_files import FoundImages, find_images
+from lico_bench.data.image_files import FileImages, Fit
 from lico_bench.data.index_files import normalise_name
-from lico_bench.data.read_split import check_image_ids, drop_broken_images, file_size
 from lico_bench.data.readers import Faults, SplitIndex, digest_of
-from lico_bench.data.user_images import FoundImages, find_images
+from lico_bench.data.verification import check_image_ids, drop_broken_images, file_size
 from lico_bench.errors import BrokenFileError, InvalidInputError
 
 DEFAULT_SIZE = 224  # px; input size of most published classifiers
@@ -57,16 +56,11 @@ class UserImages:
                 f"--classes: expected {num_classes} names, one per class of the model, got "
                 f"{len(names)}; list all names in index order"
             )
-        if self.is_labelled and len(names) > num_classes:
-            raise InvalidInputError(
-                f"{title}: {len(names)} class folders, but the model has {num_classes} classes; "
-                "list its classes in index order with --classes FILE and remove other folders"
-            )
-        if self.is_labelled and len(names) < num_classes:
+        if self.is_labelled and len(names) != num_classes:
             raise InvalidInputError(
                 f"{title}: {len(names)} class folders, but the model has {num_classes} classes, so "
                 "the folders cannot be matched; list all class names in index order with "
-                "--classes FILE"
+                "--classes FILE and remove other folders"
             )
         return self.named([f"class {number}" for number in range(num_classes)])
 
@@ -121,17 +115,17 @@ def load_folder(
     if image_size is not None:
         check_count("--image-size", image_size)
     found = find_images(folder)
-    names = tuple(classes if classes is not None else found.by_class)
-    index = _index_images(found, names, is_given=classes is not None)
+    names = tuple(found.by_class if classes is None else classes)
+    index = _index_images(found, classes)
     faults = Faults(skip=skip_broken)
     found_count = len(index)
     if skip_broken:
-        index = drop_broken_images(index, Fit(image_size or DEFAULT_SIZE, "crop", 1.0, 0), faults)
+        index = drop_broken_images(index, Fit(image_size or DEFAULT_SIZE), faults)
     if not len(index):
         raise BrokenFileError(
             f"{found.folder}: none of its {found_count} images can be decoded; correct --images"
         )
-    fit = Fit(image_size or natural_size(index.files), "crop", 1.0, 0)
+    fit = Fit(image_size or natural_size(index.files))
     sizes = [file_size(file) for file in index.files if isinstance(file, Path)]
     # The label "own images" is part of existing fingerprints.
     digest: list[bytes | str] = [
@@ -180,11 +174,10 @@ def load_images(
 
 def natural_size(files: Sequence[Path | bytes]) -> int:
     """Return the side in px if all images are squares of one size up to 224, else 224."""
-    side = 0
-    for file in files:
+    images, side = FileImages(tuple(files), ("",) * len(files), Fit(DEFAULT_SIZE)), 0
+    for index in range(len(files)):
         try:
-            with open_image(file, "", "") as image:
-                height, width = read_header(image).upright_size
+            height, width = images.header(index).upright_size
         except (OSError, BrokenFileError):
             return DEFAULT_SIZE  # decoding reports the file by name
         if width != height or width > DEFAULT_SIZE or side not in (0, width):
@@ -193,14 +186,11 @@ def natural_size(files: Sequence[Path | bytes]) -> int:
     return side or DEFAULT_SIZE
 
 
-def _index_images(found: FoundImages, names: tuple[str, ...], *, is_given: bool) -> SplitIndex:
-    """Label the images of class folders by `names`; label 0 without class folders.
-
-    Args:
-        is_given: whether `names` is a list of the user, not the folder names.
-    """
+def _index_images(found: FoundImages, classes: Sequence[str] | None) -> SplitIndex:
+    """Label the images of class folders by `classes`, or by folder; label 0 without folders."""
     # A name in the list may have blanks where the folder name has underscores.
-    key = normalise_name if is_given else str
+    key = str if classes is None else normalise_name
+    names = list(found.by_class if classes is None else classes)
     class_numbers = {key(name): number for number, name in enumerate(names)}
     files: list[Path] = [] if found.by_class else found.top_level
     labels = [0] * len(files)
@@ -218,8 +208,8 @@ def _index_images(found: FoundImages, names: tuple[str, ...], *, is_given: bool)
         notes.append(
             f"{title}: {len(found.top_level)} images beside the class folders are left out"
         )
-    is_numbered = not is_given and all(name.isdigit() for name in names)
-    if is_numbered and [int(name) for name in names] != sorted(int(name) for name in names):
+    is_numbered = classes is None and all(name.isdecimal() for name in names)
+    if is_numbered and names != sorted(names, key=int):
         notes.append(
             f"{title}: folders are numbered in alphabetical order, as ImageFolder does "
             "(10 before 2); --classes gives another order"

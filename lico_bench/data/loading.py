@@ -1,8 +1,9 @@
-"""Loading of a dataset split by name, from real images or a synthetic stand-in."""
+"""A dataset by name, real or a synthetic stand-in: one split as images, or facts for plans."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -11,15 +12,22 @@ import torch
 from lico_bench.checks import check_choice
 from lico_bench.data.cards import DatasetCard, StandinFacts, load_card
 from lico_bench.data.dataset import Dataset
-from lico_bench.data.find_dataset import choose_images
-from lico_bench.data.image_source import ArrayImages, FileImages, ImageSource
-from lico_bench.data.read_split import SelectedSplit, select_split
-from lico_bench.data.readers import digest_of
+from lico_bench.data.find_files import DatasetCopy, choose_images, reading
+from lico_bench.data.image_files import ArrayImages, FileImages, Fit
+from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
 from lico_bench.data.scenes import VERSION, draw_scenes
-from lico_bench.data.selection import Selection
-from lico_bench.errors import InvalidInputError
+from lico_bench.data.selection import Selection, complement, hold_out
+from lico_bench.data.verification import (
+    count_notes,
+    drop_broken_images,
+    file_size,
+    read_index,
+)
+from lico_bench.errors import InvalidInputError, MissingDataError
+from lico_bench.records import DatasetFacts, content_key
 
-RESIZE_CHUNK = 1024  # antialiased resizing converts to float, four times the bytes
+TEST_FRACTION = 0.2  # share of each training class that serves as test without an official test
+STANDIN_NOTE = "drawn stand-in scenes, not the dataset's images"
 
 
 def load_dataset(
@@ -36,7 +44,7 @@ def load_dataset(
     skip_broken: bool = False,
     variant: str = "plain",
 ) -> Dataset:
-    """Load one split of the dataset `name`.
+    """Load one split of the dataset `name`; image files are decoded on demand.
 
     If a copy has no official test files, a fixed, class-balanced fifth of its training images
     serves as test and is excluded from train; `test_from_train` and a note record this.
@@ -66,52 +74,164 @@ def load_dataset(
     card = load_card(name, root)
     chosen = choose_images(card, root, source)
     if isinstance(chosen, StandinFacts):
-        return _load_standin(card, chosen, selection, image_size, variant)
+        return _draw_standin(card, chosen, selection, image_size, variant)
     if variant != "plain":
         raise InvalidInputError(
             f"variant '{variant}' is available for stand-ins only; use source='standin'"
         )
-    selected = select_split(card, chosen, selection, image_size=image_size, skip_broken=skip_broken)
-    return _open_split(card, split, selected)
+    with reading(chosen.folder):
+        return _load_copy(card, chosen, selection, Fit.of(card, image_size), Faults(skip_broken))
 
 
-def _open_split(card: DatasetCard, split: str, selected: SelectedSplit) -> Dataset:
-    return Dataset(
-        name=card.name,
+def describe_dataset(
+    name: str,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    source: str = "auto",
+    image_size: int | None = None,
+    skip_broken: bool = False,
+) -> DatasetFacts:
+    """Describe the dataset `name` as available on this machine; no image is decoded or drawn.
+
+    With `skip_broken` every image is decoded, as in `load_dataset`.
+
+    Raises:
+        UnknownNameError: for a dataset without a card.
+        MissingDataError: if real images are requested and missing.
+        BrokenFileError: if index files are damaged or contradict the card.
+    """
+    card = load_card(name, root)
+    chosen = choose_images(card, root, source)
+    if isinstance(chosen, StandinFacts):
+        size = image_size or chosen.image_size
+        settings = asdict(chosen) | {"glyphs": dict(chosen.glyphs), "version": VERSION}
+        return DatasetFacts(
+            name=name,
+            title=f"{card.title} stand-in",
+            source="standin",
+            found={"train": (chosen.train, chosen.train), "test": (chosen.test, chosen.test)},
+            class_names=chosen.class_names,
+            prompt_names=chosen.class_names,
+            image_size=(size, size),
+            has_regions=True,
+            notes=(f"{card.title}: {STANDIN_NOTE}",),
+            fingerprint=content_key(settings | {"size": size}),
+        )
+    train, test = (
+        load_dataset(name, split, root=root, source="real", image_size=image_size,
+                     skip_broken=skip_broken)
+        for split in ("train", "test")
+    )  # fmt: skip
+    return DatasetFacts(
+        name=name,
         title=card.title,
-        split=split,
         source="real",
+        found={part.split: (len(part), part.official_count) for part in (train, test)},
         class_names=card.class_names,
         prompt_names=card.prompt_names,
-        labels=torch.from_numpy(selected.index.labels.astype(np.int64)),
-        image_ids=selected.index.image_ids,
-        found_count=selected.found_count,
-        official_count=selected.official_count,
-        mean=card.mean,
-        std=card.std,
-        test_from_train=selected.test_from_train,
-        notes=selected.notes,
-        fingerprint=selected.fingerprint,
-        image_source=_open_images(selected),
-        region_source=selected.index.regions,
+        image_size=test.image_size,
+        has_regions=test.has_regions,
+        notes=tuple(dict.fromkeys([*train.notes, *test.notes])),
+        fingerprint=digest_of([train.fingerprint, test.fingerprint]),
     )
 
 
-def _open_images(selected: SelectedSplit) -> ImageSource:
-    """Open the images of a split; raw pixels are resized and held in memory."""
-    index, size = selected.index, selected.fit.size
+def describe_official(
+    name: str, *, root: str | os.PathLike[str] | None = None, image_size: int | None = None
+) -> DatasetFacts:
+    """Describe the publisher's complete dataset without reading any images, for plans.
+
+    Raises:
+        UnknownNameError: for a dataset without a card.
+    """
+    card = load_card(name, root)
+    size = image_size or card.image_size
+    counts = {split: card.official_counts[split] for split in ("train", "test")}
+    return DatasetFacts(
+        name=name,
+        title=card.title,
+        source="real",
+        found={split: (count, count) for split, count in counts.items()},
+        class_names=card.class_names,
+        prompt_names=card.prompt_names,
+        image_size=(size, size),
+        has_regions=bool(card.ground_truth),
+        notes=(),
+        fingerprint=content_key({"official": counts}),
+    )
+
+
+def _load_copy(
+    card: DatasetCard, copy: DatasetCopy, selection: Selection, fit: Fit, faults: Faults
+) -> Dataset:
+    present = READERS[copy.layout].splits(copy.folder, card)
+    from_train = "test" not in present
+    official = selection.split if selection.split in present else "train"
+    if official not in present:
+        kind = "train or test" if from_train else "training"
+        raise MissingDataError(
+            f"{copy.folder}: no {kind} images of {card.title}; expected {card.expects}"
+        )
+    index = read_index(card, copy, official, faults)
+    if faults.skip:
+        index = drop_broken_images(index, fit, faults)
+    notes = [*count_notes(card, official, index), *index.notes, *faults.messages]
+    found_count, official_count = len(index), card.official_counts.get(official, len(index))
+    if from_train:
+        held = hold_out(index.labels, index.image_ids, TEST_FRACTION, salt="test")
+        notes.append(
+            f"{card.title}: the official test images are absent; {len(held):,} of the "
+            f"{len(index):,} training images, the same share of each class, serve as test and "
+            "are never trained on"
+        )
+        if selection.split == "test":
+            index = index.take(held)
+            found_count, official_count = len(index), card.official_counts["test"]
+        else:
+            index = index.take(complement(len(index), held))
+    is_official_val = selection.split == official == "val"
+    index = index.take(
+        selection.positions(index.labels, index.image_ids, is_official_val=is_official_val)
+    )
+    images: ArrayImages | FileImages
     if index.pixels is None:
-        return FileImages(index.files, index.image_ids, selected.fit)
-    pixels = torch.from_numpy(np.ascontiguousarray(index.pixels))
-    if tuple(pixels.shape[2:]) != (size, size):
-        from torchvision.transforms.v2 import functional as transforms  # seconds to import
+        images = FileImages(index.files, index.image_ids, fit)
+    else:
+        images = ArrayImages(torch.from_numpy(np.ascontiguousarray(index.pixels)), fit.size)
+    return Dataset(
+        name=card.name,
+        title=card.title,
+        split=selection.split,
+        source="real",
+        class_names=card.class_names,
+        prompt_names=card.prompt_names,
+        labels=torch.from_numpy(index.labels.astype(np.int64)),
+        image_ids=index.image_ids,
+        found_count=found_count,
+        official_count=official_count,
+        mean=card.mean,
+        std=card.std,
+        test_from_train=from_train,
+        notes=tuple(notes),
+        fingerprint=_fingerprint(card, copy, index, fit),
+        image_source=images,
+        region_source=index.regions,
+    )
 
-        chunks = pixels.split(RESIZE_CHUNK)
-        pixels = torch.cat([transforms.resize(p, [size] * 2, antialias=True) for p in chunks])
-    return ArrayImages(pixels)
+
+def _fingerprint(card: DatasetCard, copy: DatasetCopy, index: SplitIndex, fit: Fit) -> str:
+    """Return a hash of the labels, the transform, and the pixels or file names and sizes."""
+    parts: list[bytes | str] = [
+        card.name, copy.layout, repr(fit), index.digest, index.labels.astype("<i8").tobytes(),
+        *index.image_ids,
+    ]  # fmt: skip
+    if index.pixels is not None:
+        parts.append(np.ascontiguousarray(index.pixels).tobytes())
+    parts += [file if isinstance(file, bytes) else file_size(file) for file in index.files]
+    return digest_of(parts)
 
 
-def _load_standin(
+def _draw_standin(
     card: DatasetCard,
     facts: StandinFacts,
     selection: Selection,
@@ -141,7 +261,7 @@ def _load_standin(
         mean=card.mean,
         std=card.std,
         test_from_train=False,
-        notes=(f"{card.title}: drawn stand-in scenes, not the dataset's images",),
+        notes=(f"{card.title}: {STANDIN_NOTE}",),
         fingerprint=digest_of(digest),
         image_source=ArrayImages(images),
         region_source=scenes.regions[indices],

@@ -19,8 +19,8 @@ from lico_bench.data.image_files import (
     ImageHeader,
     open_image,
     orient_boxes,
-    orient_mask,
     to_rgb,
+    turn_upright,
 )
 from lico_bench.errors import BrokenFileError
 
@@ -40,15 +40,16 @@ class Boxes:
 
 @dataclass(frozen=True)
 class XmlBoxes:
-    """Bounding boxes of one class in a PASCAL VOC annotation file."""
+    """Bounding boxes of one class in a PASCAL VOC annotation file, read on demand."""
 
     path: Path
     class_id: str
 
-    def read(self) -> Boxes:
+    @property
+    def corners(self) -> tuple[Corners, ...]:
         """Return the boxes; none if the file does not exist."""
         # ImageNet annotates all validation images but only some training images.
-        return Boxes(read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ())
+        return read_xml_boxes(self.path, self.class_id) if self.path.is_file() else ()
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,21 @@ class MaskFile:
     path: Path
     kind: str
 
-    def read(self, height: int, width: int) -> Tensor:
-        """Return the mask of a stored image, (H, W) bool.
+    def read(self, height: int, width: int, orientation: int = UPRIGHT) -> Tensor:
+        """Return the mask of an image stored with this size and orientation, upright, bool.
 
         Raises:
             MissingDataError: if the file does not exist.
             BrokenFileError: if it cannot be decoded or its size differs from the image's.
         """
         with open_image(self.path, str(self.path), "unpack the masks again", kind="mask") as image:
-            pixels = np.asarray(to_rgb(image))
-        if pixels.shape[:2] != (height, width):
-            raise BrokenFileError(
-                f"{self.path}: expected a mask of {width} x {height} px, the size of its image, "
-                f"got {pixels.shape[1]} x {pixels.shape[0]}; "
-                "unpack both from the official archives"
-            )
+            if image.size != (width, height):
+                raise BrokenFileError(
+                    f"{self.path}: expected a mask of {width} x {height} px, the size of its "
+                    f"image, got {image.width} x {image.height}; "
+                    "unpack both from the official archives"
+                )
+            pixels = np.asarray(turn_upright(to_rgb(image), orientation))
         if self.kind == "grey":
             return torch.from_numpy(pixels.mean(-1) >= MASK_THRESHOLD)
         distance = np.abs(pixels.astype(np.int16) - np.array(BLUE_BACKGROUND, np.int16))
@@ -92,7 +93,7 @@ def fit_region(
     Args:
         height, width, orientation: of the stored image, see `image_files.ImageHeader`.
     """
-    return _fit_objects(region, fit, ImageHeader(height, width, orientation)).any(0)
+    return fit_instances(region, fit, height, width, orientation).any(0)
 
 
 def fit_instances(
@@ -102,7 +103,17 @@ def fit_instances(
 
     Objects that the crop removed are left out. A mask counts as one object.
     """
-    objects = _fit_objects(region, fit, ImageHeader(height, width, orientation))
+    header = ImageHeader(height, width, orientation)
+    if isinstance(region, MaskFile):
+        objects = fit.apply_to_mask(region.read(height, width, orientation))[None]
+    else:
+        boxes = torch.tensor(region.corners, dtype=torch.float32).reshape(-1, 4)
+        boxes = fit.apply_to_boxes(orient_boxes(boxes, header), *header.upright_size)
+        # A pixel belongs to a box if its centre lies in it.
+        centre = torch.arange(fit.size) + 0.5
+        in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
+        in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
+        objects = in_rows[:, :, None] & in_columns[:, None, :]
     return objects[objects.flatten(1).any(1)]
 
 
@@ -149,18 +160,3 @@ def read_xml_boxes(path: Path, class_id: str) -> tuple[Corners, ...]:
         for item in root.iter("object")
         if item.findtext("name") == class_id
     )
-
-
-def _fit_objects(region: Region, fit: Fit, header: ImageHeader) -> Tensor:
-    """Orient the region like its image and apply the image transform; (I, S, S) bool."""
-    if isinstance(region, MaskFile):
-        mask = orient_mask(region.read(header.height, header.width), header.orientation)
-        return fit.apply_to_mask(mask)[None]
-    corners = region.read().corners if isinstance(region, XmlBoxes) else region.corners
-    boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
-    boxes = fit.apply_to_boxes(orient_boxes(boxes, header), *header.upright_size)
-    # A pixel belongs to a box if its centre lies in it.
-    centre = torch.arange(fit.size) + 0.5
-    in_columns = (centre >= boxes[:, 0:1]) & (centre < boxes[:, 2:3])
-    in_rows = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
-    return in_rows[:, :, None] & in_columns[:, None, :]

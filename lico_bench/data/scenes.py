@@ -9,15 +9,19 @@ not, so the true reason for a decision is known.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
 from lico_bench.data.cards import StandinFacts
-from lico_bench.data.glyphs import glyph_masks
+from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import make_generator
 
 VERSION = 1  # part of every stand-in's fingerprint; increase it when scenes change
@@ -28,11 +32,12 @@ DISTRACTORS_PER_SCENE = 3
 OBJECT_SCALE = (0.50, 0.80)  # share of the image side
 CONTRAST = 0.38  # minimum difference in luma between object and background
 CUE_SCALE = 0.28
+RASTER_PX = 64  # of a rendered glyph
+MARGIN_PX = 2  # keeps the glyph away from the border, where bilinear sampling would smear it
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-@dataclass(frozen=True)
-class Scenes:
+class Scenes(NamedTuple):
     """A split of synthetic scenes.
 
     Attributes:
@@ -72,10 +77,7 @@ def draw_scenes(
     for start in range(0, total, CHUNK):
         generator = make_generator(0, f"standin:{name}:{split}:{variant}:{start}")
         chunks.append(_Chunk(facts, size, generator).draw(is_planted=variant == "planted_cue"))
-    images, labels, regions, objects = (
-        torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)
-    )
-    return Scenes(images, labels, regions, objects)
+    return Scenes(*(torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)))
 
 
 class _Placement(NamedTuple):
@@ -99,8 +101,7 @@ class _Chunk:
         self.facts, self.size, self.generator = facts, size, generator
         self.canvas = torch.empty(0)
 
-    def draw(self, *, is_planted: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return images, labels, regions and object masks."""
+    def draw(self, *, is_planted: bool) -> Scenes:
         num_classes = len(self.facts.glyphs)
         # Classes are balanced within a chunk; the first class is random.
         start = torch.randint(num_classes, (1,), generator=self.generator)
@@ -123,7 +124,7 @@ class _Chunk:
             objects = objects & ~regions
         grain = 0.02 * torch.randn(CHUNK, 1, self.size, self.size, generator=self.generator)
         images = ((self.canvas + grain).clamp(0, 1) * 255).round().to(torch.uint8)
-        return images, labels, regions, objects
+        return Scenes(images, labels, regions, objects)
 
     def _paint_background(self) -> Tensor:
         """Paint textured backgrounds and return their mean colours (n, 3)."""
@@ -262,3 +263,53 @@ def _offsets(centre: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _downsample(canvas: Tensor) -> Tensor:
     return functional.avg_pool2d(canvas, OVERSAMPLING)
+
+
+def glyph_masks(characters: tuple[str, ...], font: str) -> Tensor:
+    """Render glyphs, (G, 2, 64, 64) float32 coverage in [0, 1], centred and scaled to fit.
+
+    Channel 0 holds the strokes, channel 1 the strokes with enclosed areas filled.
+
+    Raises:
+        MissingDataError: if the font is not installed.
+        BrokenFileError: if the font has no such character.
+    """
+    return torch.stack([_glyph_mask(character, font) for character in characters])
+
+
+@lru_cache(maxsize=512)
+def _glyph_mask(character: str, font: str) -> Tensor:
+    face = ImageFont.truetype(str(_font_file(font)), 2 * RASTER_PX)
+    left, top, right, bottom = (round(v) for v in face.getbbox(character))
+    canvas = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=face)
+    box = canvas.getbbox()
+    # U+FFFF is never assigned, so the font renders its placeholder.
+    is_missing = bytes(face.getmask(character)) == bytes(face.getmask("\uffff"))
+    if box is None or is_missing:
+        raise BrokenFileError(
+            f"font {font} has no glyph for {character!r}; choose another character in the card"
+        )
+    from scipy import ndimage  # a second to import
+
+    glyph = canvas.crop(box)
+    scale = (RASTER_PX - 2 * MARGIN_PX) / max(glyph.size)
+    size = (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale)))
+    glyph = glyph.resize(size, Image.Resampling.LANCZOS)
+    raster = Image.new("L", (RASTER_PX, RASTER_PX))
+    raster.paste(glyph, ((RASTER_PX - glyph.width) // 2, (RASTER_PX - glyph.height) // 2))
+    strokes = np.array(raster)
+    # The low threshold closes holes behind thin anti-aliased lines.
+    filled = np.where(ndimage.binary_fill_holes(strokes > 64) & (strokes <= 64), 255, strokes)
+    return torch.from_numpy(np.stack([strokes, filled])).float() / 255
+
+
+def _font_file(font: str) -> Path:
+    # Importing matplotlib takes longer than rendering a thousand scenes.
+    fonts = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf")
+    path = Path(str(fonts)) / f"{font}.ttf"
+    if not path.is_file():
+        raise MissingDataError(
+            f"{path}: font missing; choose one of the fonts in {path.parent} in the card"
+        )
+    return path

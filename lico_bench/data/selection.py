@@ -14,7 +14,6 @@ from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError
 
 Indices = NDArray[np.int64]
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Selection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("split", self.split, SPLITS)
+        check_choice("split", self.split, ("train", "val", "test"))
         if self.labels != "full" and self.split != "train":
             raise InvalidInputError(
                 "labels: a label budget applies to the train split only, "

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lico_bench.checks import check_choice, check_images, check_maps, check_targets
-from lico_bench.data.filters import filtered, gaussian
+from lico_bench.data.image_batches import filtered, gaussian
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics.protocols import PROTOCOLS
 from lico_bench.models import (

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.checks import check_count, check_targets
-from lico_bench.data.filters import blur
+from lico_bench.data.image_batches import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import explanation_layer, scoring
 from lico_bench.models.replay import Replay

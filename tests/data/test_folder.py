@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import lico_bench
+from lico_bench.data.find_files import find_images, read_class_names
 from lico_bench.data.folder import load_folder, natural_size
-from lico_bench.data.user_images import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError, MissingDataError
 
 
@@ -171,3 +171,10 @@ def test_images_of_a_folder_are_a_dataset_for_whoever_writes_python(tmp_path):
         path.rename(tmp_path / f"{path.parent.name}.png")
     with pytest.raises(InvalidInputError, match="a folder of images per class"):
         lico_bench.load_images(tmp_path)
+
+
+def test_class_folder_that_cannot_be_read_is_named(root: Path, closed):
+    draw(root / "photos" / "ant" / "a.png")
+    draw(root / "photos" / "bee" / "b.png")
+    with closed(root / "photos" / "bee"), pytest.raises(BrokenFileError, match="cannot be read"):
+        find_images(root / "photos")

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lico_bench.data.index_files import safe_join
-from lico_bench.data.pickle_files import read_pickle
+from lico_bench.data.index_files import read_pickle, safe_join
 from lico_bench.errors import BrokenFileError
 
 

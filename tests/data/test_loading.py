@@ -19,7 +19,7 @@ from lico_bench.data import (
     load_dataset,
     verify_dataset,
 )
-from lico_bench.data.image_source import ArrayImages, FileImages
+from lico_bench.data.image_files import ArrayImages, FileImages
 from lico_bench.data.readers import digest_of
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.records import AUGMENTATIONS
@@ -212,7 +212,9 @@ def test_a_plan_decodes_and_loads_no_image(
     miniatures.OFFICIAL[name](root)
     opened: list[object] = []
     for source in (ArrayImages, FileImages):
-        monkeypatch.setattr(source, "__init__", lambda self, *_: opened.append(self))
+        monkeypatch.setattr(source, "stream", lambda self, *_: opened.append(self))
+        monkeypatch.setattr(source, "take", lambda self, *_: opened.append(self))
+    monkeypatch.setattr(ArrayImages, "pixels", property(opened.append))
     plan = make_plan(Suite(datasets=(name,), seeds=1, profile="smoke", data="real"), root=root)
     assert plan.datasets[name].num_images("test") > 0
     assert decoded == opened == []

@@ -146,7 +146,7 @@ def test_broken_xml_names_its_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "image.xml"
     path.write_text(text)
     with pytest.raises(BrokenFileError, match=r"image\.xml: not an annotation"):
-        XmlBoxes(path, "dog").read()
+        _ = XmlBoxes(path, "dog").corners
 
 
 def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:

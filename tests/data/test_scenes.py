@@ -10,8 +10,7 @@ import torch
 
 from lico_bench.data import card_names, load_card, load_dataset
 from lico_bench.data.cards import StandinFacts
-from lico_bench.data.glyphs import glyph_masks
-from lico_bench.data.scenes import draw_scenes
+from lico_bench.data.scenes import draw_scenes, glyph_masks
 from lico_bench.errors import BrokenFileError, MissingDataError
 
 NAMES = [name for name in card_names() if load_card(name).standin is not None]

@@ -29,11 +29,10 @@ from lico_bench.claims.published import read_published
 from lico_bench.data import load_dataset
 from lico_bench.data.cards import read_card
 from lico_bench.data.download import unpack_tar
+from lico_bench.data.find_files import read_class_names
 from lico_bench.data.folder import load_folder
-from lico_bench.data.image_files import Fit
-from lico_bench.data.image_source import FileImages
+from lico_bench.data.image_files import FileImages, Fit
 from lico_bench.data.regions import read_xml_boxes
-from lico_bench.data.user_images import read_class_names
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.models import load_weights
 from lico_bench.models.weight_files import fill_network, read_state

@@ -14,8 +14,7 @@ from PIL import Image, ImageCms
 
 from lico_bench.data import Dataset
 from lico_bench.data.folder import load_folder
-from lico_bench.data.image_files import MAX_PIXELS, Fit
-from lico_bench.data.image_source import FileImages
+from lico_bench.data.image_files import MAX_PIXELS, FileImages, Fit
 from lico_bench.data.regions import Boxes, MaskFile, fit_instances, fit_region
 from lico_bench.errors import BrokenFileError, LicoBenchError
 

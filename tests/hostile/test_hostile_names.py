@@ -21,8 +21,8 @@ from rich.console import Console
 
 from lico_bench.checks import is_name, is_single_line, is_title
 from lico_bench.cli import main
+from lico_bench.data.find_files import read_class_names
 from lico_bench.data.folder import load_folder
-from lico_bench.data.user_images import read_class_names
 from lico_bench.errors import BrokenFileError, InvalidInputError, escape_controls
 from lico_bench.gate import check, github_annotations, junit_xml, markdown, verdict_table
 from lico_bench.gate.reference import read_reference, write_reference

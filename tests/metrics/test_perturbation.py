@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate, ndimage
 from torch import nn
 
-from lico_bench.data.filters import blur
+from lico_bench.data.image_batches import blur
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS, area_under, perturbation_curves
 from lico_bench.metrics.perturbation import insertion_baseline, rank_pixels

@@ -35,7 +35,7 @@ from lico_bench.bench.preemption import (
 )
 from lico_bench.bench.reporter import NoOpReporter, Reporter
 from lico_bench.bench.split_cache import SplitCache
-from lico_bench.data.image_source import num_workers as num_cores
+from lico_bench.data.image_files import num_workers as num_cores
 from lico_bench.errors import Preempted
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder

@@ -27,7 +27,7 @@ from lico_bench.bench.executors.ray_tasks import (
     software_versions,
 )
 from lico_bench.bench.plan import Plan, RunPlan, describe_local_data
-from lico_bench.data.image_source import num_workers as num_cores
+from lico_bench.data.image_files import num_workers as num_cores
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError, Preempted
 
 CONNECT_S = 5.0  # for a machine to accept a connection and answer

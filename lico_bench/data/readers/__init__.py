@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,12 +60,12 @@ class SplitIndex:
         )
 
 
+@dataclass
 class Faults:
     """Policy for broken entries: raise the first error, or skip them and collect the messages."""
 
-    def __init__(self, *, skip: bool) -> None:
-        self.skip = skip
-        self.messages: list[str] = []
+    skip: bool
+    messages: list[str] = field(default_factory=list)
 
     def report(self, error: LicoBenchError) -> None:
         """Raise `error`, or record its message if broken entries are skipped."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
+from lico_bench.data.find_files import images_by_class
 from lico_bench.data.index_files import normalise_name
 from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex
-from lico_bench.data.user_images import SUFFIXES
 from lico_bench.errors import BrokenFileError
 
 
@@ -30,18 +30,14 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
         for number, name in enumerate(names):
             class_numbers.setdefault(normalise_name(name), number)
     files, labels = [], []
-    for entry in sorted(split_folder.iterdir()):
-        if not entry.is_dir():
-            continue
-        name = normalise_name(entry.name)
-        if name not in class_numbers:
+    for name, images in images_by_class(split_folder).items():
+        if normalise_name(name) not in class_numbers:
             raise BrokenFileError(
-                f"{entry}: unknown class '{entry.name}' of {card.title}; "
+                f"{split_folder / name}: unknown class '{name}' of {card.title}; "
                 f"name the folders as in the card ({', '.join(card.class_names[:3])}, ...)"
             )
-        images = sorted(f for f in entry.rglob("*") if f.suffix.lower() in SUFFIXES)
         files += images
-        labels += [class_numbers[name]] * len(images)
+        labels += [class_numbers[normalise_name(name)]] * len(images)
     notes: tuple[str, ...] = ()
     if split == "test" and split_folder.name == "val":
         notes = (f"{card.title}: no test folder; the val folder serves as test",)

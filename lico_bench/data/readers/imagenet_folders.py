@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lico_bench.data.cards import DatasetCard
+from lico_bench.data.find_files import images_below, images_by_class
 from lico_bench.data.index_files import read_lines, read_pairs
 from lico_bench.data.matlab_files import read_mat
 from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
@@ -24,7 +25,6 @@ FOLDERS = {"train": "train", "test": "val"}
 PARENTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
 ANNOTATIONS = ("Annotations/CLS-LOC/val", "ILSVRC/Annotations/CLS-LOC/val")
 SOLUTION, TEXT_LIST = "LOC_val_solution.csv", "val_ground_truth.txt"
-SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def splits(folder: Path, card: DatasetCard) -> tuple[str, ...]:
@@ -36,19 +36,19 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     """Read all images of `split`, classes in index order, files in alphabetical order."""
     images = _split_folder(folder, split)
     class_numbers = {name: k for k, name in enumerate(card.class_ids)}
+    solution = _read_solution(folder / SOLUTION) if split == "test" else {}
     files, labels = [], []
-    for entry in sorted(path for path in images.iterdir() if path.is_dir()):
-        if entry.name not in class_numbers:
+    for name, files_of_class in images_by_class(images).items():
+        if name not in class_numbers:
             raise BrokenFileError(
-                f"{entry}: unknown class of {card.title}; expected folders named by WordNet id as "
-                "in the card, remove other folders"
+                f"{images / name}: unknown class of {card.title}; expected folders named by "
+                "WordNet id as in the card, remove other folders"
             )
-        files_of_class = _images_in(entry)
         files += files_of_class
-        labels += [class_numbers[entry.name]] * len(files_of_class)
+        labels += [class_numbers[name]] * len(files_of_class)
     if not files and split == "test":
-        files = _images_in(images)
-        wnids = _read_validation_classes(folder)
+        files = images_below(images)
+        wnids = _read_validation_classes(folder, solution)
         for file in files:
             wnid = wnids.get(file.stem)
             if wnid not in class_numbers:
@@ -63,7 +63,7 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
         labels=np.array(labels, dtype=np.int64),
         image_ids=tuple(f"{split}/{wnid}/{stem}" for stem, wnid in names),
         files=tuple(files),
-        regions=_find_regions(folder, names) if split == "test" else None,
+        regions=_find_regions(folder, names, solution) if split == "test" else None,
         digest=digest_of(path.read_bytes() for path in index_files if path.is_file()),
     )
 
@@ -74,14 +74,9 @@ def _split_folder(folder: Path, split: str) -> Path:
     return next(filter(Path.is_dir, candidates), candidates[0])
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
-
-
-def _read_validation_classes(folder: Path) -> dict[str, str]:
-    """Read the WordNet id by image name from the first index file that exists."""
-    solution = _read_solution(folder / SOLUTION)
-    if solution is not None:
+def _read_validation_classes(folder: Path, solution: dict[str, str]) -> dict[str, str]:
+    """Return the WordNet id by image name from the first index file that exists."""
+    if solution:
         return {name: text.split()[0] for name, text in solution.items()}
     if (folder / TEXT_LIST).is_file():
         return {Path(name).stem: wnid for _, name, wnid in read_pairs(folder / TEXT_LIST)}
@@ -92,21 +87,22 @@ def _read_validation_classes(folder: Path) -> dict[str, str]:
             f"{folder}: the validation images are in one folder and their label file is missing; "
             f"add {SOLUTION}, {TEXT_LIST} or ILSVRC2012_devkit_t12/"
         )
-    synsets = read_mat(devkit / "meta.mat", "synsets")
-    wnids = {int(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in synsets}
+    synsets = read_mat(devkit / "meta.mat", "synsets", ("ILSVRC2012_ID", "WNID"))
+    wnids = {str(entry["ILSVRC2012_ID"]): str(entry["WNID"]) for entry in synsets}
     return {
-        f"ILSVRC2012_val_{number:08d}": wnids.get(int(value), value)
+        f"ILSVRC2012_val_{number:08d}": wnids.get(value, value)
         for number, (_, value) in enumerate(read_lines(ground_truth), start=1)
     }
 
 
-def _find_regions(folder: Path, names: Iterable[tuple[str, str]]) -> tuple[Region, ...] | None:
+def _find_regions(
+    folder: Path, names: Iterable[tuple[str, str]], solution: dict[str, str]
+) -> tuple[Region, ...] | None:
     """Return the boxes of each image, given as (name, WordNet id); None without box files."""
     for path in ANNOTATIONS:
         if (folder / path).is_dir():
             return tuple(XmlBoxes(folder / path / f"{stem}.xml", wnid) for stem, wnid in names)
-    solution = _read_solution(folder / SOLUTION)
-    if solution is None:
+    if not solution:
         return None
     return tuple(
         Boxes(_parse_boxes(f"{folder / SOLUTION}, image {stem}", solution.get(stem, ""), wnid))
@@ -123,19 +119,18 @@ def _parse_boxes(location: str, text: str, wnid: str) -> tuple[Corners, ...]:
     return tuple(corners for box_wnid, corners in entries if box_wnid == wnid)
 
 
-def _read_solution(path: Path) -> dict[str, str] | None:
-    """Read class and boxes by image name; None without the file."""
+def _read_solution(path: Path) -> dict[str, str]:
+    """Read class and boxes by image name; empty without the file."""
     if not path.is_file():
-        return None
+        return {}
     texts = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if not row.get("ImageId") or not row.get("PredictionString"):
-                raise BrokenFileError(
-                    f"{path}: expected columns ImageId and PredictionString, got {list(row)}; "
-                    "unpack it again"
-                )
-            texts[row["ImageId"]] = row["PredictionString"]
+    for row in csv.DictReader(line for _, line in read_lines(path)):
+        if not row.get("ImageId") or not row.get("PredictionString"):
+            raise BrokenFileError(
+                f"{path}: expected columns ImageId and PredictionString, got {list(row)}; "
+                "unpack it again"
+            )
+        texts[row["ImageId"]] = row["PredictionString"]
     return texts
 
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.image_files import open_image
-from lico_bench.data.index_files import check_class_names, parse_label, require_folder, safe_join
+from lico_bench.data.index_files import (
+    check_class_names,
+    parse_label,
+    require_folder,
+    safe_join,
+)
 from lico_bench.data.matlab_files import read_mat
 from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, Corners, read_corners
@@ -33,16 +38,9 @@ def read(folder: Path, split: str, card: DatasetCard, faults: Faults) -> SplitIn
     if split == "test":
         path = _find_test_list(base) or path
     folder_of_images = require_folder(base / f"cars_{split}")
-    entries = read_mat(path, "annotations")
-    missing = [field for field in FIELDS if field not in (entries.dtype.names or ())]
-    if missing:
-        raise BrokenFileError(
-            f"{path}: annotation fields missing: {', '.join(missing)}; "
-            "take the file from the official kit"
-        )
     images = ImageList(path.name, faults)
     corners: dict[Path, Corners] = {}
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(read_mat(path, "annotations", FIELDS)):
         location = f"{path}, entry {number}"
         name = str(entry["fname"])
         label = parse_label(entry["class"], card, location, first=1)

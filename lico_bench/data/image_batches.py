@@ -1,7 +1,8 @@
-"""Random flips and crops of a batch, computed from random numbers drawn in advance.
+"""Operations on batches of images: random flips and crops, Gaussian blur and separable filters.
 
-Every augmentation draws the same number of random numbers per batch, so the generator state does
-not depend on it. Two arms, or two worker counts, therefore see identical images.
+Flips and crops are computed from random numbers drawn in advance. Every augmentation draws the
+same number of random numbers per batch, so the generator state does not depend on it. Two arms, or
+two worker counts, therefore see identical images.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 DRAWS = 5  # flip, vertical position, horizontal position, area, aspect ratio
@@ -32,7 +34,7 @@ def crop(images: Tensor, draws: Tensor, padding_px: int) -> Tensor:
     if padding_px == 0:
         return images
     num_images, _, height, width = images.shape
-    padded = torch.nn.functional.pad(images, (padding_px,) * 4)
+    padded = F.pad(images, (padding_px,) * 4)
     corner = (draws[:, 1:3] * (2 * padding_px + 1)).long().to(images.device)
     rows = corner[:, :1] + torch.arange(height, device=images.device)
     columns = corner[:, 1:] + torch.arange(width, device=images.device)
@@ -68,11 +70,43 @@ def resized_crop(images: Tensor, draws: Tensor) -> Tensor:
     theta[:, 0, 0], theta[:, 1, 1] = box_width / width, box_height / height
     theta[:, 0, 2] = (2 * left + box_width) / width - 1
     theta[:, 1, 2] = (2 * top + box_height) / height - 1
-    grid = torch.nn.functional.affine_grid(
-        theta.to(images.device), list(images.shape), align_corners=False
-    )
+    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     # Crops are only enlarged, so bilinear sampling does not alias.
-    sampled = torch.nn.functional.grid_sample(
-        images.float(), grid, padding_mode="border", align_corners=False
-    )
+    sampled = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     return sampled.round().clamp(0, 255).to(torch.uint8)
+
+
+def blur(images: Tensor, *, sigma_px: float, radius_px: int) -> Tensor:
+    """Blur images with a Gaussian truncated at `radius_px`; borders are reflected.
+
+    Args:
+        images: (N, 3, H, W).
+
+    Returns:
+        (N, 3, H, W) in [0, 1].
+    """
+    kernel = gaussian(sigma_px, radius_px).to(images)
+    return filtered(F.pad(images, (radius_px,) * 4, mode="reflect"), kernel).clamp(0, 1)
+
+
+def gaussian(sigma_px: float, radius_px: int) -> Tensor:
+    """Return the weights of a Gaussian truncated at r = `radius_px`, (2 r + 1,), summing to 1."""
+    offsets = torch.arange(-radius_px, radius_px + 1, dtype=torch.float32)
+    weights = torch.exp(-(offsets**2) / (2 * sigma_px**2))
+    return weights / weights.sum()
+
+
+def filtered(padded: Tensor, kernel: Tensor) -> Tensor:
+    """Filter padded images along both axes.
+
+    Args:
+        padded: (N, 3, H + 2 r, W + 2 r).
+        kernel: (2 r + 1,).
+
+    Returns:
+        (N, 3, H, W).
+    """
+    planes = padded.reshape(-1, 1, *padded.shape[2:])
+    rows = F.conv2d(planes, kernel.view(1, 1, -1, 1))
+    planes = F.conv2d(rows, kernel.view(1, 1, 1, -1))
+    return planes.view(*padded.shape[:2], *planes.shape[2:])

@@ -6,6 +6,7 @@ import miniatures
 import pytest
 
 from lico_bench.data import load_dataset, locate_dataset, resolve_source
+from lico_bench.data.find_files import images_by_class
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 
 
@@ -74,3 +75,20 @@ def test_folder_that_may_not_be_read_is_an_error_and_no_standin(root: Path, clos
     denied = pytest.raises(BrokenFileError, match=r"cannot be read \(Permission denied\)")
     with closed(folder), denied:
         resolve_source("cifar10", root=root)
+
+
+def test_images_by_class_leave_out_what_is_hidden_and_keep_broken_links(tmp_path: Path) -> None:
+    for name in (
+        "ant/b/2.JPG",
+        "ant/1.png",
+        "ant/._1.png",
+        "ant/notes.txt",
+        "bee/3.gif",
+        ".git/4.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "bee" / "gone.jpg").symlink_to("nowhere.jpg")
+    (tmp_path / "bee" / "folder.jpg").mkdir()
+    found = {name: [f.name for f in files] for name, files in images_by_class(tmp_path).items()}
+    assert found == {"ant": ["1.png", "2.JPG"], "bee": ["3.gif", "gone.jpg"]}

@@ -9,10 +9,9 @@ from miniatures import paint
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
-from lico_bench.data import image_source as module
-from lico_bench.data.augmentation import draw
-from lico_bench.data.image_files import Fit
-from lico_bench.data.image_source import ArrayImages, FileImages
+from lico_bench.data import image_files as module
+from lico_bench.data.image_batches import draw
+from lico_bench.data.image_files import ArrayImages, FileImages, Fit
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import make_generator
 
