@@ -55,7 +55,7 @@ class Selection:
                     "out, for example holdout=0.1, and the same value for the train split"
                 )
             if self.holdout is not None:
-                held = hold_out(labels, image_ids, self.holdout, salt=f"val:{self.seed}")
+                held = hold_out(labels, image_ids, self.holdout, salt=holdout_salt(self.seed))
                 selected = held if self.split == "val" else complement(len(labels), held)
         if self.labels != "full":
             selected = selected[draw_label_budget(labels[selected], self.labels, seed=self.seed)]
@@ -95,6 +95,11 @@ def draw_label_budget(labels: NDArray[np.int64], num_labels: int, *, seed: int) 
             )
         positions.append(generator.choice(members, per_class, replace=False))
     return np.sort(np.concatenate(positions)).astype(np.int64)
+
+
+def holdout_salt(seed: int) -> str:
+    """Return the `salt` with which `hold_out` selects the validation split of a seed."""
+    return f"val:{seed}"
 
 
 def hold_out(
