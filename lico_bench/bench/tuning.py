@@ -130,6 +130,12 @@ class Tuning:
         return {name: weights for name, weights in picks.items() if weights}
 
     @property
+    def log_options(self) -> frozenset[str]:
+        """Names of the options that are drawn evenly in the logarithm."""
+        ranges = [item for space in self.spaces.values() for item in space.items()]
+        return frozenset(name for name, values in ranges if values.is_log)
+
+    @property
     def option_names(self) -> tuple[str, ...]:
         """Names of all options of the spaces."""
         return tuple(dict.fromkeys(name for space in self.spaces.values() for name in space))
@@ -286,39 +292,42 @@ def best_trials(table: pd.DataFrame, pick: str, *, tie: float = 0.0) -> pd.DataF
 
 
 @dataclass(frozen=True)
-class Pick:
-    """The best trial of every arm by one criterion.
+class TuningResult:
+    """The trials of a finished tuning and the best of every arm.
 
     Attributes:
-        title: of the criterion.
-        criterion: its formula.
         trials: rows of `trial_table`.
-        suite: path of the suite file of the picked settings.
+        picks: picked rows by the name of the criterion, `pick` or `second_pick`.
     """
 
-    title: str
-    criterion: str
+    tuning: Tuning
     trials: pd.DataFrame
-    suite: Path
+    picks: Mapping[str, pd.DataFrame]
+
+    @classmethod
+    def of(cls, plan: TuningPlan, run: RunFolder) -> TuningResult:
+        """Read the result of a run.
+
+        Raises:
+            MissingDataError: if a trial is unfinished.
+            InvalidInputError: if every trial of an arm diverged.
+        """
+        table, tuning = trial_table(plan, run), plan.tuning
+        picks = {name: best_trials(table, name, tie=tuning.tie) for name in tuning.criteria}
+        return cls(tuning, table, picks)
+
+    def write(self, folder: Path) -> None:
+        """Write `trials.csv` and a suite file per pick."""
+        folder.mkdir(exist_ok=True)
+        text = self.trials.to_csv(index=False, lineterminator="\n")
+        write_bytes(folder / "trials.csv", text.encode())
+        for name, picks in self.picks.items():
+            write_bytes(folder / f"{name}.toml", picked_suite(self.tuning, picks).encode())
 
 
-def write_picks(plan: TuningPlan, run: RunFolder) -> Iterator[Pick]:
-    """Write `trials.csv` and a suite file per pick into the folder `tuning` of the run.
-
-    Raises:
-        MissingDataError: if a trial is unfinished.
-        InvalidInputError: if every trial of an arm diverged.
-    """
-    table = trial_table(plan, run)
-    picks = {p: best_trials(table, p, tie=plan.tuning.tie) for p in plan.tuning.criteria}
-    folder = run.path / "tuning"
-    folder.mkdir(exist_ok=True)
-    write_bytes(folder / "trials.csv", table.to_csv(index=False, lineterminator="\n").encode())
-    for name, weights in plan.tuning.criteria.items():
-        path = folder / f"{name}.toml"
-        formula = " + ".join(f"{weight:g} {metric}" for metric, weight in weights.items())
-        write_bytes(path, picked_suite(plan.tuning, picks[name]).encode())
-        yield Pick(name.replace("_", " ").capitalize(), formula, picks[name], path)
+def formula(weights: Mapping[str, float]) -> str:
+    """Return a criterion as text, such as `accuracy + 2 overall`."""
+    return " + ".join(m if w == 1 else f"{w:g} {m}" for m, w in weights.items())
 
 
 def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:

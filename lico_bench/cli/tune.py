@@ -66,20 +66,41 @@ def tune(
         tuning_plan, folder, executor=executor, options=options, wait=wait,
         reporter=reporter_for(console),
     )  # fmt: skip
-    _show_picks(tuning_plan, run, console)
+    _show_result(tuning_plan, run, console)
 
 
-def _show_picks(plan: TuningPlan, run: RunFolder, console: Console) -> None:
-    """Write and print the trials and the suite of each pick."""
+def _show_result(plan: TuningPlan, run: RunFolder, console: Console) -> None:
+    """Write the trials, plots, the LaTeX table and the suites; print the picks."""
     from rich.table import Table
 
-    from lico_bench.bench.tuning import write_picks
+    from lico_bench.bench.tuning import TuningResult, formula
+    from lico_bench.report.trials import draw_trials, picks_table
+    from lico_bench.store.files import write_bytes
 
-    for pick in write_picks(plan, run):
-        table = Table(title=f"{pick.title}: {pick.criterion}", title_justify="left")
-        for column in pick.trials.columns:
+    result, tuning, folder = TuningResult.of(plan, run), plan.tuning, run.path / "tuning"
+    result.write(folder)
+    formulas = {name: formula(weights) for name, weights in tuning.criteria.items()}
+    for name, picks in result.picks.items():
+        table = Table(title=f"Best by {formulas[name]}", title_justify="left")
+        for column in ("data set", "arm", "trial", "settings", "accuracy", "score"):
             table.add_column(column)
-        for row in pick.trials.to_dict("records"):
-            table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+        for row in picks.to_dict("records"):
+            options = {n.partition(".")[2]: row[n] for n in tuning.spaces[str(row["arm"])]}
+            settings = ", ".join(f"{option} {value}" for option, value in options.items())
+            table.add_row(
+                str(row["dataset"]), str(row["arm"]), str(row["trial"]), settings,
+                f"{row['accuracy']:.1%}", f"{row[name]:.4f}",
+            )  # fmt: skip
         console.print(table)
-        console.print(f"Suite: {pick.suite}", highlight=False, markup=False, soft_wrap=True)
+        for dataset, trials in result.trials.groupby("dataset", sort=False):
+            plot = draw_trials(
+                trials, picks[picks["dataset"] == dataset], tuning.option_names,
+                log_options=tuning.log_options, score=name, score_title=formulas[name],
+            )  # fmt: skip
+            write_bytes(folder / f"{plot.name}.png", plot.png)
+            write_bytes(folder / f"{plot.name}.pdf", plot.pdf)
+        console.print(f"Suite: {folder / name}.toml", highlight=False, markup=False, soft_wrap=True)
+    by_formula = {formulas[name]: picks for name, picks in result.picks.items()}
+    latex = picks_table(result.trials, by_formula, tuning.option_names, run.path.name)
+    write_bytes(folder / f"{latex.name}.tex", latex.text.encode())
+    console.print(f"Trials: {folder}", highlight=False, markup=False, soft_wrap=True)

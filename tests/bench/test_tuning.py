@@ -14,12 +14,12 @@ import pytest
 from lico_bench.bench import ExecutorOptions, execute, make_plan
 from lico_bench.bench.suite import read_suite
 from lico_bench.bench.tuning import (
+    TuningResult,
     best_trials,
     picked_suite,
     plan_trials,
     read_tuning,
     trial_table,
-    write_picks,
 )
 from lico_bench.data import load_card
 from lico_bench.errors import LicoBenchError, MissingDataError
@@ -156,10 +156,12 @@ def test_a_tuning_never_reads_the_test_split_and_resumes(cifar10_without_test, r
     table = trial_table(plan, again)
     assert list(table.groupby("arm").size()) == [3, 3]  # the same budget
     assert (table.second_pick - table.accuracy - 2 * table.overall).abs().max() < 1e-9
-    picks = list(write_picks(plan, again))
-    assert [pick.suite.name for pick in picks] == ["pick.toml", "second_pick.toml"]
-    chosen = picks[0].trials.set_index("arm")
-    suite = read_suite(picks[0].suite)
+    result = TuningResult.of(plan, again)
+    result.write(Path("tuning"))
+    names = ["pick.toml", "second_pick.toml", "trials.csv"]
+    assert sorted(path.name for path in Path("tuning").iterdir()) == names
+    chosen = result.picks["pick"].set_index("arm")
+    suite = read_suite(Path("tuning/pick.toml"))
     assert suite.changes.get("holdout") is None
     cells = make_plan(replace(suite, data="standin")).cells
     assert {cell.arm: cell.recipe.learning_rate for cell in cells} == dict(
