@@ -44,7 +44,13 @@ AUTO = "auto"  # resolved by `runtime.native_precision` before a recipe is hashe
 PRECISIONS = (AUTO, "float32", "bfloat16")
 
 
-LATER_FIELDS = ("warmup_frac",)  # of `Recipe`, added after rows were published
+LATER_FIELDS = ("warmup_frac", "holdout", "of_pair")  # of `Recipe`, added after rows were published
+
+# Fields of a recipe that an arm may set for itself: data, budget and initial weights stay shared.
+ARM_FIELDS = (
+    "learning_rate", "momentum", "nesterov", "weight_decay", "schedule", "warmup_frac",
+    "gradient_clip", "ema_decay",
+)  # fmt: skip
 
 
 class Output(NamedTuple):
@@ -62,8 +68,13 @@ class Output(NamedTuple):
 class Recipe:
     """All settings of one training; the hash of a recipe identifies the training.
 
-    Two recipes that differ only in `arm`, `text_encoder` or `objective` form a pair: they share
-    data, order, augmentation, initial weights and number of updates.
+    Two recipes that differ only in `arm`, `text_encoder`, `objective` or the fields of `of_pair`
+    form a pair: they share data, order, augmentation, initial weights and number of updates.
+
+    Attributes:
+        holdout: share of each training class that is not trained on and replaces the test images;
+            0 for the test split.
+        of_pair: the pair's value of each of `ARM_FIELDS` that this arm sets for itself.
     """
 
     dataset: str
@@ -92,6 +103,8 @@ class Recipe:
     ema_decay: float = 0.0  # of the weights' moving average; 0 for no averaging
     text_encoder: str = "minilm"
     objective: tuple[tuple[str, Option], ...] = ()  # changed options of the arm
+    holdout: float = 0.0
+    of_pair: tuple[tuple[str, Option], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -110,6 +123,10 @@ class Recipe:
             raise InvalidInputError(
                 f"warmup_frac: expected a number in [0, 1), got {self.warmup_frac}"
             )
+        if not 0 <= self.holdout < 1:
+            raise InvalidInputError(
+                f"holdout: expected a share in [0, 1), 0 for the test split, got {self.holdout}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise InvalidInputError(
                 f"ema_decay: expected a number in [0, 1), 0 for no averaging, got {self.ema_decay}"
@@ -122,7 +139,9 @@ class Recipe:
     @property
     def pair_key(self) -> str:
         """Key shared by the cells of a pair, twelve hex digits."""
-        return content_key(replace(self, arm="", text_encoder="", objective=()).facts())
+        shared = self.with_options(dict(self.of_pair))
+        shared = replace(shared, arm="", text_encoder="", objective=(), of_pair=())
+        return content_key(shared.facts())
 
     def facts(self) -> dict[str, object]:
         """Return the fields by name, without `LATER_FIELDS` that have their default value.
@@ -147,6 +166,28 @@ class Recipe:
                 raise UnknownNameError.of("recipe option", name, known)
             changes[name] = _convert_field(name, value, str(known[name].type))
         return replace(self, **changes)
+
+    def for_arm(self, changes: Mapping[str, Any], objective: Mapping[str, Option]) -> Recipe:
+        """Return a copy with settings that only this arm has; it stays in its pair.
+
+        Args:
+            changes: values of `ARM_FIELDS` by name.
+            objective: options of the objective by name.
+
+        Raises:
+            InvalidInputError: for a field that the arms of a pair must share.
+        """
+        for name in changes:
+            if name not in ARM_FIELDS:
+                raise InvalidInputError(
+                    f"recipe.{name}: all arms of a pair share it; an arm may set for itself "
+                    f"{', '.join(ARM_FIELDS)}"
+                )
+        recipe = self.with_options(changes)
+        shared = {n: getattr(self, n) for n in changes if getattr(self, n) != getattr(recipe, n)}
+        return recipe.with_options(
+            {"of_pair": shared, "objective": {**dict(recipe.objective), **objective}}
+        )
 
 
 @dataclass(frozen=True)
@@ -332,7 +373,7 @@ def content_key(value: Any) -> str:
 def _convert_field(name: str, value: Any, annotation: str) -> Any:
     """Convert `value`, possibly text from the command line, to the type of a recipe field."""
     try:
-        if name == "objective":
+        if name in ("objective", "of_pair"):
             return tuple(sorted((str(k), v) for k, v in dict(value).items()))
         if name == "labels":
             return "full" if value == "full" else _to_int(value)

@@ -53,6 +53,7 @@ SHORTER = (
     ("--methods grad_cam,smooth_grad --limit 4", "--methods grad_cam,smooth_grad --limit 1"),
     ("lico-bench score --model", "lico-bench score --limit 2 --model"),
     ("--load my_metric.py", "--load my_metric.py --quick"),
+    ("tune tuning.toml", "tune tiny.toml"),
 )
 # What the text calls RUN, FILE, NAME and so on.
 COMPLETE = {
@@ -62,6 +63,7 @@ COMPLETE = {
     "lico-bench publish RUN FOLDER": "lico-bench publish results/seed1 copy",
     "lico-bench run --plan": "lico-bench run --plan --datasets cifar10",
     "lico-bench compare OLD NEW": "lico-bench compare results/seed1 results/seed2",
+    "lico-bench tune": "lico-bench tune tiny.toml --plan",
 }
 NOT_RUN = {
     "uv run pytest": "these are the tests",
@@ -80,6 +82,15 @@ NOT_RUN = {
     "LICO_BENCH_DATA=/shared/data lico-bench run --datasets all --profile paper --executor ray "
     "--address HEAD:PORT --out /shared/results/paper": "a cluster",
 }
+TUNING = """
+datasets = ["cifar10"]
+profile = "smoke"
+data = "standin"
+limit = 2
+recipe = { train_limit = 32, epochs = 1, backbone = "wrn_10_1", text_encoder = "random" }
+tune = { trials = 2 }
+space = { "recipe.learning_rate" = { low = 0.01, high = 0.1 } }
+"""
 BUILD = """
 def build():
     network = Net()
@@ -166,6 +177,7 @@ def place(tmp_path_factory) -> Path:
     image.rename(image.with_name("000.png"))
     write_images(folder / "unsorted", each=1, classed=False, side=96)
     (folder / "data").mkdir()
+    (folder / "tiny.toml").write_text(TUNING, encoding="utf-8")
     (folder / "my_metric.py").write_text(METRIC, encoding="utf-8")
     program = folder / "bin" / "lico-bench"
     program.parent.mkdir()

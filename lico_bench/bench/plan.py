@@ -27,6 +27,7 @@ from lico_bench.records import (
 )
 from lico_bench.runtime import native_precision, pick_device
 from lico_bench.store.run_records import (
+    ArmSettings,
     CellEntry,
     CellRecipe,
     DatasetSettings,
@@ -35,6 +36,7 @@ from lico_bench.store.run_records import (
 )
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
+from lico_bench.training.preparation import LABEL_DRAW_SEED
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 5
@@ -138,7 +140,7 @@ class Plan:
         return replace(self, cells=self._cells_of(recipes))
 
     def _cells_of(self, recipes: Iterable[Recipe]) -> tuple[PlannedCell, ...]:
-        return tuple(_plan_cell(r, self.eval_config, self.datasets[r.dataset]) for r in recipes)
+        return tuple(plan_cell(r, self.eval_config, self.datasets[r.dataset]) for r in recipes)
 
     def _key_of(self, cells: Iterable[PlannedCell]) -> str:
         return content_key(
@@ -153,7 +155,13 @@ class Plan:
         """Return the run's manifest."""
         settings = self.suite.of_dataset.items()
         of_dataset = {name: DatasetSettings.of(changes) for name, changes in settings}
-        facts = {**self.suite.facts(), "name": self.name, "of_dataset": of_dataset}
+        of_arm = {name: ArmSettings.of(each) for name, each in self.suite.of_arm.items()}
+        facts = {
+            **self.suite.facts(),
+            "name": self.name,
+            "of_dataset": of_dataset,
+            "of_arm": of_arm,
+        }
         return build_manifest(
             SuiteRecord.of(facts),
             key=self.key,
@@ -203,7 +211,7 @@ def make_plan(
         suite=suite,
         root=None if root is None else Path(root),
         cells=tuple(
-            _plan_cell(resolve_precision(recipe, native), eval_config, datasets[recipe.dataset])
+            plan_cell(resolve_precision(recipe, native), eval_config, datasets[recipe.dataset])
             for recipe in recipes
         ),
         datasets=datasets,
@@ -233,6 +241,8 @@ def describe_local_data(recipe: Recipe, root: str | os.PathLike[str] | None) -> 
         source=recipe.source,
         image_size=recipe.image_size,
         skip_broken=recipe.skip_broken,
+        holdout=recipe.holdout,
+        seed=LABEL_DRAW_SEED,
     )
 
 
@@ -248,10 +258,16 @@ def _recipes(
             for arm in suite.arms_of(dataset):
                 recipe = Recipe(dataset, base["backbone"], arm, seed=seed, source=source)
                 options = ARMS[arm].card_options(tuned) | _user_options(arm, suite)
-                yield recipe.with_options(base).with_options({"objective": options})
+                recipe = recipe.with_options(base).with_options({"objective": options})
+                yield recipe.for_arm(*suite.settings_of_arm(arm, dataset))
 
 
-def _plan_cell(recipe: Recipe, eval_config: EvalConfig, facts: DatasetFacts) -> PlannedCell:
+def plan_cell(recipe: Recipe, eval_config: EvalConfig, facts: DatasetFacts) -> PlannedCell:
+    """Return the cell of a recipe whose precision is resolved.
+
+    Raises:
+        UnknownNameError, InvalidInputError: for an unknown or invalid option of the arm.
+    """
     arm_options = resolve_options(recipe.arm, dict(recipe.objective))
     arm_options.check(recipe)
     options = options_as_dict(arm_options)

@@ -166,6 +166,7 @@ def _suite(record: SuiteRecord) -> Suite:
         objective=record.objective or {},
         scorer=record.scorer,
         of_dataset={name: encode(settings) for name, settings in record.of_dataset.items()},
+        of_arm={name: encode(settings) for name, settings in record.of_arm.items()},
         as_published=record.as_published,
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lico_bench.bench.plan import PlannedCell
-from lico_bench.data import Dataset, load_dataset
-from lico_bench.training.preparation import load_training_data
+from lico_bench.data import Dataset
+from lico_bench.training.preparation import load_scored_images, load_training_data
 
 MAX_SPLITS = 2  # the train and test split of one dataset
 
@@ -26,25 +26,18 @@ class SplitCache:
     def train(self, cell: PlannedCell) -> Dataset:
         """Return the training images of a cell."""
         recipe = cell.recipe
-        selection = (recipe.labels, recipe.train_limit)
+        selection = (recipe.labels, recipe.train_limit, recipe.holdout)
         return self._load(
             ("train", recipe.dataset, recipe.source, recipe.image_size, *selection),
             lambda: load_training_data(recipe, self._root),
         )
 
     def test(self, cell: PlannedCell) -> Dataset:
-        """Return the test images of a cell."""
+        """Return the images on which a cell is scored."""
         recipe = cell.recipe
         return self._load(
-            ("test", recipe.dataset, recipe.source, recipe.image_size),
-            lambda: load_dataset(
-                recipe.dataset,
-                "test",
-                root=self._root,
-                source=recipe.source,
-                image_size=recipe.image_size,
-                skip_broken=recipe.skip_broken,
-            ),
+            ("test", recipe.dataset, recipe.source, recipe.image_size, recipe.holdout),
+            lambda: load_scored_images(recipe, self._root),
         )
 
     def _load(self, key: tuple[object, ...], load: Callable[[], Dataset]) -> Dataset:

@@ -19,12 +19,16 @@ A file has the names of the options; settings that it does not name have their d
 
     [dataset.flowers]
     arms = ["baseline"]
+
+    [arm.lico]
+    recipe = { learning_rate = 0.1 }
+    objective = { beta = 0.1 }
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -35,13 +39,14 @@ from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.records import Option, Protocol
 
-DATASET_SETTINGS = ("seeds", "arms", "changes")
+DATASET_SETTINGS = ("seeds", "arms", "changes", "of_arm")
+ARM_SETTINGS = ("changes", "objective")
 DataChoice = Literal["auto", "real", "standin", "official"]
 # A suite file uses the names of the option `--set recipe.NAME=VALUE`.
-FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset"}
+FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset", "arm": "of_arm"}
 LISTS = ("datasets", "arms", "methods", "metrics")
 NUMBERS = ("seeds", "limit")
-TABLES = ("recipe", "objective", "dataset")
+TABLES = ("recipe", "objective", "dataset", "arm")
 ARMS = ("baseline", "lico")
 
 
@@ -83,7 +88,9 @@ class Suite:
         objective: arm options set by the user, by name; each arm uses the options it has.
         as_published: ignore the objective options that dataset cards set for a profile.
         of_dataset: settings of single datasets, by dataset name: `seeds`, `arms` (a subset of
-            the suite's arms), and `changes` (added to the suite's changes).
+            the suite's arms), `changes` (added to the suite's changes) and `of_arm`.
+        of_arm: settings of single arms, by arm name: `changes` of the `records.ARM_FIELDS` and
+            options of the `objective`. They take precedence over all other settings.
         scorer: `own`, or the arm whose network scores all maps of a pair; None uses the
             protocol's scorer.
     """
@@ -102,6 +109,7 @@ class Suite:
     scorer: str | None = None
     of_dataset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     as_published: bool = False
+    of_arm: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_choice("data", self.data, get_args(DataChoice))
@@ -130,6 +138,8 @@ class Suite:
                     raise UnknownNameError.of(f"arm of {name} (arms of the suite)", arm, self.arms)
             if not self.arms_of(name):
                 raise InvalidInputError(f"arms of {name}: expected at least one name, got none")
+            _check_arms(settings.get("of_arm", {}), self.arms)
+        _check_arms(self.of_arm, self.arms)
 
     def seeds_of(self, dataset: str) -> int:
         """Return the number of trainings per arm on `dataset`."""
@@ -139,6 +149,14 @@ class Suite:
         """Return the arms trained on `dataset`, in the suite's order."""
         arms = self.of_dataset.get(dataset, {}).get("arms", self.arms)
         return tuple(arm for arm in self.arms if arm in arms)
+
+    def settings_of_arm(self, arm: str, dataset: str) -> tuple[dict[str, Any], dict[str, Option]]:
+        """Return the recipe fields and the objective options that only `arm` has, by name."""
+        of_dataset = self.of_dataset.get(dataset, {}).get("of_arm", {})
+        levels = [settings.get(arm, {}) for settings in (self.of_arm, of_dataset)]
+        changes = {n: v for level in levels for n, v in level.get("changes", {}).items()}
+        options = {n: v for level in levels for n, v in level.get("objective", {}).items()}
+        return changes, options
 
     def changes_of(self, dataset: str) -> dict[str, Any]:
         """Return the recipe fields set by the user for `dataset`, by name."""
@@ -175,10 +193,19 @@ class Suite:
         # Fields added later are omitted at their default, so that older suites keep their hash.
         if facts["scorer"] is None:
             del facts["scorer"]
-        for name in ("of_dataset", "as_published"):
+        for name in ("of_dataset", "as_published", "of_arm"):
             if not facts[name]:
                 del facts[name]
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}
+
+
+def _check_arms(of_arm: Mapping[str, Mapping[str, Any]], arms: Collection[str]) -> None:
+    for name, settings in of_arm.items():
+        if name not in arms:
+            raise UnknownNameError.of("arm of the suite", name, arms)
+        for key in settings:
+            if key not in ARM_SETTINGS:
+                raise UnknownNameError.of(f"setting of arm {name}", key, ARM_SETTINGS)
 
 
 def read_suite(path: Path) -> Suite:
@@ -189,21 +216,27 @@ def read_suite(path: Path) -> Suite:
         BrokenFileError: if the file is not valid TOML.
         UnknownNameError: for an unknown key.
     """
+    declared = read_toml(path, "--suite")
     try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError(
-            f"--suite {path}: cannot be read ({error.strerror}); correct the path"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BrokenFileError(f"{path}: not TOML ({error}); correct the file") from error
-    try:
-        return _suite(declared)
+        return suite_of(declared)
     except LicoBenchError as error:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _suite(declared: Mapping[str, Any]) -> Suite:
+def read_toml(path: Path, option: str) -> dict[str, Any]:
+    """Read the TOML file that the user gave as `option`; raises as `read_suite`."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(
+            f"{option} {path}: cannot be read ({error.strerror}); correct the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BrokenFileError(f"{path}: not TOML ({error}); correct the file") from error
+
+
+def suite_of(declared: Mapping[str, Any]) -> Suite:
+    """Return the suite that a TOML file declares; raises as `read_suite`."""
     names = {field.name for field in fields(Suite)} - set(FIELD_OF_KEY.values()) | set(FIELD_OF_KEY)
     for name, value in declared.items():
         if name not in names:
@@ -222,7 +255,20 @@ def _suite(declared: Mapping[str, Any]) -> Suite:
     values["of_dataset"] = {
         name: _dataset_settings(settings) for name, settings in values.get("of_dataset", {}).items()
     }
+    values["of_arm"] = _arm_settings_of(values.get("of_arm", {}))
     return Suite(**values)
+
+
+def _arm_settings_of(of_arm: Any) -> dict[str, dict[str, Any]]:
+    _check_type("arm", of_arm)
+    for settings in of_arm.values():
+        _check_type("arm", settings)
+        for name in ("recipe", "objective"):
+            _check_type(name, settings.get(name, {}))
+    return {
+        arm: {FIELD_OF_KEY.get(name, name): value for name, value in settings.items()}
+        for arm, settings in of_arm.items()
+    }
 
 
 def _dataset_settings(settings: Any) -> dict[str, Any]:
@@ -231,7 +277,10 @@ def _dataset_settings(settings: Any) -> dict[str, Any]:
     for name in ("seeds", "arms"):
         if name in settings:
             _check_type(name, settings[name])
-    return {("changes" if name == "recipe" else name): value for name, value in settings.items()}
+    values = {FIELD_OF_KEY.get(name, name): value for name, value in settings.items()}
+    if "of_arm" in values:
+        values["of_arm"] = _arm_settings_of(values["of_arm"])
+    return values
 
 
 def _check_type(name: str, value: Any) -> None:

@@ -23,6 +23,7 @@ from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
 from lico_bench.cli.system_errors import error_message
+from lico_bench.cli.tune import tune
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 for _command in (
     run,
+    tune,
     report,
     score,
     explain,

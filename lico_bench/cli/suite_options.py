@@ -51,16 +51,31 @@ def build_suite(
     suite = read_suite(file)
     if "datasets" in fields:
         suite = suite.only(*fields.pop("datasets"))
-    of_dataset = {
-        name: {
-            key: value for key, value in settings.items() if key not in fields or key == "changes"
-        }
-        for name, settings in suite.of_dataset.items()
-    }  # a typed option overrides the file for every dataset
-    suite = replace(suite, of_dataset=of_dataset)
+    # A typed option overrides the file for every dataset and every arm.
+    of_dataset: dict[str, dict[str, Any]] = {}
+    for dataset, settings in suite.of_dataset.items():
+        kept = {k: v for k, v in settings.items() if k not in fields or k == "changes"}
+        if "of_arm" in kept:
+            kept["of_arm"] = _untyped(kept["of_arm"], fields)
+        of_dataset[dataset] = kept
+    suite = replace(suite, of_dataset=of_dataset, of_arm=_untyped(suite.of_arm, fields))
     for name in ("changes", "objective"):
         fields[name] = {**getattr(suite, name), **fields.get(name, {})}
     return replace(suite, **fields)
+
+
+def _untyped(
+    of_arm: Mapping[str, Mapping[str, Any]], typed: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the settings of single arms without options that were typed and arms that were not."""
+    return {
+        arm: {
+            group: {n: v for n, v in values.items() if n not in typed.get(group, {})}
+            for group, values in settings.items()
+        }
+        for arm, settings in of_arm.items()
+        if arm in typed.get("arms", of_arm)
+    }
 
 
 def _suite_fields(options: Mapping[str, Any], root: Path | None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from lico_bench.data.dataset import Dataset
 from lico_bench.data.find_files import DatasetCopy, choose_images, reading
 from lico_bench.data.image_files import ArrayImages, FileImages, Fit
 from lico_bench.data.readers import READERS, Faults, SplitIndex, digest_of
-from lico_bench.data.scenes import VERSION, draw_scenes
-from lico_bench.data.selection import Selection, complement, hold_out
+from lico_bench.data.scenes import VERSION, draw_scenes, scene_labels
+from lico_bench.data.selection import Indices, Selection, complement, hold_out
 from lico_bench.data.verification import (
     count_notes,
     drop_broken_images,
@@ -90,10 +90,16 @@ def describe_dataset(
     source: str = "auto",
     image_size: int | None = None,
     skip_broken: bool = False,
+    holdout: float = 0.0,
+    seed: int = 0,
 ) -> DatasetFacts:
     """Describe the dataset `name` as available on this machine; no image is decoded or drawn.
 
     With `skip_broken` every image is decoded, as in `load_dataset`.
+
+    Args:
+        holdout: share of each training class that serves as test; the test split is not read.
+        seed: of the images held out.
 
     Raises:
         UnknownNameError: for a dataset without a card.
@@ -105,34 +111,58 @@ def describe_dataset(
     if isinstance(chosen, StandinFacts):
         size = image_size or chosen.image_size
         settings = asdict(chosen) | {"glyphs": dict(chosen.glyphs), "version": VERSION}
+        num_train, num_test = chosen.train, chosen.test
+        if holdout:
+            settings |= {"holdout": holdout, "seed": seed}
+            held = Selection("val", holdout=holdout, seed=seed)
+            num_test = len(held.positions(*_standin_labels(card, chosen), is_official_val=False))
+            num_train -= num_test
         return DatasetFacts(
             name=name,
             title=f"{card.title} stand-in",
             source="standin",
-            found={"train": (chosen.train, chosen.train), "test": (chosen.test, chosen.test)},
+            found={"train": (num_train, num_train), "test": (num_test, num_test)},
             class_names=chosen.class_names,
             prompt_names=chosen.class_names,
             image_size=(size, size),
             has_regions=True,
-            notes=(f"{card.title}: {STANDIN_NOTE}",),
+            notes=(f"{card.title}: {STANDIN_NOTE}", *_holdout_notes(card, holdout)),
             fingerprint=content_key(settings | {"size": size}),
         )
     train, test = (
         load_dataset(name, split, root=root, source="real", image_size=image_size,
-                     skip_broken=skip_broken)
-        for split in ("train", "test")
+                     skip_broken=skip_broken, holdout=holdout or None, seed=seed)
+        for split in ("train", "val" if holdout else "test")
     )  # fmt: skip
+    found = {"train": (len(train), train.official_count), "test": (len(test), test.official_count)}
+    if holdout:
+        found["test"] = (len(test), len(test))
     return DatasetFacts(
         name=name,
         title=card.title,
         source="real",
-        found={part.split: (len(part), part.official_count) for part in (train, test)},
+        found=found,
         class_names=card.class_names,
         prompt_names=card.prompt_names,
         image_size=test.image_size,
         has_regions=test.has_regions,
-        notes=tuple(dict.fromkeys([*train.notes, *test.notes])),
+        notes=tuple(dict.fromkeys([*train.notes, *test.notes, *_holdout_notes(card, holdout)])),
         fingerprint=digest_of([train.fingerprint, test.fingerprint]),
+    )
+
+
+def _standin_labels(card: DatasetCard, facts: StandinFacts) -> tuple[Indices, tuple[str, ...]]:
+    """Return labels and ids of the training scenes of a stand-in, which are not drawn."""
+    labels = scene_labels(card.name, facts).numpy()
+    return labels, tuple(f"train/{i:05d}" for i in range(len(labels)))
+
+
+def _holdout_notes(card: DatasetCard, holdout: float) -> tuple[str, ...]:
+    if not holdout:
+        return ()
+    return (
+        f"{card.title}: scored on {holdout:.0%} of each training class, which is held out of "
+        "training; the test images are not read",
     )
 
 

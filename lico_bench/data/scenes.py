@@ -80,6 +80,22 @@ def draw_scenes(
     return Scenes(*(torch.cat(tensors)[:total] for tensors in zip(*chunks, strict=True)))
 
 
+def scene_labels(name: str, facts: StandinFacts) -> Tensor:
+    """Return the labels of the plain training scenes without drawing them, (N,) int64."""
+    labels = [
+        _draw_labels(len(facts.glyphs), make_generator(0, f"standin:{name}:train:plain:{start}"))
+        for start in range(0, facts.train, CHUNK)
+    ]
+    return torch.cat(labels)[: facts.train]
+
+
+def _draw_labels(num_classes: int, generator: torch.Generator) -> Tensor:
+    """Draw the labels of a chunk: classes are balanced, the first class is random."""
+    start = torch.randint(num_classes, (1,), generator=generator)
+    order = torch.randperm(CHUNK, generator=generator)
+    return ((torch.arange(CHUNK) + start) % num_classes)[order]
+
+
 class _Placement(NamedTuple):
     """Positions of shapes.
 
@@ -103,10 +119,7 @@ class _Chunk:
 
     def draw(self, *, is_planted: bool) -> Scenes:
         num_classes = len(self.facts.glyphs)
-        # Classes are balanced within a chunk; the first class is random.
-        start = torch.randint(num_classes, (1,), generator=self.generator)
-        order = torch.randperm(CHUNK, generator=self.generator)
-        labels = ((torch.arange(CHUNK) + start) % num_classes)[order]
+        labels = _draw_labels(num_classes, self.generator)
         glyphs = self._integers(0, num_classes) if is_planted else labels
         background = self._paint_background()
         self._add_distractors()

@@ -50,12 +50,21 @@ PathBelow = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmSettings(Record):
+    """Settings of one arm in a suite, see `bench.Suite.of_arm`."""
+
+    changes: Mapping[str, object] | None = optional()
+    objective: Mapping[str, Option] | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetSettings(Record):
     """Settings of one dataset in a suite, see `bench.Suite.of_dataset`."""
 
     seeds: Count | None = optional()
     arms: tuple[Name, ...] | None = optional()
     changes: Mapping[str, object] | None = optional()
+    of_arm: Mapping[Name, ArmSettings] = optional(dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +73,8 @@ class SuiteRecord(Record):
 
     Attributes:
         name: default name of the run folder.
-        kind: `own_models` for scores of user models, empty for trained models.
+        kind: `own_models` for scores of user models, `tuning` for trials of settings, empty for
+            trained models.
     """
 
     name: Name = optional("")
@@ -83,6 +93,7 @@ class SuiteRecord(Record):
     scorer: Name | None = optional()
     as_published: bool = optional(False)
     of_dataset: Mapping[Name, DatasetSettings] = optional(dict)
+    of_arm: Mapping[Name, ArmSettings] = optional(dict)
 
 
 @dataclass(frozen=True, kw_only=True)

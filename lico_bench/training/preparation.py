@@ -126,6 +126,21 @@ def load_training_data(recipe: Recipe, root: str | Path | None) -> Dataset:
         limit=recipe.train_limit,
         skip_broken=recipe.skip_broken,
         seed=LABEL_DRAW_SEED,
+        holdout=recipe.holdout or None,
+    )
+
+
+def load_scored_images(recipe: Recipe, root: str | Path | None) -> Dataset:
+    """Load the images on which a model of `recipe` is scored: test, or held out of train."""
+    return load_dataset(
+        recipe.dataset,
+        "val" if recipe.holdout else "test",
+        root=root,
+        source=recipe.source,
+        image_size=recipe.image_size,
+        skip_broken=recipe.skip_broken,
+        seed=LABEL_DRAW_SEED,
+        holdout=recipe.holdout or None,
     )
 
 

@@ -8,7 +8,12 @@ import pytest
 
 from lico_bench.bench import PROFILES, Suite, make_plan
 from lico_bench.bench.suite import read_suite
-from lico_bench.errors import BrokenFileError, InvalidInputError, UnknownNameError
+from lico_bench.errors import (
+    BrokenFileError,
+    InvalidInputError,
+    LicoBenchError,
+    UnknownNameError,
+)
 
 WHOLE = """
 datasets = ["cifar10", "flowers"]
@@ -124,3 +129,52 @@ def test_a_dataset_may_have_fewer_arms(written):
     ]  # fmt: skip
     with pytest.raises(InvalidInputError, match="baseline, lico_mm of flowers"):
         make_plan(replace(suite, scorer="lico"))
+
+
+def test_an_arm_has_settings_of_its_own_and_stays_in_its_pair(tmp_path):
+    path = tmp_path / "suite.toml"
+    path.write_text(
+        """
+        datasets = ["cifar10", "svhn"]
+        data = "standin"
+        profile = "smoke"
+        [recipe]
+        learning_rate = 0.3
+        [arm.lico]
+        recipe = { learning_rate = 0.1 }
+        objective = { beta = 0.2 }
+        [dataset.svhn.arm.lico]
+        objective = { beta = 0.4 }
+        """,
+        encoding="utf-8",
+    )
+    plan = make_plan(read_suite(path))
+    recipes = {(c.recipe.dataset, c.arm): c.recipe for c in plan.cells}
+    assert {key: recipe.learning_rate for key, recipe in recipes.items()} == {
+        ("cifar10", "baseline"): 0.3, ("cifar10", "lico"): 0.1,
+        ("svhn", "baseline"): 0.3, ("svhn", "lico"): 0.1,
+    }  # fmt: skip
+    assert [c.options["beta"] for c in plan.cells if c.arm == "lico"] == [0.2, 0.4]
+    assert len({c.pair for c in plan.cells}) == 2
+    plain = make_plan(replace(read_suite(path), of_arm={}, of_dataset={}))
+    assert [c.key for c in plain.cells if c.arm == "baseline"] == [
+        c.key for c in plan.cells if c.arm == "baseline"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[arm.licoo]\nrecipe = { learning_rate = 0.1 }", "did you mean 'lico'"),
+        ("[arm.lico]\nseeds = 3", "unknown setting of arm lico 'seeds'"),
+        ("[arm.lico]\nrecipe = 3", "recipe: expected a table"),
+        ("arm = 3", "arm: expected a table"),
+        ("[arm.lico]\nrecipe = { epochs = 3 }", "recipe.epochs: all arms of a pair share it"),
+        ("[arm.lico]\nobjective = { betta = 3.0 }", "did you mean 'beta'"),
+    ],
+)
+def test_a_wrong_setting_of_an_arm_is_one_sentence(tmp_path, text: str, message: str):
+    path = tmp_path / "suite.toml"
+    path.write_text(f'datasets = ["cifar10"]\ndata = "standin"\n{text}\n', encoding="utf-8")
+    with pytest.raises(LicoBenchError, match=message):
+        make_plan(read_suite(path))
