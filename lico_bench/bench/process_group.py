@@ -1,7 +1,8 @@
 """Run one command in several processes that form a torch process group.
 
 The processes are started here with the user's command line, and each reads its rank from an
-environment variable. Alternatively, torchrun or a scheduler that sets the same variables has
+environment variable; torchrun would print a traceback of its own for an error that is one sentence
+here, and exit with 1. Alternatively, torchrun or a scheduler that sets the same variables has
 started all of them.
 """
 

@@ -59,12 +59,9 @@ def explain(
     if model is not None:
         name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
     with loading("explain", "torch", "matplotlib"):
-        from lico_bench.bench.explain_image import explain_image, read_image
         from lico_bench.cli.console import new_console
         from lico_bench.cli.progress import working
-        from lico_bench.report.figures.maps import draw_overlay
         from lico_bench.runtime import pick_device
-        from lico_bench.store import write_bytes
 
     console, torch_device = new_console(), pick_device(device)
     with working(console, "Explaining"):
@@ -76,15 +73,28 @@ def explain(
                 normalise=normalise, image_size=image_size, classes=class_names, methods=names,
                 device=torch_device,
             )  # fmt: skip
-        explanation = explain_image(
-            read_image(image, subjects.fit).to(torch_device), subjects.models, methods=names,
-            class_names=subjects.class_names, chosen=class_,
-        )  # fmt: skip
-        plot = draw_overlay(explanation)
-        write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
+        explanation = _draw(image, subjects, names, class_, torch_device, out)
     notes = [f"  {note}" for note in subjects.notes]
     for line in (*notes, *_prediction_lines(explanation), f"Image: {out}"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _draw(
+    image: Path, subjects: ExplainSubjects, methods: tuple[str, ...], target: str | None,
+    device: torch.device, out: Path,
+) -> Explanation:  # fmt: skip
+    """Explain the image and write the figure."""
+    from lico_bench.bench.explain_image import explain_image, read_image
+    from lico_bench.report.figures.maps import draw_overlay
+    from lico_bench.store import write_bytes
+
+    explanation = explain_image(
+        read_image(image, subjects.fit).to(device), subjects.models, methods=methods,
+        class_names=subjects.class_names, chosen=target,
+    )  # fmt: skip
+    plot = draw_overlay(explanation)
+    write_bytes(out, plot.pdf if out.suffix.lower() == ".pdf" else plot.png)
+    return explanation
 
 
 def _check_counts_and_files(image: Path, out: Path, *, seed: int, image_size: int | None) -> None:

@@ -123,6 +123,7 @@ def _is_intact(path: Path, source: SourceFile) -> bool:
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
     start = part.stat().st_size if part.is_file() else 0
+    report = progress or (lambda _name, _done, _total: None)
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
@@ -133,10 +134,9 @@ def _download(url: str, part: Path, progress: Progress | None) -> None:
             # Created after the response, so that a failed request leaves no empty folder.
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if is_resumed else "wb") as file:
-                while block := response.read(BLOCK_BYTES):
+                for block in iter(lambda: response.read(BLOCK_BYTES), b""):
                     done += file.write(block)
-                    if progress is not None:
-                        progress(part.stem, done, total)
+                    report(part.stem, done, total)
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # the partial file is complete; the checksum is verified by the caller

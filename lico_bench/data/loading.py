@@ -109,26 +109,7 @@ def describe_dataset(
     card = load_card(name, root)
     chosen = choose_images(card, root, source)
     if isinstance(chosen, StandinFacts):
-        size = image_size or chosen.image_size
-        settings = asdict(chosen) | {"glyphs": dict(chosen.glyphs), "version": VERSION}
-        num_train, num_test = chosen.train, chosen.test
-        if holdout:
-            settings |= {"holdout": holdout, "seed": seed}
-            held = Selection("val", holdout=holdout, seed=seed)
-            num_test = len(held.positions(*_standin_labels(card, chosen), is_official_val=False))
-            num_train -= num_test
-        return DatasetFacts(
-            name=name,
-            title=f"{card.title} stand-in",
-            source="standin",
-            found={"train": (num_train, num_train), "test": (num_test, num_test)},
-            class_names=chosen.class_names,
-            prompt_names=chosen.class_names,
-            image_size=(size, size),
-            has_regions=True,
-            notes=(f"{card.title}: {STANDIN_NOTE}", *_holdout_notes(card, holdout)),
-            fingerprint=content_key(settings | {"size": size}),
-        )
+        return _describe_standin(card, chosen, image_size, holdout, seed)
     train, test = (
         load_dataset(name, split, root=root, source="real", image_size=image_size,
                      skip_broken=skip_broken, holdout=holdout or None, seed=seed)
@@ -148,6 +129,31 @@ def describe_dataset(
         has_regions=test.has_regions,
         notes=tuple(dict.fromkeys([*train.notes, *test.notes, *_holdout_notes(card, holdout)])),
         fingerprint=digest_of([train.fingerprint, test.fingerprint]),
+    )
+
+
+def _describe_standin(
+    card: DatasetCard, facts: StandinFacts, image_size: int | None, holdout: float, seed: int
+) -> DatasetFacts:
+    size = image_size or facts.image_size
+    settings = asdict(facts) | {"glyphs": dict(facts.glyphs), "version": VERSION}
+    num_train, num_test = facts.train, facts.test
+    if holdout:
+        settings |= {"holdout": holdout, "seed": seed}
+        held = Selection("val", holdout=holdout, seed=seed)
+        num_test = len(held.positions(*_standin_labels(card, facts), is_official_val=False))
+        num_train -= num_test
+    return DatasetFacts(
+        name=card.name,
+        title=f"{card.title} stand-in",
+        source="standin",
+        found={"train": (num_train, num_train), "test": (num_test, num_test)},
+        class_names=facts.class_names,
+        prompt_names=facts.class_names,
+        image_size=(size, size),
+        has_regions=True,
+        notes=(f"{card.title}: {STANDIN_NOTE}", *_holdout_notes(card, holdout)),
+        fingerprint=content_key(settings | {"size": size}),
     )
 
 

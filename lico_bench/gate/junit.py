@@ -4,7 +4,8 @@ Each score is a test case: a regression is a failure, a score that is not compar
 an inconclusive score is skipped. A build server that reads only the XML shows an inconclusive
 verdict as passed; the exit code is 3.
 
-Valid against the schemas of Ant's JUnit reports (Windy Road) and of Jenkins' xUnit plugin.
+Written with the standard library: the package junit-xml has had no release since 2020. Valid
+against the schemas of Ant's JUnit reports (Windy Road) and of Jenkins' xUnit plugin.
 """
 
 from __future__ import annotations
