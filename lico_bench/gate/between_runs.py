@@ -10,7 +10,7 @@ trainings is not covered.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from lico_bench.checks import check_positive
-from lico_bench.claims import Claim, read_claims
+from lico_bench.claims import read_claims
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.gate.judgement import Judgement, Loss, Verdict, check_confidence, decide, worst
 from lico_bench.gate.reference import ScoreMean, rows_as, score_means
@@ -72,28 +72,15 @@ def compare(
     if margin is not None:
         check_positive("margin", margin)
     only.check_known(first.rows, first.name)
-    claims = read_claims() if margin is None else ()
     undecided: list[Undecided] = []
     num_unmatched = 0
-    for arms in pair_arms(first, second):
-        ours, theirs = (
-            _judged(side, arm, only) for side, arm in zip((first, second), arms, strict=True)
-        )
-        if ours.rows.empty:
-            continue
-        num_unmatched += len(
-            set(_protocols_and_sources(theirs)) - set(_protocols_and_sources(ours))
-        )
-        rows, incomparable = _pair_rows(ours, theirs, is_shared=is_shared)
-        differences = _differences(rows, confidence)
-        for mean in rows_as(ScoreMean, score_means(ours.rows)):
-            score = tuple(getattr(mean, name) for name in SCORE)
-            judgement = replace(
-                _expected_judgement(mean, first, margin, claims),
-                arm=" to ".join(dict.fromkeys(arms)),
-                sentence=incomparable.get(score, ""),
-            )
-            undecided.append(_undecided_judgement(judgement, differences.get(score)))
+    for first_arm, second_arm in pair_arms(first, second):
+        ours, theirs = _judged(first, first_arm, only), _judged(second, second_arm, only)
+        if not ours.rows.empty:
+            margins = _declared_margins(ours, margin)
+            undecided += _undecided_judgements(ours, theirs, margins, confidence, is_shared)
+            in_ours, in_theirs = (set(_protocols_and_sources(side)) for side in (ours, theirs))
+            num_unmatched += len(in_theirs - in_ours)
     if not undecided:
         raise InvalidInputError(
             f"compare: expected a score with a direction in {first.name}, got none; "
@@ -138,25 +125,46 @@ def _counterpart(side: Side, arm: str) -> str:
 def _judged(side: Side, arm: str, only: Selection) -> Side:
     """Return the side with the selected rows of an arm that are judged."""
     is_judged = (side.rows["arm"] == arm) & only.mask(side.rows) & side.is_judged(side.rows)
-    return replace(side, rows=side.rows[is_judged])
+    return replace(side, rows=side.rows[is_judged], arm=arm)
 
 
-def _expected_judgement(
-    mean: ScoreMean, side: Side, margin: float | None, claims: Sequence[Claim]
-) -> Judgement:
-    """Return a judgement as far as the first side determines it."""
-    spec = side.spec(mean.metric)
-    if margin is None:
-        effects = [c.smallest_effect for c in claims if c.metric == mean.metric]
-        margin = min(effects, default=SMALLEST_MARGIN)
-        if not effects and None in spec.bounds and mean.num_images > 1:
-            margin = default_margin(mean)
-    return replace(
-        Judgement.of(mean, spec, margin=margin, higher_is_better=side.direction(mean.metric)),
-        reference=mean.mean if mean.num_images else None,
-        num_images=mean.num_images,
-        num_reference_seeds=mean.num_seeds,
-    )
+def _declared_margins(side: Side, margin: float | None) -> dict[str, float]:
+    """Return `margin` for each metric, else the smallest effect of those that claims declare."""
+    if margin is not None:
+        return dict.fromkeys(map(str, side.rows["metric"].unique()), margin)
+    margins: dict[str, float] = {}
+    for claim in read_claims():
+        margins[claim.metric] = min(claim.smallest_effect, margins.get(claim.metric, math.inf))
+    return margins
+
+
+def _undecided_judgements(
+    first: Side, second: Side, margins: Mapping[str, float], confidence: float, is_shared: bool
+) -> Iterator[Undecided]:
+    """Yield the judgements of an arm's scores before the correction for multiple tests."""
+    rows, incomparable = _pair_rows(first, second, is_shared=is_shared)
+    differences = _differences(rows, confidence)
+    for mean in rows_as(ScoreMean, score_means(first.rows)):
+        score = tuple(getattr(mean, name) for name in SCORE)
+        spec = first.spec(mean.metric)
+        fallback = SMALLEST_MARGIN
+        if None in spec.bounds and mean.num_images > 1:
+            fallback = default_margin(mean)
+        expected = Judgement.of(
+            mean,
+            spec,
+            margin=margins.get(mean.metric, fallback),
+            higher_is_better=first.direction(mean.metric),
+            sentence=incomparable.get(score, ""),
+        )
+        expected = replace(
+            expected,
+            arm=mean.arm if first.arm == second.arm else f"{first.arm} to {second.arm}",
+            reference=mean.mean if mean.num_images else None,
+            num_images=mean.num_images,
+            num_reference_seeds=mean.num_seeds,
+        )
+        yield _undecided_judgement(expected, differences.get(score))
 
 
 def _differences(rows: pd.DataFrame, confidence: float) -> dict[Score, pd.Series[Any]]:
@@ -229,7 +237,7 @@ def _pair_rows(
     Raises:
         InvalidInputError: for duplicate rows.
     """
-    incomparable = _metadata_differences(first, second, is_shared=is_shared)
+    incomparable = dict(_metadata_differences(first, second, is_shared=is_shared))
     comparable = set(_protocols_and_sources(first)) - set(incomparable)
     rows = [_select_scores(side.rows, comparable) for side in (first, second)]
     if is_shared:
@@ -256,53 +264,43 @@ def _protocols_and_sources(side: Side) -> dict[Score, tuple[str, str]]:
     return dict(zip(_scores(distinct), facts, strict=True))
 
 
-def _metadata_differences(first: Side, second: Side, *, is_shared: bool) -> dict[Score, str]:
-    """Return the scores that cannot be compared for any choice of images, with the reasons."""
-    theirs = _protocols_and_sources(second)
-    differences = {}
-    for score, facts in _protocols_and_sources(first).items():
-        reason = _metadata_difference(score, facts, theirs.get(score), first, second)
-        fingerprints = [side.image_fingerprints.get(score[0]) for side in (first, second)]
-        if not (reason or is_shared or None in fingerprints or len(set(fingerprints)) == 1):
+def _metadata_differences(
+    first: Side, second: Side, *, is_shared: bool
+) -> Iterator[tuple[Score, str]]:
+    """Yield the scores that cannot be compared whatever their rows are, with the reasons."""
+    in_second = _protocols_and_sources(second)
+    for score, ours in _protocols_and_sources(first).items():
+        dataset, backbone, labels, _, metric = score
+        theirs = in_second.get(score, ours)
+        facts = zip(("protocol", "source"), ours, theirs, strict=True)
+        differing = [fact for fact in facts if fact[1] != fact[2]]
+        spec = second.metrics.get(metric)
+        fingerprints = [side.image_fingerprints.get(dataset) for side in (first, second)]
+        if score not in in_second:
             reason = (
-                f"{score[0]}: {first.name} and {second.name} used different data "
+                f"{second.name} has no {_score_text(score)} for {dataset} ({backbone}, labels "
+                f"{labels}); score both alike, or exclude it with --metrics and --methods"
+            )
+        elif differing:
+            name, our_value, their_value = differing[0]
+            reason = (
+                f"{_score_text(score)}: {name} '{our_value}' in {first.name}, '{their_value}' "
+                f"in {second.name}; {name}s cannot be mixed, score both alike"
+            )
+        elif spec is not None and spec.higher_is_better != first.direction(metric):
+            reason = (
+                f"{_score_text(score)}: the direction of the metric differs between {first.name} "
+                f"and {second.name}; score both with the same version of the metric"
+            )
+        elif not is_shared and None not in fingerprints and fingerprints[0] != fingerprints[1]:
+            reason = (
+                f"{dataset}: {first.name} and {second.name} used different data "
                 f"({fingerprints[0]}, {fingerprints[1]}); score both on the same data, or use "
                 "--shared"
             )
-        if reason:
-            differences[score] = reason
-    return differences
-
-
-def _metadata_difference(
-    score: Score,
-    first_facts: tuple[str, str],
-    second_facts: tuple[str, str] | None,
-    first: Side,
-    second: Side,
-) -> str:
-    """Return why a score cannot be compared, from protocol and data source of both sides."""
-    dataset, backbone, labels, _, metric = score
-    if second_facts is None:
-        return (
-            f"{second.name} has no {_score_text(score)} for {dataset} ({backbone}, labels "
-            f"{labels}); score both alike, or exclude it with --metrics and --methods"
-        )
-    for name, first_value, second_value in zip(
-        ("protocol", "source"), first_facts, second_facts, strict=True
-    ):
-        if first_value != second_value:
-            return (
-                f"{_score_text(score)}: {name} '{first_value}' in {first.name}, '{second_value}' "
-                f"in {second.name}; {name}s cannot be mixed, score both alike"
-            )
-    theirs = second.metrics.get(metric)
-    if theirs is not None and theirs.higher_is_better != first.direction(metric):
-        return (
-            f"{_score_text(score)}: the direction of the metric differs between {first.name} and "
-            f"{second.name}; score both with the same version of the metric"
-        )
-    return ""
+        else:
+            continue
+        yield score, reason
 
 
 def _row_differences(both: pd.DataFrame, first: str, second: str) -> dict[Score, str]:
