@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from lico_bench.evaluation import EvalConfig
-from lico_bench.evaluation.gallery import IMAGE_SIDE_PX, MAP_SIDE_PX
+from lico_bench.evaluation.collector import IMAGE_SIDE_PX, MAP_SIDE_PX
 from lico_bench.evaluation.scoring import GALLERY_IMAGES
 from lico_bench.models import BACKBONES, evaluating
 from lico_bench.records import DatasetFacts, Recipe

@@ -29,9 +29,8 @@ from lico_bench.data.dataset import Dataset
 from lico_bench.data.image_files import ArrayImages
 from lico_bench.data.scenes import CHUNK, draw_scenes
 from lico_bench.errors import LicoBenchError, MissingDataError
-from lico_bench.evaluation import Subject
+from lico_bench.evaluation import Subject, ranges_of
 from lico_bench.evaluation.collector import Collector
-from lico_bench.evaluation.shards import ranges_of
 from lico_bench.models import evaluating
 from lico_bench.runtime import make_generator
 from lico_bench.store import RunFolder

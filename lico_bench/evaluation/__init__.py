@@ -6,8 +6,15 @@ The package is not named `evaluate`: a module of that name would hide the public
 
 from lico_bench.evaluation.collector import Scores
 from lico_bench.evaluation.eval_config import EvalConfig, Subject
-from lico_bench.evaluation.scoring import Part, evaluate, score_in_parts
-from lico_bench.evaluation.shards import SINGLE_SHARD, Shard, evenly_spaced, ranges_of
+from lico_bench.evaluation.scoring import (
+    SINGLE_SHARD,
+    Part,
+    Shard,
+    evaluate,
+    evenly_spaced,
+    ranges_of,
+    score_in_parts,
+)
 
 __all__ = [
     "SINGLE_SHARD",

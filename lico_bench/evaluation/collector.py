@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.eval_config import Subject
-from lico_bench.evaluation.gallery import small_map, small_png
 from lico_bench.metrics import Curve, Explainer, Metric, MetricInputs
 from lico_bench.metrics.value_ranks import is_flat
 from lico_bench.models import logits_of
@@ -25,6 +27,8 @@ from lico_bench.saliency import SaliencyMethod
 DEGENERATE = "degenerate_map"
 SKIPPED = "skipped_region"
 UNDEFINED = "undefined"
+MAP_SIDE_PX = 56  # longest side of a stored map
+IMAGE_SIDE_PX = 128  # longest side of a stored image
 # Of the stored curves, whatever the order of the metrics; curves of other names come last.
 CURVE_ORDER = ("insertion", "deletion", "insertion_lerf", "deletion_lerf")
 
@@ -76,6 +80,14 @@ class Collector:
 
     def __post_init__(self) -> None:
         self.predicted = torch.full((len(self.dataset),), -1)
+        self._model_columns = {
+            "pair": self.subject.pair,
+            "cell": self.subject.cell,
+            "dataset": self.dataset.name,
+            "source": self.dataset.source,
+            "arm": self.subject.arm,
+            "seed": self.subject.seed,
+        }
         self._device = next(self.subject.model.parameters()).device
 
     def classify(self, indices: Tensor) -> None:
@@ -91,11 +103,8 @@ class Collector:
         of_label = probs.gather(1, labels[:, None])[:, 0]
         brier = probs.square().sum(1) - 2 * of_label + 1
         identity = self._identity(indices, predicted)
-        for metric, value in (
-            ("accuracy", is_correct),
-            ("confidence", confidence),
-            ("brier", brier),
-        ):
+        values = {"accuracy": is_correct, "confidence": confidence, "brier": brier}
+        for metric, value in values.items():
             self._add(identity, method="", metric=metric, protocol="", value=value)
 
     def score(
@@ -103,7 +112,8 @@ class Collector:
     ) -> None:
         """Explain a batch with each method; add all metrics and the endpoints of the curves."""
         images = self._read(indices)
-        targets = self._targets(indices)
+        is_predicted = self.protocol.explained_class == "predicted"
+        targets = (self.predicted if is_predicted else self.dataset.labels)[indices]
         regions = self.dataset.read_regions(indices) if self.dataset.has_regions else None
         instances = self.dataset.read_instances(indices) if self.dataset.has_instances else None
         identity = self._identity(indices, targets)
@@ -111,7 +121,9 @@ class Collector:
         ends: dict[str, Tensor] = {}
         first = next(iter(methods))
         for name, method in methods.items():
-            explainer = self._explainer(method)
+            explainer: Explainer = method.maps
+            if self.subject.layer is not None and method.needs_layer:
+                explainer = partial(method.maps, layer=self.subject.layer)
             inputs = MetricInputs(
                 model=self._logits,
                 images=images,
@@ -145,11 +157,6 @@ class Collector:
         )
         self._rows, self._curves, self._gallery = [], [], []
         return scores
-
-    def _explainer(self, method: SaliencyMethod) -> Explainer:
-        if self.subject.layer is None or not method.needs_layer:
-            return method.maps
-        return partial(method.maps, layer=self.subject.layer)
 
     def _score(self, identity: Identity, method: str, inputs: MetricInputs) -> dict[str, Curve]:
         """Add all metrics and their curves; return the curves by name."""
@@ -193,11 +200,6 @@ class Collector:
         images = self.dataset.read(indices).to(self._device)
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _targets(self, indices: Tensor) -> Tensor:
-        if self.protocol.explained_class == "predicted":
-            return self.predicted[indices]
-        return self.dataset.labels[indices]
-
     def _scored_class(self, images: Tensor, indices: Tensor) -> Tensor:
         """The class that the scoring network predicts for each unchanged image."""
         if self.scorer is None or self.protocol.scored_class != "predicted":
@@ -211,13 +213,8 @@ class Collector:
     def _identity(self, indices: Tensor, targets: Tensor) -> Identity:
         is_correct = self.predicted[indices] == self.dataset.labels[indices]
         return {
-            "pair": self.subject.pair,
-            "cell": self.subject.cell,
-            "dataset": self.dataset.name,
-            "source": self.dataset.source,
+            **self._model_columns,
             "backbone": self.subject.backbone,
-            "arm": self.subject.arm,
-            "seed": self.subject.seed,
             "labels": self.subject.labels,
             "image_id": [self.dataset.image_ids[i] for i in indices.tolist()],
             "target": targets.numpy().astype(np.int32),
@@ -252,12 +249,7 @@ class Collector:
             region = regions[row].float() if with_image and regions is not None else None
             self._gallery.append(
                 {
-                    "pair": self.subject.pair,
-                    "cell": self.subject.cell,
-                    "dataset": self.dataset.name,
-                    "source": self.dataset.source,
-                    "arm": self.subject.arm,
-                    "seed": self.subject.seed,
+                    **self._model_columns,
                     "image_id": self.dataset.image_ids[index],
                     "method": method,
                     "label_name": names[int(self.dataset.labels[index])],
@@ -286,10 +278,51 @@ def _flags(value: Tensor, flat: Tensor, regions: Tensor | None, metric: Metric) 
     is_empty = torch.zeros_like(flat)
     if regions is not None and "regions" in metric.spec.needs:
         is_empty = ~regions.flatten(1).any(1).cpu()
-    missing = value.isnan().tolist()
-    return [
-        (SKIPPED if no_region else UNDEFINED) if no_value else DEGENERATE if flat_map else ""
-        for no_value, no_region, flat_map in zip(
-            missing, is_empty.tolist(), flat.tolist(), strict=True
-        )
-    ]
+    is_missing = value.isnan()
+    conditions = [case.numpy() for case in (is_missing & is_empty, is_missing, flat)]
+    flags: list[str] = np.select(conditions, [SKIPPED, UNDEFINED, DEGENERATE], "").tolist()
+    return flags
+
+
+def small_map(saliency_map: Tensor) -> dict[str, object]:
+    """Return the gallery columns of a map: its size, its range and its rescaled values.
+
+    Args:
+        saliency_map: (H, W) finite values of any range.
+
+    Returns:
+        `height`, `width`; `lowest` and `highest` value of the downscaled map; `map`,
+        (height * width,) float16, rescaled to [0, 1] because gradients can exceed the range of
+        float16 (6e-8 to 65504). A flat map is all zeros.
+    """
+    values = _downscaled(saliency_map[None].float(), MAP_SIDE_PX)[0].cpu().double().numpy()
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    height, width = values.shape
+    return {
+        "height": height,
+        "width": width,
+        "lowest": low,
+        "highest": high,
+        "map": scaled.ravel().astype(np.float16),
+    }
+
+
+def small_png(image: Tensor) -> bytes:
+    """PNG bytes of (3, H, W) or (H, W) values in [0, 1]; large images are downscaled."""
+    channels = image if image.ndim == 3 else image[None]
+    small = _downscaled(channels.float(), IMAGE_SIDE_PX).cpu().clamp(0, 1)
+    content = (small * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    stream = io.BytesIO()
+    Image.fromarray(content if image.ndim == 3 else content[..., 0]).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _downscaled(channels: Tensor, longest_px: int) -> Tensor:
+    """Downscale (C, H, W) by area averaging to a longest side of at most `longest_px`."""
+    height, width = channels.shape[1:]
+    scale = longest_px / max(height, width)
+    if scale >= 1:
+        return channels
+    size = (max(1, round(scale * height)), max(1, round(scale * width)))
+    return interpolate(channels[None], size=size, mode="area")[0]

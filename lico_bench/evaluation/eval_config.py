@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -14,13 +14,11 @@ from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import PROTOCOLS, Metric, resolve_metric
-from lico_bench.models import BACKBONES
 from lico_bench.records import Protocol, content_key
 from lico_bench.saliency import MapCostInputs, SaliencyMethod, resolve_method
 from lico_bench.training import TrainedModel
 
 MAP_FACTS = ("flat_map", "tied_ranks")  # computed for every map
-UNKNOWN_CHANNELS = 512  # assumed for user models; only the cost estimate uses it
 
 
 @dataclass(frozen=True)
@@ -40,26 +38,6 @@ class Subject:
     labels: str
     layer: str | None = None
 
-    def cost_inputs(self, dataset: Dataset) -> MapCostInputs:
-        """Quantities that the cost of a saliency map depends on."""
-        known = self.backbone in BACKBONES
-        channels = BACKBONES[self.backbone].channels if known else UNKNOWN_CHANNELS
-        return MapCostInputs(channels=channels, image_size=dataset.image_size)
-
-    @classmethod
-    def of(cls, trained: TrainedModel, cell: str | None = None) -> Subject:
-        """Return the subject of a trained model."""
-        recipe = trained.recipe
-        return cls(
-            model=trained.classifier,
-            pair=recipe.pair_key,
-            cell=cell or f"{recipe.arm}-s{recipe.seed}-{recipe.pair_key}",
-            backbone=recipe.backbone,
-            arm=recipe.arm,
-            seed=recipe.seed,
-            labels=str(recipe.labels),
-        )
-
 
 def subjects_of(
     models: TrainedModel | Sequence[TrainedModel] | Mapping[str, nn.Module],
@@ -77,7 +55,20 @@ def subjects_of(
         ]
     if not models:
         raise InvalidInputError("evaluate: expected at least one model, got none")
-    return [replace(Subject.of(trained), layer=layer) for trained in models]
+    recipes = [(trained, trained.recipe) for trained in models]
+    return [
+        Subject(
+            model=trained.classifier,
+            pair=recipe.pair_key,
+            cell=f"{recipe.arm}-s{recipe.seed}-{recipe.pair_key}",
+            backbone=recipe.backbone,
+            arm=recipe.arm,
+            seed=recipe.seed,
+            labels=str(recipe.labels),
+            layer=layer,
+        )
+        for trained, recipe in recipes
+    ]
 
 
 @dataclass(frozen=True)
@@ -166,19 +157,19 @@ class EvalConfig:
             metrics: names of the metrics to count; all if None.
         """
         num_steps = len(self.protocol.changed_px(math.prod(cost_inputs.image_size))) - 1
-        costs = [
-            metric.cost(self.protocol)
+        costs = {
+            name: metric.cost(self.protocol)
             for name, metric in self.resolved_metrics.items()
             if metrics is None or name in metrics
-        ]
+        }
         total = 0.0
         for method in self.resolved_methods.values():
             per_map = method.cost(cost_inputs)
             forwards = {  # a shared result is counted once
-                cost.shared or str(number): (
+                cost.shared or f"of {name}": (
                     cost.forwards + cost.explains * per_map + cost.curves * num_steps
                 )
-                for number, cost in enumerate(costs)
+                for name, cost in costs.items()
             }
             total += per_map + sum(forwards.values())
         return total

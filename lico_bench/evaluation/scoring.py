@@ -1,33 +1,109 @@
-"""Classify all images of a dataset, explain and score a selection; yield scores in parts."""
+"""Classify all images of a dataset, explain and score a selection; yield scores in parts.
+
+A part is a range of images; ranges are assigned to processes. Ranges and part names depend only on
+the dataset and the config. Any number of processes can therefore continue an evaluation that
+another number started; the rows are bit-identical.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from lico_bench.checks import check_count
 from lico_bench.data import Dataset
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation.collector import Collector, Scores
 from lico_bench.evaluation.eval_config import EvalConfig, Subject, subjects_of
-from lico_bench.evaluation.shards import (
-    SINGLE_SHARD,
-    Ranges,
-    Shard,
-    evenly_spaced,
-    part_name,
-    ranges_of,
-)
-from lico_bench.models import evaluating
+from lico_bench.models import BACKBONES, evaluating
+from lico_bench.saliency import MapCostInputs
 from lico_bench.training import TrainedModel
 
 GALLERY_IMAGES = 64  # images stored with their maps, per model
+BATCH_SMALL = 256  # images read and explained at a time, up to SMALL_PIXELS
+BATCH_LARGE = 32  # for larger images
+SMALL_PIXELS = 64 * 64
+UNKNOWN_CHANNELS = 512  # assumed for user models; only the cost estimate uses it
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 StoredRows = Callable[[str], pd.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` shares of the ranges, numbered from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("shards", self.count)
+        if not 0 <= self.index < self.count:
+            raise InvalidInputError(
+                f"shard: expected a number in [0, {self.count}), got {self.index}"
+            )
+
+    def of(self, ranges: Sequence[T]) -> Sequence[T]:
+        """This shard's consecutive ranges; it then explains mostly images that it classified."""
+        first, last = (i * len(ranges) // self.count for i in (self.index, self.index + 1))
+        return ranges[first:last]
+
+
+SINGLE_SHARD = Shard()
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The ranges of one evaluation of a dataset.
+
+    Attributes:
+        classified: for each range to classify, positions in the dataset.
+        explained: positions in the dataset of all images to explain.
+        scored: for each range to explain and score, positions in `explained`.
+    """
+
+    classified: tuple[Tensor, ...]
+    explained: Tensor
+    scored: tuple[Tensor, ...]
+
+    def names(self) -> list[str]:
+        """Names of all parts, in the order in which they are joined."""
+        ranges = (("classified", self.classified), ("scored", self.scored))
+        return [_part_name(kind, part) for kind, parts in ranges for part in parts]
+
+    def covering(self, indices: Tensor) -> list[Tensor]:
+        """The ranges of `classified` that hold the images at `indices`."""
+        size = len(self.classified[0])
+        return [self.classified[number] for number in sorted({*(indices // size).tolist()})]
+
+
+def ranges_of(dataset: Dataset, eval_config: EvalConfig) -> Ranges:
+    """Return the ranges of an evaluation of `dataset`."""
+    pixels = dataset.image_size[0] * dataset.image_size[1]
+    size = BATCH_SMALL if pixels <= SMALL_PIXELS else BATCH_LARGE
+    explained = evenly_spaced(len(dataset), eval_config.limit)
+    classified, scored = (
+        torch.split(torch.arange(count), size) for count in (len(dataset), len(explained))
+    )
+    return Ranges(classified, explained, scored)
+
+
+def _part_name(kind: str, positions: Tensor) -> str:
+    """Name of the part with consecutive `positions`; names sort like the positions."""
+    return f"{kind}-{int(positions[0]):08d}-{int(positions[-1]) + 1:08d}"
+
+
+def evenly_spaced(num_images: int, limit: int | None) -> Tensor:
+    """Indices of `limit` evenly spaced images, which covers all classes of a sorted dataset."""
+    if limit is None or limit >= num_images:
+        return torch.arange(num_images)
+    return (torch.arange(limit) * num_images) // limit
 
 
 class Part(NamedTuple):
@@ -73,22 +149,19 @@ def evaluate(
     eval_config = EvalConfig.of(methods, metrics, protocol, limit)
     subjects = subjects_of(models, layer=layer)
     scorers = [scorer or _scorer_of(subject, subjects, eval_config) for subject in subjects]
-    report, count = progress or _no_progress, len(subjects)
+    parts: list[Scores] = []
+    for index, (subject, scored_by) in enumerate(zip(subjects, scorers, strict=True)):
 
-    def share_of(index: int) -> Progress:
-        return lambda done, total: report(index * total + done, count * total)
+        def report(done: int, total: int, index: int = index) -> None:
+            if progress is not None:
+                progress(index * total + done, len(subjects) * total)
 
-    parts = [
-        part.scores
-        for index, subject in enumerate(subjects)
-        for part in score_in_parts(
-            subject,
-            dataset,
-            eval_config,
-            scorer=scorers[index],
-            progress=share_of(index),
-        )
-    ]
+        parts += [
+            part.scores
+            for part in score_in_parts(
+                subject, dataset, eval_config, scorer=scored_by, progress=report
+            )
+        ]
     return Scores(
         rows=pd.concat([part.rows for part in parts], ignore_index=True),
         curves=pd.concat([part.curves for part in parts], ignore_index=True),
@@ -104,7 +177,7 @@ def score_in_parts(
     *,
     scorer: nn.Module | None = None,
     stored: StoredRows = lambda _name: None,
-    progress: Progress | None = None,
+    progress: Progress = lambda _done, _total: None,
     shard: Shard = SINGLE_SHARD,
 ) -> Iterator[Part]:
     """Yield the scores of one model in ranges of images, which bounds the memory.
@@ -124,19 +197,19 @@ def score_in_parts(
     classified, scored = shard.of(ranges.classified), shard.of(ranges.scored)
     shown = set(evenly_spaced(len(ranges.explained), GALLERY_IMAGES).tolist())
     collector = Collector(subject, dataset, defined, eval_config.protocol, scorer)
-    per_map = max(
-        1, round(eval_config.forwards_per_map(subject.cost_inputs(dataset), metrics=[*defined]))
-    )
+    known = BACKBONES[subject.backbone].channels if subject.backbone in BACKBONES else None
+    cost_inputs = MapCostInputs(channels=known or UNKNOWN_CHANNELS, image_size=dataset.image_size)
+    per_map = max(1, round(eval_config.forwards_per_map(cost_inputs, metrics=[*defined])))
     total = sum(map(len, classified)) + sum(map(len, scored)) * per_map
-    done, report = 0, progress or _no_progress
+    done = 0
     with evaluating(subject.model), evaluating(scorer or subject.model):
         for indices in classified:
             if _load_or_classify(collector, indices, stored):
-                yield Part(part_name("classified", indices), collector.take(undefined))
+                yield Part(_part_name("classified", indices), collector.take(undefined))
             done += len(indices)
-            report(done, total)
+            progress(done, total)
         for positions in scored:
-            name = part_name("scored", positions)
+            name = _part_name("scored", positions)
             if stored(name) is None:
                 indices = ranges.explained[positions]
                 _know_classes(collector, indices, ranges, stored)
@@ -144,7 +217,7 @@ def score_in_parts(
                 collector.score(indices, eval_config.resolved_methods, is_shown)
                 yield Part(name, collector.take(undefined))
             done += len(positions) * per_map
-            report(done, total)
+            progress(done, total)
 
 
 def _know_classes(
@@ -158,7 +231,7 @@ def _know_classes(
 
 def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows) -> bool:
     """Read the stored classes of a range or classify it; return whether it was classified."""
-    rows = stored(part_name("classified", indices))
+    rows = stored(_part_name("classified", indices))
     if rows is None:
         collector.classify(indices)
         return True
@@ -181,7 +254,3 @@ def _scorer_of(
         f"protocol {eval_config.protocol.name}: the model of arm '{arm}' scores all maps, but is "
         "not among the models; add it or pass scorer="
     )
-
-
-def _no_progress(_done: int, _total: int) -> None:
-    """Report nothing."""

@@ -2,15 +2,16 @@
 
 from lico_bench.gate.against_reference import check
 from lico_bench.gate.between_runs import compare
-from lico_bench.gate.github import github_annotations, markdown
 from lico_bench.gate.judgement import Judgement, Verdict
-from lico_bench.gate.junit import junit_xml
-from lico_bench.gate.reference import read_reference, write_reference
-from lico_bench.gate.selection import Selection
-from lico_bench.gate.show import update_table, verdict_table
-from lico_bench.gate.side import Side, read_side
-from lico_bench.gate.trainings import Trainings, join_trainings
-from lico_bench.gate.update import Update, update_reference
+from lico_bench.gate.output import (
+    github_annotations,
+    junit_xml,
+    markdown,
+    update_table,
+    verdict_table,
+)
+from lico_bench.gate.reference import Update, read_reference, update_reference, write_reference
+from lico_bench.gate.side import Selection, Side, Trainings, join_trainings, read_side
 
 __all__ = [
     "Judgement",

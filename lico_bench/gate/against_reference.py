@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,23 @@ import pandas as pd
 
 from lico_bench.checks import check_positive
 from lico_bench.errors import InvalidInputError
-from lico_bench.gate.facts import RunFacts, manifest_of
-from lico_bench.gate.judgement import Judgement, Loss, Outcome, Verdict, decide, worst
+from lico_bench.gate.judgement import (
+    Judgement,
+    Loss,
+    Outcome,
+    Verdict,
+    check_confidence,
+    decide,
+    worst,
+)
 from lico_bench.gate.reference import (
     ReferenceScore,
     ScoreMean,
     read_reference,
     rows_as,
-    run_means,
+    score_means,
 )
-from lico_bench.gate.selection import ALL, Selection
+from lico_bench.gate.side import ALL, Selection, Side
 from lico_bench.gate.uncertainty import loss_error
 from lico_bench.stats import sanity_verdicts
 from lico_bench.stats.sanity import SANITY_CHECK, THRESHOLD
@@ -64,75 +70,58 @@ def check(
     """
     check_confidence(confidence)
     table = read_reference(reference)
-    sanity = [row for row in _sanity_judgements(scores) if only.includes(row.metric, row.method)]
+    side = Side.of(scores)
+    sanity = _sanity_judgements(scores, side, only)
     if not (sanity and tuple(only.metrics) == (SANITY_CHECK,)):
         only.check_known(table, "the reference")
     table = table[only.mask(table)]
     if margin is not None:
         check_positive("margin", margin)
         table = table.assign(margin=margin)
-    facts = RunFacts.of(scores)
-    means = {mean.key: mean for mean in rows_as(ScoreMean, run_means(scores))}
-    expected = rows_as(ReferenceScore, table)
-    undecided, notes = [], set()
-    for score in expected:
-        judgement, loss, note = _undecided_judgement(score, means.get(score.key), facts, confidence)
-        undecided.append((judgement, loss))
-        notes.add(note)
+    means = score_means(side.rows)
+    found = {mean.key: mean for mean in rows_as(ScoreMean, means)}
+    expected = {score.key: score for score in rows_as(ReferenceScore, table)}
+    undecided = [
+        _undecided_judgement(score, found.get(key), side, confidence)
+        for key, score in expected.items()
+    ]
     judgements = (*decide(undecided, other="the reference"), *sanity)
     if not judgements:
         raise InvalidInputError("check: expected a score to judge, got none; name other metrics")
-    judged = {score.key for score in expected}
-    judgeable = {
-        key
-        for key in means
-        if only.includes(key[-1], key[-2]) and facts.may_be_judged(key[-1], key[-2])
-    }
+    judgeable = rows_as(ScoreMean, means[only.mask(means) & side.is_judged(means)])
+    has_single_trainings = any(
+        loss is not None and judgement.num_seeds == judgement.num_reference_seeds == 1
+        for judgement, loss in undecided
+    )
     return Verdict(
         outcome=worst(judgements),
         judgements=judgements,
-        num_unjudged=len(judgeable - judged),
-        notes=tuple(sorted(notes - {""})),
+        num_unjudged=len({mean.key for mean in judgeable} - set(expected)),
+        notes=(SEEDS_NOT_COVERED,) if has_single_trainings else (),
     )
-
-
-def check_confidence(confidence: float) -> None:
-    """Raise unless `confidence` is in (0.5, 1), the range of a one-sided bound."""
-    if not 0.5 < confidence < 1:
-        raise InvalidInputError(
-            f"confidence: expected a number between 0.5 and 1, got {confidence}; use 0.95"
-        )
 
 
 def _undecided_judgement(
-    reference: ReferenceScore, run: ScoreMean | None, facts: RunFacts, confidence: float
-) -> tuple[Judgement, Loss | None, str]:
-    """Return a judgement before the correction for multiple tests, its loss, and a note or ""."""
-    reason = _incomparable_reason(reference, run, facts)
-    spec = facts.spec(reference.metric)
-    judgement = Judgement(
-        dataset=reference.dataset,
-        backbone=reference.backbone,
-        labels=reference.labels,
-        arm=reference.arm,
-        method=reference.method,
-        metric=reference.metric,
-        outcome="not_comparable",
-        sentence=reason,
+    reference: ReferenceScore, run: ScoreMean | None, side: Side, confidence: float
+) -> tuple[Judgement, Loss | None]:
+    """Return a judgement before the correction for multiple tests, and its loss."""
+    reason = _incomparable_reason(reference, run, side)
+    judgement = replace(
+        Judgement.of(
+            reference,
+            side.spec(reference.metric),
+            margin=reference.margin,
+            higher_is_better=reference.higher_is_better,
+            sentence=reason,
+        ),
         reference=reference.mean,
-        margin=reference.margin,
-        source=reference.source,
-        title=spec.title,
-        unit=spec.unit,
-        higher_is_better=reference.higher_is_better,
         num_reference_seeds=reference.num_seeds,
     )
     if reason or run is None:
-        return judgement, None, ""
+        return judgement, None
     judgement = replace(
         judgement,
         outcome="inconclusive",
-        sentence="",
         mean=run.mean,
         num_images=run.num_images,
         num_seeds=run.num_seeds,
@@ -140,48 +129,37 @@ def _undecided_judgement(
     size = (reference.mean - run.mean) * (1 if reference.higher_is_better else -1)
     if run.num_images == 1:
         sentence = "a single image has no standard error; score more images"
-        return replace(judgement, sentence=sentence, loss=size), None, ""
-    error = loss_error(reference.facts, run.facts)
+        return replace(judgement, sentence=sentence, loss=size), None
+    error = loss_error(reference, run)
     half_width = error.half_width(confidence)
-    loss = Loss(size, size - half_width, size + half_width, error.p_no_loss(size))
-    note = "" if error.covers_seeds else SEEDS_NOT_COVERED
-    return judgement, loss, note
+    return judgement, Loss(size, size - half_width, size + half_width, error.p_no_loss(size))
 
 
-def _sanity_judgements(scores: Any) -> Iterator[Judgement]:
-    """Yield a judgement of the sanity check per method, if the run measured it.
+def _sanity_judgements(scores: Any, side: Side, only: Selection) -> list[Judgement]:
+    """Return a judgement of the sanity check per method, if the run measured it.
 
     Control methods are expected to fail and are skipped. The maps of any other method that fails
     do not depend on the model, which counts as a regression.
     """
-    if SANITY_CHECK not in manifest_of(scores).metrics:
-        return
-    facts = RunFacts.of(scores)
-    spec = facts.spec(SANITY_CHECK)
+    if SANITY_CHECK not in side.metrics:
+        return []
+    verdicts = sanity_verdicts(scores.curves()).assign(metric=SANITY_CHECK)
+    verdicts = verdicts[only.mask(verdicts) & ~verdicts["method"].isin(side.controls)]
     outcomes: dict[str, Outcome] = {"fail": "regression"}
-    for _, row in sanity_verdicts(scores.curves()).iterrows():
-        if row["method"] not in facts.controls:
-            yield Judgement(
-                dataset=str(row["dataset"]),
-                backbone=str(row["backbone"]),
-                labels=str(row["labels"]),
-                arm=str(row["arm"]),
-                method=str(row["method"]),
-                metric=SANITY_CHECK,
-                outcome=outcomes.get(row["outcome"], row["outcome"]),
-                sentence=str(row["sentence"]),
-                reference=THRESHOLD,
-                margin=0.0,
-                source=str(row["source"]),
-                title=spec.title,
-                unit=spec.unit,
-                higher_is_better=False,
-                num_images=int(row["num_images"]),
-                mean=float(row["similarity"]),
-            )
+    return [
+        replace(
+            Judgement.of(row, side.spec(SANITY_CHECK), margin=0.0, higher_is_better=False),
+            outcome=outcomes.get(row["outcome"], row["outcome"]),
+            sentence=str(row["sentence"]),
+            reference=THRESHOLD,
+            mean=float(row["similarity"]),
+            num_images=int(row["num_images"]),
+        )
+        for _, row in verdicts.iterrows()
+    ]
 
 
-def _incomparable_reason(reference: ReferenceScore, run: ScoreMean | None, facts: RunFacts) -> str:
+def _incomparable_reason(reference: ReferenceScore, run: ScoreMean | None, side: Side) -> str:
     """Return why the two means cannot be compared, or an empty text."""
     score = f"{reference.metric} of {reference.method or 'the model'}"
     if run is None:
@@ -206,14 +184,11 @@ def _incomparable_reason(reference: ReferenceScore, run: ScoreMean | None, facts
             f"{score}: the image names of reference and run differ; "
             "score the same images, or write a new reference"
         )
-    direction = facts.spec(reference.metric).higher_is_better
+    direction = side.spec(reference.metric).higher_is_better
     if direction is not None and direction != reference.higher_is_better:
+        words = {True: "higher", False: "lower"}
         return (
-            f"{score}: {_direction_word(reference.higher_is_better)} is better in the "
-            f"reference, {_direction_word(direction)} in the run; write a new reference"
+            f"{score}: {words[reference.higher_is_better]} is better in the reference, "
+            f"{words[direction]} in the run; write a new reference"
         )
     return ""
-
-
-def _direction_word(higher_is_better: bool) -> str:
-    return "higher" if higher_is_better else "lower"

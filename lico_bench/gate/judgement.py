@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from lico_bench.errors import InvalidInputError
 from lico_bench.number_text import signed
+from lico_bench.records import MetricSpec
 from lico_bench.stats import holm
 
 Outcome = Literal["better", "pass", "regression", "inconclusive", "not_comparable"]
@@ -41,6 +43,7 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "regression", "not_comparable", "inconclusive", "pass", "better",
 )  # fmt: skip
 FAMILYWISE_ERROR = 0.05  # largest probability of any regression among models without a loss
+NO_VALUE = "–"
 FINE_MARGIN = 0.01  # smaller margins and their losses are printed with two more digits
 
 
@@ -79,6 +82,89 @@ class Judgement:
     loss_low: float | None = None
     loss_high: float | None = None
     p_holm: float | None = None
+
+    @classmethod
+    def of(
+        cls, score: Any, spec: MetricSpec, *, margin: float, higher_is_better: bool | None,
+        sentence: str = "",
+    ) -> Judgement:  # fmt: skip
+        """Return the judgement of a score that is not compared with another one (yet).
+
+        Args:
+            score: has the key of the score and its data source.
+            spec: describes its metric.
+            sentence: why it is not comparable.
+        """
+        return cls(
+            dataset=str(score.dataset),
+            backbone=str(score.backbone),
+            labels=str(score.labels),
+            arm=str(score.arm),
+            method=str(score.method),
+            metric=spec.name,
+            outcome="not_comparable",
+            sentence=sentence,
+            reference=None,
+            margin=margin,
+            source=str(score.source),
+            title=spec.title,
+            unit=spec.unit,
+            higher_is_better=higher_is_better,
+        )
+
+    @property
+    def models_text(self) -> str:
+        """The models: `cifar10 STAND-IN, lico, 400 labels`."""
+        standin = " STAND-IN" if self.source == "standin" else ""
+        budget = "" if self.labels == "full" else f", {self.labels} labels"
+        return f"{self.dataset}{standin}, {self.arm}{budget}"
+
+    @property
+    def score_text(self) -> str:
+        """The score: `Insertion ↑ of grad_cam (probability)`."""
+        arrow = {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+        of_method = f" of {self.method}" if self.method else ""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.title or self.metric}{arrow}{of_method}{unit}"
+
+    @property
+    def means_text(self) -> str:
+        """Reference and new mean: `0.412 → 0.398`."""
+        digits = _decimals_for(self.margin)
+        before, after = (
+            NO_VALUE if mean is None else f"{mean:.{digits}f}"
+            for mean in (self.reference, self.mean)
+        )
+        return f"{before} → {after}"
+
+    @property
+    def loss_text(self) -> str:
+        """The loss with its bounds: `+0.014 [−0.003, +0.031]`."""
+        if self.loss is None:
+            return NO_VALUE
+        digits = _decimals_for(self.margin)
+        size = signed(self.loss, digits)
+        if self.loss_low is None or self.loss_high is None:
+            return size
+        return f"{size} [{signed(self.loss_low, digits)}, {signed(self.loss_high, digits)}]"
+
+    @property
+    def margin_text(self) -> str:
+        """The margin: `0.050`."""
+        return f"{self.margin:.{_decimals_for(self.margin)}f}"
+
+    @property
+    def sample_text(self) -> str:
+        """The sample size: `16 images, 5 seeds`, or `16 images, seeds 5 → 1`."""
+        if not self.num_images:
+            return NO_VALUE
+        images = f"{self.num_images:,} images"
+        if not self.num_seeds:
+            return images
+        before, after = self.num_reference_seeds, self.num_seeds
+        if before == after:
+            return f"{images}, {after} {'seed' if after == 1 else 'seeds'}"
+        return f"{images}, seeds {before} → {after}"
 
 
 class Loss(NamedTuple):
@@ -123,23 +209,25 @@ class Verdict:
 
     def with_outcome(self, *outcomes: Outcome) -> tuple[Judgement, ...]:
         """Return the judgements with these outcomes, the worst first."""
-        ordered = [name for name in WORST_FIRST if name in outcomes]
-        return tuple(
-            judgement
-            for name in ordered
-            for judgement in self.judgements
-            if judgement.outcome == name
-        )
+        selected = (judgement for judgement in self.judgements if judgement.outcome in outcomes)
+        return tuple(sorted(selected, key=lambda one: WORST_FIRST.index(one.outcome)))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the judgements as a table, one row per score."""
         return pd.DataFrame([asdict(judgement) for judgement in self.judgements])
 
 
+def check_confidence(confidence: float) -> None:
+    """Raise unless `confidence` is in (0.5, 1), the range of a one-sided bound."""
+    if not 0.5 < confidence < 1:
+        raise InvalidInputError(
+            f"confidence: expected a number between 0.5 and 1, got {confidence}; use 0.95"
+        )
+
+
 def worst(judgements: Iterable[Judgement]) -> Outcome:
     """Return the worst outcome."""
-    outcomes = {judgement.outcome for judgement in judgements}
-    return next(outcome for outcome in WORST_FIRST if outcome in outcomes)
+    return min((judgement.outcome for judgement in judgements), key=WORST_FIRST.index)
 
 
 def decide(
@@ -156,9 +244,9 @@ def decide(
     adjusted_gains = holm(1 - p_values) if names_better else np.ones(len(undecided))
     num_tests = int(np.isfinite(p_values).sum())
     decided = []
-    for number, (judgement, loss) in enumerate(undecided):
+    for (judgement, loss), p_holm, p_gain in zip(undecided, adjusted, adjusted_gains, strict=True):
         if loss is not None:
-            outcome = _outcome(loss, judgement.margin, adjusted[number], adjusted_gains[number])
+            outcome = _outcome(loss, judgement.margin, p_holm, p_gain)
             judgement = replace(
                 judgement,
                 outcome=outcome,
@@ -166,13 +254,13 @@ def decide(
                 loss=loss.size,
                 loss_low=loss.low,
                 loss_high=loss.high,
-                p_holm=float(adjusted[number]),
+                p_holm=float(p_holm),
             )
         decided.append(judgement)
     return tuple(decided)
 
 
-def decimals_for(margin: float) -> int:
+def _decimals_for(margin: float) -> int:
     """Return the number of decimals for a loss with this margin."""
     return 5 if 0 < margin < FINE_MARGIN else 3
 
@@ -184,7 +272,7 @@ def _outcome(loss: Loss, margin: float, p_holm: float, p_gain: float) -> Outcome
 
 
 def _sentence(outcome: Outcome, loss: Loss, margin: float, other: str, num_tests: int) -> str:
-    digits = decimals_for(margin)
+    digits = _decimals_for(margin)
     size = f"{abs(loss.size):.{digits}f}"
     verb = f"{size} {'worse' if loss.size > 0 else 'better'} than" if float(size) else "as good as"
     bounds = f"the loss is between {signed(loss.low, digits)} and {signed(loss.high, digits)}"

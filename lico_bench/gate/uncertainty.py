@@ -8,7 +8,7 @@ With I images, R trainings of the reference and r of the run, the loss has three
 
 `spread` is the standard deviation between the means of single trainings, pooled over both sides. A
 run of one training thus gets the spread of the reference; if neither side has two trainings, this
-part is missing and `covers_seeds` is False. With t_k the quantile of Student's t with the degrees
+part is missing. With t_k the quantile of Student's t with the degrees
 of freedom of part k, the distance of a one-sided bound from the loss is
 
     half_width = sqrt(sum_k (t_k * error_k)^2)
@@ -59,11 +59,9 @@ class LossError:
 
     Attributes:
         parts: standard error and degrees of freedom of each independent part.
-        covers_seeds: whether the variation between trainings is included.
     """
 
     parts: tuple[tuple[float, int], ...]
-    covers_seeds: bool
 
     def half_width(self, confidence: float) -> float:
         """Return the distance of a one-sided bound from the loss; `confidence` in [0.5, 1)."""
@@ -101,7 +99,7 @@ def loss_error(reference: MeanFacts, run: MeanFacts) -> LossError:
         squares = sum((side.num_seeds - 1) * side.seed_spread**2 for side in sides)
         per_mean = 1 / reference.num_seeds + 1 / run.num_seeds
         parts.append((math.sqrt(squares / dof * per_mean), dof))
-    return LossError(tuple(parts), covers_seeds=dof > 0)
+    return LossError(tuple(parts))
 
 
 def default_margin(facts: MeanFacts, *, confidence: float = 0.95) -> float:

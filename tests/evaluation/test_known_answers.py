@@ -10,16 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata
 from torch import Tensor
 
 from lico_bench.evaluation.known_answers import Finding, Scene, findings_of, load_scene, self_check
-from lico_bench.evaluation.known_answers.finding import difference, effect_size
-from lico_bench.evaluation.known_answers.margins import MARGINS, METHOD_LIMITS, REASONS, kind_of
-from lico_bench.evaluation.known_answers.method_checks import (
-    average_ranks,
+from lico_bench.evaluation.known_answers.checks import REFERENCE_MAPS
+from lico_bench.evaluation.known_answers.finding import (
+    MARGINS,
+    REASONS,
     correlation,
+    difference,
+    effect_size,
     energy_in_region,
+    kind_of,
     peaks_within,
     rank_of_region,
 )
@@ -119,8 +121,8 @@ def test_declarations_name_what_is_registered():
         assert what in METRICS or what in categories or " " in what  # the name of a check
     for margins in MARGINS.values():
         assert set(margins) <= {*METRICS, *categories}
-    for limits in METHOD_LIMITS.values():
-        assert all(SALIENCY[name].is_control for name in limits.reference_maps)
+    for names in REFERENCE_MAPS.values():
+        assert all(SALIENCY[name].is_control for name in names)
 
 
 # Wrong entries must fail.
@@ -357,12 +359,6 @@ def test_rank_of_a_region_keeps_its_value_under_a_rising_rescale(seed: int, resc
     regions = torch.zeros(2, 6, 6, dtype=torch.bool)
     regions[:, :2] = True
     assert rank_of_region(rescale(maps), regions).equal(rank_of_region(maps, regions))
-
-
-def test_ranks_are_those_of_a_second_library():
-    values = torch.tensor([[3.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])
-    expected = torch.from_numpy(rankdata(values.numpy(), axis=1)) - 1
-    assert average_ranks(values).equal(expected)
 
 
 def test_energy_of_a_flat_map_is_the_area_and_of_a_perfect_one_all():

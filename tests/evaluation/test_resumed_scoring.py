@@ -8,7 +8,7 @@ import torch
 
 import lico_bench
 from lico_bench.errors import InvalidInputError, OutOfMemoryError
-from lico_bench.evaluation import EvalConfig, Subject, evaluate, score_in_parts, shards
+from lico_bench.evaluation import EvalConfig, Subject, evaluate, score_in_parts, scoring
 from lico_bench.metrics import perturbation_curves
 from lico_bench.models import MicroBatchRunner, build_classifier
 from lico_bench.models.forwards import compute_in_batches
@@ -39,7 +39,7 @@ def eval_config(**changes):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(shards, "BATCH_SMALL", 4)
+    monkeypatch.setattr(scoring, "BATCH_SMALL", 4)
 
 
 def subject_of(model):

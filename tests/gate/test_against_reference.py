@@ -1,3 +1,5 @@
+"""Scores against a reference; a run that asked for the sanity check must pass it."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,6 +11,7 @@ from scipy.special import stdtrit
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.gate import Selection, check, verdict_table, write_reference
+from tests.manifests import manifest_from
 
 EASE = np.random.default_rng(0).beta(4, 2, 300)
 
@@ -209,3 +212,64 @@ def test_a_reference_that_does_not_tell_its_images_is_judged_as_before(reference
     table.to_csv(reference, index=False)
     assert check(run_of(), reference=reference).outcome == "pass"
     assert check(run_of(accuracy_at=0.7), reference=reference).outcome == "regression"
+
+
+class CascadeRun:
+    """What the gate reads of a run folder."""
+
+    def __init__(self, endings: dict[str, float]) -> None:
+        self._endings = endings
+
+    def manifest(self):
+        methods = {
+            name: {"title": name, "is_control": name == "edge_map"} for name in self._endings
+        }
+        return manifest_from({"metrics": {**METRICS, "sanity_check": {}}, "methods": methods})
+
+    def rows(self):
+        return rows_of(EASE[:60])
+
+    to_frame = rows
+
+    def curves(self):
+        base = {
+            "dataset": "cifar10", "source": "real", "backbone": "wrn", "labels": "full",
+            "arm": "lico", "protocol": "p", "curve": "cascade",
+        }  # fmt: skip
+        noise = np.random.default_rng(1).normal(0, 0.02, 40)
+        return pd.DataFrame(
+            [
+                {**base, "method": method, "image_id": str(n), "values": [1.0, end + noise[n]]}
+                for method, end in self._endings.items()
+                for n in range(40)
+            ]
+        )
+
+
+def judged(tmp_path, endings):
+    path = tmp_path / "ref.csv"
+    write_reference(rows_of(EASE[:60]), path, metrics=METRICS, margin=0.08)
+    return check(CascadeRun(endings), reference=path)
+
+
+def test_a_method_that_forgets_its_map_passes(tmp_path):
+    verdict = judged(tmp_path, {"grad_cam": 0.2})
+    assert verdict.exit_code == 0
+    assert verdict.judgements[-1].metric == "sanity_check"
+    assert "below 0.50" in verdict.judgements[-1].sentence
+
+
+def test_a_method_that_does_not_need_the_network_fails_the_gate(tmp_path):
+    verdict = judged(tmp_path, {"grad_cam": 0.2, "guided": 0.9})
+    assert verdict.exit_code == 1
+    (failed,) = [one for one in verdict.judgements if one.outcome == "regression"]
+    assert failed.method == "guided"
+    assert "does not need the network" in failed.sentence
+
+
+def test_a_control_is_there_to_fail_and_is_not_judged(tmp_path):
+    verdict = judged(tmp_path, {"grad_cam": 0.2, "edge_map": 1.0})
+    assert verdict.exit_code == 0
+    assert {one.method for one in verdict.judgements if one.metric == "sanity_check"} == {
+        "grad_cam"
+    }

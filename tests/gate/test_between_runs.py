@@ -7,7 +7,7 @@ from gated_rows import METRICS, Run, rows_of
 
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.gate import Selection, Side, compare, read_side
-from lico_bench.gate.side import pair_arms
+from lico_bench.gate.between_runs import pair_arms
 from lico_bench.stats import paired_differences
 
 EASE = np.random.default_rng(0).beta(4, 2, 60)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lico_bench.evaluation.known_answers.finding import (
-    Finding,
-    at_least,
-    at_most,
-    difference,
-    effect_size,
-    merit,
-)
-from lico_bench.evaluation.known_answers.margins import MIN_EFFECT
 from lico_bench.evaluation.known_answers.scene import noise_maps
-from lico_bench.metrics import PROTOCOLS, Curves, Metric, MetricInputs, area_under
+from lico_bench.metrics import PROTOCOLS, Curves, MetricInputs, area_under
 from lico_bench.metrics.insertion_deletion import SHARED_NAMES
 from lico_bench.metrics.perturbation import insertion_baseline
 from lico_bench.models import Classifier
@@ -28,22 +19,8 @@ from lico_bench.runtime import make_generator
 
 SIZE = 32
 NUM_IMAGES = 8
-ATOL_CONSTANT = 1e-5
-ATOL_CURVES = 1e-4  # sums of 3,072 products in float32, through a logistic function
 PROTOCOL = PROTOCOLS["lico_bench_1"]
 MAPS = ("contributions", "noise", "negated")  # from best to worst
-
-
-class ConstantNetwork(nn.Module):
-    """The same logits (N, 2) for every image, so that all maps are equally good."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.tensor([0.3, 1.0]))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 2)."""
-        return self.logits.expand(len(images), -1)
 
 
 class LinearNetwork(nn.Module):
@@ -71,8 +48,7 @@ class LinearNetwork(nn.Module):
         return ((images - start).sum(1) * self.weight).detach()
 
 
-@dataclass(frozen=True)
-class LinearCase:
+class LinearCase(NamedTuple):
     """A linear network and images (N, 3, H, W) with logits near the decision boundary."""
 
     network: LinearNetwork
@@ -105,6 +81,14 @@ def linear_case(num_images: int, *, is_uniform: bool, seed: int = 0) -> LinearCa
     return LinearCase(LinearNetwork(weight, bias).eval(), images, targets)
 
 
+def _bumps() -> Tensor:
+    axis = torch.linspace(-1, 1, SIZE)
+    y, x = axis[:, None], axis[None, :]
+    first = torch.exp(-((y + 0.5) ** 2 + (x - 0.4) ** 2) / 0.08)
+    second = 0.6 * torch.exp(-((y - 0.6) ** 2 + (x + 0.5) ** 2) / 0.05)
+    return first + second + 0.02
+
+
 def colour_network() -> Classifier:
     """Detectors of red, green and blue, averaged over the image; class k is colour k.
 
@@ -130,8 +114,7 @@ def colour_network() -> Classifier:
     return network.eval()
 
 
-@dataclass(frozen=True)
-class ColourCase:
+class ColourCase(NamedTuple):
     """Images with a red and a green square, and the positions of the squares.
 
     Attributes:
@@ -161,37 +144,6 @@ def colour_case(num_images: int, *, seed: int = 0) -> ColourCase:
     return ColourCase(colour_network(), images.clamp(0, 1), squares)
 
 
-def _bumps() -> Tensor:
-    axis = torch.linspace(-1, 1, SIZE)
-    y, x = axis[:, None], axis[None, :]
-    first = torch.exp(-((y + 0.5) ** 2 + (x - 0.4) ** 2) / 0.08)
-    second = 0.6 * torch.exp(-((y - 0.6) ** 2 + (x + 0.5) ** 2) / 0.05)
-    return first + second + 0.02
-
-
-def closed_form_findings(metric: Metric) -> Iterator[Finding]:
-    """All maps score equally on a constant network; contributions score best on a linear one."""
-    name, min_effect = metric.spec.name, MIN_EFFECT
-    constant = [merit(metric, _inputs("constant", maps)) for maps in MAPS]
-    spread = max(difference(constant[0], values) for values in constant[1:])
-    yield at_most(name, "constant network: spread over maps", spread, ATOL_CONSTANT)
-    best, middle, worst = (merit(metric, _inputs("linear", maps)) for maps in MAPS)
-    effect = effect_size(best - middle)
-    yield at_least(name, "linear network: contributions beat noise (effect)", effect, min_effect)
-    effect = effect_size(middle - worst)
-    yield at_least(
-        name, "linear network: noise beats negated contributions (effect)", effect, min_effect
-    )
-    if "curves" in metric.spec.needs:
-        expected = merit(metric, _closed_form_inputs())
-        yield at_most(
-            name,
-            "linear network: deviation from the closed form",
-            difference(best, expected),
-            ATOL_CURVES,
-        )
-
-
 @lru_cache(maxsize=1)
 def _case() -> LinearCase:
     return linear_case(NUM_IMAGES, is_uniform=False)
@@ -205,8 +157,13 @@ def _baselines() -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=8)
-def _inputs(network: str, maps: str) -> MetricInputs:
-    """Inputs for a network and maps by name; cached because metrics share costly results."""
+def closed_form_inputs(network: str, maps: str) -> MetricInputs:
+    """Inputs for a network and maps by name; cached because metrics share costly results.
+
+    Args:
+        network: `linear`, or `constant` with the images and maps of the linear one.
+        maps: one of `MAPS`, from best to worst.
+    """
     case = _case()
     contributions = case.network.contributions(case.images, _baselines()["fill"])
     maps_by_name = {
@@ -214,7 +171,8 @@ def _inputs(network: str, maps: str) -> MetricInputs:
         "noise": noise_maps(case.images, 0),
         "negated": -contributions,
     }
-    model = {"linear": case.network, "constant": ConstantNetwork().eval()}[network]
+    constant = LinearNetwork(torch.zeros(SIZE, SIZE), bias=0.7).eval()
+    model = {"linear": case.network, "constant": constant}[network]
     return MetricInputs(
         model,
         case.images,
@@ -230,9 +188,9 @@ def _inputs(network: str, maps: str) -> MetricInputs:
 
 
 @lru_cache(maxsize=1)
-def _closed_form_inputs() -> MetricInputs:
-    """Inputs of the contributions map with curves computed in closed form."""
-    inputs = replace(_inputs("linear", "contributions"))
+def closed_form_curves() -> MetricInputs:
+    """Inputs of the linear network's contributions with curves computed in closed form."""
+    inputs = replace(closed_form_inputs("linear", "contributions"))
     order = inputs.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     inputs.shared.once(SHARED_NAMES["most"], lambda: _curves(order))
     inputs.shared.once(SHARED_NAMES["least"], lambda: _curves(order.flip(1)))

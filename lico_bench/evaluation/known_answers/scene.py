@@ -6,7 +6,6 @@ scenes correctly therefore uses the mark, and the mark is the correct explanatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -15,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.data import load_dataset
+from lico_bench.data.filters import filtered, gaussian
 from lico_bench.errors import TrainingError
 from lico_bench.metrics import PROTOCOLS, Explainer, MetricInputs
 from lico_bench.metrics.metric import SharedResults
 from lico_bench.models import Classifier, build_classifier, evaluating, logits_of
-from lico_bench.records import Protocol, Recipe
+from lico_bench.records import Recipe
 from lico_bench.registry import format_call, keyword_defaults, parse_call
 from lico_bench.runtime import make_generator
 from lico_bench.saliency import SALIENCY, SaliencyMethod, resolve_method
@@ -77,7 +77,6 @@ class Scene:
     mean_rgb: tuple[float, float, float]
     accuracy: float
     seed: int
-    protocol: Protocol = PROTOCOLS["lico_bench_1"]
     _cache: SharedResults = field(init=False, default_factory=SharedResults)
 
     def __len__(self) -> int:
@@ -114,20 +113,16 @@ class Scene:
         """Compute maps (N, H, W) by a method with reduced cost, of `self.network` by default."""
         return reduced_method(method).maps(network or self.network, self.images, self.targets)
 
-    def inputs_of(self, method: str) -> MetricInputs:
-        """Cached metric inputs with a method's maps."""
-        return self.cached_inputs(method, lambda: self.maps(method))
-
-    def cached_inputs(
-        self,
-        name: str,
-        make_maps: Callable[[], Tensor],
-        *,
-        explainer: Explainer | None = None,
+    def inputs_of(
+        self, name: str, maps: Tensor | None = None, *, explainer: Explainer | None = None
     ) -> MetricInputs:
-        """Metric inputs cached under `name`, so that metrics share their costly results."""
+        """Metric inputs with `maps`, or those of the method `name`.
+
+        Cached under `name`, so that metrics share their costly results.
+        """
         return self._cache.once(
-            f"inputs of {name}", lambda: self.inputs(make_maps(), explainer=explainer)
+            f"inputs of {name}",
+            lambda: self.inputs(self.maps(name) if maps is None else maps, explainer=explainer),
         )
 
     def inputs(self, maps: Tensor, *, explainer: Explainer | None = None) -> MetricInputs:
@@ -138,7 +133,7 @@ class Scene:
             self.targets,
             maps,
             self.regions,
-            self.protocol,
+            PROTOCOLS["lico_bench_1"],
             network=self.network,
             explainer=explainer,
             instances=[split_in_halves(region) for region in self.regions],
@@ -170,18 +165,23 @@ def load_scene(
     Raises:
         TrainingError: if the accuracy of the network is too low for meaningful maps.
     """
-    network = _trained(variant, seed)
+    training_spec = TRAINING_SPECS[variant]
+    # A fixed recipe, so that changes of a dataset card or profile do not change the known answers.
+    recipe = Recipe(
+        DATASET, BACKBONE, "baseline", source="standin", seed=seed, epochs=training_spec.epochs,
+        batch_size=64, learning_rate=0.2, augmentation=training_spec.augmentation,
+    )  # fmt: skip
+    network = _trained(recipe, variant)
     test = load_dataset(DATASET, "test", source="standin", variant=variant)
     images = test.images
     with evaluating(network), torch.inference_mode():
         predicted = [logits_of(network(batch)).argmax(1) for batch in torch.split(images, 64)]
     is_correct = torch.cat(predicted) == test.labels
     accuracy = float(is_correct.float().mean())
-    minimum = TRAINING_SPECS[variant].min_accuracy
-    if accuracy < minimum:
+    if accuracy < training_spec.min_accuracy:
         raise TrainingError(
-            f"known answers: expected an accuracy of at least {minimum} on unseen {variant} "
-            f"scenes, got {accuracy:.2f}; use another --seed"
+            f"known answers: expected an accuracy of at least {training_spec.min_accuracy} on "
+            f"unseen {variant} scenes, got {accuracy:.2f}; use another --seed"
         )
     chosen = is_correct.nonzero()[:num_images, 0]
     untrained = build_classifier(
@@ -202,13 +202,7 @@ def load_scene(
 
 
 @lru_cache(maxsize=4)
-def _trained(variant: str, seed: int) -> Classifier:
-    training_spec = TRAINING_SPECS[variant]
-    # A fixed recipe, so that changes of a dataset card or profile do not change the known answers.
-    recipe = Recipe(
-        DATASET, BACKBONE, "baseline", source="standin", seed=seed, epochs=training_spec.epochs,
-        batch_size=64, learning_rate=0.2, augmentation=training_spec.augmentation,
-    )  # fmt: skip
+def _trained(recipe: Recipe, variant: str) -> Classifier:
     scenes = load_dataset(DATASET, "train", source="standin", variant=variant)
     return train(recipe, dataset=scenes, device="cpu").classifier
 
@@ -237,11 +231,6 @@ def split_in_halves(region: Tensor) -> Tensor:
     return torch.stack([region & is_left, region & ~is_left])
 
 
-def flat_maps(images: Tensor) -> Tensor:
-    """Maps (N, H, W) of ones, which rank no pixel above another."""
-    return torch.ones(len(images), *images.shape[2:], device=images.device)
-
-
 def noise_maps(images: Tensor, seed: int) -> Tensor:
     """Maps (N, H, W) of standard normal noise; each batch position has its own draw."""
     shape = (len(images), *images.shape[2:])
@@ -261,10 +250,6 @@ def brightness_explainer(_network: nn.Module, images: Tensor, _targets: Tensor) 
     return images.mean(dim=1)
 
 
-def _gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    radius = min(int(3 * sigma), images.shape[-1] - 1)
-    offsets = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    rows = F.conv2d(images, kernel.view(1, 1, -1, 1), padding=(radius, 0))
-    return F.conv2d(rows, kernel.view(1, 1, 1, -1), padding=(0, radius))
+def _gaussian_blur(images: Tensor, sigma_px: float) -> Tensor:
+    radius_px = min(int(3 * sigma_px), images.shape[-1] - 1)
+    return filtered(F.pad(images, (radius_px,) * 4), gaussian(sigma_px, radius_px))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
-from lico_bench.evaluation.known_answers.finding import Finding, raised
-from lico_bench.evaluation.known_answers.method_checks import (
-    contract_findings,
-    explanation_findings,
-    score_findings,
-)
-from lico_bench.evaluation.known_answers.metric_checks import metric_findings, ranks_maps
+from lico_bench.evaluation.known_answers.checks import method_findings, metric_findings, ranks_maps
+from lico_bench.evaluation.known_answers.finding import Finding, reason_for
 from lico_bench.evaluation.known_answers.scene import (
     NUM_IMAGES,
     NUM_IMAGES_QUICK,
@@ -56,7 +52,7 @@ def self_check(
     variant: str = "planted_cue",
     quick: bool = False,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = lambda _name, _done, _total: None,
 ) -> SelfCheck:
     """Run the known-answer checks on metrics and methods.
 
@@ -75,13 +71,11 @@ def self_check(
     requested = tuple(names) or (*METRICS, *SALIENCY)
     for name in requested:
         _check_name(name)
-    if progress is not None:
-        progress("training a network on scenes", 0, len(requested))
+    progress("training a network on scenes", 0, len(requested))
     scene = load_scene(variant, seed=seed, num_images=NUM_IMAGES_QUICK if quick else NUM_IMAGES)
     findings: list[Finding] = []
     for done, name in enumerate(requested):
-        if progress is not None:
-            progress(name, done, len(requested))
+        progress(name, done, len(requested))
         findings += findings_of(name, scene, is_alone=bool(names))
     return SelfCheck(tuple(findings), variant, scene.accuracy, len(scene))
 
@@ -93,25 +87,26 @@ def findings_of(name: str, scene: Scene, *, is_alone: bool = True) -> list[Findi
         is_alone: also score a method with all metrics that rank maps. In a full run the checks of
             the metrics cover this.
     """
-    checks: list[Callable[[], Iterator[Finding]]]
-    if parse_call(name)[0] in METRICS:
+    bare = parse_call(name)[0]
+    if bare in METRICS:
+        subject = resolve_metric(name).spec.name
         methods = [m for m in SALIENCY if not SALIENCY[m].is_control]
-        checks = [lambda: metric_findings(name, scene, methods)]
+        check = metric_findings(name, scene, methods)
     else:
+        subject = name
         metrics = [m for m in METRICS if ranks_maps(m)] if is_alone else []
-        checks = [
-            lambda: contract_findings(name, scene),
-            lambda: explanation_findings(name, scene),
-            lambda: score_findings(name, scene, metrics),
-        ]
+        check = method_findings(name, scene, metrics)
     findings: list[Finding] = []
-    for check in checks:
-        try:
-            for finding in check():  # keeps the findings before an error
-                findings.append(finding)  # noqa: PERF402
-        except Exception as error:  # an entry may raise anything
-            findings.append(raised(name, "runs", error))
-    return findings
+    try:
+        for finding in check:  # keeps the findings before an error
+            findings.append(finding)  # noqa: PERF402
+    except Exception as error:  # an entry may raise anything
+        message = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        findings.append(Finding("runs", math.nan, 0.0, is_floor=True, detail=message))
+    return [
+        replace(finding, subject=subject, reason=finding.reason or reason_for(bare, finding.check))
+        for finding in findings
+    ]
 
 
 def load_entries(path: Path) -> tuple[str, ...]:

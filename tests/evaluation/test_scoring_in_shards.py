@@ -8,7 +8,7 @@ import pytest
 import lico_bench
 from lico_bench.bench.cell import EvalJob, join_parts, store_parts
 from lico_bench.errors import InvalidInputError, MissingDataError
-from lico_bench.evaluation import EvalConfig, Shard, Subject, ranges_of, shards
+from lico_bench.evaluation import EvalConfig, Shard, Subject, ranges_of, scoring
 from lico_bench.models import build_classifier
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 
@@ -20,7 +20,7 @@ def dataset():
 
 @pytest.fixture(autouse=True)
 def _small_ranges(monkeypatch):
-    monkeypatch.setattr(shards, "BATCH_SMALL", 4)
+    monkeypatch.setattr(scoring, "BATCH_SMALL", 4)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def tables(folder: CellFolder):
 @pytest.fixture(scope="module")
 def whole(dataset, subject, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "BATCH_SMALL", 4)
+        patch.setattr(scoring, "BATCH_SMALL", 4)
         folder = CellFolder(tmp_path_factory.mktemp("whole"))
         score(folder, subject, dataset, 0, 1)
         message = join_parts(folder, dataset, EVAL_CONFIG)

@@ -1,3 +1,5 @@
+"""Runs joined as trainings of one run."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,8 +9,7 @@ import pytest
 from gated_rows import Run, rows_of
 
 from lico_bench.errors import InvalidInputError, NotComparableError
-from lico_bench.gate import join_trainings
-from lico_bench.gate.reference import make_reference
+from lico_bench.gate import join_trainings, write_reference
 
 EASE = np.random.default_rng(0).beta(4, 2, 40)
 
@@ -24,12 +25,12 @@ def test_a_single_run_is_itself():
     assert join_trainings([run]) is run
 
 
-def test_each_run_is_another_training():
+def test_each_run_is_another_training(tmp_path):
     joined = join_trainings([run_at("a"), run_at("b", 0.1), run_at("c", 0.3, seeds=2)])
     assert joined.rows().groupby("seed")["value"].mean().sub(EASE.mean()).tolist() == (
         pytest.approx([0.0, 0.1, 0.3, 0.3])
     )
-    (row,) = make_reference(joined).to_dict("records")
+    (row,) = write_reference(joined, tmp_path / "ref.csv").to_dict("records")
     assert row["num_seeds"] == 4
     assert row["seed_spread"] == pytest.approx(np.std([0.0, 0.1, 0.3, 0.3], ddof=1), abs=1e-6)
 

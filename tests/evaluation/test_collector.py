@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lico_bench.evaluation.gallery import IMAGE_SIDE_PX, MAP_SIDE_PX, small_map, small_png
+from lico_bench.evaluation.collector import IMAGE_SIDE_PX, MAP_SIDE_PX, small_map, small_png
 
 ATOL_HALF = 2**-11  # spacing of float16 just below 1, half of which is the rounding
 
