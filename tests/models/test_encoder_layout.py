@@ -6,10 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lico_bench.models.encoders.prompts import POSITIONS, NameTokens
+from lico_bench.models.encoders import POSITIONS, EncoderIdentity, TextEncoder
 
 PADDING = 0
 CONTEXT = -1  # stands for a context token in the expected rows
+
+
+def build(tokens, opening, closing) -> TextEncoder:
+    return TextEncoder(
+        EncoderIdentity("none", "", ""), [(f"class {c}", ids) for c, ids in enumerate(tokens)],
+        opening=opening, closing=closing, padding=PADDING, context_width=2, width=2, max_tokens=20,
+    )  # fmt: skip
 
 
 @st.composite
@@ -27,11 +34,8 @@ def prompts(draw):
 def test_rows_read_as_lists_put_together_one_by_one(case):
     lengths, requested, num_context, position, opening, closing = case
     tokens = [[10 * (c + 1) + t for t in range(size)] for c, size in enumerate(lengths)]
-    names = NameTokens(
-        [f"class {c}" for c in range(len(lengths))], tokens, opening=opening, closing=closing,
-        padding=PADDING, context_width=2, max_tokens=20,
-    )  # fmt: skip
-    layout = names.arrange(torch.zeros(num_context, 2), torch.tensor(requested), position)
+    encoder = build(tokens, opening, closing)
+    layout = encoder.arrange(torch.zeros(num_context, 2), torch.tensor(requested), position)
     longest = max(len(tokens[c]) for c in requested)
     size = len(opening) + num_context + longest + len(closing)
     before = {"end": num_context, "middle": num_context // 2, "front": 0}[position]
@@ -53,12 +57,9 @@ def test_rows_read_as_lists_put_together_one_by_one(case):
 @settings(max_examples=50, deadline=None)
 def test_context_tokens_are_put_in_their_order(case):
     lengths, requested, num_context, position, opening, closing = case
-    names = NameTokens(
-        [f"class {c}" for c in range(len(lengths))], [[1] * size for size in lengths],
-        opening=opening, closing=closing, padding=PADDING, context_width=2, max_tokens=20,
-    )  # fmt: skip
+    encoder = build([[1] * size for size in lengths], opening, closing)
     context = torch.arange(1.0, 1 + 2 * num_context).view(num_context, 2)
-    layout = names.arrange(context, torch.tensor(requested), position)
+    layout = encoder.arrange(context, torch.tensor(requested), position)
     rows = layout.insert(torch.zeros(*layout.ids.shape, 2), context)
     for row in rows:
         assert torch.equal(row[row[:, 0] > 0], context)
