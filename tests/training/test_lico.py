@@ -65,7 +65,7 @@ def forbidden(_images):
 
 def text_of(objective, batch):
     """G of each sample and its mask."""
-    return objective._encode_prompts(batch.labels, SINGLE_PROCESS).tokens()
+    return objective._encode_prompts(batch.labels, SINGLE_PROCESS).tokens
 
 
 def test_terms_are_the_public_losses_of_the_text_features(objective, batch):
