@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lico_bench.checks import check_targets
 from lico_bench.models import MicroBatchRunner, default_micro_batch, explanation_layer, scoring
-from lico_bench.models.replay import Replay
+from lico_bench.models.tap import Replay
 from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import enlarge
 

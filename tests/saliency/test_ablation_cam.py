@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_grad_cam import AblationCAM
 
-from lico_bench.models import replay
+from lico_bench.models import tap
 from lico_bench.saliency import explain
 
 RTOL_DROP = 1e-3  # a drop is the difference of two close float32 scores
@@ -49,7 +49,7 @@ def test_a_linear_tail_has_a_closed_form_whatever_the_sign_of_the_score(build, i
 def test_the_tail_alone_and_whole_forwards_give_the_same_map(build, images, monkeypatch):
     classifier, targets = build("wrn_10_1"), torch.tensor([0, 1])
     fast = explain(classifier, images[:2], targets, method="ablation_cam", layer="features.1")
-    monkeypatch.setattr(replay, "_trace_tail", lambda *_: None)
+    monkeypatch.setattr(tap, "_trace_tail", lambda *_: None)
     slow = explain(classifier, images[:2], targets, method="ablation_cam", layer="features.1")
     assert fast.max() > 0
     assert torch.allclose(fast, slow, atol=RTOL_DROP * float(fast.max()))

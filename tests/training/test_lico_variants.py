@@ -16,7 +16,7 @@ from lico_bench.training import ARMS, Batch
 from lico_bench.training.arms.lico import CHOICES, LicoOptions, names_for_prompts
 from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_objective import LicoObjective
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
