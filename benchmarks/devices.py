@@ -24,7 +24,7 @@ import torch.distributed as dist
 
 from lico_bench.records import Recipe
 from lico_bench.training.distributed import Peers
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 
 ARMS = ("baseline", "lico")
 WARM_UP = 3

@@ -133,7 +133,7 @@ def _inside(out: Path, command: list[str]) -> None:
     from lico_bench.data import image_batches
     from lico_bench.runtime import native_precision, pick_device
     from lico_bench.saliency import SaliencyMethod
-    from lico_bench.training import preparation
+    from lico_bench.training import loop
     from lico_bench.training.lico_objective import LicoObjective
 
     clocks = Clocks()
@@ -143,7 +143,7 @@ def _inside(out: Path, command: list[str]) -> None:
         (lico_bench.bench.plan, "describe_dataset", "reading or drawing images"),
         (reading, "load_dataset", "reading or drawing images"),
         (reading, "load_training_data", "reading or drawing images"),
-        (preparation, "prepare", "preparing a training"),
+        (loop, "prepare", "preparing a training"),
         (session.Session, "_update", lambda self, *_a, **_o: f"update {self.recipe.arm}"),
         (session.Session, "_record_diagnostics", "gradients of single terms"),
         (LicoObjective, "_encode_prompts", "text forward"),

@@ -25,7 +25,7 @@ import torch
 from lico_bench import Recipe, train
 from lico_bench.data import Dataset, card_names, load_card
 from lico_bench.data.selection import hold_out
-from lico_bench.training.preparation import load_training_data
+from lico_bench.training.loop import load_training_data
 
 ROWS = Path(__file__).with_suffix(".csv")
 HELD_OUT = 0.2

@@ -19,7 +19,7 @@ from lico_bench.data import Dataset, load_card, load_dataset
 from lico_bench.models import Classifier
 from lico_bench.records import Recipe
 from lico_bench.runtime import pick_device
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 from lico_bench.training.session import Session
 
 NAMES_FROM = {10: "cifar10", 100: "cifar100", 1000: "imagenet"}

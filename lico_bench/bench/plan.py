@@ -36,7 +36,7 @@ from lico_bench.store.run_records import (
 )
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
-from lico_bench.training.preparation import LABEL_DRAW_SEED
+from lico_bench.training.loop import LABEL_DRAW_SEED
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 5

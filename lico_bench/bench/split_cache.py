@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lico_bench.bench.plan import PlannedCell
 from lico_bench.data import Dataset
-from lico_bench.training.preparation import load_scored_images, load_training_data
+from lico_bench.training.loop import load_scored_images, load_training_data
 
 MAX_SPLITS = 2  # the train and test split of one dataset
 

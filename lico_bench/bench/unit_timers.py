@@ -34,7 +34,7 @@ from lico_bench.evaluation.collector import Collector
 from lico_bench.models import evaluating
 from lico_bench.runtime import make_generator
 from lico_bench.store import RunFolder
-from lico_bench.training.preparation import fresh_classifier, prepare
+from lico_bench.training.loop import fresh_classifier, prepare
 
 MIN_BATCH, MIN_IMAGES = 4, 4
 UPDATES = 6  # maximum in one timing run

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
         LogitsModel,
         MicroBatchRunner,
         default_micro_batch,
+        evaluating,
         scoring,
     )
-    from lico_bench.models.tap import Tap, evaluating, explanation_layer
+    from lico_bench.models.tap import Tap, explanation_layer
     from lico_bench.models.weight_files import dump_weights, load_weights
 
 _MODULE_OF = {
@@ -42,7 +43,7 @@ _MODULE_OF = {
     "build_classifier": "classifier",
     "default_micro_batch": "forwards",
     "dump_weights": "weight_files",
-    "evaluating": "tap",
+    "evaluating": "forwards",
     "explanation_layer": "tap",
     "load_weights": "weight_files",
     "logits_of": "classifier",

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from lico_bench.checks import check_count
 from lico_bench.errors import OutOfMemoryError
 from lico_bench.models.classifier import logits_of
-from lico_bench.models.tap import evaluating
 
 LogitsModel = Callable[[Tensor], Any]
 
@@ -141,6 +140,23 @@ def default_micro_batch(images: Tensor) -> int:
         return MICRO_BATCH_GPU
     is_small = images.shape[-2] * images.shape[-1] <= SMALL_PIXELS
     return MICRO_BATCH_SMALL if is_small else MICRO_BATCH_LARGE
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Use evaluation mode and frozen parameters inside the block; restore both afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval()
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

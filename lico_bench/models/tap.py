@@ -1,4 +1,4 @@
-"""Capture the output of one layer; the model is restored afterwards, also after an error."""
+"""Capture or replace the output of one layer; the model is restored afterwards."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.models.classifier import logits_of
+from lico_bench.models.forwards import evaluating, is_out_of_memory
+
+TOLERANCE = 1e-4  # relative to the largest logit; kernels differ slightly between batch sizes
 
 
 @dataclass
 class Tap:
-    """Output of the tapped layer in the last forward pass, a leaf tensor for gradients."""
+    """Output of the tapped layer in its last call, a leaf tensor for gradients."""
 
     layer: str
+    num_calls: int = 0
     _activation: Tensor | None = None
 
     @property
@@ -32,23 +38,6 @@ class Tap:
                 f"layer '{self.layer}' was not reached by the forward pass; name one that is used"
             )
         return self._activation
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Use evaluation mode and frozen parameters inside the block; restore both afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
-    for parameter in trainable:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
-        for module, mode in modes:
-            module.training = mode
 
 
 def explanation_layer(model: nn.Module, layer: str | None = None) -> str:
@@ -112,12 +101,117 @@ def tap(model: nn.Module, layer: str) -> Iterator[Tap]:
                 f"layer '{layer}': expected maps (N, C, h, w), got {found}; "
                 "name a convolutional layer"
             )
+        point.num_calls += 1
         point._activation = output.detach().requires_grad_()
         return point._activation.clone()  # a copy: the next layer may write in place
 
-    with evaluating(model):
-        handle = module.register_forward_hook(capture)
+    with evaluating(model), module.register_forward_hook(capture):
+        yield point
+
+
+class Replay:
+    """Computes logits for modified activations of one layer, from the layers after it if possible.
+
+    `torch.fx` traces the model and extracts the part after the layer (the tail). The tail is used
+    if the logits depend on the layer's output only and the tail reproduces the logits of a full
+    forward pass. Otherwise the full model runs with a hook that replaces the layer's output.
+
+    Call it, inside `scoring(model)`, with activations (n, C, h, w), which it may overwrite, and the
+    indices (n,) of their images; it returns logits (n, K).
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        layer: dotted name of a module whose output is (N, C, h, w). If a forward pass calls it more
+            than once, the last call is replaced.
+
+    Attributes:
+        activation: (N, C, h, w) unmodified output of the layer.
+        logits: (N, K) of the unmodified images.
+        is_tail_only: whether a call runs only the layers after `layer`.
+
+    Raises:
+        UnknownNameError: if the model has no such module.
+        InvalidInputError: if its output is not (N, C, h, w), or the model returns no logits.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, layer: str) -> None:
+        self._model, self._layer = model, layer
+        self._images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), evaluating(model):
+            # Trace first: a module that stores tensors of its last forward must store real ones.
+            tail = _trace_tail(model, layer)
+            with tap(model, layer) as point:
+                self.logits = logits_of(model(self._images)).detach()
+            self.activation, self._num_calls = point.activation.detach(), point.num_calls
+            self._tail = tail if tail is not None and self._reproduces_logits(tail) else None
+        self.is_tail_only = self._tail is not None
+
+    def __call__(self, activation: Tensor, indices: Tensor) -> Tensor:
+        """Return logits (n, K) with the layer's output replaced."""
+        if self._tail is not None:
+            return logits_of(self._tail(activation))
+        num_calls = 0
+
+        def replace(_module: nn.Module, _inputs: object, _output: object) -> Tensor | None:
+            nonlocal num_calls
+            num_calls += 1
+            return activation if num_calls == self._num_calls else None
+
+        with self._model.get_submodule(self._layer).register_forward_hook(replace):
+            return logits_of(self._model(self._images[indices]))
+
+    def _reproduces_logits(self, tail: nn.Module) -> bool:
         try:
-            yield point
-        finally:
-            handle.remove()
+            logits = logits_of(tail(self.activation.clone()))
+        except Exception as error:  # user code may raise anything when run in part
+            if is_out_of_memory(error):
+                raise
+            return False
+        if logits.shape != self.logits.shape:
+            return False
+        gap = (logits - self.logits).abs().max()
+        return bool(gap <= TOLERANCE * self.logits.abs().max())
+
+
+class _Tracer(fx.Tracer):
+    """Treats `layer` as a leaf, and other modules as torch.fx does."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return name == self._layer or super().is_leaf_module(module, name)
+
+
+def _trace_tail(model: nn.Module, layer: str) -> nn.Module | None:
+    """Return the network after the layer, or None if it cannot be extracted."""
+    try:
+        graph = _Tracer(layer).trace(model)
+    except Exception:  # a forward that branches on values or cannot be traced otherwise
+        return None
+    calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    if not calls:
+        return None
+    needed = _ancestors(output, until=calls[-1])
+    if any(node.op == "placeholder" for node in needed):
+        return None
+    tail = fx.Graph()
+    copies = {calls[-1]: tail.placeholder("activation")}
+    for node in graph.nodes:  # in execution order
+        if node in needed:
+            copies[node] = tail.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(model, tail)
+
+
+def _ancestors(node: fx.Node, *, until: fx.Node) -> set[fx.Node]:
+    """Return `node` and all its inputs, without `until` and the nodes that only `until` needs."""
+    found = {node}
+    queue = [node]
+    while queue:
+        for parent in queue.pop().all_input_nodes:
+            if parent is not until and parent not in found:
+                found.add(parent)
+                queue.append(parent)
+    return found

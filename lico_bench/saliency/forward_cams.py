@@ -10,7 +10,7 @@ from lico_bench.checks import check_count, check_targets
 from lico_bench.data.image_batches import blur
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import explanation_layer, scoring
-from lico_bench.models.replay import Replay
+from lico_bench.models.tap import Replay
 from lico_bench.saliency import add_method
 from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge, layer_activation
 from lico_bench.saliency.states import scores_in_states

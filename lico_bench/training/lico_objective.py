@@ -9,7 +9,7 @@ G_i (T, D). L_MM (`losses.manifold_matching`) compares pairwise distances within
 in G. L_OT (`losses.transport_loss`) moves the channels of each image to the tokens of its prompt.
 
 Every point on which published computations differ is an option; see `arms/lico.py`.
-Source: Lei et al., NeurIPS 2023.
+Source: Lei et al., NeurIPS 2023, figure 2; prompts after Zhou et al., IJCV 2022.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,16 +27,16 @@ from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.losses import manifold_matching, solve_transport
-from lico_bench.models import TextEncoder
+from lico_bench.models import TextEncoder, TokenVectors
 from lico_bench.training.distributed import Peers
 from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
-from lico_bench.training.prompts import CachedPrompts, Points, PromptFeatures, Prompts, select_rows
 
 if TYPE_CHECKING:
     from lico_bench.training.arms.lico import LicoOptions
 
 UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
 NUM_NEAREST_WORDS = 3  # per context token
+Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 
 
 class LicoObjective(Objective):
@@ -63,17 +64,10 @@ class LicoObjective(Objective):
         self.num_classes = num_classes
         self._diagnostics: dict[str, float] = {}
         if not options.frozen_encoder:
-            encoder = copy.deepcopy(encoder)
-            self.encoder = _as_module(encoder).requires_grad_(True)
+            self.encoder = encoder = copy.deepcopy(encoder).requires_grad_(True)
         self._nearest_words = encoder.nearest_words
-        self.held = (
-            CachedPrompts(encoder, num_classes=num_classes, options=options)
-            if options.text_every > 1
-            else None
-        )
-        self.prompts = Prompts(
-            encoder, num_classes=num_classes, options=options, generator=generator
-        )
+        self.held = CachedPrompts(encoder, num_classes, options) if options.text_every > 1 else None
+        self.prompts = Prompts(encoder, num_classes, options, generator)
         row_length = num_positions if options.ot_align == "channels" else num_channels
         self.inner = _linear(encoder.width, options.hidden, generator)
         self.outer = _linear(options.hidden, row_length, generator)
@@ -139,11 +133,8 @@ class LicoObjective(Objective):
         }
 
     def _declare_terms(self) -> list[Term]:
-        options, text_parts = self.options, []
-        if self.prompts.tokens is not None:
-            text_parts.append("context")
-        if not options.frozen_encoder:
-            text_parts.append("encoder")
+        options, parts = self.options, self.parts()
+        text_parts = [name for name in ("context", "encoder") if name in parts]
         terms = [CROSS_ENTROPY]
         if options.alpha > 0:
             trains = ["features"]
@@ -160,32 +151,25 @@ class LicoObjective(Objective):
 
     def _encode_prompts(self, labels: Tensor, peers: Peers) -> PromptFeatures:
         """Encode the prompts of this step: of the classes in the batch, or of all classes."""
-        needs_all_classes = self.held is not None or (
-            self.options.ot_points == "all_classes" and self.options.beta > 0
-        )
-        if needs_all_classes:
-            classes, row_of_sample = torch.arange(self.num_classes, device=labels.device), labels
+        points = self.options.ot_points if self.options.beta > 0 else ""
+        if self.held is not None or points == "all_classes":
+            classes, rows = torch.arange(self.num_classes, device=labels.device), labels
         else:
-            classes, row_of_sample = labels.unique(return_inverse=True)
-        needs_copies = self.options.ot_points == "rolled_contexts" and self.options.beta > 0
-        encode = partial(
-            self.prompts,
-            classes,
-            num_copies=self.prompts.num_copies if needs_copies else 1,
-            constant_copies=self.options.ot_gradient == "none",
-        )
+            classes, rows = labels.unique(return_inverse=True)
+        num_copies = self.options.num_context if points == "rolled_contexts" else 1
+        encode = partial(self.prompts, classes, num_copies=num_copies)
         copies = encode() if self.held is None else [self.held.next(lambda: encode()[0])]
         tokens = copies[0]
         if self.options.ot_padding:
             tokens = tokens._replace(mask=torch.ones_like(tokens.mask))
-        pooled = [vectors.pooled for vectors in copies]
-        return PromptFeatures(tokens, pooled, row_of_sample, self._project, peers)
+        wholes = [vectors.pooled for vectors in copies]
+        return PromptFeatures(tokens, wholes, rows, self._project, peers)
 
     def _manifold_matching(
         self, image_features: Tensor, text: PromptFeatures, labels: Tensor
     ) -> Tensor:
         options = self.options
-        text_features = text.tokens()[0] if options.mm_text == "tokens" else text.pooled()
+        text_features = text.tokens[0] if options.mm_text == "tokens" else text.pooled()
         if options.mm_index == "twice":
             # The released code indexes the texts of the batch with the class number once more.
             text_features = select_rows(text_features, labels % len(labels))
@@ -212,7 +196,7 @@ class LicoObjective(Objective):
     def _transport(self, features: Tensor, text: PromptFeatures, peers: Peers) -> Tensor:
         """L_OT as in `losses.transport_loss`, with the diagnostics of its solver."""
         options = self.options
-        points, mask = OT_POINTS[options.ot_points](text)
+        points, mask = getattr(text, options.ot_points)()
         solve = partial(
             solve_transport,
             features if options.ot_align == "channels" else features.transpose(1, 2),
@@ -221,7 +205,7 @@ class LicoObjective(Objective):
             gradient=options.ot_gradient,  # type: ignore[arg-type]  # checked by the options
             normalise=options.ot_normalise,
             kind=options.ot_cost,  # type: ignore[arg-type]  # checked by the options
-            token_mask=None if options.ot_padding else mask,
+            token_mask=mask,
         )
         # An error in the local part of one process must stop all processes.
         solved = peers.run_on_all(
@@ -246,21 +230,152 @@ class LicoObjective(Objective):
         return projected.float()
 
 
-OT_POINTS: dict[str, Callable[[PromptFeatures], Points]] = {
-    "prompt_tokens": PromptFeatures.local_tokens,
-    "rolled_contexts": PromptFeatures.rolled_contexts,
-    "all_classes": PromptFeatures.all_classes,
-    "batch_prompts": PromptFeatures.batch_prompts,
-}
+class Prompts(nn.Module):
+    """Learnable context tokens and their encoding together with class names.
+
+    Attributes:
+        tokens: (copies, 1 or K, M, W); None without context.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        num_classes: int,
+        options: LicoOptions,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        num_context = options.num_context
+        if num_context + encoder.longest_name > encoder.max_tokens:
+            raise InvalidInputError(
+                f"prompts: {num_context} context tokens and a class name of "
+                f"{encoder.longest_name} tokens exceed the {encoder.max_tokens} tokens of text "
+                f"encoder {encoder.identity.name}; lower num_context"
+            )
+        self._encode = encoder.encode
+        self._options, self._generator = options, generator
+        rows = num_classes if options.context == "per_class" else 1
+        tokens = torch.empty(1, rows, num_context, encoder.context_width)
+        tokens.normal_(0, options.context_std, generator=generator)
+        if options.copies == "alike":
+            tokens = tokens.roll(1, 2).repeat(max(1, num_context), 1, 1, 1)
+        self.tokens = nn.Parameter(tokens) if num_context else None
+        self._empty: Tensor
+        self.register_buffer("_empty", tokens[:1, :, :0], persistent=False)
+
+    def forward(self, class_ids: Tensor, *, num_copies: int = 1) -> list[TokenVectors]:
+        """Encode the prompts of `class_ids` (K,) with each copy; all copies share a new order."""
+        options = self._options
+        order = torch.arange(options.num_context)
+        if options.shuffle_context:
+            order = torch.randperm(options.num_context, generator=self._generator)
+        tokens: Tensor = self._empty if self.tokens is None else self.tokens
+        encoded = []
+        for number in range(num_copies):
+            is_constant = number > 0 and options.ot_gradient == "none"
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not is_constant):
+                # (1 or K, M, W)
+                context = tokens[number] if options.copies == "alike" else tokens[0].roll(number, 1)
+                context = context.index_select(1, order.to(context.device))
+                rows = context[0] if len(context) == 1 else context.index_select(0, class_ids)
+                encoded.append(self._encode(rows, class_ids, position=options.name_position))
+        return encoded
 
 
-def _as_module(encoder: TextEncoder) -> nn.Module:
-    if not isinstance(encoder, nn.Module):
-        raise InvalidInputError(
-            f"frozen_encoder: expected an encoder that is a torch module, got "
-            f"{type(encoder).__name__}; set frozen_encoder to true"
-        )
-    return encoder
+class CachedPrompts(nn.Module):
+    """Cache of all encoded prompts, for updates that do not encode them again.
+
+    The values are buffers, so that a resumed training continues with the same cache. `whole` holds
+    `TokenVectors.pooled`; its name is part of stored checkpoints.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    whole: Tensor
+    updates: Tensor
+
+    def __init__(self, encoder: TextEncoder, num_classes: int, options: LicoOptions) -> None:
+        super().__init__()
+        self._every = options.text_every
+        num_tokens = options.num_context + encoder.longest_name
+        for name, start in (
+            ("vectors", torch.zeros(num_classes, num_tokens, encoder.width)),
+            ("mask", torch.zeros(num_classes, num_tokens, dtype=torch.bool)),
+            ("whole", torch.zeros(num_classes, encoder.width)),
+            ("updates", torch.zeros((), dtype=torch.int64)),
+        ):
+            self.register_buffer(name, start)
+
+    def next(self, encode: Callable[[], TokenVectors]) -> TokenVectors:
+        """Return the result of `encode` every `text_every` updates, else the cached constants."""
+        is_due = int(self.updates) % self._every == 0
+        if self.training:
+            self.updates += 1
+        if not is_due:
+            return TokenVectors(self.vectors, self.mask, self.whole)
+        encoded = encode()
+        for buffer, value in zip((self.vectors, self.mask, self.whole), encoded, strict=True):
+            buffer.copy_(value.detach())
+        return encoded
+
+
+@dataclass
+class PromptFeatures:
+    """Text features of one step, in the form that each loss term needs.
+
+    Manifold matching uses the complete batch; transport uses the local part of this process, by the
+    method with the name of `ot_points`.
+
+    Attributes:
+        encoded: prompts of K classes, with the first copy of the context.
+        wholes: (K, D_text) prompt vectors of each copy of the context.
+        rows: (B,) row, in [0, K), of each sample of the complete batch.
+        project: the MLP.
+        peers: the processes that share the batch.
+    """
+
+    encoded: TokenVectors
+    wholes: list[Tensor]
+    rows: Tensor
+    project: Callable[[Tensor], Tensor]
+    peers: Peers
+
+    @cached_property
+    def tokens(self) -> tuple[Tensor, Tensor]:
+        """G (B, T, D) of each sample and its token mask (B, T); padding rows are zero."""
+        mask = self.encoded.mask
+        projected = self.project(self.encoded.vectors) * mask[:, :, None]
+        return select_rows(projected, self.rows), mask[self.rows]
+
+    def pooled(self) -> Tensor:
+        """(B, D_text) prompt vector of each sample, before the MLP."""
+        return select_rows(self.wholes[0], self.rows).float()
+
+    def prompt_tokens(self) -> Points:
+        """`tokens` of the local part; the mask gives padding no mass in the transport."""
+        vectors, mask = self.tokens
+        return self.peers.part(vectors), self.peers.part(mask)
+
+    def rolled_contexts(self) -> Points:
+        """(B, M, D) prompt of each sample's class with every copy of the context."""
+        projected = self.project(torch.stack(self.wholes, 1))
+        return select_rows(projected, self.peers.part(self.rows)), None
+
+    def all_classes(self) -> Points:
+        """(B, K, D) prompts of all classes, the same for every sample."""
+        return self._for_every_sample(self.project(self.wholes[0]))
+
+    def batch_prompts(self) -> Points:
+        """(B, B, D) prompts of all samples of the batch, the same for every sample."""
+        return self._for_every_sample(select_rows(self.project(self.wholes[0]), self.rows))
+
+    def _for_every_sample(self, points: Tensor) -> Points:
+        return points.expand(len(self.peers.part(self.rows)), -1, -1), None
+
+
+def select_rows(rows: Tensor, indices: Tensor) -> Tensor:
+    """`rows[indices]` with a deterministic order of summation in the backward pass."""
+    return rows.index_select(0, indices)
 
 
 def _linear(width_in: int, width_out: int, generator: torch.Generator) -> nn.Linear:

@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lico_bench.errors import TrainingError
 from lico_bench.records import Output
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
+
+Gradients = dict[str, dict[str, float]]  # norm by term and part
 
 
 class Batch(NamedTuple):
@@ -109,3 +112,58 @@ class Objective(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the generator state."""
         self.generator.set_state(state.cpu())
+
+
+def term_gradients(
+    objective: Objective,
+    values: Mapping[str, Tensor],
+    classifier: nn.Module,
+    backward: Callable[[Tensor], None],
+) -> Gradients:
+    """Return the gradient norm of each weighted term on each part, {term: {part: norm}}.
+
+    Parts are the classifier's children and those of the objective. Norms are Euclidean. All
+    parameters are left without a gradient.
+
+    Args:
+        backward: adds the gradient of a value to the parameters and retains the graph.
+    """
+    parts: dict[str, Sequence[nn.Parameter]] = {
+        name: list(module.parameters()) for name, module in classifier.named_children()
+    }
+    parts |= objective.parts()
+
+    def clear_gradients() -> None:
+        classifier.zero_grad()
+        objective.zero_grad()
+
+    norms: Gradients = {}
+    for term in objective.terms:
+        clear_gradients()
+        if values[term.name].requires_grad:
+            backward(term.weight * values[term.name])
+        norms[term.name] = {name: _gradient_norm(part) for name, part in parts.items()}
+    clear_gradients()
+    return norms
+
+
+def assert_terms_train(objective: Objective, gradients: Gradients) -> None:
+    """Check that every term has a non-zero, finite gradient on each part it must train.
+
+    Raises:
+        TrainingError: naming the term and the part, so that a loss without effect is found at the
+            first step and not in the results.
+    """
+    for term in objective.terms:
+        for part in term.trains:
+            norm = gradients[term.name][part]
+            if not 0 < norm < float("inf"):
+                raise TrainingError(
+                    f"loss term '{term.name}': its gradient on {part} is {norm:g} at the first "
+                    f"step, but the arm declares that it trains {part}; correct the objective"
+                )
+
+
+def _gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
+    squares = [p.grad.float().square().sum() for p in parameters if p.grad is not None]
+    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0

@@ -13,26 +13,58 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lico_bench.data import Dataset
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError
 from lico_bench.models import Classifier
-from lico_bench.models.synced_norm import synced_norms
 from lico_bench.records import SCHEDULES, Output, Recipe
-from lico_bench.training.diagnostics import (
-    PartialEpoch,
-    assert_terms_train,
-    channel_geometry,
-    term_gradients,
-)
-from lico_bench.training.distributed import SINGLE_PROCESS, Peers
-from lico_bench.training.objective import Batch, Objective
+from lico_bench.training.distributed import SINGLE_PROCESS, Peers, synced_norms
+from lico_bench.training.objective import Batch, Objective, assert_terms_train, term_gradients
 
 LOWER_RATE = "lower the learning rate with --set recipe.learning_rate=..."
 WARM_START = 1 / 25  # of the learning rate, at the first update of `one_cycle`
 CHECK_EVERY = 20  # steps between checks of the loss; each check synchronises with the GPU
+MAX_IMAGES = 32  # of `channel_geometry`; the mean over this many is stable enough and cheap
+
+
+@dataclass
+class PartialEpoch:
+    """Measurements of the finished updates of an epoch, from which it resumes with the same bits.
+
+    Attributes:
+        draws: state of each generator at the start of the epoch. Generators draw ahead of the
+            updates, so a resumed epoch repeats the draws of finished updates.
+        seen: detached () tensors of each finished update, by name.
+        diagnostics: numbers of the objective after each finished update.
+        elapsed_s: training time of the finished updates.
+    """
+
+    draws: dict[str, Tensor]
+    seen: list[dict[str, Tensor]] = field(default_factory=list)
+    diagnostics: list[dict[str, float]] = field(default_factory=list)
+    elapsed_s: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything but `draws`, with one tensor per quantity instead of one per update."""
+        names = self.seen[0] if self.seen else {}
+        return {
+            "seen": {name: torch.stack([values[name] for values in self.seen]) for name in names},
+            "diagnostics": list(self.diagnostics),
+            "elapsed_s": self.elapsed_s,
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: dict[str, Any], draws: dict[str, Tensor], device: torch.device
+    ) -> PartialEpoch:
+        """Restore the result of `state`, with the values of `seen` on `device`."""
+        rows = zip(*(values.to(device).unbind() for values in state["seen"].values()), strict=True)
+        seen = [dict(zip(state["seen"], row, strict=True)) for row in rows]
+        diagnostics = [dict(numbers) for numbers in state["diagnostics"]]
+        return cls(draws, seen, diagnostics, float(state["elapsed_s"]))
 
 
 @dataclass
@@ -80,18 +112,17 @@ class Session:
         self.under_way = epoch = self.under_way or PartialEpoch(self._generator_states())
         earlier_s = epoch.elapsed_s
         first = self.epoch * self.batches_per_epoch
-        for images, labels in self._batches(skip=epoch.num_updates):
-            step = first + epoch.num_updates
+        for images, labels in self._batches(skip=len(epoch.seen)):
+            step = first + len(epoch.seen)
             with synced_norms(self.classifier, self.peers.count):
-                values = self._update(images, labels, step, is_first_of_epoch=step == first)
+                values = self._update(images, labels, step)
             epoch.seen.append(self.peers.mean(values))
             epoch.diagnostics.append(self.peers.mean_numbers(self.objective.diagnostics()))
             epoch.elapsed_s = earlier_s + time.perf_counter() - started
-            if epoch.num_updates % CHECK_EVERY == 0:
-                self._check_finite(epoch.seen[-CHECK_EVERY:], step + 1 - CHECK_EVERY)
+            if len(epoch.seen) % CHECK_EVERY == 0 or len(epoch.seen) == self.batches_per_epoch:
+                start = (len(epoch.seen) - 1) // CHECK_EVERY * CHECK_EVERY
+                self._check_finite(epoch.seen[start:], first + start)
             yield step + 1
-        num_checked = epoch.num_updates - epoch.num_updates % CHECK_EVERY
-        self._check_finite(epoch.seen[num_checked:], first + num_checked)
         self._record_epoch(epoch)
         self.under_way = None
         self.epoch += 1
@@ -185,9 +216,7 @@ class Session:
             self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
         )
 
-    def _update(
-        self, images: Tensor, labels: Tensor, step: int, *, is_first_of_epoch: bool
-    ) -> dict[str, Tensor]:
+    def _update(self, images: Tensor, labels: Tensor, step: int) -> dict[str, Tensor]:
         """Train on one batch and return its detached loss, terms and accuracy."""
         factor = rate_factor(
             self.recipe.schedule, step, self.num_steps, warmup_frac=self.recipe.warmup_frac
@@ -198,14 +227,7 @@ class Session:
             images = images.contiguous(memory_format=torch.channels_last)
         output = self._forward(images)
         self._check_all_processes(output, step)
-        batch = Batch(
-            images,
-            self.peers.part(labels),
-            output,
-            self._forward,
-            self.peers,
-            complete_labels=labels,
-        )
+        batch = Batch(images, self.peers.part(labels), output, self._forward, self.peers, labels)
         try:
             with self._autocast():
                 values = self.objective(batch)
@@ -213,7 +235,7 @@ class Session:
             raise TrainingError(
                 f"{self._describe_step(step)}: {error} (if the training diverges, {LOWER_RATE})"
             ) from error
-        if is_first_of_epoch:
+        if step % self.batches_per_epoch == 0:
             self._record_diagnostics(output.features, values, step)
         loss = self.objective.total(values)
         self.optimizer.zero_grad()
@@ -230,23 +252,17 @@ class Session:
 
     def _record_diagnostics(self, features: Tensor, values: dict[str, Tensor], step: int) -> None:
         """Record the gradient norm of each term and the similarity of the channels."""
-        gradients = term_gradients(
-            self.objective,
-            values,
-            self.classifier,
-            self._backward_of_term,
-        )
+
+        def backward(value: Tensor) -> None:
+            value.backward(retain_graph=True)
+            self.peers.average_gradients(self._trained_parameters())
+
+        gradients = term_gradients(self.objective, values, self.classifier, backward)
         if step == 0:
             assert_terms_train(self.objective, gradients)
         norms = {f"{term}_gradient_norm": parts["features"] for term, parts in gradients.items()}
         geometry = channel_geometry(self.peers.gather(features.detach()))
-        for name, value in (norms | geometry).items():
-            self.history.append((self.epoch + 1, name, value))
-
-    def _backward_of_term(self, value: Tensor) -> None:
-        """Compute the gradients of one term and retain the graph."""
-        value.backward(retain_graph=True)
-        self.peers.average_gradients(self._trained_parameters())
+        self.history += [(self.epoch + 1, *item) for item in (norms | geometry).items()]
 
     def _trained_parameters(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -262,8 +278,6 @@ class Session:
             )
 
     def _check_finite(self, updates: list[dict[str, Tensor]], first_step: int) -> None:
-        if not updates:
-            return
         losses = torch.stack([values["loss"] for values in updates])
         if losses.isfinite().all():
             return
@@ -288,6 +302,35 @@ class Session:
         means["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         means["elapsed_s"] = epoch.elapsed_s
         self.history += [(self.epoch + 1, name, value) for name, value in means.items()]
+
+
+def channel_geometry(features: Tensor) -> dict[str, float]:
+    """Return the similarity of the channel maps of an image, mean over at most 32 images.
+
+    Transport moves all channels of an image to the few tokens of one prompt. If the channels
+    collapse, the cosine and the rank both go to 1.
+
+    Args:
+        features: (B, C, D), one row per channel.
+
+    Returns:
+        `channel_cosine`: mean cosine of two different rows, in [-1, 1], without zero rows.
+        `effective_rank`: exp of the entropy of the normalised singular values, in [1, min(C, D)].
+
+    Source: Roy & Vetterli, EUSIPCO 2007 (effective rank).
+    """
+    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        rows = F.normalize(features[:MAX_IMAGES].float(), dim=2)
+        alive = rows.square().sum(2).round()  # 1, or 0 for a dead channel
+        count = alive.sum(1)
+        pairs = (count * (count - 1)).clamp_min(1)
+        cosine = (rows.sum(1).square().sum(1) - count) / pairs
+        short_side_first = rows if rows.shape[1] < rows.shape[2] else rows.transpose(1, 2)
+        gram = short_side_first @ short_side_first.transpose(1, 2)
+        values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()  # singular values
+        shares = values / values.sum(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+        rank = torch.special.entr(shares).sum(1).exp()
+        return {"channel_cosine": float(cosine.mean()), "effective_rank": float(rank.mean())}
 
 
 def rate_factor(schedule: str, step: int, num_steps: int, *, warmup_frac: float = 0.3) -> float:

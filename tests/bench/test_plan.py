@@ -12,7 +12,7 @@ from lico_bench.bench import Suite, execute, make_plan
 from lico_bench.bench.compute_cost import forward_gigaflop
 from lico_bench.data import card_names, load_card
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 
 
 def test_a_plan_has_every_cell_and_its_pairs(suite):

@@ -25,7 +25,7 @@ def machine(monkeypatch):
     """Make this machine one with or without bfloat16 arithmetic."""
 
     def become(precision):
-        for module in ("runtime", "bench.plan", "bench.precision", "training.preparation"):
+        for module in ("runtime", "bench.plan", "bench.precision", "training.loop"):
             monkeypatch.setattr(f"lico_bench.{module}.native_precision", lambda _: precision)
 
     return become

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models import default_micro_batch, replay
+from lico_bench.models import default_micro_batch, tap
 from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 from lico_bench.saliency.forward_cams import blurred_copies, group_masks
 from lico_bench.saliency.layer_maps import activation_and_gradient
@@ -112,7 +112,7 @@ def test_a_linear_tail_has_a_closed_form_whatever_the_sign_of_the_score(build, i
 def test_the_tail_alone_and_whole_forwards_give_the_same_map(build, images, monkeypatch):
     classifier, targets = build("wrn_10_1"), torch.tensor([0, 1])
     fast = explain(classifier, images[:2], targets, method="ablation_cam", layer="features.1")
-    monkeypatch.setattr(replay, "_trace_tail", lambda *_: None)
+    monkeypatch.setattr(tap, "_trace_tail", lambda *_: None)
     slow = explain(classifier, images[:2], targets, method="ablation_cam", layer="features.1")
     assert fast.max() > 0
     assert torch.allclose(fast, slow, atol=RTOL_DROP * float(fast.max()))

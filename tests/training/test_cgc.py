@@ -19,7 +19,7 @@ from lico_bench.training.arms.cgc import (
     draw_crops,
     label_maps,
 )
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 
 
 @pytest.fixture

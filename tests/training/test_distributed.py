@@ -18,7 +18,7 @@ from lico_bench.errors import InvalidInputError, LicoBenchError, LostPeersError
 from lico_bench.records import Recipe
 from lico_bench.training import ARMS, train
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
-from lico_bench.training.preparation import check_shareable, prepare
+from lico_bench.training.loop import check_shareable, prepare
 
 SCRIPT = Path(__file__).parent / "together.py"
 # One update of at most 0.05 times a gradient of size 1, whose sums over 16 * 32 * 32 values are

@@ -16,11 +16,10 @@ from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch, Objective, Term
 from lico_bench.training.arms.lico import LicoOptions
-from lico_bench.training.diagnostics import assert_terms_train, term_gradients
 from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_objective import LicoObjective
-from lico_bench.training.objective import CROSS_ENTROPY
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
+from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
 
 NAMES = ("airplane", "bird", "red-winged blackbird")
 
@@ -65,7 +64,7 @@ def forbidden(_images):
 
 def text_of(objective, batch):
     """G of each sample and its mask."""
-    return objective._encode_prompts(batch.labels, SINGLE_PROCESS).tokens()
+    return objective._encode_prompts(batch.labels, SINGLE_PROCESS).tokens
 
 
 def test_terms_are_the_public_losses_of_the_text_features(objective, batch):

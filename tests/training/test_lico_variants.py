@@ -13,11 +13,10 @@ from lico_bench.losses import affinity, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch
-from lico_bench.training.arms.lico import CHOICES, LicoOptions
+from lico_bench.training.arms.lico import CHOICES, LicoOptions, names_for_prompts
 from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_objective import LicoObjective
-from lico_bench.training.preparation import prepare
-from lico_bench.training.prompts import names_for_prompts
+from lico_bench.training.loop import prepare
 
 CIFAR10 = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -126,7 +125,7 @@ def test_a_context_per_class_differs_between_classes():
 def test_bartaks_padding_carries_mass(batch):
     objective = without_draws("lico_bartak")
     text = objective._encode_prompts(LABELS, SINGLE_PROCESS)
-    rows, mask = text.tokens()
+    rows, mask = text.tokens
     assert mask.all()
     assert (rows[0, -1] != 0).any()
     value = objective(batch)["transport"]

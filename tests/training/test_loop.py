@@ -10,7 +10,7 @@ import torch
 
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError, UnknownNameError
 from lico_bench.training import train
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 from lico_bench.training.session import rate_factor
 
 

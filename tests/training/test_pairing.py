@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 from lico_bench.training.session import Session
 
 

@@ -10,7 +10,7 @@ import torch
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.training import train
-from lico_bench.training.preparation import prepare
+from lico_bench.training.loop import prepare
 
 
 def weights_after_each_step(recipe):

@@ -21,7 +21,7 @@ from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import InvalidInputError, LostPeersError, MissingDataError, Preempted
 from lico_bench.store import RunFolder
 from lico_bench.training.distributed import Peers
-from lico_bench.training.preparation import check_shareable
+from lico_bench.training.loop import check_shareable
 
 
 @EXECUTORS.register("together")

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lico_bench.data import load_dataset
-from lico_bench.data.filters import filtered, gaussian
+from lico_bench.data.image_batches import filtered, gaussian
 from lico_bench.errors import TrainingError
 from lico_bench.metrics import PROTOCOLS, Explainer, MetricInputs
 from lico_bench.metrics.metric import SharedResults

@@ -21,10 +21,9 @@ from lico_bench.models.encoders import (
     ENCODERS,
     EncoderEntry,
     EncoderIdentity,
+    PromptLayout,
     TextEncoder,
-    TokenVectors,
 )
-from lico_bench.models.encoders.prompts import NameTokens, nearest_tokens, readable_ids
 from lico_bench.models.weight_files import checksum, read_tensors
 
 NAME = "clip_vit_b32"
@@ -46,7 +45,8 @@ class ClipText(TextEncoder):
     """Frozen CLIP text encoder; its input is start, context and class name, full stop, end.
 
     The vector of a token is its last hidden state after the final layer norm, times the text
-    projection. The pooled vector is that of the end-of-text token.
+    projection. The pooled vector is that of the end-of-text token. A word with an incomplete
+    character is shown with �.
 
     Args:
         class_names: text of each class, in index order.
@@ -58,52 +58,53 @@ class ClipText(TextEncoder):
     """
 
     def __init__(self, class_names: Sequence[str]) -> None:
+        from tokenizers.decoders import ByteLevel
+
         folder, identity = find_weights(), identify()
         model = _load_model(folder)
         config = model.config
         tokenizer = _load_tokenizer(folder, config.vocab_size)
         opening = [tokenizer.bos_token_id]
         closing = [*_tokens(tokenizer, "."), tokenizer.eos_token_id]
-        names = NameTokens(
-            class_names,
-            [_tokens(tokenizer, name) for name in class_names],
+        special = set(tokenizer.all_special_ids)
+        decode = ByteLevel().decode  # the vocabulary represents bytes by printable characters
+        super().__init__(
+            identity,
+            [(name, _tokens(tokenizer, name)) for name in class_names],
             opening=opening,
             closing=closing,
             padding=PADDING,
             context_width=config.hidden_size,
+            width=config.projection_dim,
             max_tokens=config.max_position_embeddings - len(opening) - len(closing),
+            words={
+                number: decode([token.removesuffix(WORD_END)])
+                for token, number in tokenizer.get_vocab().items()
+                if number not in special
+            },
         )
-        super().__init__(identity, names, width=config.projection_dim)
         self.model = model
         self.requires_grad_(False).eval()
-        special = set(tokenizer.all_special_ids)
-        self._words = readable_ids(
-            tokenizer.get_vocab(), config.vocab_size, lambda _, number: number not in special
-        )
 
-    def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
-        """See `TextEncoder.encode`; (K, M + longest name, 512)."""
-        prompts = self.names.arrange(context, class_ids, position)
+    def embeddings(self) -> Tensor:
+        """See `TextEncoder.embeddings`."""
+        weight: Tensor = self.model.text_model.embeddings.token_embedding.weight
+        return weight
+
+    def hidden_states(self, prompts: PromptLayout, context: Tensor) -> Tensor:
+        """See `TextEncoder.hidden_states`."""
         # The library's model accepts only ids: a hook inserts the context into their embeddings.
         hook = self.model.text_model.embeddings.token_embedding.register_forward_hook(
             lambda _module, _inputs, embedded: prompts.insert(embedded, context)
         )
         with hook:
             hidden = self.model.text_model(input_ids=prompts.ids).last_hidden_state
-        projected = self.model.text_projection(hidden)
-        return prompts.to_token_vectors(projected, pooled=prompts.last(projected))
+        projected: Tensor = self.model.text_projection(hidden)
+        return projected
 
-    def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """See `TextEncoder.nearest_words`; an incomplete character is shown as �."""
-        from tokenizers.decoders import ByteLevel
-
-        table = self.model.text_model.embeddings.token_embedding.weight
-        nearest = nearest_tokens(context, table, self._words, count=count)
-        decode = ByteLevel().decode  # the vocabulary represents bytes by printable characters
-        return [
-            [(decode([token.removesuffix(WORD_END)]), cosine) for token, cosine in row]
-            for row in nearest
-        ]
+    def pool(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """Return the vectors (K, D_text) at the last closing token."""
+        return hidden[torch.arange(len(hidden), device=hidden.device), attended.sum(1) - 1]
 
 
 def find_weights() -> Path:

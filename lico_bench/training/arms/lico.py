@@ -14,20 +14,25 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from lico_bench.checks import check_choice, check_count, check_not_negative, check_positive
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import ENCODERS
 from lico_bench.records import Recipe
+from lico_bench.runtime import make_generator
 from lico_bench.training.arms import ARMS, Arm, ArmOptions, EncoderSize, ObjectiveInputs
 from lico_bench.training.lico_objective import LicoObjective
 from lico_bench.training.objective import Objective
-from lico_bench.training.prompts import CLASS_NAMES, CONTEXTS, COPIES, names_for_prompts
 
+# As in the released code (ymLeiFDU/LICO at 12fee2a): index 2, the class bird, is "automobile".
+AUTHORS_CIFAR10 = ("plane", "car", "automobile")
+CARD_CIFAR10 = ("airplane", "automobile", "bird")
 PAPER = "Lei et al., NeurIPS 2023"
 CHOICES = {
-    "class_names": CLASS_NAMES,
-    "context": CONTEXTS,
-    "copies": COPIES,
+    "class_names": ("card", "sorted", "shuffled", "authors"),
+    "context": ("shared", "per_class"),
+    "copies": ("one", "rolled", "alike"),
     "name_position": ("end", "middle", "front"),
     "mm_image": ("flat", "pooled"),
     "mm_text": ("tokens", "whole"),
@@ -50,7 +55,11 @@ class LicoOptions(ArmOptions):
         alpha: weight of manifold matching; 0 drops the term.
         beta: weight of transport; 0 drops the term.
         class_names: text of the prompts, see `names_for_prompts`.
-        context, copies, num_context, context_std: of the learnable tokens, see `Prompts`.
+        context: learnable tokens `shared` by all classes, or `per_class`.
+        copies: `one`; `rolled`: copy i is the same context rolled by i positions; `alike`: as many
+            contexts as tokens, all initialised with the same draw rolled by one position.
+        num_context: number of context tokens; with 0 a prompt is the class name alone.
+        context_std: standard deviation of their normal initialisation.
         name_position: of the class name among the context tokens: end, middle, front.
         shuffle_context: draw a new order of the context tokens at each step.
         text_every: number of updates between encodings of the prompts; the updates in between use
@@ -190,6 +199,30 @@ def build_lico(inputs: ObjectiveInputs, options: LicoOptions) -> Objective:
         options=options,
         generator=inputs.generator,
     )
+
+
+def names_for_prompts(
+    names: tuple[str, ...], choice: str, generator: torch.Generator
+) -> tuple[str, ...]:
+    """Return the class name to use in the prompt of each class, in index order.
+
+    `card`: the names of the dataset card. `sorted`: sorted as in Fletcher et al.; the labels stay,
+    so most classes get the name of another class. `authors`: the list of the released code, which
+    differs for CIFAR-10. `shuffled`: every class gets the name of another class, drawn once per
+    seed.
+    """
+    if choice == "sorted":
+        return tuple(sorted(names))
+    if choice == "authors" and names[: len(CARD_CIFAR10)] == CARD_CIFAR10:
+        return AUTHORS_CIFAR10 + names[len(AUTHORS_CIFAR10) :]
+    if choice == "shuffled":
+        # A separate generator keeps the other draws of the objective equal to those of other arms.
+        name_generator = make_generator(generator.initial_seed(), "shuffled names")
+        order = torch.randperm(len(names), generator=name_generator).tolist()
+        # A random cycle: each class takes the name of its predecessor, so no class keeps its name.
+        name_of = {order[i]: names[order[i - 1]] for i in range(len(names))}
+        return tuple(name_of[i] for i in range(len(names)))
+    return names
 
 
 def add_variant(

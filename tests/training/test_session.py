@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lico_bench.training import train
-from lico_bench.training.diagnostics import channel_geometry
+from lico_bench.training.session import channel_geometry
 
 
 def test_cosine_and_rank_agree_with_a_loop():
