@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
 NUM_NEAREST_WORDS = 3  # per context token
+# Factor on α and β at the share of the updates after their warm-up.
+WEIGHT_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda _share: 1.0,
+    "linear": lambda share: 1 - share,
+    "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
+}
 Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 
 
@@ -91,6 +97,14 @@ class LicoObjective(Objective):
         if self.options.beta > 0:
             values["transport"] = self._transport(features, text, batch.peers)
         return values
+
+    def term_factor(self, position: float) -> float:
+        """Return the factor on α and β: linear from 0 over the warm-up, then their schedule."""
+        warmup = self.options.weights_warmup_frac
+        if position < warmup:
+            return position / warmup
+        schedule = WEIGHT_SCHEDULES[self.options.weights_schedule]
+        return schedule((position - warmup) / (1 - warmup))
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
         """Return the parameters of MLP, context tokens, temperature, and a trained encoder."""

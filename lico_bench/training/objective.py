@@ -85,9 +85,21 @@ class Objective(nn.Module):
         """Return the unweighted value () of each declared term."""
         return {"cross_entropy": F.cross_entropy(batch.output.logits, batch.labels)}
 
-    def total(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum, ()."""
-        return torch.stack([term.weight * values[term.name] for term in self.terms]).sum()
+    def total(self, values: Mapping[str, Tensor], *, position: float = 0.0) -> Tensor:
+        """Return the weighted sum, ().
+
+        Args:
+            position: share of the updates of the training before this one, in [0, 1).
+        """
+        factor = self.term_factor(position)
+        weights = [t.weight if t is CROSS_ENTROPY else t.weight * factor for t in self.terms]
+        return torch.stack(
+            [weight * values[t.name] for weight, t in zip(weights, self.terms, strict=True)]
+        ).sum()
+
+    def term_factor(self, position: float) -> float:
+        """Return the factor on the weight of every term but the cross-entropy at `position`."""
+        return 1.0
 
     def parts(self) -> dict[str, Sequence[nn.Parameter]]:
         """Return the objective's parameters by the part names used in `Term.trains`."""

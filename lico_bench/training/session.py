@@ -237,7 +237,7 @@ class Session:
             ) from error
         if step % self.batches_per_epoch == 0:
             self._record_diagnostics(output.features, values, step)
-        loss = self.objective.total(values)
+        loss = self.objective.total(values, position=step / self.num_steps)
         self.optimizer.zero_grad()
         loss.backward()
         self.peers.average_gradients(self._trained_parameters())

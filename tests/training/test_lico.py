@@ -232,3 +232,54 @@ def test_a_training_resumed_between_two_readings_goes_on_with_the_same_bits(reci
 def test_prompts_of_several_copies_are_not_held():
     with pytest.raises(InvalidInputError, match="text_every 2"):
         LicoOptions(text_every=2, copies="rolled")
+
+
+@pytest.mark.parametrize(
+    ("options", "factors"),
+    [
+        ({}, {0.0: 1.0, 0.5: 1.0, 0.99: 1.0}),
+        ({"weights_warmup_frac": 0.5}, {0.0: 0.0, 0.25: 0.5, 0.5: 1.0, 0.9: 1.0}),
+        ({"weights_schedule": "linear"}, {0.0: 1.0, 0.25: 0.75}),
+        ({"weights_schedule": "cosine"}, {0.0: 1.0, 0.5: 0.5}),
+        (
+            {"weights_warmup_frac": 0.2, "weights_schedule": "cosine"},
+            {0.1: 0.5, 0.2: 1.0, 0.6: 0.5},
+        ),
+    ],
+)
+def test_warmup_and_schedule_scale_alpha_and_beta_and_not_the_cross_entropy(
+    batch, options, factors
+):
+    objective = build(alpha=10.0, beta=0.5, **options).eval()
+    values = objective(batch)
+    added = 10 * values["manifold_matching"] + 0.5 * values["transport"]
+    for position, factor in factors.items():
+        expected = values["cross_entropy"] + factor * added
+        assert torch.allclose(objective.total(values, position=position), expected)
+
+
+def test_a_warmup_starts_as_the_baseline_and_changes_the_training(recipe):
+    lico = replace(recipe, arm="lico", text_encoder="random")
+    warm = replace(lico, objective=(("weights_warmup_frac", 0.9),))
+    first, second = {}, {}
+    for name, each in (("baseline", replace(lico, arm="baseline")), ("lico", lico), ("warm", warm)):
+        session = prepare(each, device="cpu")
+        steps = session.run_epoch()
+        for weights in (first, second):
+            next(steps)  # the first update of a warm-up has weight 0
+            weights[name] = next(session.classifier.features.parameters()).detach().clone()
+    assert torch.equal(first["warm"], first["baseline"])
+    assert not torch.equal(first["lico"], first["baseline"])
+    assert not torch.equal(second["warm"], second["baseline"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights_warmup_frac": 1.0}, "expected a share of the training"),
+        ({"weights_schedule": "step"}, "weights_schedule"),
+    ],
+)
+def test_a_wrong_schedule_of_the_weights_is_refused(options, message: str):
+    with pytest.raises(InvalidInputError, match=message):
+        LicoOptions(**options)

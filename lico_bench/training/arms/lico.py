@@ -30,6 +30,7 @@ AUTHORS_CIFAR10 = ("plane", "car", "automobile")
 CARD_CIFAR10 = ("airplane", "automobile", "bird")
 PAPER = "Lei et al., NeurIPS 2023"
 CHOICES = {
+    "weights_schedule": ("constant", "linear", "cosine"),
     "class_names": ("card", "sorted", "shuffled", "authors"),
     "context": ("shared", "per_class"),
     "copies": ("one", "rolled", "alike"),
@@ -54,6 +55,9 @@ class LicoOptions(ArmOptions):
     Attributes:
         alpha: weight of manifold matching; 0 drops the term.
         beta: weight of transport; 0 drops the term.
+        weights_warmup_frac: share of the updates over which α and β grow linearly from 0.
+        weights_schedule: of α and β after the warm-up: constant, or down to 0 at the end of the
+            training, linearly or as half a cosine.
         class_names: text of the prompts, see `names_for_prompts`.
         context: learnable tokens `shared` by all classes, or `per_class`.
         copies: `one`; `rolled`: copy i is the same context rolled by i positions; `alike`: as many
@@ -89,6 +93,8 @@ class LicoOptions(ArmOptions):
 
     alpha: float = 10.0
     beta: float = 1.0
+    weights_warmup_frac: float = 0.0
+    weights_schedule: str = "constant"
     class_names: str = "card"
     context: str = "shared"
     copies: str = "one"
@@ -135,6 +141,11 @@ class LicoOptions(ArmOptions):
         for name in ("hidden", "max_iterations", "text_every"):
             check_count(name, getattr(self, name))
         check_count("num_context", self.num_context, at_least=0)
+        if not 0 <= self.weights_warmup_frac < 1:
+            raise InvalidInputError(
+                "weights_warmup_frac: expected a share of the training in [0, 1), got "
+                f"{self.weights_warmup_frac}"
+            )
         if not 0 <= self.dropout < 1:
             raise InvalidInputError(f"dropout: expected a number in [0, 1), got {self.dropout}")
         if self.mm_scale == "divide":
