@@ -61,6 +61,7 @@ def test_a_published_copy_has_no_models_to_take(suite, finished, tmp_path, repor
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_another_recipe_and_a_damaged_cell_are_trained(suite, finished, tmp_path, reporter):
     longer = replace(suite, changes={**suite.changes, "learning_rate": 0.01})
     run_into(longer, tmp_path / "longer", reporter, reuse=finished)

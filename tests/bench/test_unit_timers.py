@@ -41,6 +41,7 @@ def timed(plan, *, budget_s, on_unit=lambda _what: None, **options) -> Calibrati
     )
 
 
+@pytest.mark.slow
 def test_every_kind_of_unit_is_timed_where_there_is_time(plan):
     seen = []
     known = timed(plan, budget_s=PLENTY_S, on_unit=seen.append)
@@ -122,6 +123,7 @@ def test_the_weights_are_the_same_with_and_without_a_look(plan, reporter, tmp_pa
         assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_looked_at(plan, reporter, tmp_path):
     run = execute(plan, tmp_path, options=ExecutorOptions(device="cpu"), reporter=reporter)
     estimate = estimate_remaining(plan, run, device="cpu")

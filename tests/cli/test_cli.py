@@ -19,6 +19,7 @@ TINY = (
     "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--limit", "4",
     "--methods", "grad_cam", "--out", "run", "--set", "recipe.train_limit=64",
     "--set", "recipe.epochs=1", "--set", "recipe.backbone=wrn_10_1", "--device", "cpu",
+    "--text-encoder", "random",
 )  # fmt: skip
 HELP_SECONDS = 0.5
 
@@ -77,6 +78,7 @@ def test_a_finished_run_answers_quickly(finished, monkeypatch):
     assert children_cpu_s() - before < 20
 
 
+@pytest.mark.slow
 def test_report_takes_the_run_it_is_given(finished, monkeypatch, lico_bench):
     monkeypatch.chdir(finished)
     (finished / "run/report/report.html").unlink()

@@ -205,6 +205,7 @@ def test_own_things_are_json(finished):
     assert manifest["datasets"]["flat"]["class_names"] == ["class 0", "class 1", "class 2"]
 
 
+@pytest.mark.slow
 def test_what_is_called_like_an_image_and_is_none_is_left_alone(own, call_cli):
     """A folder failed the cell, and opening a named pipe waited for ever."""
     Path("photos/red/folder.png").mkdir()

@@ -80,6 +80,7 @@ def through(call_cli) -> Callable[..., str]:
     return call
 
 
+@pytest.mark.slow
 def test_one_model_on_labelled_images(through, call_cli):
     run = through(*NET, "--images", "photos")
     assert call_cli("compare", f"{run}:model", f"{run}:model", "--margin", "9").returncode == 0

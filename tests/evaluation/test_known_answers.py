@@ -64,7 +64,7 @@ def failed_checks(name: str, scene: Scene) -> set[str]:
     return {f.check for f in findings_of(name, scene, is_alone=False) if f.verdict == "FAIL"}
 
 
-SLOW = ("deletion_gap", "road", "rise")
+SLOW = ("deletion", "deletion_lerf", "deletion_gap", "road", "road_lerf", "rise")
 
 
 def entries(registry) -> list[object]:

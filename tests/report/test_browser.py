@@ -219,6 +219,7 @@ def test_tables_are_not_cut_on_paper(page):
     assert cut == []
 
 
+@pytest.mark.slow
 def test_it_prints_with_the_evidence_opened_and_closes_it_again(page):
     pdf = page.pdf(prefer_css_page_size=True, page_ranges="1")
     assert pdf.startswith(b"%PDF")

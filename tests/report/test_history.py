@@ -64,6 +64,7 @@ def figures(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_runs_come_in_the_order_of_their_start_with_the_means_of_the_statistics_room(history, runs):
     assert [run.name for run in history.runs] == ["run1", "run2", "run3"]
     found = history.means[history.means["run"] == "run2"].set_index(list(RUN_SERIES))["mean"]

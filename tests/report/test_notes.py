@@ -64,6 +64,7 @@ def test_a_smaller_weight_than_the_one_that_was_used_is_named(tmp_path):
 @pytest.mark.parametrize(
     "cosines", [{"baseline": 0.33, "lico": 0.5}, {"baseline": 0.6, "lico": 0.7}]
 )
+@pytest.mark.slow
 def test_channels_that_stay_apart_are_not_told(tmp_path, cosines):
     assert not gather(with_cosines(make_run(tmp_path / "run"), cosines)).headlines
 
@@ -86,6 +87,7 @@ def test_a_run_as_published_says_so(tmp_path):
     assert content.headlines == ("Weights of the losses: as published (--as-published).",)
 
 
+@pytest.mark.slow
 def test_options_that_are_not_the_arms_own_are_named(tmp_path):
     def tuned(manifest):
         for cell in manifest["cells"]:

@@ -73,6 +73,7 @@ def test_what_is_published_is_whole_and_small():
     assert sum(path.stat().st_size for path in parts) < 10e6
 
 
+@pytest.mark.slow
 def test_documents_show_the_tables_of_the_study(study, shown):
     for name, text in study.documents(shown).items():
         assert (REPOSITORY / name).read_text(encoding="utf-8") == text, "run benchmarks/study.py"

@@ -130,6 +130,7 @@ def test_a_compiled_classifier_is_refused(recipe):
         ARMS["cgc"].options.check(replace(recipe, arm="cgc", compile=True))
 
 
+@pytest.mark.slow
 def test_maps_have_their_gradient_in_half_precision_too(recipe):
     session = prepare(replace(recipe, arm="cgc", precision="bfloat16", epochs=1), device="cpu")
     for _ in session.run_epoch():

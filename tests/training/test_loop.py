@@ -89,6 +89,7 @@ def test_training_learns_the_scenes(recipe):
     assert accuracy[-1] > accuracy[0] + 0.2
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_with_losses_in_single_precision(recipe):
     session = prepare(replace(recipe, precision="bfloat16"), device="cpu")
     values = []
