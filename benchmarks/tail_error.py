@@ -12,6 +12,7 @@ differences) or hits (differences -1, 0 and 1). The tests:
                   degrees of freedom V^2 / sum_k (MS_k / (S I))^2 / df_k; a negative estimate of
                   the variance between seeds is kept, and V <= 0 is no error
     mixed >= 0    the same with a negative variance between seeds set to 0
+    t and mixed   the larger of the p-values of `t` and `mixed >= 0`
 
 A star marks a rate above 1.5 times the level. The exit status is 1 if `flips` has a star.
 
@@ -37,7 +38,7 @@ KINDS = ("continuous", "hits")
 SEED_SDS = (0.0, 0.5, 2.0)  # in standard errors of the image mean
 SHARED = (0.0, 0.5)
 DISCORDANT = 0.4  # share of images on which the arms differ, for hits
-TESTS = ("flips", "t", "mixed", "mixed >= 0")
+TESTS = ("flips", "t", "mixed", "mixed >= 0", "t and mixed")
 
 
 def draw_differences(
@@ -60,7 +61,7 @@ def draw_differences(
 
 
 def p_values(differences: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """Return the p-values of the four tests, (4, C)."""
+    """Return the p-values of the tests, (5, C)."""
     num_seeds, num_images, _ = differences.shape
     seed_part = two_level(differences, resamples=100).seed_part
     flips = sign_flip_tests(differences, seed_part=seed_part, resamples=resamples, seed=seed)
@@ -81,16 +82,19 @@ def p_values(differences: np.ndarray, *, resamples: int, seed: int) -> np.ndarra
     is_negative = parts[0] < parts[2]
     with np.errstate(divide="ignore", invalid="ignore"):
         effective = variance**2 / squares.sum(0)
+    by_seeds = student_p(mean, parts[0], freedom[0])
+    truncated = student_p(
+        mean,
+        np.where(is_negative, parts[1], variance),
+        np.where(is_negative, freedom[1], effective),
+    )
     return np.stack(
         [
             flips.p_value,
-            student_p(mean, parts[0], freedom[0]),
+            by_seeds,
             student_p(mean, variance, effective),
-            student_p(
-                mean,
-                np.where(is_negative, parts[1], variance),
-                np.where(is_negative, freedom[1], effective),
-            ),
+            truncated,
+            np.maximum(by_seeds, truncated),
         ]
     )
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -44,6 +44,7 @@ from lico_bench.bench.plan import Plan, PlannedCell, make_plan, plan_cell
 from lico_bench.bench.suite import PROFILES, Suite, read_toml, suite_of
 from lico_bench.checks import check_choice, check_count
 from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError, UnknownNameError
+from lico_bench.metrics import resolve_metric
 from lico_bench.records import ARM_FIELDS, Option, Recipe, resolve_precision
 from lico_bench.runtime import native_precision, pick_device
 from lico_bench.store import RunFolder
@@ -57,6 +58,7 @@ RANGE_KEYS = ("low", "high", "scale", "values")
 TUNE_KEYS = ("trials", "holdout", "seed", "pick", "second_pick", "tie")
 MAX_DRAWS = 64  # per trial, until it differs from the others
 DIVERGED = "TrainingError"  # class of the recorded error
+DIVERGED_SCORE = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Tuning:
         holdout: share of each training class on which the trials are judged.
         seed: of the drawn settings.
         spaces: by arm; the options that all arms share come first.
-        pick, second_pick: weights of the means of metrics; their sum is the score of a trial.
+        pick, second_pick: weights of the means of metrics; their sum is the score of a trial. The
+            weight of a metric of which lower is better is negative.
         tie: scores this close to the best are equal; the cheapest of them is picked.
     """
 
@@ -116,12 +119,9 @@ class Tuning:
             raise InvalidInputError("data: trials need images here; use auto, real or standin")
         if not any(self.spaces.values()):
             raise InvalidInputError("space: expected at least one option, got none")
-        for criterion in (self.pick, self.second_pick):
-            for metric in criterion:
-                if metric != "accuracy" and metric not in self.suite.metrics:
-                    raise UnknownNameError.of(
-                        "metric of a pick", metric, ("accuracy", *self.suite.metrics)
-                    )
+        for name, weights in self.criteria.items():
+            for metric, weight in weights.items():
+                _check_weight(name, metric, weight, self.suite.metrics)
 
     @property
     def criteria(self) -> dict[str, Mapping[str, float]]:
@@ -149,6 +149,26 @@ class Tuning:
         while True:
             point = sequence.draw(1)[0].tolist()[: len(space)]
             yield {n: r.at(u) for (n, r), u in zip(space.items(), point, strict=True)}
+
+
+def _check_weight(pick: str, metric: str, weight: float, metrics: Sequence[str]) -> None:
+    if metric != "accuracy" and metric not in metrics:
+        raise UnknownNameError.of("metric of a pick", metric, ("accuracy", *metrics))
+    if not math.isfinite(weight) or weight == 0:
+        raise InvalidInputError(
+            f"tune.{pick}.{metric}: expected a weight other than 0, got {weight}"
+        )
+    is_better = True if metric == "accuracy" else resolve_metric(metric).spec.higher_is_better
+    if is_better is None:
+        raise InvalidInputError(
+            f"tune.{pick}.{metric}: it is descriptive and has no direction of merit; choose another"
+        )
+    if is_better != (weight > 0):
+        direction = ("lower", "negative") if weight > 0 else ("higher", "positive")
+        raise InvalidInputError(
+            f"tune.{pick}.{metric}: {direction[0]} is better; expected a {direction[1]} weight, "
+            f"got {weight}"
+        )
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -248,18 +268,29 @@ def trial_table(plan: TuningPlan, run: RunFolder) -> pd.DataFrame:
             f"({unfinished[0]} is the first); repeat the same command to finish them"
         )
     tuning, criteria = plan.tuning, plan.tuning.criteria
+    finished = set(run.finished())
     metrics = tuple(dict.fromkeys(["accuracy", *(m for each in criteria.values() for m in each)]))
     means = _means(run, metrics, plan.suite.methods[0])
     records = []
     for cell in plan.cells:
-        scores = {m: means.get((cell.key, m), float("-inf")) for m in metrics}
+        scores = {m: means.get((cell.key, m), math.nan) for m in metrics}
+        undefined = [m for m, value in scores.items() if math.isnan(value)]
+        if cell.key not in finished:
+            scores = dict.fromkeys(metrics, DIVERGED_SCORE)
+        elif undefined:
+            raise InvalidInputError(
+                f"{cell.title}: {undefined[0]} has no value on the images held out; name another "
+                "metric in tune.pick"
+            )
         records.append(
             {
                 "dataset": cell.recipe.dataset, "arm": cell.arm, "trial": plan.trial_of[cell.key],
                 "seeds": 1,
                 **{name: _value_of(name, cell) for name in tuning.option_names}, **scores,
                 **{
-                    pick: sum(weight * scores[m] for m, weight in weights.items())
+                    pick: sum(w * scores[m] for m, w in weights.items())
+                    if cell.key in finished
+                    else DIVERGED_SCORE
                     for pick, weights in criteria.items()
                 },
                 "cost_gigaflop": cell.work.train_gigaflop,
