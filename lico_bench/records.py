@@ -183,8 +183,10 @@ class Recipe:
                     f"recipe.{name}: all arms of a pair share it; an arm may set for itself "
                     f"{', '.join(ARM_FIELDS)}"
                 )
+        of_pair = self.with_options(dict(self.of_pair))
         recipe = self.with_options(changes)
-        shared = {n: getattr(self, n) for n in changes if getattr(self, n) != getattr(recipe, n)}
+        own = {name: getattr(of_pair, name) for name in {**dict(self.of_pair), **changes}}
+        shared = {name: value for name, value in own.items() if value != getattr(recipe, name)}
         return recipe.with_options(
             {"of_pair": shared, "objective": {**dict(recipe.objective), **objective}}
         )

@@ -24,7 +24,7 @@ from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.store import RunFolder
 from lico_bench.store.codec import REMEDY
-from lico_bench.store.run_records import Manifest
+from lico_bench.store.run_records import Manifest, refuse_trials
 
 SETTING = ("dataset", "source", "backbone", "labels")
 REFERENCE_ARM = "baseline"
@@ -236,7 +236,8 @@ def gather(run: RunFolder) -> ReportContent:
 
 
 def _check_reportable(manifest: Manifest, path: Path) -> None:
-    """Raise unless the manifest has all fields of a report."""
+    """Raise unless the manifest has all fields of a report, and arms to compare."""
+    refuse_trials(manifest, path.parent)
     suite = manifest.suite
     needed = {
         "suite.name": suite.name, "suite.profile": suite.profile, "datasets": manifest.datasets,
