@@ -202,6 +202,8 @@ class DatasetFacts:
         prompt_names: class names for the text encoder's prompts, in index order.
         notes: sentences that a report must print.
         fingerprint: hex digest that changes with the images.
+        chance: accuracy of the best constant guess on the test images, the share of their most
+            frequent label; None if unknown.
     """
 
     name: Name
@@ -214,6 +216,7 @@ class DatasetFacts:
     has_regions: bool
     notes: tuple[str, ...]
     fingerprint: str
+    chance: Annotated[float, Rule("a share above 0", lambda value: 0 < value <= 1)] | None = None
 
     def num_images(self, split: str) -> int:
         """Return the number of images in use of a split."""

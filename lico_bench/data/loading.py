@@ -130,6 +130,7 @@ def describe_dataset(
         has_regions=test.has_regions,
         notes=tuple(dict.fromkeys([*train.notes, *test.notes, *_holdout_notes(card, holdout)])),
         fingerprint=digest_of([train.fingerprint, test.fingerprint]),
+        chance=test.chance,
     )
 
 

@@ -120,6 +120,22 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
+def false_discovery(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Return the q-values of Benjamini and Hochberg, which control the false-discovery rate.
+
+    Args:
+        p_values: (N,) in [0, 1].
+
+    Source: Benjamini and Hochberg, Journal of the Royal Statistical Society B 1995.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    q_values = np.empty_like(values)
+    descending = np.argsort(-values, kind="stable")
+    factors = len(values) / np.arange(len(values), 0, -1)
+    q_values[descending] = np.minimum(1, np.minimum.accumulate(factors * values[descending]))
+    return q_values
+
+
 def _flip(block: Floats, resamples: int, seed: int) -> Floats:
     """Return the p-values of columns with the same missing values."""
     present = np.isfinite(block[:, :, 0])
