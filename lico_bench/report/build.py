@@ -21,11 +21,18 @@ import pandas as pd
 from lico_bench.claims import ClaimVerdict
 from lico_bench.errors import DiskFullError, InvalidInputError
 from lico_bench.report import formatting
-from lico_bench.report.content import ReportContent, gather
-from lico_bench.report.figures import draw_figures
+from lico_bench.report.content import ReportContent
+from lico_bench.report.figures.canvas import Plot, arm_by_cell, plot_style
+from lico_bench.report.figures.curves import draw_curves, draw_sanity, draw_training
+from lico_bench.report.figures.forest import draw_forests
+from lico_bench.report.figures.maps import draw_galleries
+from lico_bench.report.figures.models import draw_scatter, draw_seeds
+from lico_bench.report.gallery import first_cells
+from lico_bench.report.gathering import gather
 from lico_bench.report.latex import document, draw_tables
 from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
+from lico_bench.stats.sanity import CASCADE
 from lico_bench.store import RunFolder, write_bytes, write_json
 from lico_bench.store.files import naming_full_disk
 from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
@@ -84,6 +91,24 @@ def current_report(run: RunFolder) -> ReportPaths | None:
     folder = run.path / "report"
     exists = (folder / "report.html").is_file() and bool(run.finished())
     return _paths(folder) if exists and is_report_current(run) else None
+
+
+def draw_figures(content: ReportContent) -> Iterator[Plot]:
+    """Draw the plots that compare datasets, then the plots of each dataset."""
+    with plot_style():
+        yield from draw_forests(content)
+        yield from draw_seeds(content)
+        yield from draw_scatter(content)
+        history = content.run.history()
+        for block in content.blocks:
+            # Curves are read per dataset because those of a large run take gigabytes.
+            curves = content.run.curves(arm_by_cell(content, block))
+            is_cascade = curves["curve"] == CASCADE
+            yield from draw_curves(content, block, curves[~is_cascade])
+            yield from draw_sanity(content, block, curves[is_cascade])
+            gallery = content.run.gallery(first_cells(content, block))
+            yield from draw_galleries(content, block, gallery)
+            yield from draw_training(content, block, history)
 
 
 def _paths(folder: Path) -> ReportPaths:

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lico_bench.report import formatting
-from lico_bench.report.content import Block, ReportContent, gather
-from lico_bench.report.lines import Line
+from lico_bench.report.content import Block, Line, ReportContent
+from lico_bench.report.gathering import gather
 from lico_bench.store import RunFolder
 
 _STYLES = {
@@ -83,9 +83,8 @@ def _heading(block: Block) -> Text:
         text.append(f" {formatting.STANDIN} ", style="bold black on yellow")
         text.append(" ")
     text.append(block.title, style="bold")
-    budget = "" if block.labels == "full" else f", {block.labels} labels"
     seeds = formatting.plural(block.num_seeds, "seed")
-    text.append(f"  {block.data}, {block.backbone}{budget}, {seeds}", style="dim")
+    text.append(f"  {block.data}, {block.backbone}{block.budget}, {seeds}", style="dim")
     return text
 
 

@@ -19,7 +19,7 @@ from lico_bench.report.figures.canvas import (
     set_figure_title,
 )
 from lico_bench.report.latex import LatexTable, typeset
-from lico_bench.report.tables.model import Cell, Row, Section, Table
+from lico_bench.report.tables import Cell, Row, Section, Table
 
 COLUMNS = 3
 

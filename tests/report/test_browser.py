@@ -10,7 +10,7 @@ import pytest
 from fake_run import make_run
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
-from lico_bench.report.content import gather
+from lico_bench.report.gathering import gather
 from lico_bench.report.page import render_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -11,12 +11,12 @@ from fake_run import make_run
 from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict
-from lico_bench.report.content import gather
-from lico_bench.report.figures import draw_figures
+from lico_bench.report.build import draw_figures
 from lico_bench.report.figures.canvas import COLOURS, Plot
 from lico_bench.report.figures.forest import MAX_LINES, draw_forests
 from lico_bench.report.figures.maps import map_overlay
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
+from lico_bench.report.gathering import gather
 
 SETTING_KEYS = ("cifar10_wrn_10_2", "cub200_standin_wrn_10_2")
 
@@ -30,7 +30,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    for room in ("curves", "forest", "maps", "models", "training"):
+    for room in ("curves", "forest", "maps", "models"):
         monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
     return seen
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.metrics import METRICS
 from lico_bench.report import formatting
-from lico_bench.report.content import gather
+from lico_bench.report.gathering import gather
 from lico_bench.report.latex import (
     MAX_TOGETHER,
     document,

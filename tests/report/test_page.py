@@ -14,12 +14,10 @@ from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.report import formatting
-from lico_bench.report.content import gather
 from lico_bench.report.figures.canvas import heat_colours
-from lico_bench.report.page import render_page
-from lico_bench.report.page.gallery import MAX_MAPS, SHADES, _per_group, heat_uri, image_uri
-from lico_bench.report.page.verdicts import OUTCOMES
-from lico_bench.report.templating import TEMPLATES
+from lico_bench.report.gallery import MAX_MAPS, SHADES, _per_group, heat_uri, image_uri
+from lico_bench.report.gathering import gather
+from lico_bench.report.page import OUTCOMES, TEMPLATES, render_page
 from lico_bench.store.run_records import ArmRecord
 
 VOID = {"meta", "link", "img", "input", "br", "rect", "path", "circle"}

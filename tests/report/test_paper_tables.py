@@ -10,9 +10,9 @@ from fake_run import PROTOCOL, make_run
 from lico_bench.claims.published import read_published
 from lico_bench.data.cards import card_names, load_card
 from lico_bench.metrics import METRICS
-from lico_bench.report import formatting
-from lico_bench.report.content import gather
-from lico_bench.report.tables import paper_specs, paper_tables
+from lico_bench.report import formatting, paper_values
+from lico_bench.report.gathering import gather
+from lico_bench.report.paper_tables import paper_tables
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
@@ -310,13 +310,13 @@ def test_a_score_without_a_value_is_a_dash_with_its_reason(wide):
 
 def test_names_of_forms_are_those_of_registries_and_cards():
     titles = {name: load_card(name).title for name in card_names()}
-    assert titles.items() <= dict(paper_specs.DATASETS).items()
+    assert titles.items() <= dict(paper_values.DATASETS).items()
     methods = {name: SALIENCY[name].title for name in SALIENCY}
-    assert {k: v for k, v in paper_specs.METHODS.items() if k}.items() <= methods.items()
-    for name, spec in paper_specs.SPECS.items():
+    assert {k: v for k, v in paper_values.METHODS.items() if k}.items() <= methods.items()
+    for name, spec in paper_values.SPECS.items():
         if name in METRICS:
             known = METRICS[name].spec
             message = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
             assert message == (known.title, known.higher_is_better, known.bounds, known.unit)
-    assert {arm for table in paper_specs.TABLE_SPECS for arm in table.arms} <= set(ARMS)
-    assert pd.Series([table.name for table in paper_specs.TABLE_SPECS]).is_unique
+    assert {arm for table in paper_values.TABLE_SPECS for arm in table.arms} <= set(ARMS)
+    assert pd.Series([table.name for table in paper_values.TABLE_SPECS]).is_unique

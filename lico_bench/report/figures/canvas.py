@@ -18,7 +18,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lico_bench.report import formatting
-from lico_bench.report.content import SETTING, Block, ReportContent
+from lico_bench.report.content import Block, ReportContent, rows_of
 
 __all__ = [
     "GREY",
@@ -49,7 +48,6 @@ __all__ = [
     "marker_of",
     "panel_grid",
     "plot_style",
-    "rows_of_block",
     "save_plot",
     "series_style",
     "set_few_y_ticks",
@@ -293,22 +291,13 @@ def block_title(block: Block) -> str:
 def set_panel_title(axes: Axes, block: Block, *, with_backbone: bool) -> None:
     """Set a panel's title to its dataset; a stand-in warning gets a separate line."""
     extra = f", {block.backbone}" if with_backbone else ""
-    extra += "" if block.labels == "full" else f", {block.labels} labels"
-    name = f"{block.title}{extra}"
+    name = f"{block.title}{extra}{block.budget}"
     lines = [formatting.STANDIN] if block.is_standin else []
     lines.append(name if len(name) <= PANEL_TITLE_CHARS else f"{name[: PANEL_TITLE_CHARS - 1]}…")
     axes.set_title("\n".join(lines), fontsize=7.5, parse_math=False, pad=3)
 
 
-def rows_of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
-    """Select the rows of a frame that belong to a block."""
-    is_selected = pd.Series(True, index=frame.index)
-    for name in SETTING:
-        is_selected &= frame[name] == getattr(block, name)
-    return frame[is_selected]
-
-
 def arm_by_cell(content: ReportContent, block: Block) -> dict[str, str]:
     """Return the arm of each cell of a block."""
-    cells = rows_of_block(content.cells, block)
+    cells = rows_of(content.cells, block.setting)
     return dict(zip(cells["cell"].astype(str), cells["arm"].astype(str), strict=True))

@@ -24,7 +24,7 @@ from lico_bench.report.figures.canvas import (
     save_plot,
     signed_colours,
 )
-from lico_bench.report.gallery_images import (
+from lico_bench.report.gallery import (
     GROUPS,
     GalleryItem,
     open_stored,
