@@ -19,11 +19,6 @@ MAX_STEM_LENGTH = 120  # characters; file systems allow 255 bytes with the suffi
 SIGNIFICANT = 0.05  # after correction
 
 
-def arrow(spec: MetricSpec) -> str:
-    """Return ↑ if higher is better, ↓ if lower is better, else an empty string."""
-    return {True: "↑", False: "↓", None: ""}[spec.higher_is_better]
-
-
 def is_percent(spec: MetricSpec) -> bool:
     """Whether the metric is a share of a count, which is shown in percent."""
     return spec.unit.startswith("share")
@@ -106,8 +101,13 @@ def p_value(number: float) -> str:
 
 
 def title_with_arrow(spec: MetricSpec) -> str:
-    """Return title and direction of a metric, such as `Insertion ↑`."""
-    return f"{spec.title} {arrow(spec)}".strip()
+    """Return title and direction of a metric, such as `Insertion ↑`: the better end, if any."""
+    return spec.title + {True: " ↑", False: " ↓", None: ""}[spec.higher_is_better]
+
+
+def truncated(text: str, max_chars: int) -> str:
+    """Return `text`, shortened with an ellipsis if it has more than `max_chars` characters."""
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
 
 
 def dataset_title(facts: DatasetFacts | None, name: str, source: str) -> str:

@@ -15,17 +15,16 @@ from lico_bench.report import formatting
 from lico_bench.report.build import check_outside
 from lico_bench.report.content import AUXILIARY_METRICS, SETTING, ReportContent
 from lico_bench.report.figures.canvas import (
-    MIN_Y_SPAN,
     Axes,
     Plot,
-    add_figure_legend,
+    axis_scale,
     ensure_y_span,
     panel_grid,
     plot_style,
-    save_plot,
+    present,
+    save_panels,
     series_style,
     set_few_y_ticks,
-    set_figure_title,
     set_panel_title,
 )
 from lico_bench.report.history import RUN_SERIES, History, PastRun, gather_history
@@ -184,14 +183,15 @@ def _draw_sheet(history: History, rows: pd.DataFrame, number: int, num_omitted: 
     settings = [*rows[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)]
     content, _ = history.newest(settings[-1])
     spec = content.specs[rows["metric"].iloc[0]]
-    arms = list(dict.fromkeys(arm for run in history.runs for arm in run.content.arms))
-    arms = [arm for arm in arms if arm in set(rows["arm"])]
-    runs = [run.name for run in history.runs if run.name in set(rows["run"])]
+    scale, unit = axis_scale(spec)
+    all_arms = dict.fromkeys(arm for run in history.runs for arm in run.content.arms)
+    arms = present(list(all_arms), rows["arm"])
+    runs = present([run.name for run in history.runs], rows["run"])
     figure, grid = panel_grid(
         len(settings), columns=PANEL_COLUMNS, panel_in=(1.9, 1.4), top_in=0.42, bottom_in=0.75,
         labels=list(map(content.arm_title, arms)),
     )  # fmt: skip
-    for index, (axes, setting) in enumerate(zip(grid, settings, strict=True)):
+    for axes, setting in zip(grid, settings, strict=True):
         panel_rows = rows[(rows[list(SETTING)] == list(setting)).all(axis=1)]
         for arm_index, arm in enumerate(arms):
             arm_rows = panel_rows[panel_rows["arm"] == arm]
@@ -202,20 +202,17 @@ def _draw_sheet(history: History, rows: pd.DataFrame, number: int, num_omitted: 
         axes.set_xlim(-0.4, len(runs) - 0.6)
         set_few_y_ticks(axes)
         axes.tick_params(axis="x", labelsize=7)
-        ensure_y_span(axes, MIN_Y_SPAN * (100 if formatting.is_percent(spec) else 1))
-        if index % PANEL_COLUMNS == 0:
-            unit = "%" if formatting.is_percent(spec) else spec.unit
-            axes.set_ylabel(unit, fontsize=8)
-    add_figure_legend(figure, grid)
+        ensure_y_span(axes, scale)
+    for axes in grid[::PANEL_COLUMNS]:
+        axes.set_ylabel(unit, fontsize=8)
     method = rows["method"].iloc[0]
     prefix = f"{content.method_title(method)}, " if method else ""
-    title = f"{prefix}{formatting.title_with_arrow(spec)}: {len(runs)} runs"
-    set_figure_title(figure, title)
-    return save_plot(
+    return save_panels(
         figure,
+        grid,
         f"history_{number:02d}_{formatting.file_stem(method)}_{formatting.file_stem(spec.name)}",
         kind="history",
-        title=title,
+        title=f"{prefix}{formatting.title_with_arrow(spec)}: {len(runs)} runs",
         caption=_figure_caption(rows["protocol"].iloc[0], num_omitted),
     )
 
@@ -236,7 +233,7 @@ def _draw_arm(
     if rows.empty:
         return
     content, _ = history.newest(tuple(rows.iloc[0][list(SETTING)]))
-    scale = 100.0 if formatting.is_percent(spec) else 1.0
+    scale, _ = axis_scale(spec)
     colour, style, marker = series_style(number)
     # Shift the arms, so that their intervals do not overlap.
     x = rows["run"].map(runs.index).to_numpy() + 0.05 * number

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, Line, ReportContent
-from lico_bench.report.figures.canvas import colour_of
+from lico_bench.report.figures.canvas import style_of
 from lico_bench.report.page_provenance import Anchors
 
 
@@ -81,7 +81,7 @@ def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) 
             {
                 "name": arm,
                 "title": content.arm_title(arm),
-                "colour": colour_of(content, arm),
+                "colour": style_of(content, arm).colour,
                 "models": anchors.models(block.setting, arm),
             }
             for arm in arms

@@ -30,7 +30,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    for room in ("curves", "forest", "maps", "models"):
+    for room in ("canvas", "forest", "maps"):
         monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
     return seen
 

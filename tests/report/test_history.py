@@ -60,7 +60,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    monkeypatch.setattr("lico_bench.report.history_page.save_plot", keep)
+    monkeypatch.setattr("lico_bench.report.figures.canvas.save_plot", keep)
     return seen
 
 

@@ -12,21 +12,18 @@ from lico_bench.report import formatting
 from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.figures.canvas import (
     GREY,
-    MIN_Y_SPAN,
     Axes,
     Plot,
-    add_figure_legend,
     arm_by_cell,
     block_title,
-    colour_of,
     ensure_y_span,
-    line_style_of,
     panel_grid,
-    save_plot,
+    present,
+    save_panels,
     set_few_y_ticks,
-    set_figure_title,
     set_integer_x_ticks,
     set_log_y_axis,
+    style_of,
 )
 from lico_bench.stats import two_level
 from lico_bench.stats.sanity import THRESHOLD
@@ -49,13 +46,11 @@ def draw_curves(content: ReportContent, block: Block, curves: pd.DataFrame) -> I
 
     A control gets its own plot only if no other method has curves.
     """
-    drawn_methods = set(curves["method"].unique())
-    methods = [name for name in content.methods() if name in drawn_methods]
+    methods = present(content.methods(), curves["method"])
     controls = [name for name in methods if content.is_control(name)]
     for method in [name for name in methods if name not in controls] or methods:
         part = curves[curves["method"] == method]
-        drawn_arms = set(part["arm"].unique())
-        arms = [arm for arm in content.arms if arm in drawn_arms]
+        arms = present(content.arms, part["arm"])
         background = [name for name in controls if name != method]
         figure, (left, right) = panel_grid(
             2, columns=2, panel_in=(3.0, 2.3), left_in=0.5, footer_in=0.1,
@@ -75,14 +70,12 @@ def draw_curves(content: ReportContent, block: Block, curves: pd.DataFrame) -> I
             axes.set_xlim(0, 1)
             axes.set_ylim(bottom=0)
         left.set_ylabel("probability of the class")
-        add_figure_legend(figure, [left, right])
-        title = f"{block_title(block)}: {content.method_title(method)} curves"
-        set_figure_title(figure, title)
-        yield save_plot(
+        yield save_panels(
             figure,
+            [left, right],
             f"curves_{block.key}_{formatting.file_stem(method)}",
             kind="curves",
-            title=title,
+            title=f"{block_title(block)}: {content.method_title(method)} curves",
             caption=_caption(has_bands=len(arms) <= MAX_BANDED_ARMS, has_controls=bool(background)),
         )
 
@@ -109,8 +102,7 @@ def _draw_arm(
         return
     estimate = two_level(_stack(part), resamples=CURVE_RESAMPLES)
     fractions = np.asarray(part["fractions"].iloc[0], dtype=float)
-    colour = colour_of(content, arm)
-    style = line_style_of(content, arm)
+    colour, style, _ = style_of(content, arm)
     axes.plot(fractions, estimate.mean, style, color=colour, lw=1.8, label=content.arm_title(arm))
     if mean_only:
         return
@@ -149,18 +141,16 @@ def draw_sanity(content: ReportContent, block: Block, cascades: pd.DataFrame) ->
         cascades: rows of `records.CURVE_COLUMNS` whose curve is `cascade`; if empty, nothing is
             drawn.
     """
-    drawn_methods = set(cascades["method"].unique())
-    methods = [name for name in content.methods() if name in drawn_methods]
+    methods = present(content.methods(), cascades["method"])
     if not methods:
         return
-    drawn_arms = set(cascades["arm"].unique())
-    arms = [arm for arm in content.arms if arm in drawn_arms]
+    arms = present(content.arms, cascades["arm"])
     figure, grid = panel_grid(
         len(methods), columns=SANITY_COLUMNS, panel_in=(1.7, 1.4), left_in=0.42, bottom_in=0.45,
         footer_in=0.15, labels=list(map(content.arm_title, arms)),
     )  # fmt: skip
     columns = min(SANITY_COLUMNS, len(methods))
-    for index, (axes, method) in enumerate(zip(grid, methods, strict=True)):
+    for axes, method in zip(grid, methods, strict=True):
         part = cascades[cascades["method"] == method]
         axes.axhline(THRESHOLD, color=GREY, lw=0.8, ls=":")
         for arm in arms:
@@ -168,21 +158,19 @@ def draw_sanity(content: ReportContent, block: Block, cascades: pd.DataFrame) ->
         control = " (control)" if content.is_control(method) else ""
         axes.set_title(f"{content.method_title(method)}{control}", fontsize=8.5)
         axes.set_ylim(-0.03, 1.05)
-        if index % columns == 0:
-            axes.set_ylabel("size of the rank\ncorrelation", fontsize=8)
-        else:
-            axes.tick_params(labelleft=False)
+        axes.tick_params(labelleft=axes in grid[::columns])
+    for axes in grid[::columns]:
+        axes.set_ylabel("size of the rank\ncorrelation", fontsize=8)
     _label_stages(grid, columns, len(cascades["fractions"].iloc[0]) - 1)
-    add_figure_legend(figure, grid)
-    title = f"{block_title(block)}: sanity check"
-    set_figure_title(figure, title)
     caption = (
         "Absolute rank correlation between the map of the trained network and the map after its "
         "layers are re-initialised, stage by stage from the output to the input. Line: mean over "
         "images and seeds; band: interquartile range. Above the dotted line, a method does not "
         "depend on the trained weights. A control stays at 1."
     )
-    yield save_plot(figure, f"sanity_{block.key}", kind="sanity", title=title, caption=caption)
+    title = f"{block_title(block)}: sanity check"
+    name = f"sanity_{block.key}"
+    yield save_panels(figure, grid, name, kind="sanity", title=title, caption=caption)
 
 
 def _draw_cascade(content: ReportContent, axes: Axes, part: pd.DataFrame, arm: str) -> None:
@@ -190,10 +178,10 @@ def _draw_cascade(content: ReportContent, axes: Axes, part: pd.DataFrame, arm: s
         return
     values = np.abs(np.stack([np.asarray(each, dtype=np.float64) for each in part["values"]]))
     fractions = np.asarray(part["fractions"].iloc[0], dtype=float)
-    colour = colour_of(content, arm)
+    colour, style, _ = style_of(content, arm)
     low, high = np.percentile(values, (LOW_PERCENTILE, HIGH_PERCENTILE), axis=0)
     axes.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(fractions, values.mean(0), line_style_of(content, arm), color=colour, lw=1.6,
+    axes.plot(fractions, values.mean(0), style, color=colour, lw=1.6,
               marker="o", ms=3, label=content.arm_title(arm))  # fmt: skip
 
 
@@ -236,18 +224,16 @@ def draw_training(content: ReportContent, block: Block, history: pd.DataFrame) -
         else:
             set_few_y_ticks(axes)
             low, high = axes.get_ylim()
-            ensure_y_span(axes, MIN_Y_SPAN * max(abs(low), abs(high)))
+            ensure_y_span(axes, max(abs(low), abs(high)))
         set_integer_x_ticks(axes)
     for axes in grid[-TRAINING_COLUMNS:]:
         axes.set_xlabel("epoch", fontsize=8, labelpad=1)
-    add_figure_legend(figure, grid)
-    title = f"{block_title(block)}: training"
-    set_figure_title(figure, title)
-    yield save_plot(
+    yield save_panels(
         figure,
+        grid,
         f"training_{block.key}",
         kind="training",
-        title=title,
+        title=f"{block_title(block)}: training",
         caption=_training_caption(len(quantities), len(recorded)),
     )
 
@@ -281,9 +267,9 @@ def _draw_quantity(
     labelled: set[str] = set()
     for cell, rows in part.groupby("cell", sort=False):
         arm = cells[str(cell)]
-        style = line_style_of(content, arm)
+        colour, style, _ = style_of(content, arm)
         label = None if arm in labelled else content.arm_title(arm)
         marker = "o" if len(rows) == 1 else ""
-        axes.plot(rows["epoch"], rows["value"], style, color=colour_of(content, arm), lw=1.3,
+        axes.plot(rows["epoch"], rows["value"], style, color=colour, lw=1.3,
                   marker=marker, ms=3, label=label)  # fmt: skip
         labelled.add(arm)
