@@ -21,9 +21,9 @@ from pathlib import Path
 from study_rows import MAIN, PRIMARY, PRIMARY_MAP
 from study_tables import tables
 
-from lico_bench.report.content import gather
 from lico_bench.report.figures.canvas import plot_style
 from lico_bench.report.figures.forest import draw_forests
+from lico_bench.report.gathering import gather
 from lico_bench.store import RunFolder
 
 REPOSITORY = Path(__file__).parent.parent

@@ -220,7 +220,9 @@ def _verdict(
     notes = []
     if not tested:
         outcome: Outcome = "not_tested"
-        sentence = f"not tested: {first[0].sentence if first else ONLY_STANDINS}"
+        # Reasons of datasets where the metric is defined come first.
+        reasons = sorted(first, key=lambda item: item.gain is None)
+        sentence = f"not tested: {reasons[0].sentence if reasons else ONLY_STANDINS}"
     elif claim.direction == "not_worse":
         outcome = _combined([item.outcome for item in tested])
         sentence = tested[0].sentence if len(tested) == 1 else _counts(tested)

@@ -18,20 +18,27 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.claims import ClaimVerdict
+from lico_bench.claims import RULES, ClaimVerdict
 from lico_bench.errors import DiskFullError, InvalidInputError
 from lico_bench.report import formatting
-from lico_bench.report.content import ReportContent, gather
-from lico_bench.report.figures import draw_figures
+from lico_bench.report.content import ReportContent
+from lico_bench.report.figures.canvas import Plot, arm_by_cell, plot_style
+from lico_bench.report.figures.curves import draw_curves, draw_sanity, draw_training
+from lico_bench.report.figures.forest import draw_forests
+from lico_bench.report.figures.maps import draw_galleries
+from lico_bench.report.figures.models import draw_scatter, draw_seeds
+from lico_bench.report.gallery import first_cells
+from lico_bench.report.gathering import gather
 from lico_bench.report.latex import document, draw_tables
 from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
+from lico_bench.stats.sanity import CASCADE
 from lico_bench.store import RunFolder, write_bytes, write_json
 from lico_bench.store.files import naming_full_disk
 from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
 from lico_bench.store.stale_files import part_prefix
 
-VERDICTS_FORMAT = 2
+VERDICTS_FORMAT = 3
 PARTS = ("report.html", "verdicts.json", "tables", "figures")
 
 
@@ -86,6 +93,24 @@ def current_report(run: RunFolder) -> ReportPaths | None:
     return _paths(folder) if exists and is_report_current(run) else None
 
 
+def draw_figures(content: ReportContent) -> Iterator[Plot]:
+    """Draw the plots that compare datasets, then the plots of each dataset."""
+    with plot_style():
+        yield from draw_forests(content)
+        yield from draw_seeds(content)
+        yield from draw_scatter(content)
+        history = content.run.history()
+        for block in content.blocks:
+            # Curves are read per dataset because those of a large run take gigabytes.
+            curves = content.run.curves(arm_by_cell(content, block))
+            is_cascade = curves["curve"] == CASCADE
+            yield from draw_curves(content, block, curves[~is_cascade])
+            yield from draw_sanity(content, block, curves[is_cascade])
+            gallery = content.run.gallery(first_cells(content, block))
+            yield from draw_galleries(content, block, gallery)
+            yield from draw_training(content, block, history)
+
+
 def _paths(folder: Path) -> ReportPaths:
     return ReportPaths(
         folder=folder,
@@ -133,6 +158,7 @@ def _verdicts(content: ReportContent) -> dict[str, Any]:
         "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
         "correction": formatting.correction(content.num_compared) if content.num_compared else None,
         "notes": list(content.notes),
+        "rules": RULES,
         "claims": [_claim(verdict) for verdict in content.claims],
         "results": [
             _result(content, row)
@@ -151,7 +177,7 @@ def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
         "unit": spec.unit,
         "higher_is_better": spec.higher_is_better,
         "is_control": content.is_control(row["method"]),
-        "effect": formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
+        "effect": formatting.effect(row["low"], row["high"], spec, row["q_value"]),
     }
 
 
@@ -165,6 +191,7 @@ def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
         **facts,
         "outcome": verdict.outcome,
         "sentence": verdict.sentence,
+        "pooled": None if verdict.pooled is None else asdict(verdict.pooled),
         "evidence": evidence_records,
     }
 

@@ -1,33 +1,27 @@
-"""Content of a report, gathered once from a run folder; every view is rendered from it."""
+"""What a report shows: the statistics of a run by dataset, and its numbers as text.
+
+`gather` computes it once from a run folder; page, tables, figures and terminal are rendered from
+it.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
-from lico_bench.claims import ClaimVerdict, judge_claims, read_claims
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.claims import ClaimVerdict
+from lico_bench.number_text import signed
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.lines import ALL, Line, all_lines
-from lico_bench.report.notes import headlines, run_notes
-from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences
-from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.store import RunFolder
-from lico_bench.store.codec import REMEDY
-from lico_bench.store.run_records import Manifest, refuse_trials
+from lico_bench.store.run_records import Manifest
 
 SETTING = ("dataset", "source", "backbone", "labels")
-REFERENCE_ARM = "baseline"
 # Shown as context for the scores; reported as results only if the suite lists them.
 AUXILIARY_METRICS = (
     "brier",
@@ -37,6 +31,9 @@ AUXILIARY_METRICS = (
     "flat_map",
     "tied_ranks",
 )
+BAR_WIDTH = 120  # of an interval bar, in SVG view-box units
+BAR_MARGIN = 5
+ALL, BOTH_CORRECT = "all", "both correct"
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,11 @@ class Block:
 
     Attributes:
         means: rows of `stats.arm_means`.
-        differences: rows of `stats.paired_differences` over all images, with `p_holm`: the p-value
+        differences: rows of `stats.paired_differences` over all images, with `q_value`: the p-value
             corrected over all differences reported as results, NaN for the others. Stand-ins form
             a separate family, so that they do not weaken the tests on real images.
         both_correct: the same on images that both models of a pair classify correctly; not
-            corrected (`p_holm` is NaN).
+            corrected (`q_value` is NaN).
     """
 
     dataset: str
@@ -68,15 +65,77 @@ class Block:
         return self.source == "standin"
 
     @property
+    def setting(self) -> tuple[str, ...]:
+        """Values of the columns `SETTING`, which identify the block."""
+        return self.dataset, self.source, self.backbone, self.labels
+
+    @property
     def key(self) -> str:
         """Name for files and anchors."""
         budget = "" if self.labels == "full" else f"_{self.labels}_labels"
         return f"{self.dataset}{'_standin' if self.is_standin else ''}_{self.backbone}{budget}"
 
     @property
+    def budget(self) -> str:
+        """Label budget as the end of a title, `, 400 labels`; empty for all labels."""
+        return "" if self.labels == "full" else f", {self.labels} labels"
+
+    @property
     def num_seeds(self) -> int:
         """Largest number of seeds of any mean."""
         return int(self.means["num_seeds"].max())
+
+
+class Bar(NamedTuple):
+    """Horizontal positions of an interval and its point estimate; zero is at half of `BAR_WIDTH`.
+
+    `band` is half the width of the equivalence band, 0 if none is declared.
+    """
+
+    low: float
+    high: float
+    point: float
+    band: float = 0.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A formatted mean or difference; fields that do not apply are empty.
+
+    Attributes:
+        block: index of the block in `ReportContent.blocks`.
+        within: the smallest effect of interest if the difference is shown to be inside it.
+    """
+
+    block: int
+    method: str
+    metric: str
+    arm: str
+    subset: str
+    unit: str
+    is_percent: bool
+    score: str
+    mean: str
+    interval: str
+    num_images: int
+    num_seeds: int
+    num_skipped: int
+    seed_part: str
+    image_part: str
+    per_seed: str
+    protocol: str
+    note: str
+    reference: str = ""
+    difference: str = ""
+    effect: str = ""
+    q_value: str = ""
+    p_images: str = ""
+    p_mcnemar: str = ""
+    effect_size: str = ""
+    equivalent: str = ""
+    within: str = ""
+    is_significant: bool = False
+    bar: Bar | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +179,8 @@ class ReportContent:
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
-        """The numbers as text, block by block; see `lines.all_lines`."""
-        return tuple(all_lines(self))
+        """The numbers as text, block by block; see `_all_lines`."""
+        return tuple(_all_lines(self))
 
     @cached_property
     def _method_protocols(self) -> pd.DataFrame:
@@ -138,9 +197,19 @@ class ReportContent:
             return "Model"
         return self.manifest.method_title(method)
 
+    def dataset_title(self, dataset: str, source: str) -> str:
+        """Return the display name of a dataset; that of a stand-in always contains `stand-in`."""
+        return formatting.dataset_title(self.manifest.datasets.get(dataset), dataset, source)
+
     def is_control(self, method: str) -> bool:
         """Whether a method ignores the model."""
         return self.manifest.is_control(method)
+
+    def setting_title(self, block: Block) -> str:
+        """Return the dataset title, with backbone and label budget where needed to be unique."""
+        backbones = {other.backbone for other in self.blocks if other.title == block.title}
+        backbone = f", {block.backbone}" if len(backbones) > 1 else ""
+        return f"{block.title}{backbone}{block.budget}"
 
     def methods(self) -> list[str]:
         """Return the methods in the order of the suite, controls last."""
@@ -188,174 +257,132 @@ class ReportContent:
                     yield method, spec
 
 
-def gather(run: RunFolder) -> ReportContent:
-    """Compute the content of a report.
+def rows_of(frame: pd.DataFrame, setting: tuple[str, ...]) -> pd.DataFrame:
+    """Select the rows of a dataset, source, backbone and label budget."""
+    is_selected = pd.Series(True, index=frame.index)
+    for name, value in zip(SETTING, setting, strict=True):
+        is_selected &= frame[name] == value
+    return frame[is_selected]
 
-    Raises:
-        MissingDataError: if the folder holds no run or the run has no finished cell.
-        BrokenFileError: if a file of the run is unreadable.
+
+def _all_lines(content: ReportContent) -> Iterator[Line]:
+    """Yield the differences of each block, or its means if it has none, in the order of its scores.
+
+    The differences on images that both models classify correctly follow, without scores of the
+    model itself.
     """
-    manifest = run.manifest()
-    _check_reportable(manifest, run.manifest_path)
-    rows = run.rows()
-    arms = _arms(manifest, rows)
-    specs = _specs(manifest, rows)
-    pairs = [_complete_pairs(rows, arms[0], arm) for arm in arms[1:]]
-    claims = read_claims()
-    # Claims may declare different smallest effects of one metric; the smallest is the strictest.
-    effects: dict[str, float] = {}
-    for claim in claims:
-        previous = effects.get(claim.metric, claim.smallest_effect)
-        effects[claim.metric] = min(previous, claim.smallest_effect)
-    both_correct, verdicts, differences, means = run_in_threads(
-        partial(_differences, pairs, arms[0], "both_correct", effects),
-        partial(judge_claims, rows, manifest, claims, inference=run.inference()),
-        partial(_differences, pairs, arms[0], "all", effects),
-        partial(arm_means, rows),
-    )
-    differences = _with_p_holm(differences, manifest, specs)
-    both_correct = both_correct.assign(p_holm=np.nan)
-    blocks = tuple(
-        _block(
-            manifest, key, *(_select(frame, key) for frame in (means, differences, both_correct))
-        )
-        for key in means[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)
-    )
-    return ReportContent(
-        run,
-        manifest,
-        rows,
-        blocks,
-        arms,
-        specs,
-        verdicts,
-        _num_compared(differences),
-        tuple(run_notes(run, manifest, rows)),
-        tuple(headlines(run, manifest, rows, arms[0])),
-    )
+    for number, block in enumerate(content.blocks):
+        scores = [(method, spec.name) for method, spec in content.each_score(block)]
+        order = {score: rank for rank, score in enumerate(scores)}
+        frame = block.means if block.differences.empty else block.differences
+        of_maps = block.both_correct[block.both_correct["method"] != ""]
+        for part in (frame, of_maps):
+            rows = part.to_dict("records")
+            rows.sort(key=lambda row: order[row["method"], row["metric"]])
+            ranges = _bar_ranges(content, rows)
+            for row in rows:
+                spec = content.specs[row["metric"]]
+                yield _line(number, row, spec, ranges[formatting.is_percent(spec)])
 
 
-def _check_reportable(manifest: Manifest, path: Path) -> None:
-    """Raise unless the manifest has all fields of a report, and arms to compare."""
-    refuse_trials(manifest, path.parent)
-    suite = manifest.suite
-    needed = {
-        "suite.name": suite.name, "suite.profile": suite.profile, "datasets": manifest.datasets,
-        "metrics": manifest.metrics, "methods": manifest.methods, "arms": manifest.arms,
-        "versions": manifest.versions, "started": manifest.started,
-    }  # fmt: skip
-    for name, value in needed.items():
-        if not value:
-            raise BrokenFileError(f"{path}: {name}: expected a value, got none; {REMEDY}")
+def place_bar(
+    low: float, high: float, point: float, *, largest: float, band: float = 0.0
+) -> Bar | None:
+    """Return the bar of an interval; `largest` is the largest absolute value on the same scale."""
+    if not all(map(math.isfinite, (low, high, point))):
+        return None
+    scale = (BAR_WIDTH / 2 - BAR_MARGIN) / largest
+    positions = [round(BAR_WIDTH / 2 + scale * value, 1) for value in (low, high, point)]
+    return Bar(positions[0], positions[1], positions[2], round(scale * band, 1))
 
 
-def _arms(manifest: Manifest, rows: pd.DataFrame) -> tuple[str, ...]:
-    stored = set(rows["arm"].unique())
-    requested = [arm for arm in manifest.suite.arms if arm in stored]
-    arms = requested + sorted(stored - set(requested))
-    return tuple(sorted(arms, key=lambda arm: arm != REFERENCE_ARM))
-
-
-def _complete_pairs(rows: pd.DataFrame, reference: str, arm: str) -> pd.DataFrame:
-    """Return the rows of pairs that have both arms; an interrupted run has incomplete pairs."""
-    both = rows[rows["arm"].isin([reference, arm])]
-    counts = both.groupby("pair", observed=True)["arm"].nunique()
-    return both[both["pair"].isin(counts.index[counts == 2])]
-
-
-def _differences(
-    pairs: list[pd.DataFrame], reference: str, subset: Any, effects: Mapping[str, float]
-) -> pd.DataFrame:
-    frames = [
-        paired_differences(pair, reference_arm=reference, subset=subset, smallest_effects=effects)
-        for pair in pairs
-        if not pair.empty
-    ]
-    if not frames:
-        return pd.DataFrame(columns=list(PAIRED_COLUMNS))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _with_p_holm(
-    differences: pd.DataFrame, manifest: Manifest, specs: Mapping[str, MetricSpec]
-) -> pd.DataFrame:
-    """Return the differences with `p_holm`, corrected over all differences reported as results.
-
-    Not results: metrics without a direction, control methods, and auxiliary metrics that the suite
-    does not list.
-    """
-    requested = manifest.suite.metrics
-    controls = {name for name in manifest.methods if manifest.is_control(name)}
-    results = {
-        name
-        for name, spec in specs.items()
-        if spec.higher_is_better is not None
-        and (name not in AUXILIARY_METRICS or name in requested)
+def _line(block: int, row: dict[Any, Any], spec: MetricSpec, largest: float) -> Line:
+    shared: dict[str, Any] = {
+        "block": block,
+        "method": str(row["method"]),
+        "metric": spec.name,
+        "arm": str(row["arm"]),
+        "subset": BOTH_CORRECT if row.get("subset") == "both_correct" else ALL,
+        "unit": spec.unit,
+        "is_percent": formatting.is_percent(spec),
+        "score": formatting.title_with_arrow(spec),
+        "mean": formatting.value(row["mean"], spec),
+        "num_images": int(row["num_images"]),
+        "num_seeds": int(row["num_seeds"]),
+        "num_skipped": int(row["num_skipped"]),
+        "seed_part": _spread(row["seed_part"], spec),
+        "image_part": _spread(row["image_part"], spec),
+        "protocol": str(row["protocol"] or ""),
+        "note": str(row["note"]),
     }
-    is_result = differences["metric"].isin(results) & ~differences["method"].isin(controls)
-    p_values = differences["p_value"].where(is_result).astype(float)
-    corrected = pd.Series(np.nan, index=differences.index)
-    for _, part in p_values.groupby(differences["source"]):
-        corrected[part.index] = holm(part.to_numpy())
-    return differences.assign(p_holm=corrected)
+    if "difference" not in row:
+        interval = formatting.mean_interval(row["low"], row["high"], spec)
+        per_seed = ", ".join(formatting.value(number, spec) for number in row["per_seed"])
+        return Line(**shared, interval=interval, per_seed=per_seed)
+    return Line(**shared, **_difference(row, spec, largest))
 
 
-def _num_compared(differences: pd.DataFrame) -> dict[str, int]:
-    corrected = differences[differences["p_holm"].notna()]
-    return {str(source): len(part) for source, part in corrected.groupby("source")}
+def _difference(row: dict[Any, Any], spec: MetricSpec, largest: float) -> dict[str, Any]:
+    """Return the fields that only a difference has."""
+    text, interval = formatting.difference(row["difference"], row["low"], row["high"], spec)
+    p_mcnemar = row["p_mcnemar"]
+    return {
+        "reference": formatting.value(row["mean_reference"], spec),
+        "difference": text,
+        "interval": interval,
+        "per_seed": _per_seed(row["per_seed"], spec),
+        "effect": formatting.effect(row["low"], row["high"], spec, row["q_value"]),
+        "q_value": formatting.p_value(row["q_value"]),
+        "p_images": formatting.p_value(row["p_images"]),
+        "p_mcnemar": formatting.p_value(p_mcnemar) if math.isfinite(p_mcnemar) else "",
+        "effect_size": (
+            signed(row["effect_size"], 2)
+            if math.isfinite(row["effect_size"])
+            else formatting.NO_VALUE
+        ),
+        **_equivalence(row, spec),
+        "is_significant": formatting.is_significant(row["q_value"]),
+        "bar": place_bar(row["low"], row["high"], row["difference"], largest=largest),
+    }
 
 
-def _select(frame: pd.DataFrame, key: tuple[str, ...]) -> pd.DataFrame:
-    mask = pd.Series(True, index=frame.index)
-    for name, value in zip(SETTING, key, strict=True):
-        mask &= frame[name] == value
-    return frame[mask]
+def _equivalence(row: dict[Any, Any], spec: MetricSpec) -> dict[str, str]:
+    """Return the result of the equivalence test (two one-sided tests); empty if none was made."""
+    if not math.isfinite(row["p_equivalent"]):
+        return {}
+    size = f"±{formatting.signed(row['smallest_effect'], spec).lstrip('+')}"
+    is_shown = formatting.is_significant(row["p_equivalent"])
+    test = f"({size}, p {_relation(row['p_equivalent'])})"
+    return {
+        "equivalent": f"{'yes' if is_shown else 'not shown'} {test}",
+        "within": size if is_shown else "",
+    }
 
 
-def _block(
-    manifest: Manifest,
-    key: tuple[str, ...],
-    means: pd.DataFrame,
-    differences: pd.DataFrame,
-    both_correct: pd.DataFrame,
-) -> Block:
-    dataset, source, backbone, labels = key
-    facts = manifest.datasets.get(dataset)
-    return Block(
-        dataset,
-        source,
-        backbone,
-        labels,
-        title=formatting.dataset_title(facts, dataset, source),
-        data=formatting.data_sentence(facts, source),
-        means=means,
-        differences=differences,
-        both_correct=both_correct,
+def _relation(number: float) -> str:
+    text = formatting.p_value(number)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def _spread(number: float, spec: MetricSpec) -> str:
+    if not math.isfinite(number):
+        return formatting.NO_VALUE
+    return formatting.signed(number, spec, extra_digits=formatting.is_tiny(number)).lstrip("+")
+
+
+def _per_seed(numbers: Sequence[float], spec: MetricSpec) -> str:
+    extra_digits = formatting.is_tiny(*numbers)
+    return ", ".join(
+        formatting.signed(number, spec, extra_digits=extra_digits) for number in numbers
     )
 
 
-def _specs(manifest: Manifest, rows: pd.DataFrame) -> dict[str, MetricSpec]:
-    described = manifest.metrics
-    requested = {name: described[name] for name in manifest.suite.metrics if name in described}
-    specs = {**MODEL_SCORES, **requested, **described}
-    unknown = sorted(set(rows["metric"].unique()) - set(specs))
-    if unknown:
-        raise MissingDataError(
-            f"expected a manifest that describes every metric, missing: {', '.join(unknown)}; "
-            "manifest and rows come from different runs, start a new run"
-        )
-    return specs
-
-
-def run_in_threads(*tasks: Callable[[], Any]) -> list[Any]:
-    """Run `tasks` in threads and return their results in order; exceptions propagate.
-
-    BLAS is limited to one thread per task: parallel products on all cores would compete for them,
-    and the results would depend on the number of cores.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(min(cores or 1, len(tasks))) as pool,
-    ):
-        return [future.result() for future in [pool.submit(task) for task in tasks]]
+def _bar_ranges(content: ReportContent, rows: list[dict[Any, Any]]) -> dict[bool, float]:
+    """Return the largest absolute interval end of shares (True) and of other metrics (False)."""
+    ranges = {False: 1e-9, True: 1e-9}
+    for row in rows:
+        ends = [abs(row[end]) for end in ("low", "high", "difference") if end in row]
+        is_percent = formatting.is_percent(content.specs[row["metric"]])
+        finite = (end for end in ends if math.isfinite(end))
+        ranges[is_percent] = max([ranges[is_percent], *finite])
+    return ranges

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from lico_bench.errors import InvalidInputError, NotComparableError
-from lico_bench.report.content import SETTING, Block, ReportContent, gather
+from lico_bench.report.content import SETTING, Block, ReportContent
+from lico_bench.report.gathering import gather
 from lico_bench.store import RunFolder
 from lico_bench.store.codec import encode
 
@@ -81,7 +82,7 @@ class History:
         """Return content and block of the last run that has a setting."""
         for run in reversed(self.runs):
             for block in run.content.blocks:
-                if tuple(getattr(block, name) for name in SETTING) == setting:
+                if block.setting == setting:
                     return run.content, block
         raise KeyError(setting)
 

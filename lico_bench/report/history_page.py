@@ -1,4 +1,4 @@
-"""Write the history of several runs: a page, a CSV table and figures."""
+"""Write the history of several runs: a page, a CSV table, and figures of one sheet per score."""
 
 from __future__ import annotations
 
@@ -7,18 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.build import check_outside
-from lico_bench.report.content import SETTING
-from lico_bench.report.figures import Plot, draw_history
+from lico_bench.report.content import AUXILIARY_METRICS, SETTING, ReportContent
+from lico_bench.report.figures.canvas import (
+    Axes,
+    Plot,
+    axis_scale,
+    ensure_y_span,
+    panel_grid,
+    plot_style,
+    present,
+    save_panels,
+    series_style,
+    set_few_y_ticks,
+    set_panel_title,
+)
 from lico_bench.report.history import RUN_SERIES, History, PastRun, gather_history
-from lico_bench.report.templating import data_uri, fill_template
+from lico_bench.report.page import fill_template
 from lico_bench.store import RunFolder, write_bytes
 
-TEMPLATE = "history.html.j2"
 MODEL_SCORES_TITLE = "Model scores"  # scores without a protocol
+MAX_SHEETS = 16
+PANEL_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,11 @@ def build_history(runs: Sequence[RunFolder], out: Path) -> HistoryPaths:
 def render_history(history: History, plots: Sequence[Plot]) -> str:
     """Return the page as HTML with embedded figures."""
     return fill_template(
-        TEMPLATE,
+        "history.html.j2",
         history=history,
         runs=[_run(run) for run in history.runs],
         tables=[_table(history, protocol) for protocol in history.protocols],
-        plots=[(plot, data_uri(plot.png)) for plot in plots],
+        plots=plots,
         standin=formatting.STANDIN,
         bar_width=0,  # used by a shared macro; this page draws no bars
     )
@@ -115,9 +130,8 @@ def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterato
             if series["metric"] in run.content.specs
         )
         by_run = {row["run"]: row for _, row in part.iterrows()}
-        budget = "" if block.labels == "full" else f", {block.labels} labels"
         yield {
-            "dataset": f"{block.title}{budget}",
+            "dataset": f"{block.title}{block.budget}",
             "backbone": block.backbone,
             "is_standin": block.is_standin,
             "method": content.method_title(series["method"]),
@@ -129,7 +143,7 @@ def _rows(history: History, means: pd.DataFrame, runs: list[PastRun]) -> Iterato
         }
 
 
-def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
+def _cell(row: pd.Series[Any] | None, spec: MetricSpec) -> dict[str, str] | None:
     """Return mean, interval and counts as text; None if the run has no such score."""
     if row is None:
         return None
@@ -141,3 +155,95 @@ def _cell(row: pd.Series[Any] | None, spec: Any) -> dict[str, str] | None:
         "counts": f"{images}, {formatting.plural(int(row['num_seeds']), 'seed')}",
         "note": row["note"],
     }
+
+
+def draw_history(history: History) -> Iterator[Plot]:
+    """Draw the scores with a direction that at least two runs share, without controls."""
+    shared = history.shared()
+    keys = ["method", "metric", "protocol"]
+    scores = [
+        (method, metric, protocol)
+        for method, metric, protocol in shared[keys].drop_duplicates().itertuples(index=False)
+        if _is_drawn(history.runs[-1].content, shared, method, metric)
+    ]
+    with plot_style():
+        for number, key in enumerate(scores[:MAX_SHEETS], start=1):
+            rows = shared[(shared[keys] == list(key)).all(axis=1)]
+            num_omitted = len(scores) - MAX_SHEETS if number == MAX_SHEETS else 0
+            yield _draw_sheet(history, rows, number, num_omitted)
+
+
+def _is_drawn(newest: ReportContent, shared: pd.DataFrame, method: str, metric: str) -> bool:
+    spec = newest.specs.get(metric)
+    has_direction = spec is None or spec.higher_is_better is not None
+    return has_direction and metric not in AUXILIARY_METRICS and not newest.is_control(method)
+
+
+def _draw_sheet(history: History, rows: pd.DataFrame, number: int, num_omitted: int) -> Plot:
+    settings = [*rows[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)]
+    content, _ = history.newest(settings[-1])
+    spec = content.specs[rows["metric"].iloc[0]]
+    scale, unit = axis_scale(spec)
+    all_arms = dict.fromkeys(arm for run in history.runs for arm in run.content.arms)
+    arms = present(list(all_arms), rows["arm"])
+    runs = present([run.name for run in history.runs], rows["run"])
+    figure, grid = panel_grid(
+        len(settings), columns=PANEL_COLUMNS, panel_in=(1.9, 1.4), top_in=0.42, bottom_in=0.75,
+        labels=list(map(content.arm_title, arms)),
+    )  # fmt: skip
+    for axes, setting in zip(grid, settings, strict=True):
+        panel_rows = rows[(rows[list(SETTING)] == list(setting)).all(axis=1)]
+        for arm_index, arm in enumerate(arms):
+            arm_rows = panel_rows[panel_rows["arm"] == arm]
+            _draw_arm(history, axes, arm_rows, arm_index, spec, runs)
+        set_panel_title(axes, history.newest(setting)[1], with_backbone=True)
+        axes.set_xticks(range(len(runs)), [_run_label(history, run) for run in runs], rotation=30,
+                        ha="right", rotation_mode="anchor")  # fmt: skip
+        axes.set_xlim(-0.4, len(runs) - 0.6)
+        set_few_y_ticks(axes)
+        axes.tick_params(axis="x", labelsize=7)
+        ensure_y_span(axes, scale)
+    for axes in grid[::PANEL_COLUMNS]:
+        axes.set_ylabel(unit, fontsize=8)
+    method = rows["method"].iloc[0]
+    prefix = f"{content.method_title(method)}, " if method else ""
+    return save_panels(
+        figure,
+        grid,
+        f"history_{number:02d}_{formatting.file_stem(method)}_{formatting.file_stem(spec.name)}",
+        kind="history",
+        title=f"{prefix}{formatting.title_with_arrow(spec)}: {len(runs)} runs",
+        caption=_figure_caption(rows["protocol"].iloc[0], num_omitted),
+    )
+
+
+def _figure_caption(protocol: str, num_omitted: int) -> str:
+    rules = f"Protocol {protocol}. " if protocol else ""
+    omitted = f" {num_omitted} further scores are in the tables only." if num_omitted else ""
+    return (
+        f"{rules}Means with 95 % intervals, ordered by the start of the runs. Each line joins "
+        f"values of one dataset, arm, method, metric and protocol.{omitted}"
+    )
+
+
+def _draw_arm(
+    history: History, axes: Axes, rows: pd.DataFrame, number: int, spec: MetricSpec, runs: list[str]
+) -> None:
+    rows = rows[np.isfinite(rows["mean"])]
+    if rows.empty:
+        return
+    content, _ = history.newest(tuple(rows.iloc[0][list(SETTING)]))
+    scale, _ = axis_scale(spec)
+    colour, style, marker = series_style(number)
+    # Shift the arms, so that their intervals do not overlap.
+    x = rows["run"].map(runs.index).to_numpy() + 0.05 * number
+    axes.plot(x, scale * rows["mean"], style, color=colour, lw=1.2, marker=marker, ms=4,
+              label=content.arm_title(rows["arm"].iloc[0]))  # fmt: skip
+    low, high = (scale * rows[end].clip(*spec.bounds) for end in ("low", "high"))
+    axes.vlines(x, low, high, color=colour, lw=1.2)
+
+
+def _run_label(history: History, name: str) -> str:
+    """Date and time at which a run started, or its name if unknown."""
+    started = next(run.started for run in history.runs if run.name == name)
+    return started[:16].replace("T", " ") if started else name[:16]

@@ -13,15 +13,8 @@ from typing import NamedTuple
 
 from lico_bench.report.content import ReportContent
 from lico_bench.report.formatting import file_part
-from lico_bench.report.tables import (
-    Cell,
-    Row,
-    Section,
-    Table,
-    claim_tables,
-    paper_tables,
-    score_tables,
-)
+from lico_bench.report.paper_tables import paper_tables
+from lico_bench.report.tables import Cell, Row, Section, Table, claim_tables, score_tables
 
 # Uses the default fonts, which need no font encoding and no generated bitmap fonts.
 PREAMBLE = r"""\documentclass[10pt]{article}

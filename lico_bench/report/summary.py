@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lico_bench.report import formatting
-from lico_bench.report.content import Block, ReportContent, gather
-from lico_bench.report.lines import Line
+from lico_bench.report.content import Block, Line, ReportContent
+from lico_bench.report.gathering import gather
 from lico_bench.store import RunFolder
 
 _STYLES = {
@@ -20,8 +20,8 @@ _STYLES = {
     "unclear": "dim", "no interval": "dim",
 }  # fmt: skip
 _VERDICT_STYLES = {
-    "supported": "bold green", "contradicted": "bold red", "equivalent": "cyan",
-    "inconclusive": "yellow",
+    "improvement": "bold green", "harm": "bold red", "gain_ruled_out": "red",
+    "loss_ruled_out": "green", "equivalent": "cyan", "inconclusive": "yellow",
 }  # fmt: skip
 
 
@@ -64,8 +64,9 @@ def _claims(content: ReportContent) -> Iterator[RenderableType]:
             table.add_column(title, overflow="fold")
         for verdict in tested:
             style = _VERDICT_STYLES[verdict.outcome]
-            outcome = f"[{style}]{verdict.outcome}[/]"
-            reason = verdict.sentence.removeprefix(verdict.outcome).lstrip(": ")
+            word = verdict.outcome.replace("_", " ")
+            outcome = f"[{style}]{word}[/]"
+            reason = verdict.sentence.removeprefix(word).lstrip(": ")
             table.add_row(escape(verdict.claim.title), outcome, escape(reason))
         yield table
     num_untested = len(content.claims) - len(tested)
@@ -83,9 +84,8 @@ def _heading(block: Block) -> Text:
         text.append(f" {formatting.STANDIN} ", style="bold black on yellow")
         text.append(" ")
     text.append(block.title, style="bold")
-    budget = "" if block.labels == "full" else f", {block.labels} labels"
     seeds = formatting.plural(block.num_seeds, "seed")
-    text.append(f"  {block.data}, {block.backbone}{budget}, {seeds}", style="dim")
+    text.append(f"  {block.data}, {block.backbone}{block.budget}, {seeds}", style="dim")
     return text
 
 

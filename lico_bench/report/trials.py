@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import LogLocator
 
 from lico_bench.report.figures.canvas import (
     GREY,
@@ -20,9 +19,10 @@ from lico_bench.report.figures.canvas import (
     series_style,
     set_few_y_ticks,
     set_figure_title,
+    set_log_x_axis,
 )
 from lico_bench.report.latex import LatexTable, typeset
-from lico_bench.report.tables.model import Cell, Row, Section, Table
+from lico_bench.report.tables import Cell, Row, Section, Table
 
 COLUMNS = 3
 COLUMN_SHARES = (0.1, 0.18, 0.18, 0.06, 0.3, 0.1)
@@ -63,10 +63,7 @@ def draw_trials(
                 x = _coordinates(best[option])
                 axes.plot(x, best[score], "o", ms=11, mfc="none", mec=colour, mew=1.4)
             if option in log_options and (trials[option].dropna() > 0).all():
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axes.xaxis.set_major_formatter("{x:g}")
-                axes.xaxis.set_minor_formatter("")
+                set_log_x_axis(axes)
             axes.set_xlabel(option.partition(".")[2].replace("_", " "), fontsize=8, labelpad=1)
             axes.tick_params(labelcolor="black", color=GREY)
             set_few_y_ticks(axes)

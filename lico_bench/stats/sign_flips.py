@@ -1,4 +1,4 @@
-"""Sign-flip test of paired differences, McNemar's exact test for hits, and Holm's correction.
+"""Sign-flip test of paired differences, McNemar's exact test for hits, and corrections.
 
 The first two test whether these trainings differ on new images; `stats.crossed` tests whether new
 trainings do.
@@ -124,14 +124,15 @@ def false_discovery(p_values: ArrayLike) -> NDArray[np.float64]:
     """Return the q-values of Benjamini and Hochberg, which control the false-discovery rate.
 
     Args:
-        p_values: (N,) in [0, 1].
+        p_values: (N,) in [0, 1]; NaN for no test, which stays NaN and is not counted.
 
     Source: Benjamini and Hochberg, Journal of the Royal Statistical Society B 1995.
     """
     values = np.asarray(p_values, dtype=np.float64)
-    q_values = np.empty_like(values)
-    descending = np.argsort(-values, kind="stable")
-    factors = len(values) / np.arange(len(values), 0, -1)
+    q_values = np.full(len(values), np.nan)
+    tested = np.flatnonzero(np.isfinite(values))
+    descending = tested[np.argsort(-values[tested], kind="stable")]
+    factors = len(tested) / np.arange(len(tested), 0, -1)
     q_values[descending] = np.minimum(1, np.minimum.accumulate(factors * values[descending]))
     return q_values
 

@@ -36,7 +36,7 @@ from lico_bench.data.regions import read_xml_boxes
 from lico_bench.gate.reference import read_reference, write_reference
 from lico_bench.models import load_weights
 from lico_bench.models.weight_files import fill_network, read_state
-from lico_bench.report.content import gather
+from lico_bench.report.gathering import gather
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_json, read_parquet, read_run
 

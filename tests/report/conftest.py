@@ -4,7 +4,7 @@ import pytest
 from fake_run import make_run
 
 from lico_bench.report import build_report, current_report
-from lico_bench.report.content import gather
+from lico_bench.report.gathering import gather
 from lico_bench.store import RunFolder
 
 

@@ -11,12 +11,12 @@ from fake_run import make_run
 from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict
-from lico_bench.report.content import gather
-from lico_bench.report.figures import draw_figures
+from lico_bench.report.build import draw_figures
 from lico_bench.report.figures.canvas import COLOURS, Plot
 from lico_bench.report.figures.forest import MAX_LINES, draw_forests
 from lico_bench.report.figures.maps import map_overlay
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
+from lico_bench.report.gathering import gather
 
 SETTING_KEYS = ("cifar10_wrn_10_2", "cub200_standin_wrn_10_2")
 
@@ -30,7 +30,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    for room in ("curves", "forest", "maps", "models", "training"):
+    for room in ("canvas", "forest", "maps"):
         monkeypatch.setattr(f"lico_bench.report.figures.{room}.save_plot", keep)
     return seen
 
@@ -175,17 +175,17 @@ def test_no_axis_makes_a_cliff_of_a_tiny_difference(content, figures):
             assert high - low >= least * (1 - 1e-9)
 
 
-def with_forest(content, p_holm, **changes):
+def with_forest(content, q_value, **changes):
     blocks = [
-        replace(block, differences=block.differences.assign(p_holm=p_holm))
+        replace(block, differences=block.differences.assign(q_value=q_value))
         for block in content.blocks
     ]
     return replace(content, blocks=tuple(blocks), **changes)
 
 
-@pytest.mark.parametrize(("p_holm", "is_filled"), [(0.049, True), (0.05, False), (np.nan, False)])
-def test_forest_fills_the_markers_of_what_is_significant(content, figures, p_holm, is_filled):
-    list(draw_forests(with_forest(content, p_holm)))
+@pytest.mark.parametrize(("q_value", "is_filled"), [(0.049, True), (0.05, False), (np.nan, False)])
+def test_forest_fills_the_markers_of_what_is_significant(content, figures, q_value, is_filled):
+    list(draw_forests(with_forest(content, q_value)))
     axes = figures["forest_grad_cam"].axes[0]
     marks = [line for line in axes.lines if line.get_marker() == "s"]
     assert len(marks) == 6  # three scores of two datasets

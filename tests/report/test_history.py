@@ -13,9 +13,9 @@ from fake_run import make_run
 
 from lico_bench.cli import main
 from lico_bench.errors import InvalidInputError, NotComparableError
-from lico_bench.report.figures import Plot, draw_history
+from lico_bench.report.figures.canvas import Plot
 from lico_bench.report.history import RUN_SERIES, gather_history
-from lico_bench.report.history_page import HistoryPaths, build_history, render_history
+from lico_bench.report.history_page import HistoryPaths, build_history, draw_history, render_history
 from lico_bench.stats import arm_means
 from lico_bench.store import RunFolder, read_json
 from tests.manifests import change_manifest
@@ -60,7 +60,7 @@ def figures(monkeypatch):
         seen[name] = figure
         return Plot(name, png=b"", pdf=b"", **facts)
 
-    monkeypatch.setattr("lico_bench.report.figures.history.save_plot", keep)
+    monkeypatch.setattr("lico_bench.report.figures.canvas.save_plot", keep)
     return seen
 
 

@@ -10,9 +10,9 @@ from fake_run import PROTOCOL, make_run
 from lico_bench.claims.published import read_published
 from lico_bench.data.cards import card_names, load_card
 from lico_bench.metrics import METRICS
-from lico_bench.report import formatting
-from lico_bench.report.content import gather
-from lico_bench.report.tables import paper_specs, paper_tables
+from lico_bench.report import formatting, paper_values
+from lico_bench.report.gathering import gather
+from lico_bench.report.paper_tables import paper_tables
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
@@ -176,7 +176,7 @@ def test_a_control_is_no_saliency_method(layouts):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p_holm", "bold"),
+    ("difference", "q_value", "bold"),
     [
         (0.1, 0.01, ("lico",)),
         (-0.1, 0.01, ("baseline",)),
@@ -185,10 +185,10 @@ def test_a_control_is_no_saliency_method(layouts):
         (0.0, 0.01, ()),
     ],
 )
-def test_bold_is_what_is_better_after_correction(wide, difference, p_holm, bold):
+def test_bold_is_what_is_better_after_correction(wide, difference, q_value, bold):
     numbers = {
         "difference": difference, "low": difference - 0.05, "high": difference + 0.05,
-        "p_holm": p_holm,
+        "q_value": q_value,
     }  # fmt: skip
     found = rebuilt(wide, differences=numbers)
     for name in ("insertion_deletion_cifar10", "accuracy"):
@@ -204,7 +204,7 @@ def test_bold_is_what_is_better_after_correction(wide, difference, p_holm, bold)
 
 
 def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
-    numbers = {"difference": 0.1, "low": 0.05, "high": 0.15, "p_holm": 0.01}
+    numbers = {"difference": 0.1, "low": 0.05, "high": 0.15, "q_value": 0.01}
     layout = rebuilt(wide, differences=numbers)["ablation"]
     assert layout.columns[-4:] == ("Baseline", "MM only", "OT only", "LICO")
     own = {tuple(c.text for c in row[1:3]): row for row in layout.rows if row[-1].kind == "ours"}
@@ -215,7 +215,7 @@ def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
     marks = {key[1]: [cell.is_bold for cell in row[-4:]] for key, row in own.items()}
     assert marks["Insertion ↑"] == [False, True, True, True]
     assert marks["Deletion ↓"] == [False] * 4  # larger is worse
-    assert "p (Holm) 0.010: better" in own[("Grad-CAM", "Insertion ↑")][-1].note
+    assert "q 0.010: better" in own[("Grad-CAM", "Insertion ↑")][-1].note
 
 
 @pytest.mark.parametrize(
@@ -310,13 +310,13 @@ def test_a_score_without_a_value_is_a_dash_with_its_reason(wide):
 
 def test_names_of_forms_are_those_of_registries_and_cards():
     titles = {name: load_card(name).title for name in card_names()}
-    assert titles.items() <= dict(paper_specs.DATASETS).items()
+    assert titles.items() <= dict(paper_values.DATASETS).items()
     methods = {name: SALIENCY[name].title for name in SALIENCY}
-    assert {k: v for k, v in paper_specs.METHODS.items() if k}.items() <= methods.items()
-    for name, spec in paper_specs.SPECS.items():
+    assert {k: v for k, v in paper_values.METHODS.items() if k}.items() <= methods.items()
+    for name, spec in paper_values.SPECS.items():
         if name in METRICS:
             known = METRICS[name].spec
             message = (spec.title, spec.higher_is_better, spec.bounds, spec.unit)
             assert message == (known.title, known.higher_is_better, known.bounds, known.unit)
-    assert {arm for table in paper_specs.TABLE_SPECS for arm in table.arms} <= set(ARMS)
-    assert pd.Series([table.name for table in paper_specs.TABLE_SPECS]).is_unique
+    assert {arm for table in paper_values.TABLE_SPECS for arm in table.arms} <= set(ARMS)
+    assert pd.Series([table.name for table in paper_values.TABLE_SPECS]).is_unique

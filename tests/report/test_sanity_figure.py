@@ -10,10 +10,11 @@ import pytest
 from fake_run import make_run
 from PIL import Image
 
-from lico_bench.report.content import ReportContent, gather
-from lico_bench.report.figures import draw
+from lico_bench.report import build
+from lico_bench.report.content import ReportContent
 from lico_bench.report.figures.canvas import plot_style
 from lico_bench.report.figures.curves import draw_sanity
+from lico_bench.report.gathering import gather
 
 ENDS = {"grad_cam": 0.2, "random_map": 1.0}
 
@@ -72,12 +73,12 @@ def test_each_figure_gets_its_own_curves(content, monkeypatch):
     seen = {}
     for name in ("draw_curves", "draw_sanity"):
         monkeypatch.setattr(
-            draw, name, lambda _c, _b, curves, name=name: seen.update({name: curves}) or iter(())
+            build, name, lambda _c, _b, curves, name=name: seen.update({name: curves}) or iter(())
         )
     for name in ("draw_forests", "draw_seeds", "draw_scatter", "draw_galleries", "draw_training"):
-        monkeypatch.setattr(draw, name, lambda *_: iter(()))
+        monkeypatch.setattr(build, name, lambda *_: iter(()))
     both = pd.concat([content.run.curves(), cascades_of(content)])
     monkeypatch.setattr(type(content.run), "curves", lambda *_: both)
-    assert not list(draw.draw_figures(content))
+    assert not list(build.draw_figures(content))
     assert set(seen["draw_curves"]["curve"]) == {"insertion", "deletion"}
     assert set(seen["draw_sanity"]["curve"]) == {"cascade"}

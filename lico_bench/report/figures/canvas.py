@@ -14,51 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import font_manager
-from matplotlib.axes import Axes
+from matplotlib.axes import Axes as Axes  # imported from here by the other modules
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.content import SETTING, Block, ReportContent
-
-__all__ = [
-    "GREY",
-    "MIN_Y_SPAN",
-    "Axes",
-    "Figure",
-    "Plot",
-    "add_colour_bar",
-    "add_figure_legend",
-    "arm_by_cell",
-    "block_title",
-    "colour_of",
-    "ensure_y_span",
-    "heat_colours",
-    "line_style_of",
-    "marker_of",
-    "panel_grid",
-    "plot_style",
-    "rows_of_block",
-    "save_plot",
-    "series_style",
-    "set_few_y_ticks",
-    "set_figure_title",
-    "set_integer_x_ticks",
-    "set_log_y_axis",
-    "set_panel_title",
-    "signed_colours",
-]
+from lico_bench.report.content import Block, ReportContent, rows_of
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", "-.", ":")
@@ -146,24 +119,22 @@ def _quantized_png(png: bytes) -> bytes:
     return quantized.getvalue()
 
 
-def colour_of(content: ReportContent, arm: str) -> str:
-    """Colour of an arm, the same in every plot and on the HTML page."""
-    return series_style(content.arms.index(arm))[0]
+class SeriesStyle(NamedTuple):
+    """Colour, line style and marker of a series."""
+
+    colour: str
+    line: str
+    marker: str
 
 
-def line_style_of(content: ReportContent, arm: str) -> str:
-    """Line style of an arm."""
-    return series_style(content.arms.index(arm))[1]
+def style_of(content: ReportContent, arm: str) -> SeriesStyle:
+    """Style of an arm, the same in every plot; its colour is also that of the HTML page."""
+    return series_style(content.arms.index(arm))
 
 
-def marker_of(content: ReportContent, arm: str) -> str:
-    """Marker of an arm's points."""
-    return series_style(content.arms.index(arm))[2]
-
-
-def series_style(number: int) -> tuple[str, str, str]:
-    """Colour, line style and marker of the arm with index `number`."""
-    return (
+def series_style(number: int) -> SeriesStyle:
+    """Style of the arm with index `number`."""
+    return SeriesStyle(
         COLOURS[number % len(COLOURS)],
         STYLES[number % len(STYLES)],
         MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
@@ -230,16 +201,33 @@ def add_figure_legend(figure: Figure, axes: Sequence[Axes]) -> None:
         )  # fmt: skip
 
 
+def save_panels(
+    figure: Figure, axes: Sequence[Axes], name: str, *, kind: str, title: str, caption: str
+) -> Plot:
+    """Save a figure of panels with its legend and title, see `save_plot`."""
+    add_figure_legend(figure, axes)
+    set_figure_title(figure, title)
+    return save_plot(figure, name, kind=kind, title=title, caption=caption)
+
+
+def set_log_x_axis(axes: Axes) -> None:
+    """Use a logarithmic x axis with ticks at 1, 2 and 5 times powers of ten, as plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+
+
 def set_few_y_ticks(axes: Axes, *, nbins: int = 4) -> None:
     """Limit the number of y ticks and reduce the tick labels."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins))
     axes.tick_params(labelsize=7.5)
 
 
-def ensure_y_span(axes: Axes, min_span: float) -> None:
-    """Extend the y limits symmetrically to span at least `min_span`."""
+def ensure_y_span(axes: Axes, scale: float) -> None:
+    """Extend the y limits symmetrically to span at least `MIN_Y_SPAN` times `scale`."""
     low, high = axes.get_ylim()
-    padding = (min_span - (high - low)) / 2
+    padding = (MIN_Y_SPAN * scale - (high - low)) / 2
     if padding > 0:
         axes.set_ylim(low - padding, high + padding)
 
@@ -293,22 +281,24 @@ def block_title(block: Block) -> str:
 def set_panel_title(axes: Axes, block: Block, *, with_backbone: bool) -> None:
     """Set a panel's title to its dataset; a stand-in warning gets a separate line."""
     extra = f", {block.backbone}" if with_backbone else ""
-    extra += "" if block.labels == "full" else f", {block.labels} labels"
-    name = f"{block.title}{extra}"
-    lines = [formatting.STANDIN] if block.is_standin else []
-    lines.append(name if len(name) <= PANEL_TITLE_CHARS else f"{name[: PANEL_TITLE_CHARS - 1]}…")
-    axes.set_title("\n".join(lines), fontsize=7.5, parse_math=False, pad=3)
+    name = f"{block.title}{extra}{block.budget}"
+    standin = f"{formatting.STANDIN}\n" if block.is_standin else ""
+    title = standin + formatting.truncated(name, PANEL_TITLE_CHARS)
+    axes.set_title(title, fontsize=7.5, parse_math=False, pad=3)
 
 
-def rows_of_block(frame: pd.DataFrame, block: Block) -> pd.DataFrame:
-    """Select the rows of a frame that belong to a block."""
-    is_selected = pd.Series(True, index=frame.index)
-    for name in SETTING:
-        is_selected &= frame[name] == getattr(block, name)
-    return frame[is_selected]
+def axis_scale(spec: MetricSpec) -> tuple[float, str]:
+    """Factor and unit of a metric's axis; shares are drawn in percent."""
+    return (100.0, "%") if formatting.is_percent(spec) else (1.0, spec.unit)
+
+
+def present(names: Sequence[str], column: pd.Series[Any]) -> list[str]:
+    """Select the names that occur in a column, in their order."""
+    found = set(column.unique())
+    return [name for name in names if name in found]
 
 
 def arm_by_cell(content: ReportContent, block: Block) -> dict[str, str]:
     """Return the arm of each cell of a block."""
-    cells = rows_of_block(content.cells, block)
+    cells = rows_of(content.cells, block.setting)
     return dict(zip(cells["cell"].astype(str), cells["arm"].astype(str), strict=True))

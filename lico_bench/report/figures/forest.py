@@ -16,10 +16,9 @@ from lico_bench.report.figures.canvas import (
     Figure,
     Plot,
     block_title,
-    colour_of,
-    marker_of,
     save_plot,
     set_figure_title,
+    style_of,
 )
 
 PERCENT = "percentage points"
@@ -120,19 +119,19 @@ def _draw_line(
     content: ReportContent, axes: Axes, y: int, row: pd.Series[Any], scale: float
 ) -> None:
     sign = scale if content.specs[row["metric"]].higher_is_better else -scale
-    colour = colour_of(content, row["arm"])
+    style = style_of(content, row["arm"])
     effect = _smallest_effect(content, row)
     if effect is not None:
         axes.barh(
             y, 2 * scale * effect, left=-scale * effect, height=0.86, color=BAND_COLOUR, zorder=0
         )
     axes.plot(sign * np.array(row["per_seed"]), [y + 0.25] * len(row["per_seed"]), ".", ms=3.5,
-              color=colour, alpha=0.6)  # fmt: skip
+              color=style.colour, alpha=0.6)  # fmt: skip
     if np.isfinite(row["low"]):
-        axes.plot([sign * row["low"], sign * row["high"]], [y, y], color=colour, lw=1.7)
-    is_significant = row["p_holm"] < formatting.SIGNIFICANT
-    axes.plot(sign * row["difference"], y, marker_of(content, row["arm"]), ms=5.5, mew=1.3,
-              color=colour, mfc=colour if is_significant else "white")  # fmt: skip
+        axes.plot([sign * row["low"], sign * row["high"]], [y, y], color=style.colour, lw=1.7)
+    is_significant = row["q_value"] < formatting.SIGNIFICANT
+    axes.plot(sign * row["difference"], y, style.marker, ms=5.5, mew=1.3, color=style.colour,
+              mfc=style.colour if is_significant else "white")  # fmt: skip
 
 
 def _largest_magnitude(rows: pd.DataFrame) -> float:
@@ -170,14 +169,15 @@ def _draw_labels(axes: Axes, labels: list[str], headings: set[int]) -> None:
     for y, text in enumerate(labels):
         is_heading = y in headings
         axes.text(
-            -0.01, y, _truncated(text), transform=axes.get_yaxis_transform(), va="center",
-            ha="right", fontsize=9 if is_heading else 7.5, parse_math=False,
+            -0.01, y, formatting.truncated(text, MAX_LABEL_CHARS), va="center", ha="right",
+            transform=axes.get_yaxis_transform(), fontsize=9 if is_heading else 7.5,
+            parse_math=False,
         )  # fmt: skip
 
 
 def _draw_legend(figure: Figure, *, has_band: bool) -> None:
     """Draw an explanation of the markers at the bottom of the figure."""
-    text = "filled: significant after Holm's correction, hollow: not; small dots: single seeds"
+    text = "filled: false-discovery rate q < 0.05, hollow: not; small dots: single seeds"
     if has_band:
         text += "\ngrey: smaller than the smallest effect of interest that a claim declares"
     height = figure.get_size_inches()[1]
@@ -187,8 +187,8 @@ def _draw_legend(figure: Figure, *, has_band: bool) -> None:
 def _caption(axes: Axes, num_omitted: int) -> str:
     caption = (
         "Paired differences with 95 % intervals, with signs chosen so that right of zero is better "
-        "for every metric. Filled markers: p < 0.05 after Holm's correction over all comparisons "
-        "of the report; hollow: otherwise. Small dots: single seeds."
+        "for every metric. Filled markers: false-discovery rate q < 0.05 over all comparisons of "
+        "the report; hollow: otherwise. Small dots: single seeds."
     )
     if axes.patches:
         caption += " Grey: differences below the smallest effect of interest that a claim declares."
@@ -205,7 +205,3 @@ def _unit(content: ReportContent, metric: str) -> str:
 def _unit_suffix(unit: str) -> str:
     """Suffix of the file name; empty for probabilities."""
     return {"probability": "", PERCENT: "_shares"}.get(unit, f"_{formatting.file_stem(unit)}")
-
-
-def _truncated(text: str) -> str:
-    return text if len(text) <= MAX_LABEL_CHARS else f"{text[: MAX_LABEL_CHARS - 1]}…"

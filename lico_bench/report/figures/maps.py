@@ -24,7 +24,7 @@ from lico_bench.report.figures.canvas import (
     save_plot,
     signed_colours,
 )
-from lico_bench.report.gallery_images import (
+from lico_bench.report.gallery import (
     GROUPS,
     GalleryItem,
     open_stored,
@@ -135,7 +135,7 @@ def _draw_group(
 
 
 def _draw_label(axes: Axes, x: float, y: float, text: str, mark: str = "") -> None:
-    label = f"{_truncated(text)} {mark}".strip()
+    label = f"{formatting.truncated(text, MAX_LABEL_CHARS)} {mark}".strip()
     axes.text(x, y - 0.03, label, fontsize=6.5, va="bottom", parse_math=False)
 
 
@@ -156,10 +156,6 @@ def map_overlay(values: NDArray[Any], *, is_signed: bool = False) -> NDArray[np.
         colours = heat_colours(magnitude)
     colours[..., 3] = MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * magnitude
     return colours
-
-
-def _truncated(text: str) -> str:
-    return text if len(text) <= MAX_LABEL_CHARS else f"{text[: MAX_LABEL_CHARS - 1]}…"
 
 
 def draw_overlay(explanation: Explanation) -> Plot:

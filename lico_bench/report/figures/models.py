@@ -13,15 +13,13 @@ from lico_bench.report.figures.canvas import (
     MIN_Y_SPAN,
     Axes,
     Plot,
-    add_figure_legend,
-    colour_of,
+    axis_scale,
     ensure_y_span,
-    marker_of,
     panel_grid,
-    save_plot,
+    save_panels,
     set_few_y_ticks,
-    set_figure_title,
     set_panel_title,
+    style_of,
 )
 
 ACCURACY = "accuracy"
@@ -106,7 +104,7 @@ def _by_arm(block: Block, score: Score) -> dict[str, dict[int, float]]:
     """Return the mean of each trained model by arm and seed, percentages in [0, 100]."""
     means = block.means
     rows = means[(means["method"] == score.method) & (means["metric"] == score.spec.name)]
-    scale = 100.0 if formatting.is_percent(score.spec) else 1.0
+    scale, _ = axis_scale(score.spec)
     return {
         str(row["arm"]): {
             int(seed): scale * float(value)
@@ -130,7 +128,7 @@ def _draw_seed_sheet(
         len(blocks), columns=columns, panel_in=(width, 1.35), top_in=0.42,
         bottom_in=0.3 + 0.35 * (len(others) > 2), labels=list(map(content.arm_title, content.arms)),
     )  # fmt: skip
-    for index, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
+    for axes, block in zip(grid, blocks, strict=True):
         _draw_pairs(content, axes, _by_arm(block, score))
         set_panel_title(axes, block, with_backbone=_is_ambiguous(content, block))
         axes.set_xlim(-0.6, len(others) - 0.4)
@@ -142,23 +140,20 @@ def _draw_seed_sheet(
                 ha="right", rotation_mode="anchor",
             )  # fmt: skip
         set_few_y_ticks(axes)
-        ensure_y_span(axes, _min_span(score))
+        ensure_y_span(axes, axis_scale(score.spec)[0])
         axes.tick_params(axis="x", labelsize=7.5, length=0)
         axes.grid(visible=False, axis="x")
-        if index % columns == 0:
-            axes.set_ylabel(_unit(score), fontsize=8)
-    add_figure_legend(figure, grid)
-    title = f"{score.title(content)}: every pair of models"
-    set_figure_title(figure, title)
+    for axes in grid[::columns]:
+        axes.set_ylabel(axis_scale(score.spec)[1], fontsize=8)
     reference = content.arm_title(content.reference_arm)
     caption = (
         f"Mean of each trained model. A line joins the two models of a pair, which share seed, "
         f"data order and initial weights: {reference} left, the other arm right. "
         f"{_span_sentence(score)}"
     )
-    return save_plot(
-        figure, f"seeds_{score.stem}{sheet}", kind="seeds", title=title, caption=caption
-    )
+    title = f"{score.title(content)}: every pair of models"
+    name = f"seeds_{score.stem}{sheet}"
+    return save_panels(figure, grid, name, kind="seeds", title=title, caption=caption)
 
 
 def _draw_pairs(content: ReportContent, axes: Axes, by_arm: dict[str, dict[int, float]]) -> None:
@@ -173,8 +168,9 @@ def _draw_pairs(content: ReportContent, axes: Axes, by_arm: dict[str, dict[int, 
             (slot - 0.25, content.reference_arm, [reference[seed] for seed in seeds]),
             (slot + 0.25, arm, [compared[seed] for seed in seeds]),
         ):
-            axes.plot([x] * len(values), values, marker_of(content, name), ms=4.5,
-                      color=colour_of(content, name), label=content.arm_title(name))  # fmt: skip
+            style = style_of(content, name)
+            axes.plot([x] * len(values), values, style.marker, ms=4.5, color=style.colour,
+                      label=content.arm_title(name))  # fmt: skip
 
 
 def _draw_scatter_sheet(
@@ -184,30 +180,26 @@ def _draw_scatter_sheet(
         len(blocks), columns=SCATTER_COLUMNS, panel_in=(1.85, 1.5), top_in=0.42, footer_in=0.12,
         labels=list(map(content.arm_title, content.arms)),
     )  # fmt: skip
-    for index, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
+    for axes, block in zip(grid, blocks, strict=True):
         _draw_points(content, axes, _by_arm(block, accuracy), _by_arm(block, map_score))
         set_panel_title(axes, block, with_backbone=_is_ambiguous(content, block))
         set_few_y_ticks(axes)
-        ensure_y_span(axes, _min_span(map_score))
+        ensure_y_span(axes, axis_scale(map_score.spec)[0])
         axes.locator_params(axis="x", nbins=4)
-        if index % SCATTER_COLUMNS == 0:
-            axes.set_ylabel(
-                f"{formatting.title_with_arrow(map_score.spec)}, {_unit(map_score)}", fontsize=8
-            )
+    label = f"{formatting.title_with_arrow(map_score.spec)}, {axis_scale(map_score.spec)[1]}"
+    for axes in grid[::SCATTER_COLUMNS]:
+        axes.set_ylabel(label, fontsize=8)
     for axes in grid[-SCATTER_COLUMNS:]:
         axes.set_xlabel("accuracy ↑, %", fontsize=8, labelpad=1)
-    add_figure_legend(figure, grid)
-    title = f"Accuracy against {map_score.title(content)}"
     joined = "; a line joins the models of a pair" if len(content.arms) <= MAX_JOINED_ARMS else ""
-    set_figure_title(figure, title)
     caption = (
         f"One point per trained model{joined}. If the points follow one slope, better scores of "
         "the maps may only reflect better accuracy. "
         f"{_span_sentence(map_score)}"
     )
-    return save_plot(
-        figure, f"scatter_{map_score.stem}{sheet}", kind="scatter", title=title, caption=caption
-    )
+    title = f"Accuracy against {map_score.title(content)}"
+    name = f"scatter_{map_score.stem}{sheet}"
+    return save_panels(figure, grid, name, kind="scatter", title=title, caption=caption)
 
 
 def _draw_points(
@@ -226,8 +218,9 @@ def _draw_points(
             axes.plot(*zip(reference[seed], points[seed], strict=True), color=GREY, lw=0.7,
                       alpha=0.7, zorder=1)  # fmt: skip
         if points:
-            axes.plot(*zip(*points.values(), strict=True), marker_of(content, arm), ms=4.5,
-                      color=colour_of(content, arm), label=content.arm_title(arm))  # fmt: skip
+            style = style_of(content, arm)
+            axes.plot(*zip(*points.values(), strict=True), style.marker, ms=4.5,
+                      color=style.colour, label=content.arm_title(arm))  # fmt: skip
 
 
 def _is_ambiguous(content: ReportContent, block: Block) -> bool:
@@ -235,13 +228,6 @@ def _is_ambiguous(content: ReportContent, block: Block) -> bool:
     return sum(other.title == block.title for other in content.blocks) > 1
 
 
-def _min_span(score: Score) -> float:
-    return MIN_Y_SPAN * (100.0 if formatting.is_percent(score.spec) else 1.0)
-
-
 def _span_sentence(score: Score) -> str:
-    return f"Every y axis spans at least {_min_span(score):g} {_unit(score)}."
-
-
-def _unit(score: Score) -> str:
-    return "%" if formatting.is_percent(score.spec) else score.spec.unit
+    scale, unit = axis_scale(score.spec)
+    return f"Every y axis spans at least {scale * MIN_Y_SPAN:g} {unit}."

@@ -1,16 +1,25 @@
+"""What a report shows: statistics, notes and warnings, computed from a run folder."""
+
 from __future__ import annotations
 
+import io
 import shutil
+import threading
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_run import cell_key, make_run
+from rich.console import Console
+from threadpoolctl import threadpool_info
 
 from lico_bench.errors import MissingDataError
-from lico_bench.report.content import gather
+from lico_bench.report import show_summary
+from lico_bench.report.gathering import gather, run_in_threads
+from lico_bench.report.page import render_page
 from lico_bench.stats import paired_differences
-from lico_bench.store import write_json, write_parquet
+from lico_bench.store import read_parquet, write_json, write_parquet
 from lico_bench.store.manifests import write_manifest
 from tests.manifests import change_manifest
 
@@ -21,20 +30,20 @@ def test_differences_are_those_of_the_statistics_room(run, content):
     effects |= {"pointing_game": 0.02}
     expected = paired_differences(run.rows(), smallest_effects=effects)
     shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
-    pd.testing.assert_frame_equal(shown.drop(columns="p_holm"), expected)
+    pd.testing.assert_frame_equal(shown.drop(columns="q_value"), expected)
 
 
 def test_the_family_is_what_is_shown_as_a_result(content):
     shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
-    inside = shown[shown["p_holm"].notna()]
+    inside = shown[shown["q_value"].notna()]
     assert content.num_compared == {"real": 4, "standin": 5}
     assert set(inside["method"]) == {"", "grad_cam"}  # no control
     assert "confidence" not in set(inside["metric"])  # no direction of merit
     for source, part in inside.groupby("source"):
         raw = part["p_value"].to_numpy()
         assert len(raw) == content.num_compared[source]
-        assert (part["p_holm"] >= raw).all()
-        assert part["p_holm"].min() == min(1.0, len(raw) * raw.min())
+        assert (part["q_value"] >= raw).all()
+        assert part["q_value"].min() == min(1.0, len(raw) * raw.min())
 
 
 def test_what_stands_beside_the_scores_joins_the_family_only_if_asked_for(tmp_path):
@@ -145,3 +154,110 @@ def test_metrics_that_a_dataset_cannot_define_are_named(tmp_path):
     assert note == (
         "Not defined on cifar10, which does not tell where its objects are: pointing_game."
     )
+
+
+def blas_threads() -> list[int]:
+    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+
+def test_results_come_in_order_and_each_had_one_thread_for_its_products():
+    before = blas_threads()
+    meeting = threading.Barrier(2, timeout=30)
+
+    def work() -> list[int]:
+        meeting.wait()  # both are under way
+        return blas_threads()
+
+    found = run_in_threads(work, work, lambda: "third")
+    assert found[2] == "third"
+    assert all(set(threads) == {1} for threads in found[:2])
+    assert blas_threads() == before
+
+
+def test_what_one_of_them_raises_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        run_in_threads(lambda: 1 // 0, lambda: np.zeros(3))
+
+
+def with_cosines(run, cosines: dict[str, float]):
+    """The run with these channel cosines in the last epoch, by arm; in the first all are low."""
+    for cell in run.manifest().cells:
+        path = run.cell(cell.key).table("history")
+        rows = [(1, 0.2), (15, cosines[cell.recipe.arm])]
+        added = pd.DataFrame(
+            {"epoch": epoch, "quantity": "channel_cosine", "value": value, "cell": cell.key}
+            for epoch, value in rows
+        )
+        write_parquet(path, pd.concat([read_parquet(path), added], ignore_index=True))
+    return run
+
+
+def with_manifest(run, change):
+    change_manifest(run, change)
+    return run
+
+
+def printed(content) -> str:
+    console = Console(width=400, file=io.StringIO())
+    console.print(show_summary(content))
+    return console.file.getvalue()
+
+
+def test_collapsed_channels_are_the_first_line_with_the_option_that_prevents_it(tmp_path):
+    run = with_cosines(make_run(tmp_path / "run"), {"baseline": 0.33, "lico": 0.96})
+    content = gather(run)
+    first = printed(content).splitlines()[0]
+    assert first == content.headlines[0]
+    assert first.startswith("Transport collapsed the channels of LICO on cifar10 (cosine 0.96")
+    assert "cub200 (cosine 0.96 against 0.33" in first
+    assert "--set objective.beta=0.1" in first
+    assert first.replace(">", "&gt;") in render_page(content, [], [])
+
+
+@pytest.mark.slow
+def test_a_smaller_weight_than_the_one_that_was_used_is_named(tmp_path):
+    def weaken(manifest):
+        for cell in manifest["cells"]:
+            cell["options"] = {"beta": 0.1 if cell["recipe"]["arm"] == "lico" else 0.0}
+
+    run = with_cosines(make_run(tmp_path / "run"), {"baseline": 0.33, "lico": 0.96})
+    with_manifest(run, weaken)
+    assert "--set objective.beta=0.01" in gather(run).headlines[0]
+
+
+@pytest.mark.parametrize(
+    "cosines", [{"baseline": 0.33, "lico": 0.5}, {"baseline": 0.6, "lico": 0.7}]
+)
+@pytest.mark.slow
+def test_channels_that_stay_apart_are_not_told(tmp_path, cosines):
+    assert not gather(with_cosines(make_run(tmp_path / "run"), cosines)).headlines
+
+
+def test_an_arm_without_transport_is_not_told(tmp_path):
+    run = with_cosines(make_run(tmp_path / "run"), {"baseline": 0.3, "lico": 0.95})
+
+    def no_transport(manifest):
+        for cell in manifest["cells"]:
+            cell["options"] = {"beta": 0.0}
+
+    assert not gather(with_manifest(run, no_transport)).headlines
+
+
+def test_a_run_as_published_says_so(tmp_path):
+    def published(manifest):
+        manifest["suite"]["as_published"] = True
+
+    content = gather(with_manifest(make_run(tmp_path / "run"), published))
+    assert content.headlines == ("Weights of the losses: as published (--as-published).",)
+
+
+@pytest.mark.slow
+def test_options_that_are_not_the_arms_own_are_named(tmp_path):
+    def tuned(manifest):
+        for cell in manifest["cells"]:
+            if cell["recipe"]["arm"] == "lico":
+                cell["recipe"]["objective"] = [["beta", 0.1], ["text_every", 4]]
+
+    (message,) = gather(with_manifest(make_run(tmp_path / "run"), tuned)).headlines
+    assert "LICO beta 0.1, text_every 4" in message
+    assert "--as-published" in message

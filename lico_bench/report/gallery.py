@@ -1,19 +1,20 @@
-"""Images of the gallery: decoding, and selection by the map difference between arms.
+"""Images of the gallery: selection by the map difference between arms, and embedding in the page.
 
-Shown are the largest and the smallest differences, and images selected at random.
+Selected are the largest and the smallest differences, and images at random. Only the random ones
+are representative of the average.
 
 The difference of two maps is one minus the Spearman rank correlation of their pixels. It depends
 on the order of the pixels only, as insertion and deletion do: 0 for the same order, 1 for
 uncorrelated maps, 2 for the reverse order. A constant map differs by 0 from another constant map
 and by 1 from any other map. With several arms, the differences to the reference arm are averaged.
-
-Only the random images are representative of the average; the extremes are not.
 """
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -23,7 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lico_bench.errors import BrokenFileError
-from lico_bench.report.content import SETTING, Block, ReportContent
+from lico_bench.records import MetricSpec
+from lico_bench.report import formatting
+from lico_bench.report.content import AUXILIARY_METRICS, Block, ReportContent, rows_of
+from lico_bench.report.figures.canvas import heat_colours
 
 Group = Literal["most", "least", "random"]
 GROUPS: tuple[Group, ...] = ("most", "least", "random")
@@ -31,6 +35,19 @@ PER_GROUP = 4
 RANDOM_SEED = 20_230
 Floats = NDArray[np.float64]
 MAX_PIXELS = 2**24  # of a stored image; 4096 x 4096, far more than any model input
+GROUP_TITLES = {
+    "most": "Where the maps differ most",
+    "least": "Where the maps differ least",
+    "random": "Selected at random",
+}
+MAX_MAPS = 1200  # on one page, up to 4 kB each
+MAX_SIDE_PX = 224  # longer side of an embedded image; shown at half of that at most
+COARSE_PX = 96  # images up to this size are shown with sharp pixel edges
+LOSSLESS_BYTES = 12_000  # larger images are embedded as JPEG
+SHADES = 64
+MIN_OPACITY, MAX_OPACITY = 0.3, 0.85  # at the lowest and highest value of a map
+
+Scores = dict[tuple[str, str, str, str], float]  # by cell, method, metric and image
 
 
 @dataclass(frozen=True)
@@ -107,9 +124,7 @@ def _explained_by_all(
 
 def first_cells(content: ReportContent, block: Block) -> set[str]:
     """Return the cells of a block shown in the gallery: the first seed that has every arm."""
-    cells = content.cells
-    for name in SETTING:
-        cells = cells[cells[name] == getattr(block, name)]
+    cells = rows_of(content.cells, block.setting)
     num_arms = cells.groupby("seed")["arm"].nunique()
     seeds = num_arms.index[num_arms == len(content.arms)]
     return set(cells.loc[cells["seed"] == seeds.min(), "cell"]) if len(seeds) else set()
@@ -189,3 +204,152 @@ def scaled_map(values: NDArray[Any]) -> Floats:
         return np.zeros(values.shape)
     scaled: Floats = (values.astype(np.float64) - lowest) / (highest - lowest)
     return scaled
+
+
+def galleries(content: ReportContent) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return one entry per block and method with its selected images by group, and their URIs.
+
+    Entries refer to images by number, so that an image of several methods is embedded once.
+    """
+    shown_cells = set().union(*(first_cells(content, block) for block in content.blocks))
+    stored = content.run.gallery(shown_cells)
+    methods = [method for method in content.methods() if not content.is_control(method)]
+    selections = [
+        (block, method, items)
+        for block in content.blocks
+        for method in methods
+        if (items := select_gallery_images(content, block, stored, method))
+    ]
+    limit = _per_group(len(selections), len(content.arms))
+    specs = {method: _main_spec(content, method) for method in methods}
+    scores = _scores(content, [item for _, _, items in selections for item in items])
+    numbers: dict[bytes, int] = {}
+    entries = [
+        {
+            "dataset": content.setting_title(block),
+            "method": content.method_title(method),
+            "is_standin": block.is_standin,
+            "groups": [
+                {"title": title, "images": [
+                    _image(content, item, numbers, specs[method], scores)
+                    for item in [item for item in items if item.group == group][:limit]
+                ]}
+                for group, title in GROUP_TITLES.items()
+                if any(item.group == group for item in items)
+            ],
+        }
+        for block, method, items in selections
+    ]  # fmt: skip
+    return entries, [image_uri(png) for png in numbers]
+
+
+def data_uri(image: bytes, kind: str = "png") -> str:
+    """Return an encoded image as a data URI; `kind` is `png` or `jpeg`."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def image_uri(png: bytes) -> str:
+    """Return a stored image as a data URI: unchanged if small, else resized and as JPEG."""
+    image = open_stored(png, "an image")
+    if len(png) <= LOSSLESS_BYTES:
+        return data_uri(png)
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+    stream = io.BytesIO()
+    image.save(stream, format="JPEG", quality=88)
+    return data_uri(stream.getvalue(), "jpeg")
+
+
+def heat_uri(row: dict[str, Any]) -> str:
+    """Return the map of a gallery row as a data URI, coloured from its lowest to its highest value.
+
+    A palette with an opacity per shade takes a quarter of the bytes of an RGBA image.
+    """
+    scaled = scaled_map(stored_map(row))
+    image = Image.fromarray(np.round(scaled * (SHADES - 1)).astype(np.uint8), mode="P")
+    shades = np.linspace(0, 1, SHADES)
+    colours = np.round(255 * heat_colours(shades)[:, :3]).astype(np.uint8)
+    image.putpalette(colours.tobytes())
+    opacity = np.round(255 * (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * shades)).astype(np.uint8)
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", optimize=True, transparency=opacity.tobytes())
+    return data_uri(stream.getvalue())
+
+
+def _per_group(num_galleries: int, num_arms: int) -> int:
+    """Return the number of images per group that keeps the page within `MAX_MAPS` maps."""
+    limit = MAX_MAPS // max(1, num_galleries * num_arms * len(GROUP_TITLES))
+    return min(PER_GROUP, max(1, limit))
+
+
+def _image(
+    content: ReportContent,
+    item: GalleryItem,
+    numbers: dict[bytes, int],
+    spec: MetricSpec | None,
+    scores: Scores,
+) -> dict[str, Any]:
+    reference = item.by_arm[content.reference_arm]
+    png: bytes = reference["image_png"]
+    width, height = _size(png)
+    return {
+        "id": reference["image_id"],
+        "label": reference["label_name"],
+        "number": numbers.setdefault(png, len(numbers)),
+        "width": width,
+        "height": height,
+        "is_coarse": max(width, height) <= COARSE_PX,
+        "distance": f"{item.difference:.2f}",
+        "arms": [
+            {
+                "number": content.arms.index(arm),
+                "title": content.arm_title(arm),
+                "predicted": row["predicted_name"],
+                "correct": bool(row["correct"]),
+                "heat": heat_uri(row),
+                "score": _score(spec, scores, row, reference),
+            }
+            for arm, row in item.by_arm.items()
+        ],
+    }
+
+
+def _main_spec(content: ReportContent, method: str) -> MetricSpec | None:
+    """Return the first metric of a method that has a direction; it is shown with each map."""
+    scored = set(content.rows.loc[content.rows["method"] == method, "metric"].unique())
+    for name, spec in content.specs.items():
+        if name in scored and name not in AUXILIARY_METRICS and spec.higher_is_better is not None:
+            return spec
+    return None
+
+
+def _scores(content: ReportContent, items: Sequence[GalleryItem]) -> Scores:
+    """Return the scores of the selected maps."""
+    shown = [row for item in items for row in item.by_arm.values()]
+    rows = content.rows
+    for name in ("cell", "image_id", "method"):
+        rows = rows[rows[name].isin({row[name] for row in shown})]
+    keys = zip(rows["cell"], rows["method"], rows["metric"], rows["image_id"], strict=True)
+    return dict(zip(keys, rows["value"].astype(float), strict=True))
+
+
+def _score(
+    spec: MetricSpec | None, scores: Scores, row: dict[str, Any], reference: dict[str, Any]
+) -> str:
+    """Return the score of one map as text, with the difference to the reference arm's map."""
+    if spec is None:
+        return ""
+    score, reference_score = (
+        scores.get((each["cell"], each["method"], spec.name, each["image_id"]), math.nan)
+        for each in (row, reference)
+    )
+    if not math.isfinite(score):
+        return ""
+    text = f"{formatting.title_with_arrow(spec)} {formatting.value(score, spec)}"
+    if row is reference or not math.isfinite(reference_score):
+        return text
+    return f"{text} ({formatting.signed(score - reference_score, spec)})"
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """Return width and height from the header of a PNG."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")

@@ -1,11 +1,19 @@
-"""Published values and values of this run as table entries."""
+"""Values in the paper's tables: published ones and those of a run, as entries with keys.
+
+The structure of the tables and the display names of published values are read from `paper.toml`.
+Values of a run bring their own names. This package must not import the registries and dataset
+cards; tests check that the names agree with them.
+"""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,12 +22,49 @@ from lico_bench.number_text import MINUS
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, ReportContent
-from lico_bench.report.tables.model import Cell
-from lico_bench.report.tables.paper_specs import TOKENS, TableSpec, spec_of
+from lico_bench.report.tables import Cell
+from lico_bench.stats import MODEL_SCORES
+from lico_bench.store.codec import decode
 
 Score = dict[str, Any]
 
+PAIR = ("baseline", "lico")
+TOKENS = "num_context"  # option of LICO, as in `--set objective.NAME=VALUE`
 FILL_IN = "this value is not confirmed; see baselines/published/README.md to fill it in"
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """Structure of a table of the paper; the fields are described in `paper.toml`."""
+
+    name: str
+    title: str
+    caption: str
+    by: tuple[str, ...]
+    across: tuple[str, ...]
+    metrics: tuple[str, ...]
+    arms: tuple[str, ...] = PAIR
+    needs: tuple[str, ...] = ()
+    blocks: str = "any"
+    per_dataset: bool = False
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether the table compares LICO (any variant) with the baseline."""
+        return self.arms == PAIR
+
+
+PAPER_FILE = Path(__file__).parent / "paper.toml"
+_PAPER: dict[str, Any] = tomllib.loads(PAPER_FILE.read_text(encoding="utf-8"))
+TABLE_SPECS = tuple(decode(TableSpec, facts, PAPER_FILE) for facts in _PAPER["table"])
+HEADERS: dict[str, str] = _PAPER["headers"]
+ARMS: dict[str, str] = _PAPER["arms"]
+METHODS: dict[str, str] = _PAPER["methods"]
+DATASETS: dict[str, str] = _PAPER["datasets"]
+SPECS = {"accuracy": MODEL_SCORES["accuracy"]} | {
+    name: decode(MetricSpec, {"name": name, "source": "", **facts}, PAPER_FILE)
+    for name, facts in _PAPER["metrics"].items()
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +74,22 @@ class Entry:
     keys: Mapping[str, str]
     source: str
     cell: Cell
+
+
+def spec_of(content: ReportContent, metric: str) -> MetricSpec:
+    """Return the spec of a metric from the run, or the default spec if it was not measured."""
+    return content.specs.get(metric) or SPECS[metric]
+
+
+def method_title(content: ReportContent, method: str) -> str:
+    """Return the display name of a method."""
+    return METHODS.get(method) or content.method_title(method)
+
+
+def dataset_title(content: ReportContent, dataset: str) -> str:
+    """Return the display name of a real dataset."""
+    facts = content.manifest.datasets.get(dataset)
+    return DATASETS.get(dataset) or (dataset if facts is None else facts.title)
 
 
 def published_entries(published: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:
@@ -53,28 +114,44 @@ def run_entries(
     """
     if table.needs and not set(table.needs) & set(content.arms):
         return
+    rows = _shown_arms(table, published, content)
     methods = _methods(table, published, content)
     for block in content.blocks:
         if block.is_standin or not _belongs(table, block, fine_grained):
             continue
-        scores = _Scores(block, _by_score(block.means), _by_score(block.differences))
-        for arms in _shown_arms(table, published, content):
-            for method in methods:
-                for metric in table.metrics:
-                    yield from _block_entries(table, content, scores, arms, method, metric)
-
-
-class _Scores(NamedTuple):
-    """A block with its means and differences by arm, method and metric."""
-
-    block: Block
-    means: dict[tuple[str, str, str], Score]
-    differences: dict[tuple[str, str, str], Score]
+        means, differences = _by_score(block.means), _by_score(block.differences)
+        for columns, method, metric in product(rows, methods, table.metrics):
+            source = _run_source(table, content, block, columns, method)
+            for arm in columns:
+                score = means.get((arm, method, metric))
+                if score is None:
+                    continue
+                compared = _compared(table, content, columns, arm)
+                pairs = (differences.get((name, method, metric)) for name in compared)
+                cell = _run_cell(score, list(filter(None, pairs)), spec_of(content, metric))
+                yield Entry(
+                    {"dataset": block.dataset, "labels": block.labels, "arm": columns[arm],
+                     "method": _bare_name(method), "metric": metric,
+                     "setting": _setting(table, content, block, arm)},
+                    source,
+                    cell,
+                )  # fmt: skip
 
 
 def _by_score(frame: pd.DataFrame) -> dict[tuple[str, str, str], Score]:
+    """Return the rows of a frame by arm, method and metric."""
     rows: list[Score] = frame.to_dict("records")  # type: ignore[assignment]  # columns are text
     return {(row["arm"], row["method"], row["metric"]): row for row in rows}
+
+
+def _compared(
+    table: TableSpec, content: ReportContent, columns: Mapping[str, str], arm: str
+) -> list[str]:
+    """Return the arms whose differences to the reference arm say whether `arm` is better."""
+    if arm != content.reference_arm:
+        return [arm]
+    # In a pair, the baseline can be the better arm too.
+    return [name for name in columns if name != arm] if table.is_pair else []
 
 
 def _source(row: dict[Any, Any]) -> str:
@@ -136,34 +213,6 @@ def _shown_arms(
     return [{**reference, arm: "lico"} for arm in shown] or [reference]
 
 
-def _block_entries(
-    table: TableSpec,
-    content: ReportContent,
-    scores: _Scores,
-    arms: dict[str, str],
-    method: str,
-    metric: str,
-) -> Iterator[Entry]:
-    block = scores.block
-    for arm, column in arms.items():
-        row = scores.means.get((arm, method, metric))
-        if row is None:
-            continue
-        keys = {
-            "dataset": block.dataset, "labels": block.labels, "arm": column,
-            "method": _bare_name(method), "metric": metric,
-            "setting": _setting(table, content, block, arm),
-        }  # fmt: skip
-        # In a pair, the baseline can be the better arm too.
-        if arm != content.reference_arm:
-            compared = [arm]
-        else:
-            compared = [name for name in arms if name != arm] if table.is_pair else []
-        pairs = [scores.differences.get((name, method, metric)) for name in compared]
-        cell = _run_cell(row, list(filter(None, pairs)), spec_of(content, metric))
-        yield Entry(keys, _run_source(table, content, block, arms, method), cell)
-
-
 def _run_cell(row: Score, pairs: list[Score], spec: MetricSpec) -> Cell:
     """Return mean and interval; the note and significance come from the paired differences."""
     if not math.isfinite(row["mean"]):
@@ -174,13 +223,13 @@ def _run_cell(row: Score, pairs: list[Score], spec: MetricSpec) -> Cell:
     ]
     is_better = False
     for pair in pairs:
-        effect = formatting.effect(pair["low"], pair["high"], spec, pair["p_holm"])
+        effect = formatting.effect(pair["low"], pair["high"], spec, pair["q_value"])
         if pair["arm"] == row["arm"]:
             is_better |= effect == "better"
             numbers = (pair["difference"], pair["low"], pair["high"])
             difference = " ".join(formatting.difference(*numbers, spec))
-            p = formatting.p_value(pair["p_holm"])
-            notes.append(f"difference to the baseline {difference}, p (Holm) {p}: {effect}")
+            p = formatting.p_value(pair["q_value"])
+            notes.append(f"difference to the baseline {difference}, q {p}: {effect}")
         else:
             is_better |= effect == "worse"
     text = formatting.value(row["mean"], spec)
@@ -191,13 +240,13 @@ def _run_cell(row: Score, pairs: list[Score], spec: MetricSpec) -> Cell:
 
 
 def _run_source(
-    table: TableSpec, content: ReportContent, block: Block, arms: dict[str, str], method: str
+    table: TableSpec, content: ReportContent, block: Block, columns: Mapping[str, str], method: str
 ) -> str:
     parts = ["This run", block.backbone]
     if block.labels != "full" and "labels" not in table.by:
         parts.append(f"{block.labels} labels")
     parts += list(filter(None, [method.removeprefix(_bare_name(method)).strip("()")]))
-    parts += [content.arm_title(arm) for arm, column in arms.items() if arm != column]
+    parts += [content.arm_title(arm) for arm, column in columns.items() if arm != column]
     return ", ".join(parts)
 
 

@@ -11,10 +11,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from lico_bench.report import formatting
-from lico_bench.report.content import SETTING, Block, ReportContent
-from lico_bench.report.figures import colour_of
-from lico_bench.report.lines import Line
-from lico_bench.report.page.anchors import Anchors
+from lico_bench.report.content import Block, Line, ReportContent
+from lico_bench.report.figures.canvas import style_of
+from lico_bench.report.page_provenance import Anchors
 
 
 class Column(NamedTuple):
@@ -42,7 +41,7 @@ COLUMNS = (
     Column("difference", "Difference", "number", is_paired=True),
     Column("interval", "95 % interval", "text"),
     Column("effect", "Effect", "name", is_paired=True),
-    Column("p_holm", "p (Holm)", "number", is_paired=True),
+    Column("q_value", "q", "number", is_paired=True),
     Column("p_images", "p, these models", "number", is_paired=True, is_detail=True),
     Column("p_mcnemar", "p (McNemar)", "number", is_rare=True, is_detail=True),
     Column("effect_size", "Effect size", "number", is_paired=True),
@@ -69,7 +68,6 @@ def result_tables(content: ReportContent, anchors: Anchors) -> list[dict[str, An
 def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) -> dict[str, Any]:
     has_pairs = not block.differences.empty
     arms = [arm for arm in content.arms if not has_pairs or arm != content.reference_arm]
-    setting = tuple(getattr(block, name) for name in SETTING)
     return {
         "id": f"results-{number}",
         "title": block.title,
@@ -83,12 +81,12 @@ def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) 
             {
                 "name": arm,
                 "title": content.arm_title(arm),
-                "colour": colour_of(content, arm),
-                "models": anchors.models(setting, arm),
+                "colour": style_of(content, arm).colour,
+                "models": anchors.models(block.setting, arm),
             }
             for arm in arms
         ],
-        "models": anchors.models(setting),
+        "models": anchors.models(block.setting),
         "groups": _groups(content, anchors, number),
     }
 
@@ -152,17 +150,6 @@ def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     }
 
 
-def setting_title(content: ReportContent, block: Block) -> str:
-    """Return the dataset title, with backbone and label budget where needed to be unique."""
-    backbones = {other.backbone for other in content.blocks if other.title == block.title}
-    parts = [block.title]
-    if len(backbones) > 1:
-        parts.append(block.backbone)
-    if block.labels != "full":
-        parts.append(f"{block.labels} labels")
-    return ", ".join(parts)
-
-
 def _is_used(column: Column, lines: Sequence[Line]) -> bool:
     """Whether a column applies to this run."""
     if column.is_rare:
@@ -173,10 +160,9 @@ def _is_used(column: Column, lines: Sequence[Line]) -> bool:
 def _name(content: ReportContent, anchors: Anchors, key: str, line: Line) -> dict[str, Any]:
     """Return a name as the page shows it: text, link target and style."""
     block = content.blocks[line.block]
-    setting = tuple(getattr(block, name) for name in SETTING)
     if key == "dataset":
         tag = formatting.STANDIN if block.is_standin else ""
-        return {"text": setting_title(content, block), "tag": tag}
+        return {"text": content.setting_title(block), "tag": tag}
     if key == "method":
         return {"text": content.method_title(line.method), "faint": content.is_control(line.method)}
     if key == "score":
@@ -190,7 +176,7 @@ def _name(content: ReportContent, anchors: Anchors, key: str, line: Line) -> dic
         href = "#" + anchors.rules(line.protocol, line.metric)
         return {"text": line.protocol or "definition", "href": href}
     if key == "models":
-        return {"text": "models", "href": "#" + anchors.models(setting, line.arm)}
+        return {"text": "models", "href": "#" + anchors.models(block.setting, line.arm)}
     if key == "arm":
         return {"text": content.arm_title(line.arm)}
     if key == "effect":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
-from lico_bench.report.gallery_images import (
+from lico_bench.report.gallery import (
     GROUPS,
     PER_GROUP,
     first_cells,

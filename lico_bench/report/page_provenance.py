@@ -1,20 +1,61 @@
-"""Provenance of the numbers: protocols, metric definitions, arms and trained models."""
+"""Provenance of the numbers: protocols, metric definitions, arms and trained models.
+
+Numbers of the page link here. Identifiers of the link targets are numbered, not derived from names,
+because a name may contain any character.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lico_bench.records import MetricSpec
-from lico_bench.report.content import SETTING, ReportContent
-from lico_bench.report.figures.canvas import rows_of_block
-from lico_bench.report.page.anchors import Anchors
-from lico_bench.report.page.numbers import setting_title
+from lico_bench.report.content import ReportContent, rows_of
 from lico_bench.stats import calibration_errors
 from lico_bench.store.codec import encode
 from lico_bench.store.run_records import CellEntry
 
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Identifiers of page elements.
+
+    Attributes:
+        protocols: identifier of each protocol's rules.
+        scores: identifier of each metric's definition.
+        settings: number of each dataset, source, backbone and label budget.
+        arms: number of each arm.
+    """
+
+    protocols: dict[str, str]
+    scores: dict[str, str]
+    settings: dict[tuple[str, ...], int]
+    arms: dict[str, int]
+
+    def rules(self, protocol: str, metric: str) -> str:
+        """Return the identifier of a score's protocol, or of its metric if it has no protocol."""
+        return self.protocols.get(protocol) or self.scores.get(metric) or "provenance"
+
+    def models(self, setting: tuple[str, ...], arm: str | None = None) -> str:
+        """Return the identifier of the trained models of a setting, or of one arm in it."""
+        if setting not in self.settings:
+            return "models"
+        name = f"models-{self.settings[setting]}"
+        return name if arm is None or arm not in self.arms else f"{name}-{self.arms[arm]}"
+
+
+def anchor_ids(content: ReportContent) -> Anchors:
+    """Return the identifiers of all link targets of the content."""
+    protocols = sorted(str(name) for name in content.rows["protocol"].unique() if name)
+    return Anchors(
+        protocols={name: f"protocol-{number}" for number, name in enumerate(protocols)},
+        scores={name: f"score-{number}" for number, name in enumerate(content.specs)},
+        settings={block.setting: number for number, block in enumerate(content.blocks)},
+        arms={arm: number for number, arm in enumerate(content.arms)},
+    )
 
 
 def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
@@ -39,23 +80,21 @@ def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
 def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
     """Return the trained models of each block by arm; shared recipe fields are listed once."""
     by_cell = _models(content)
-    cells = content.cells
     settings = []
     for block in content.blocks:
-        setting = tuple(getattr(block, name) for name in SETTING)
-        block_cells = rows_of_block(cells, block).sort_values("seed")
+        block_cells = rows_of(content.cells, block.setting).sort_values("seed")
         models = {
             arm: [by_cell[key] for key in block_cells.loc[block_cells["arm"] == arm, "cell"]]
             for arm in content.arms
         }
         shared = _shared([model["facts"] for group in models.values() for model in group])
         arms = [
-            {"id": anchors.models(setting, arm), "title": content.arm_title(arm),
+            {"id": anchors.models(block.setting, arm), "title": content.arm_title(arm),
              **_arm(group, shared)}
             for arm, group in models.items()
         ]  # fmt: skip
         settings.append(
-            {"id": anchors.models(setting), "title": setting_title(content, block),
+            {"id": anchors.models(block.setting), "title": content.setting_title(block),
              "backbone": block.backbone, "is_standin": block.is_standin, "shared": shared,
              "arms": arms}
         )  # fmt: skip
