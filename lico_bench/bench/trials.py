@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from lico_bench.records import Option, Recipe, resolve_precision
 from lico_bench.runtime import native_precision, pick_device
 from lico_bench.store import RunFolder
 from lico_bench.store.run_records import TUNING_KIND, Failure, Manifest
+from lico_bench.training import ARMS
 
 DIVERGED = "TrainingError"  # class of the recorded error
 REGION_NEEDS = ("regions", "instances")
@@ -243,10 +245,12 @@ def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:
     """Return the TOML of the tuning's suite with the picked settings of every arm.
 
     It trains on the complete training split, with the seeds of its profile, and scores the test
-    split.
+    split. An arm whose published settings are an arm of their own has that arm beside it.
     """
     suite = tuning.suite
-    of_dataset = {name: dict(settings) for name, settings in suite.of_dataset.items()}
+    of_dataset: dict[str, dict[str, Any]] = {
+        name: dict(settings) for name, settings in suite.of_dataset.items()
+    }
     comments = []
     for row in picks.to_dict("records"):
         dataset, arm = str(row["dataset"]), str(row["arm"])
@@ -260,4 +264,15 @@ def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:
         of_arm[arm] = {name: options for name, options in picked.items() if options}
         comments.append(f"# {dataset} {arm}: trial {row['trial']} of {tuning.trials}.\n")
     seeds = PROFILES[suite.profile].seeds
-    return "".join(comments) + suite_toml(replace(suite, seeds=seeds, of_dataset=of_dataset))
+    for of_one in of_dataset.values():
+        if "arms" in of_one:
+            of_one["arms"] = _with_published(of_one["arms"])
+    return "".join(comments) + suite_toml(
+        replace(suite, seeds=seeds, arms=_with_published(suite.arms), of_dataset=of_dataset)
+    )
+
+
+def _with_published(arms: Iterable[str]) -> tuple[str, ...]:
+    """Return the arms, each followed by the arm with its published settings."""
+    pairs = ((arm, ARMS[arm].as_published) for arm in arms)
+    return tuple(dict.fromkeys(name for pair in pairs for name in pair if name))

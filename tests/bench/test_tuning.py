@@ -185,7 +185,7 @@ def test_a_tuning_never_reads_the_test_split_and_resumes(cifar10_without_test, r
     suite = read_suite(Path("pick.toml"))
     assert suite.changes.get("holdout") is None
     cells = make_plan(replace(suite, data="standin")).cells
-    assert {cell.arm: cell.recipe.learning_rate for cell in cells} == dict(
+    assert {cell.arm: cell.recipe.learning_rate for cell in cells[:2]} == dict(
         chosen["recipe.learning_rate"]
     )
     assert cells[1].options["beta"] == chosen["objective.beta"]["lico"]
@@ -234,6 +234,18 @@ def test_the_suite_of_a_pick_names_its_trials():
     assert declared["seeds"] == 1
 
 
+def test_the_suite_of_a_pick_has_the_published_settings_beside_the_tuned_ones():
+    picked = row("lico", {"objective.beta": 0.1, "recipe.learning_rate": 0.4})
+    Path("pick.toml").write_text(picked_suite(tuning(), picked), encoding="utf-8")
+    suite = read_suite(Path("pick.toml"))
+    assert suite.arms == ("baseline", "lico", "lico_as_published")
+    cells = {cell.arm: cell for cell in make_plan(suite).cells}
+    assert cells["lico"].options["beta"] == 0.1
+    assert cells["lico_as_published"].options == cells["lico"].options | {"beta": 1.0}
+    assert cells["lico_as_published"].recipe.learning_rate != 0.4
+    assert len({cell.pair for cell in cells.values()}) == 1
+
+
 def test_the_suite_of_a_pick_keeps_all_other_settings(tmp_path: Path):
     more = """
 [arm.lico]
@@ -256,7 +268,7 @@ recipe = { momentum = 0.8 }
         {"weight_decay": 0.001, "learning_rate": 0.123}, {"alpha": 3.0, "beta": 0.1},
     )  # fmt: skip
     assert suite.settings_of_arm("baseline", "cifar10") == ({"momentum": 0.8}, {})
-    changed = {"seeds": suite.seeds, "of_dataset": suite.of_dataset}
+    changed = {"seeds": suite.seeds, "of_dataset": suite.of_dataset, "arms": suite.arms}
     assert suite == replace(found.suite, **changed)
     assert suite.of_dataset["cifar10"]["seeds"] == 2
 
