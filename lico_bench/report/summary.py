@@ -43,7 +43,8 @@ def show_summary(content: ReportContent) -> Group:
     parts += _claims(content)
     seeds = min(block.num_seeds for block in content.blocks)
     # Protocols whose rules are unknown are omitted.
-    foot = [sentence for sentence in content.protocols() if ": " in sentence]
+    sentences = map(content.protocol_sentence, content.protocols)
+    foot = [sentence for sentence in sentences if ": " in sentence]
     foot.append(f"Brackets: 95 % intervals. {formatting.seeds_sentence(seeds)}")
     if content.num_compared:
         foot.append(formatting.family_sentence(content.num_compared))
