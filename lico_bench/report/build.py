@@ -171,9 +171,8 @@ def _verdicts(content: ReportContent) -> dict[str, Any]:
 
 def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
     spec = content.specs[row["metric"]]
-    facts = {str(name): _json_scalar(value) for name, value in row.items()}
     return {
-        **facts,
+        **_json_fields(row),
         "unit": spec.unit,
         "higher_is_better": spec.higher_is_better,
         "is_control": content.is_control(row["method"]),
@@ -182,25 +181,25 @@ def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
-    facts = {name: _json_scalar(value) for name, value in asdict(verdict.claim).items()}
-    evidence_records = [
-        {name: _json_scalar(value) for name, value in asdict(evidence).items()}
-        for evidence in verdict.evidence
-    ]
     return {
-        **facts,
+        **_json_fields(asdict(verdict.claim)),
         "outcome": verdict.outcome,
         "sentence": verdict.sentence,
         "pooled": None if verdict.pooled is None else asdict(verdict.pooled),
-        "evidence": evidence_records,
+        "evidence": [_json_fields(asdict(evidence)) for evidence in verdict.evidence],
     }
 
 
-def _json_scalar(value: Any) -> Any:
-    """Return a Python scalar; NaN and infinity, which JSON lacks, become None."""
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _json_fields(fields: Any) -> dict[str, Any]:
+    """Return fields with Python scalars; NaN and infinity, which JSON lacks, become None."""
+    values = {
+        str(name): value.item() if hasattr(value, "item") else value
+        for name, value in fields.items()
+    }
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def check_outside(out: Path) -> None:

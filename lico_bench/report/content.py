@@ -219,17 +219,14 @@ class ReportContent:
         order += sorted(scored - set(order))
         return sorted(order, key=self.is_control)
 
-    def protocols(self, method: str | None = None) -> list[str]:
-        """Return one sentence per protocol of the scores (of `method`)."""
-        rules = self.manifest.protocols
-        rows = self._method_protocols
-        if method is not None:
-            rows = rows[rows["method"] == method]
-        return [
-            formatting.protocol_sentence(protocol, rules.get(protocol))
-            for protocol in sorted(rows["protocol"].unique())
-            if protocol
-        ]
+    @cached_property
+    def protocols(self) -> list[str]:
+        """Names of the protocols of the scores, sorted."""
+        return sorted(name for name in self._method_protocols["protocol"].unique() if name)
+
+    def protocol_sentence(self, protocol: str) -> str:
+        """Return name and rules of a protocol in one line; the name alone if nothing is known."""
+        return formatting.protocol_sentence(protocol, self.manifest.protocols.get(protocol))
 
     def is_auxiliary(self, metric: str) -> bool:
         """Whether a metric is only context for the scores: the suite does not list it."""

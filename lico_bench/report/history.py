@@ -7,7 +7,7 @@ table; each protocol has a separate table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,6 @@ class PastRun:
         """Start time from the manifest, empty if missing."""
         return self.content.manifest.started
 
-    @property
-    def version(self) -> str:
-        """Version of lico-bench that started the run."""
-        return self.content.manifest.versions.get("lico-bench", "unknown")
-
 
 @dataclass(frozen=True)
 class History:
@@ -59,11 +54,6 @@ class History:
     notes: tuple[str, ...]
 
     @property
-    def protocols(self) -> list[str]:
-        """Protocols of the scores, sorted; the empty string stands for model scores."""
-        return sorted(self.means["protocol"].unique())
-
-    @property
     def has_standins(self) -> bool:
         """Whether any number comes from a stand-in."""
         return any(run.content.has_standins for run in self.runs)
@@ -72,11 +62,6 @@ class History:
         """Return the rows of series that occur in at least two runs."""
         counts = self.means.groupby(list(RUN_SERIES))["run"].transform("nunique")
         return self.means[counts > 1]
-
-    def under(self, protocol: str) -> list[PastRun]:
-        """Return the runs that have scores under a protocol."""
-        names = set(self.means.loc[self.means["protocol"] == protocol, "run"])
-        return [run for run in self.runs if run.name in names]
 
     def newest(self, setting: tuple[str, ...]) -> tuple[ReportContent, Block]:
         """Return content and block of the last run that has a setting."""
@@ -174,21 +159,30 @@ def _notes(history: History) -> Iterator[str]:
     yield from _recipe_notes(history)
 
 
+def _disagreements(
+    history: History, facts_of: Callable[[PastRun], Mapping[str, str]]
+) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """Yield each fact that is not the same in all runs: its values with the names of their runs."""
+    facts: dict[str, dict[str, list[str]]] = {}
+    for run in history.runs:
+        for name, value in facts_of(run).items():
+            facts.setdefault(name, {}).setdefault(value, []).append(run.name)
+    return ((name, values) for name, values in facts.items() if len(values) > 1)
+
+
 def _data_notes(history: History) -> Iterator[str]:
     """Yield notes on datasets of the same name with different images."""
-    fingerprints: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for run in history.runs:
-        for name, facts in run.content.manifest.datasets.items():
-            key = (name, str(facts.source))
-            names = fingerprints.setdefault(key, {})
-            names.setdefault(facts.fingerprint, []).append(run.name)
-    for (name, source), names in fingerprints.items():
-        if len(names) > 1:
-            listed = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in names.items())
-            yield (
-                f"The images of {name} ({source}) are not the same in all runs (fingerprints: "
-                f"{listed}); differences between the runs may come from the images."
-            )
+    for dataset, fingerprints in _disagreements(history, _fingerprints):
+        listed = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in fingerprints.items())
+        yield (
+            f"The images of {dataset} are not the same in all runs (fingerprints: {listed}); "
+            "differences between the runs may come from the images."
+        )
+
+
+def _fingerprints(run: PastRun) -> dict[str, str]:
+    datasets = run.content.manifest.datasets
+    return {f"{name} ({facts.source})": facts.fingerprint for name, facts in datasets.items()}
 
 
 def _protocol_notes(history: History) -> Iterator[str]:
@@ -206,14 +200,9 @@ def _protocol_notes(history: History) -> Iterator[str]:
 
 def _recipe_notes(history: History) -> Iterator[str]:
     """Yield notes on recipe fields that differ between runs."""
-    values: dict[str, dict[str, list[str]]] = {}
-    for run in history.runs:
-        for name, value in _shared_fields(run).items():
-            values.setdefault(name, {}).setdefault(value, []).append(run.name)
-    for name, names in values.items():
-        if len(names) > 1:
-            listed = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in names.items())
-            yield f"Trained differently: {name} is {listed}."
+    for name, values in _disagreements(history, _shared_fields):
+        listed = "; ".join(f"{value} in {', '.join(runs)}" for value, runs in values.items())
+        yield f"Trained differently: {name} is {listed}."
 
 
 def _shared_fields(run: PastRun) -> dict[str, str]:

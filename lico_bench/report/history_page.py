@@ -81,7 +81,9 @@ def render_history(history: History, plots: Sequence[Plot]) -> str:
         "history.html.j2",
         history=history,
         runs=[_run(run) for run in history.runs],
-        tables=[_table(history, protocol) for protocol in history.protocols],
+        tables=[
+            _table(history, protocol) for protocol in sorted(history.means["protocol"].unique())
+        ],
         plots=plots,
         standin=formatting.STANDIN,
         bar_width=0,  # used by a shared macro; this page draws no bars
@@ -94,7 +96,7 @@ def _run(run: PastRun) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.content.run.path),
         "started": run.started or "unknown",
-        "version": run.version,
+        "version": run.content.manifest.versions.get("lico-bench", "unknown"),
         "profile": suite.profile,
         "arms": [run.content.arm_title(arm) for arm in run.content.arms],
         "datasets": [
@@ -107,10 +109,11 @@ def _run(run: PastRun) -> dict[str, Any]:
 
 def _table(history: History, protocol: str) -> dict[str, Any]:
     """Return one protocol's table: a row per series, a column per run with scores under it."""
-    runs = history.under(protocol)
+    means = history.means[history.means["protocol"] == protocol]
+    names = set(means["run"])
+    runs = [run for run in history.runs if run.name in names]
     rules = (run.content.manifest.protocols.get(protocol) for run in reversed(runs))
     facts = next(filter(None, rules), None)
-    means = history.means[history.means["protocol"] == protocol]
     return {
         "title": protocol or MODEL_SCORES_TITLE,
         "rules": formatting.protocol_sentence(protocol, facts) if protocol else "",

@@ -23,7 +23,7 @@ from lico_bench.report.content import BAR_WIDTH, ReportContent, place_bar
 from lico_bench.report.figures.canvas import Plot
 from lico_bench.report.gallery import data_uri, galleries
 from lico_bench.report.page_numbers import all_numbers, result_tables
-from lico_bench.report.page_provenance import Anchors, anchor_ids, provenance
+from lico_bench.report.page_provenance import models_id, provenance, rules_id
 from lico_bench.report.paper_tables import paper_tables
 from lico_bench.report.tables import Cell, Table
 
@@ -49,7 +49,6 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
     Args:
         tables: stems of the LaTeX tables in the folder `tables` beside the page.
     """
-    anchors = anchor_ids(content)
     albums, images = galleries(content)
     return fill_template(
         "report.html.j2",
@@ -59,15 +58,15 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         arm_titles=[content.arm_title(arm) for arm in content.arms],
         counts=_counts(content),
         outcomes=_outcome_counts(content),
-        claims=[_card(content, anchors, verdict) for verdict in content.claims],
-        blocks=result_tables(content, anchors),
+        claims=[_card(content, verdict) for verdict in content.claims],
+        blocks=result_tables(content),
         papers=[_paper(*numbered) for numbered in enumerate(paper_tables(content))],
-        numbers=all_numbers(content, anchors),
+        numbers=all_numbers(content),
         plots=[plot for plot in plots if plot.kind != "gallery"],
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
         galleries=albums,
         images=images,
-        provenance=provenance(content, anchors),
+        provenance=provenance(content),
         tables=tables,
         seeds=formatting.seeds_sentence(min(block.num_seeds for block in content.blocks)),
         family=formatting.family_sentence(content.num_compared) if content.num_compared else "",
@@ -153,7 +152,7 @@ def _outcome(outcome: str) -> dict[str, str]:
     return {"outcome": outcome, "sign": sign, "word": word}
 
 
-def _card(content: ReportContent, anchors: Anchors, verdict: ClaimVerdict) -> dict[str, Any]:
+def _card(content: ReportContent, verdict: ClaimVerdict) -> dict[str, Any]:
     claim = verdict.claim
     spec = content.specs.get(claim.metric)
     return {
@@ -164,7 +163,7 @@ def _card(content: ReportContent, anchors: Anchors, verdict: ClaimVerdict) -> di
         "sentence": _sentence(verdict.sentence, verdict.outcome),
         "source": claim.source.rstrip("."),
         "endpoint": _endpoint(content, claim, spec),
-        "evidence": list(_evidence(content, anchors, verdict, spec)),
+        "evidence": list(_evidence(content, verdict, spec)),
     }
 
 
@@ -183,7 +182,7 @@ def _endpoint(content: ReportContent, claim: Claim, spec: MetricSpec | None) -> 
 
 
 def _evidence(
-    content: ReportContent, anchors: Anchors, verdict: ClaimVerdict, spec: MetricSpec | None
+    content: ReportContent, verdict: ClaimVerdict, spec: MetricSpec | None
 ) -> Iterator[dict[str, Any]]:
     """Yield the comparisons of a verdict; gains are turned so that larger is better."""
     band = verdict.claim.smallest_effect
@@ -213,8 +212,8 @@ def _evidence(
             "num_images": evidence.num_images,
             "num_seeds": evidence.num_seeds,
             "protocol": evidence.protocol,
-            "rules": anchors.rules(evidence.protocol, verdict.claim.metric),
-            "models": anchors.models(setting),
+            "rules": rules_id(content, evidence.protocol, verdict.claim.metric),
+            "models": models_id(content, setting),
         }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, Line, ReportContent
 from lico_bench.report.figures.canvas import style_of
-from lico_bench.report.page_provenance import Anchors
+from lico_bench.report.page_provenance import models_id, rules_id, score_id
 
 
 class Column(NamedTuple):
@@ -60,12 +60,12 @@ COLUMNS = (
 SELECTS = ("dataset", "method", "score", "arm", "subset")
 
 
-def result_tables(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
+def result_tables(content: ReportContent) -> list[dict[str, Any]]:
     """Return one entry per block with its data and its scores by method."""
-    return [_table(content, anchors, number, block) for number, block in enumerate(content.blocks)]
+    return [_table(content, number, block) for number, block in enumerate(content.blocks)]
 
 
-def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) -> dict[str, Any]:
+def _table(content: ReportContent, number: int, block: Block) -> dict[str, Any]:
     has_pairs = not block.differences.empty
     arms = [arm for arm in content.arms if not has_pairs or arm != content.reference_arm]
     return {
@@ -82,16 +82,16 @@ def _table(content: ReportContent, anchors: Anchors, number: int, block: Block) 
                 "name": arm,
                 "title": content.arm_title(arm),
                 "colour": style_of(content, arm).colour,
-                "models": anchors.models(block.setting, arm),
+                "models": models_id(content, block.setting, arm),
             }
             for arm in arms
         ],
-        "models": anchors.models(block.setting),
-        "groups": _groups(content, anchors, number),
+        "models": models_id(content, block.setting),
+        "groups": _groups(content, number),
     }
 
 
-def _groups(content: ReportContent, anchors: Anchors, block: int) -> list[dict[str, Any]]:
+def _groups(content: ReportContent, block: int) -> list[dict[str, Any]]:
     """Return scores grouped by method; each score has one line per arm."""
     lines = content.result_lines(block)
     return [
@@ -99,7 +99,7 @@ def _groups(content: ReportContent, anchors: Anchors, block: int) -> list[dict[s
             "method": content.method_title(method),
             "is_control": content.is_control(method),
             "scores": [
-                _score(anchors, list(score_lines))
+                _score(content, list(score_lines))
                 for _, score_lines in groupby(method_lines, key=lambda line: line.metric)
             ],
         }
@@ -107,12 +107,12 @@ def _groups(content: ReportContent, anchors: Anchors, block: int) -> list[dict[s
     ]
 
 
-def _score(anchors: Anchors, lines: list[Line]) -> dict[str, Any]:
+def _score(content: ReportContent, lines: list[Line]) -> dict[str, Any]:
     first = lines[0]
     return {
         "title": first.score,
         "unit": first.unit,
-        "rules": anchors.rules(first.protocol, first.metric),
+        "rules": rules_id(content, first.protocol, first.metric),
         "by_arm": {line.arm: line for line in lines},
         "counts": _counts(lines),
     }
@@ -128,7 +128,7 @@ def _counts(lines: list[Line]) -> str:
     return " × ".join(counts)
 
 
-def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
+def all_numbers(content: ReportContent) -> dict[str, Any]:
     """Return columns, names, and lines whose cells are texts, counts or indices of names."""
     columns = [column for column in COLUMNS if _is_used(column, content.lines)]
     names: dict[str, dict[tuple[Any, ...], int]] = {
@@ -138,7 +138,7 @@ def all_numbers(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
     def cell(column: Column, line: Line) -> Any:
         if column.kind != "name":
             return getattr(line, column.key)
-        entry = _name(content, anchors, column.key, line)
+        entry = _name(content, column.key, line)
         return names[column.key].setdefault(tuple(entry.items()), len(names[column.key]))
 
     lines = [[cell(column, line) for column in columns] for line in content.lines]
@@ -157,7 +157,7 @@ def _is_used(column: Column, lines: Sequence[Line]) -> bool:
     return not column.is_paired or any(line.difference for line in lines)
 
 
-def _name(content: ReportContent, anchors: Anchors, key: str, line: Line) -> dict[str, Any]:
+def _name(content: ReportContent, key: str, line: Line) -> dict[str, Any]:
     """Return a name as the page shows it: text, link target and style."""
     block = content.blocks[line.block]
     if key == "dataset":
@@ -169,14 +169,14 @@ def _name(content: ReportContent, anchors: Anchors, key: str, line: Line) -> dic
         return {
             "text": line.score,
             "unit": line.unit,
-            "href": "#" + anchors.scores[line.metric],
+            "href": "#" + score_id(content, line.metric),
             "scale": 0.01 if line.is_percent else 1,
         }
     if key == "protocol":
-        href = "#" + anchors.rules(line.protocol, line.metric)
+        href = "#" + rules_id(content, line.protocol, line.metric)
         return {"text": line.protocol or "definition", "href": href}
     if key == "models":
-        return {"text": "models", "href": "#" + anchors.models(block.setting, line.arm)}
+        return {"text": "models", "href": "#" + models_id(content, block.setting, line.arm)}
     if key == "arm":
         return {"text": content.arm_title(line.arm)}
     if key == "effect":

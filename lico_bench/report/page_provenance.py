@@ -7,7 +7,6 @@ because a name may contain any character.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lico_bench.records import MetricSpec
@@ -19,65 +18,47 @@ from lico_bench.store.run_records import CellEntry
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
-@dataclass(frozen=True)
-class Anchors:
-    """Identifiers of page elements.
-
-    Attributes:
-        protocols: identifier of each protocol's rules.
-        scores: identifier of each metric's definition.
-        settings: number of each dataset, source, backbone and label budget.
-        arms: number of each arm.
-    """
-
-    protocols: dict[str, str]
-    scores: dict[str, str]
-    settings: dict[tuple[str, ...], int]
-    arms: dict[str, int]
-
-    def rules(self, protocol: str, metric: str) -> str:
-        """Return the identifier of a score's protocol, or of its metric if it has no protocol."""
-        return self.protocols.get(protocol) or self.scores.get(metric) or "provenance"
-
-    def models(self, setting: tuple[str, ...], arm: str | None = None) -> str:
-        """Return the identifier of the trained models of a setting, or of one arm in it."""
-        if setting not in self.settings:
-            return "models"
-        name = f"models-{self.settings[setting]}"
-        return name if arm is None or arm not in self.arms else f"{name}-{self.arms[arm]}"
+def rules_id(content: ReportContent, protocol: str, metric: str) -> str:
+    """Return the identifier of a score's protocol, or of its metric if it has no protocol."""
+    if protocol in content.protocols:
+        return f"protocol-{content.protocols.index(protocol)}"
+    return score_id(content, metric) if metric in content.specs else "provenance"
 
 
-def anchor_ids(content: ReportContent) -> Anchors:
-    """Return the identifiers of all link targets of the content."""
-    protocols = sorted(str(name) for name in content.rows["protocol"].unique() if name)
-    return Anchors(
-        protocols={name: f"protocol-{number}" for number, name in enumerate(protocols)},
-        scores={name: f"score-{number}" for number, name in enumerate(content.specs)},
-        settings={block.setting: number for number, block in enumerate(content.blocks)},
-        arms={arm: number for number, arm in enumerate(content.arms)},
-    )
+def score_id(content: ReportContent, metric: str) -> str:
+    """Return the identifier of a metric's definition."""
+    return f"score-{list(content.specs).index(metric)}"
 
 
-def provenance(content: ReportContent, anchors: Anchors) -> dict[str, Any]:
+def models_id(content: ReportContent, setting: tuple[str, ...], arm: str | None = None) -> str:
+    """Return the identifier of the trained models of a setting, or of one arm in it."""
+    settings = [block.setting for block in content.blocks]
+    if setting not in settings:
+        return "models"
+    name = f"models-{settings.index(setting)}"
+    return f"{name}-{content.arms.index(arm)}" if arm in content.arms else name
+
+
+def provenance(content: ReportContent) -> dict[str, Any]:
     """Return the parts of the provenance section with their identifiers."""
     rules = content.manifest.protocols
+    finished = set(content.run.finished())
     return {
         "protocols": [
-            {"id": anchor, "name": name, "rules": rules.get(name, {})}
-            for name, anchor in anchors.protocols.items()
+            {"id": rules_id(content, name, ""), "name": name, "rules": rules.get(name, {})}
+            for name in content.protocols
         ],
         "scores": [
-            {"id": anchor, "name": name, "spec": content.specs[name],
-             "direction": DIRECTIONS[content.specs[name].higher_is_better],
-             "range": _range(content.specs[name])}
-            for name, anchor in anchors.scores.items()
+            {"id": score_id(content, name), "name": name, "spec": spec,
+             "direction": DIRECTIONS[spec.higher_is_better], "range": _range(spec)}
+            for name, spec in content.specs.items()
         ],
-        "settings": _settings(content, anchors),
-        "unfinished": _unfinished(content),
+        "settings": _settings(content),
+        "unfinished": [cell.key for cell in content.manifest.cells if cell.key not in finished],
     }  # fmt: skip
 
 
-def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
+def _settings(content: ReportContent) -> list[dict[str, Any]]:
     """Return the trained models of each block by arm; shared recipe fields are listed once."""
     by_cell = _models(content)
     settings = []
@@ -89,12 +70,12 @@ def _settings(content: ReportContent, anchors: Anchors) -> list[dict[str, Any]]:
         }
         shared = _shared([model["facts"] for group in models.values() for model in group])
         arms = [
-            {"id": anchors.models(block.setting, arm), "title": content.arm_title(arm),
+            {"id": models_id(content, block.setting, arm), "title": content.arm_title(arm),
              **_arm(group, shared)}
             for arm, group in models.items()
         ]  # fmt: skip
         settings.append(
-            {"id": anchors.models(block.setting), "title": content.setting_title(block),
+            {"id": models_id(content, block.setting), "title": content.setting_title(block),
              "backbone": block.backbone, "is_standin": block.is_standin, "shared": shared,
              "arms": arms}
         )  # fmt: skip
@@ -152,11 +133,6 @@ def _shared(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _without(facts: dict[str, Any], excluded: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name not in excluded}
-
-
-def _unfinished(content: ReportContent) -> list[str]:
-    finished = set(content.run.finished())
-    return [cell.key for cell in content.manifest.cells if cell.key not in finished]
 
 
 def _range(spec: MetricSpec) -> str:

@@ -6,7 +6,7 @@ are never shown next to published ones: their cells stay empty, with a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
@@ -16,11 +16,11 @@ from lico_bench.report.content import Block, ReportContent
 from lico_bench.report.paper_values import (
     ARMS,
     HEADERS,
+    METHODS,
     TABLE_SPECS,
     Entry,
     TableSpec,
     dataset_title,
-    method_title,
     published_entries,
     run_entries,
     spec_of,
@@ -85,16 +85,14 @@ def _table(
 ) -> Table:
     entries = [*published_entries(published, content), *measured]
     columns = _columns(table, entries)
-    rows = _rows(table, columns, entries, len(entries) - len(measured), content)
+    headers = ("\n".join(_labels(table.across, column, content)) for column in columns)
+    own_rows = {_key(table.by, entry) for entry in measured}
+    rows = _rows(table, columns, entries, own_rows, content)
     return Table(
         name=f"layout_{name}",
         title=title,
         caption=table.caption,
-        columns=(
-            *(HEADERS[part] for part in table.by),
-            "Source",
-            *(_header(table, column, content) for column in columns),
-        ),
+        columns=(*(HEADERS[part] for part in table.by), "Source", *headers),
         sections=(Section("", tuple(map(Row, rows))),),
         notes=tuple(_notes(table, published, measured, content)),
     )
@@ -110,38 +108,28 @@ def _columns(table: TableSpec, entries: Sequence[Entry]) -> list[Key]:
     return [column for column in columns if column in used]
 
 
-def _header(table: TableSpec, column: Key, content: ReportContent) -> str:
-    titles = {
-        "metric": lambda name: formatting.title_with_arrow(spec_of(content, name)),
-        "arm": lambda name: ARMS[name],
-    }
-    return "\n".join(titles[part](name) for part, name in zip(table.across, column, strict=True))
-
-
 def _rows(
-    table: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], num_published: int,
+    table: TableSpec, columns: Sequence[Key], entries: Sequence[Entry], own_rows: set[Key],
     content: ReportContent,
 ) -> Iterator[tuple[Cell, ...]]:  # fmt: skip
-    """Yield the rows grouped by row key: published ones, then at least one of this run."""
+    """Yield the rows grouped by row key: published ones, then at least one of this run.
+
+    Args:
+        own_rows: keys of rows that have a value of this run.
+    """
     rows_by_key: dict[Key, dict[str, dict[Key, Cell]]] = {}
-    measured: set[Key] = set()
     datasets: dict[Key, str] = {}
-    for index, entry in enumerate(entries):
+    for entry in entries:
         key = _key(table.by, entry)
         row = rows_by_key.setdefault(key, {}).setdefault(entry.source, {})
         row[_key(table.across, entry)] = entry.cell
         datasets[key] = entry.keys["dataset"]
-        if index >= num_published:
-            measured.add(key)
     for key, rows in rows_by_key.items():
-        labels = tuple(
-            Cell(_label(part, name, content), "label")
-            for part, name in zip(table.by, key, strict=True)
-        )
+        labels = [Cell(label, "label") for label in _labels(table.by, key, content)]
         for source, row in rows.items():
             cells = (row.get(column, EMPTY_CELL) for column in columns)
             yield (*labels, Cell(source, "label"), *cells)
-        if key not in measured:
+        if key not in own_rows:
             yield (*labels, *_empty_row(datasets[key], len(columns), content))
 
 
@@ -154,14 +142,17 @@ def _empty_row(dataset: str, width: int, content: ReportContent) -> tuple[Cell, 
     return (Cell(source, "label"), *[Cell(formatting.NO_VALUE, "empty", note)] * width)
 
 
-def _label(part: str, name: str, content: ReportContent) -> str:
-    if part == "dataset":
-        return dataset_title(content, name)
-    if part == "method":
-        return method_title(content, name)
-    if part == "metric":
-        return formatting.title_with_arrow(spec_of(content, name))
-    return name.rpartition("=")[2] or formatting.NO_VALUE
+def _labels(parts: Sequence[str], key: Key, content: ReportContent) -> list[str]:
+    """Return the display names of a row's or column's key."""
+    titles: dict[str, Callable[[str], str]] = {
+        "dataset": lambda name: dataset_title(content, name),
+        "method": lambda name: METHODS.get(name) or content.method_title(name),
+        "metric": lambda name: formatting.title_with_arrow(spec_of(content, name)),
+        "arm": lambda name: ARMS[name],
+        "labels": lambda name: name or formatting.NO_VALUE,
+        "setting": lambda name: name.rpartition("=")[2] or formatting.NO_VALUE,
+    }
+    return [titles[part](name) for part, name in zip(parts, key, strict=True)]
 
 
 def _key(parts: Sequence[str], entry: Entry) -> Key:
@@ -189,14 +180,19 @@ def _notes(
     if not variants.empty:
         arms = ", ".join(f"{row.reading} ({row.source})" for row in variants.itertuples())
         yield f"LICO is what each source computed under that name; as arms of this project: {arms}."
-    standins = _standin_titles(published, content)
-    if standins:
+    standins = dict.fromkeys(block.dataset for block in content.blocks if block.is_standin)
+    listed = [
+        dataset_title(content, name) for name in standins if name in set(published["dataset"])
+    ]
+    if listed:
         yield (
-            f"This run has drawn stand-ins for {', '.join(standins)}; their numbers never stand "
+            f"This run has drawn stand-ins for {', '.join(listed)}; their numbers never stand "
             "beside published ones."
         )
     if measured:
-        blocks = _blocks(measured, content)
+        datasets = {entry.keys["dataset"] for entry in measured}
+        real = [block for block in content.blocks if not block.is_standin]
+        blocks = [block for block in real if block.dataset in datasets]
         yield _run_note(table, blocks, content)
         yield from _comparability(table, known, blocks, content)
 
@@ -219,17 +215,6 @@ def _unconfirmed_note(unconfirmed: pd.DataFrame) -> str:
         f"Not confirmed: no source at hand holds the number ({details}). "
         f"To fill it in: {files}, as the README beside it tells."
     )
-
-
-def _standin_titles(published: pd.DataFrame, content: ReportContent) -> list[str]:
-    listed = set(published["dataset"])
-    standins = [block.dataset for block in content.blocks if block.is_standin]
-    return [dataset_title(content, name) for name in dict.fromkeys(standins) if name in listed]
-
-
-def _blocks(measured: Sequence[Entry], content: ReportContent) -> list[Block]:
-    datasets = {entry.keys["dataset"] for entry in measured}
-    return [block for block in content.blocks if not block.is_standin and block.dataset in datasets]
 
 
 def _run_note(table: TableSpec, blocks: Sequence[Block], content: ReportContent) -> str:
@@ -258,26 +243,20 @@ def _comparability(
     known = known[known["dataset"].isin([block.dataset for block in blocks])]
     if known.empty:
         return
-    reasons = [
-        *_protocols(table, known, blocks),
-        *_images(table, known, blocks, content),
-        *_backbones(known, blocks),
-    ]
+    reasons = list(_departures(table, known, blocks, content))
     if reasons:
         yield f"Not comparable one to one with the published numbers: {'; '.join(reasons)}."
 
 
-def _protocols(table: TableSpec, known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:
+def _departures(
+    table: TableSpec, known: pd.DataFrame, blocks: Sequence[Block], content: ReportContent
+) -> Iterator[str]:
+    """Yield what is not the same: protocols, test images and backbones."""
     protocols = {name for block in blocks for name in _means(table, block)["protocol"] if name}
     published = sorted(set(known["protocol"]) - {""})
     if protocols and {name.partition("@")[0] for name in protocols} != set(published):
         names = ", ".join(published) or "rules that are not known"
         yield f"this run scores by {', '.join(sorted(protocols))}, they by {names}"
-
-
-def _images(
-    table: TableSpec, known: pd.DataFrame, blocks: Sequence[Block], content: ReportContent
-) -> Iterator[str]:
     for block in blocks:
         facts = content.manifest.datasets.get(block.dataset)
         found = {} if facts is None else facts.found
@@ -289,9 +268,6 @@ def _images(
             yield f"this run scores {num_scored:,} of {counts[0]:,} test images of {title}"
     if (known["pictures"] != "").any():
         yield "some of theirs are of single pictures"
-
-
-def _backbones(known: pd.DataFrame, blocks: Sequence[Block]) -> Iterator[str]:
     trained = sorted({block.backbone for block in blocks})
     published = sorted(set(known["backbone"]) - {""})
     if published and trained != published:

@@ -81,15 +81,9 @@ def spec_of(content: ReportContent, metric: str) -> MetricSpec:
     return content.specs.get(metric) or SPECS[metric]
 
 
-def method_title(content: ReportContent, method: str) -> str:
-    """Return the display name of a method."""
-    return METHODS.get(method) or content.method_title(method)
-
-
 def dataset_title(content: ReportContent, dataset: str) -> str:
     """Return the display name of a real dataset."""
-    facts = content.manifest.datasets.get(dataset)
-    return DATASETS.get(dataset) or (dataset if facts is None else facts.title)
+    return DATASETS.get(dataset) or content.dataset_title(dataset, "real")
 
 
 def published_entries(published: pd.DataFrame, content: ReportContent) -> Iterator[Entry]:

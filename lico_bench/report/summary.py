@@ -43,7 +43,8 @@ def show_summary(content: ReportContent) -> Group:
     parts += _claims(content)
     seeds = min(block.num_seeds for block in content.blocks)
     # Protocols whose rules are unknown are omitted.
-    foot = [sentence for sentence in content.protocols() if ": " in sentence]
+    sentences = map(content.protocol_sentence, content.protocols)
+    foot = [sentence for sentence in sentences if ": " in sentence]
     foot.append(f"Brackets: 95 % intervals. {formatting.seeds_sentence(seeds)}")
     if content.num_compared:
         foot.append(formatting.family_sentence(content.num_compared))
@@ -91,28 +92,20 @@ def _heading(block: Block) -> Text:
 
 def _table(content: ReportContent, block: int) -> Table:
     has_pairs = not content.blocks[block].differences.empty
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     many_arms = len(content.arms) > 2
+    arms = [escape(content.arm_title(arm)) for arm in content.arms]
+    left, right = ["  Score", "Arm"], ["Mean", "95 % interval"]
+    if has_pairs and many_arms:
+        left, right = [f"  Score of {arms[0]}, arm"], ["Mean", "Diff.", "95 % interval"]
+    elif has_pairs:
+        left, right = ["  Score"], [*arms, "Diff.", "95 % interval"]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    for title in left:
+        table.add_column(title)
+    for title in right:
+        table.add_column(title, justify="right", no_wrap=has_pairs)
     if has_pairs:
-        reference = escape(content.arm_title(content.reference_arm))
-        if many_arms:
-            table.add_column(f"  Score of {reference}, arm")
-        else:
-            table.add_column("  Score")
-            table.add_column(reference, justify="right", no_wrap=True)
-        table.add_column(
-            "Mean" if many_arms else escape(content.arm_title(content.arms[1])),
-            justify="right",
-            no_wrap=True,
-        )
-        table.add_column("Diff.", justify="right", no_wrap=True)
-        table.add_column("95 % interval", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
-    else:
-        for title in ("  Score", "Arm"):
-            table.add_column(title)
-        for title in ("Mean", "95 % interval"):
-            table.add_column(title, justify="right")
     for cells in _lines(content, block, has_pairs=has_pairs, many_arms=many_arms):
         table.add_row(*cells)
     return table

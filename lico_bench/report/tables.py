@@ -175,60 +175,48 @@ def score_tables(content: ReportContent) -> Iterator[Table]:
     for method in ("", *content.methods()):
         for arm in content.arms[1:] or content.arms:
             for subset in (ALL, BOTH_CORRECT):
-                lines = selected.get((method, arm, subset), [])
-                if lines and len(content.arms) == 1:
-                    yield _mean_table(content, method, arm, lines)
-                elif lines:
-                    yield _pair_table(content, method, arm, lines, is_all=subset == ALL)
+                if (method, arm, subset) in selected:
+                    yield _score_table(content, selected[method, arm, subset])
 
 
-def _mean_table(content: ReportContent, method: str, arm: str, lines: Sequence[Line]) -> Table:
+def _score_table(content: ReportContent, lines: Sequence[Line]) -> Table:
+    """Return the table of the lines of one method, arm and subset, with a section per block."""
+    first = lines[0]
+    name, arm = formatting.file_stem(first.method), content.arm_title(first.arm)
+    title = content.method_title(first.method) if first.method else "Scores of the model itself"
+    columns: tuple[str, ...] = ("Score", "Mean", "95 % interval", "Images")
+    notes = [_interval_note(content)]
+    is_tested = bool(first.difference) and first.subset == ALL
+    if first.difference:
+        reference = content.arm_title(content.reference_arm)
+        name += f"_{first.arm}{'' if is_tested else '_both_correct'}"
+        images = "" if is_tested else ", images that both models classify correctly"
+        title += f": {arm} against {reference}{images}"
+        q_header = ("q",) if is_tested else ()
+        columns = ("Score", reference, arm, "Difference", "95 % interval", *q_header, "Images")
+        notes.append(_bold_note(content) if is_tested else NOT_TESTED)
+    else:
+        title += f": {arm}"
     return Table(
-        name=formatting.file_stem(method),
-        title=f"{_method_title(content, method)}: {content.arm_title(arm)}",
-        columns=("Score", "Mean", "95 % interval", "Images"),
-        sections=_sections(content, lines, is_tested=False),
-        notes=(_interval_note(content),),
+        name=name,
+        title=title,
+        columns=columns,
+        sections=tuple(
+            _section(content, content.blocks[number], list(group), is_tested=is_tested)
+            for number, group in groupby(lines, key=lambda line: line.block)
+        ),
+        notes=tuple(notes),
         warning=HOLDS_STANDINS if content.has_standins else "",
-    )
-
-
-def _pair_table(
-    content: ReportContent, method: str, arm: str, lines: Sequence[Line], *, is_all: bool
-) -> Table:
-    title, reference = content.arm_title(arm), content.arm_title(content.reference_arm)
-    images = "" if is_all else ", images that both models classify correctly"
-    p_header = ("q",) if is_all else ()
-    return Table(
-        name=f"{formatting.file_stem(method)}_{arm}{'' if is_all else '_both_correct'}",
-        title=f"{_method_title(content, method)}: {title} against {reference}{images}",
-        columns=("Score", reference, title, "Difference", "95 % interval", *p_header, "Images"),
-        sections=_sections(content, lines, is_tested=is_all),
-        notes=(_interval_note(content), _bold_note(content) if is_all else NOT_TESTED),
-        warning=HOLDS_STANDINS if content.has_standins else "",
-    )
-
-
-def _sections(
-    content: ReportContent, lines: Sequence[Line], *, is_tested: bool
-) -> tuple[Section, ...]:
-    """Return one section per block."""
-    return tuple(
-        _section(content, content.blocks[number], list(group), is_tested=is_tested)
-        for number, group in groupby(lines, key=lambda line: line.block)
     )
 
 
 def _section(
     content: ReportContent, block: Block, lines: Sequence[Line], *, is_tested: bool
 ) -> Section:
-    protocols = content.manifest.protocols
     rows = [
         Row(
             (Cell(line.score, "label"), *_values(line, is_tested)),
-            formatting.protocol_sentence(line.protocol, protocols.get(line.protocol))
-            if line.protocol
-            else "",
+            content.protocol_sentence(line.protocol) if line.protocol else "",
             # Cells in percent show their unit.
             "" if line.is_percent else line.unit,
         )
@@ -250,10 +238,6 @@ def _values(line: Line, is_tested: bool) -> list[Cell]:
         cells = [Cell(line.reference), Cell(line.mean), Cell(line.difference, is_bold=is_bold)]
     p_value = [Cell(line.q_value)] if is_tested else []
     return [*cells, Cell(line.interval), *p_value, Cell(f"{line.num_images:,}")]
-
-
-def _method_title(content: ReportContent, method: str) -> str:
-    return content.method_title(method) if method else "Scores of the model itself"
 
 
 def _interval_note(content: ReportContent) -> str:

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from fake_run import make_run
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict
+from lico_bench.report import build
 from lico_bench.report.build import draw_figures
-from lico_bench.report.figures.canvas import COLOURS, Plot
+from lico_bench.report.content import ReportContent
+from lico_bench.report.figures.canvas import COLOURS, Plot, font_families, plot_style
+from lico_bench.report.figures.curves import draw_sanity
 from lico_bench.report.figures.forest import MAX_LINES, draw_forests
 from lico_bench.report.figures.maps import map_overlay
 from lico_bench.report.figures.models import draw_scatter, draw_seeds
@@ -232,3 +239,101 @@ def test_long_forest_is_cut_into_sheets_and_says_what_is_left_out(content, figur
 def test_rooms_load_no_more_than_they_need(rooms, heavy):
     code = f"import sys, {rooms}; sys.exit(any(name in sys.modules for name in ({heavy})))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SUBSET_FONT, FULL_FONT = "Plot Sans", "DejaVu Sans"
+
+
+def drawn(families: list[str], text: str, kind: str) -> bytes:
+    with mpl.rc_context({"font.family": families, "pdf.fonttype": 42}):
+        figure, stream = Figure(figsize=(3, 1)), io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.text(0.05, 0.6, text)
+        figure.text(0.05, 0.2, text, fontweight="bold")
+        figure.savefig(stream, format=kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text", ["AVATAR – efficient, ±0.5 τ ≤ 3", "Größe: 95 % [−0.01, +0.02]", "猫 ж"]
+)
+@pytest.mark.filterwarnings("ignore:Glyph")  # no font here has the cat
+def test_plots_look_the_same(text):
+    assert font_families() == (SUBSET_FONT, FULL_FONT)
+    assert drawn([SUBSET_FONT, FULL_FONT], text, "png") == drawn([FULL_FONT], text, "png")
+
+
+def test_files_hold_the_light_font_and_the_whole_one_only_for_other_signs():
+    font_families()
+    assert b"PlotSans" in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
+    assert b"DejaVuSans" not in drawn([SUBSET_FONT, FULL_FONT], "plain", "pdf")
+    assert b"DejaVuSans" in drawn([SUBSET_FONT, FULL_FONT], "plain ж", "pdf")
+
+
+ENDS = {"grad_cam": 0.2, "random_map": 1.0}
+
+
+@pytest.fixture(scope="module")
+def cascading(tmp_path_factory) -> ReportContent:
+    path = tmp_path_factory.mktemp("sanity") / "run"
+    return gather(
+        make_run(path, seeds=1, num_test=6, num_explained=4, datasets={"cub200": "standin"})
+    )
+
+
+def cascades_of(content: ReportContent, *, stages: int = 6) -> pd.DataFrame:
+    """The run's curves as if they were cascades."""
+    rng = np.random.default_rng(0)
+    curves = content.run.curves()
+    cascades = curves[curves["curve"] == "insertion"].assign(curve="cascade")
+    cascades["fractions"] = [np.linspace(0, 1, stages + 1)] * len(cascades)
+    cascades["values"] = [falling(rng, ENDS[method], stages) for method in cascades["method"]]
+    return cascades
+
+
+def falling(rng: np.random.Generator, end: float, stages: int) -> np.ndarray:
+    steps = np.arange(stages + 1)
+    values = end + (1 - end) * np.exp(-steps) + (1 - end) * 0.2 * rng.standard_normal(stages + 1)
+    values[0] = 1
+    return values.clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("stages", [1, 6, 8])
+def test_cascades_of_any_length_become_a_figure(cascading, stages: int):
+    with plot_style():
+        (plot,) = draw_sanity(cascading, cascading.blocks[0], cascades_of(cascading, stages=stages))
+    assert plot.name == "sanity_cub200_standin_wrn_10_2"
+    assert plot.title.startswith("STAND-IN ")
+    assert plot.pdf.startswith(b"%PDF-")
+    with Image.open(io.BytesIO(plot.png)) as image:
+        assert min(image.size) > 150
+        assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_equal_rows_give_equal_files(cascading):
+    with plot_style():
+        first, again = (
+            next(draw_sanity(cascading, cascading.blocks[0], cascades_of(cascading)))
+            for _ in range(2)
+        )
+    assert first == again
+
+
+def test_no_cascades_make_no_figure(cascading):
+    nothing = cascades_of(cascading)[:0]
+    assert not list(draw_sanity(cascading, cascading.blocks[0], nothing))
+
+
+def test_each_figure_gets_its_own_curves(cascading, monkeypatch):
+    seen = {}
+    for name in ("draw_curves", "draw_sanity"):
+        monkeypatch.setattr(
+            build, name, lambda _c, _b, curves, name=name: seen.update({name: curves}) or iter(())
+        )
+    for name in ("draw_forests", "draw_seeds", "draw_scatter", "draw_galleries", "draw_training"):
+        monkeypatch.setattr(build, name, lambda *_: iter(()))
+    both = pd.concat([cascading.run.curves(), cascades_of(cascading)])
+    monkeypatch.setattr(type(cascading.run), "curves", lambda *_: both)
+    assert not list(build.draw_figures(cascading))
+    assert set(seen["draw_curves"]["curve"]) == {"insertion", "deletion"}
+    assert set(seen["draw_sanity"]["curve"]) == {"cascade"}

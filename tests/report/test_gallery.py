@@ -1,6 +1,9 @@
-"""Which images the gallery shows."""
+"""Which images the gallery shows, and how they are carried on the page."""
 
 from __future__ import annotations
+
+import base64
+import io
 
 import numpy as np
 import pandas as pd
@@ -8,18 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from scipy.stats import spearmanr
 
+from lico_bench.report.figures.canvas import heat_colours
 from lico_bench.report.gallery import (
     GROUPS,
+    MAX_MAPS,
     PER_GROUP,
+    SHADES,
+    _per_group,
     first_cells,
+    heat_uri,
+    image_uri,
     map_difference,
     select_gallery_images,
 )
 
 ATOL_RANKS = 1e-12  # sums of at most 3136 ranks and their squares, in float64
 SIDE = 8
+STEEPEST = 5  # slope of a channel of the colour map, over values in [0, 1]
 maps = arrays(np.float64, (3, 12), elements=st.integers(-3, 3).map(float))
 
 
@@ -122,3 +133,42 @@ def test_picks_of_a_run_are_of_its_first_seed_and_hold_the_image(content):
     rows = [row for pick in picks for row in pick.by_arm.values()]
     assert {row["seed"] for row in rows} == {0}
     assert all(row["image_png"].startswith(b"\x89PNG") for row in rows)
+
+
+def decoded(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_a_map_is_coloured_from_its_lowest_to_its_highest_value():
+    values = np.linspace(-3, 5, 48, dtype=np.float32)
+    row = {"map": values, "height": 6, "width": 8}
+    pixels = np.asarray(decoded(heat_uri(row)).convert("RGBA")).reshape(-1, 4)
+    wanted = 255 * heat_colours((values.astype(float) + 3) / 8)[:, :3]
+    assert np.abs(pixels[:, :3] - wanted).max() <= STEEPEST * 255 / (SHADES - 1) / 2  # half a shade
+    assert (np.diff(pixels[:, 3].astype(int)) >= 0).all()
+    assert pixels[0, 3] < 100 < 200 < pixels[-1, 3]
+
+
+def test_a_flat_map_is_drawn_as_low_everywhere():
+    flat = {"map": np.full(4, 7.0), "height": 2, "width": 2}
+    pixels = np.asarray(decoded(heat_uri(flat)).convert("RGBA")).reshape(-1, 4)
+    assert (pixels == pixels[0]).all()
+
+
+def test_large_images_are_carried_small_and_small_ones_as_they_are():
+    rng = np.random.default_rng(0)
+    stream = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(stream, "PNG")
+    large = image_uri(stream.getvalue())
+    assert large.startswith("data:image/jpeg")
+    assert decoded(large).size == (224, 168)
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(stream, "PNG")
+    assert base64.b64decode(image_uri(stream.getvalue()).partition(",")[2]) == stream.getvalue()
+
+
+@pytest.mark.parametrize("galleries", [1, 8, 24, 80])
+@pytest.mark.parametrize("arms", [2, 11])
+def test_the_number_of_maps_on_a_page_is_bounded(galleries, arms):
+    shown = 3 * galleries * arms * _per_group(galleries, arms)
+    assert shown <= max(MAX_MAPS, 3 * galleries * arms)

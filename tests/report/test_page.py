@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from dataclasses import replace
@@ -10,19 +8,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from fake_run import make_run
-from PIL import Image
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.report import formatting
-from lico_bench.report.figures.canvas import heat_colours
-from lico_bench.report.gallery import MAX_MAPS, SHADES, _per_group, heat_uri, image_uri
 from lico_bench.report.gathering import gather
 from lico_bench.report.page import OUTCOMES, TEMPLATES, render_page
 from lico_bench.store.run_records import ArmRecord
 
 VOID = {"meta", "link", "img", "input", "br", "rect", "path", "circle"}
 ATTACK = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
-STEEPEST = 5  # slope of a channel of the colour map, over values in [0, 1]
 READABLE = 4.5  # to 1, WCAG 2.1 AA for text of any size
 SECTIONS = ["claims", "results", "papers", "table", "figures", "gallery", "provenance"]
 
@@ -315,45 +309,6 @@ def test_the_words_of_the_learned_context_stand_with_their_model(page):
     shown = re.findall(r"<li>(&lt;word \d&gt; \(0\.25\))</li>", trained)
     assert len(shown) == 3 * trained.count("learned context token")
     assert shown
-
-
-def decoded(uri):
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-
-
-def test_a_map_is_coloured_from_its_lowest_to_its_highest_value():
-    values = np.linspace(-3, 5, 48, dtype=np.float32)
-    row = {"map": values, "height": 6, "width": 8}
-    pixels = np.asarray(decoded(heat_uri(row)).convert("RGBA")).reshape(-1, 4)
-    wanted = 255 * heat_colours((values.astype(float) + 3) / 8)[:, :3]
-    assert np.abs(pixels[:, :3] - wanted).max() <= STEEPEST * 255 / (SHADES - 1) / 2  # half a shade
-    assert (np.diff(pixels[:, 3].astype(int)) >= 0).all()
-    assert pixels[0, 3] < 100 < 200 < pixels[-1, 3]
-
-
-def test_a_flat_map_is_drawn_as_low_everywhere():
-    flat = {"map": np.full(4, 7.0), "height": 2, "width": 2}
-    pixels = np.asarray(decoded(heat_uri(flat)).convert("RGBA")).reshape(-1, 4)
-    assert (pixels == pixels[0]).all()
-
-
-def test_large_images_are_carried_small_and_small_ones_as_they_are():
-    rng = np.random.default_rng(0)
-    stream = io.BytesIO()
-    Image.fromarray(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(stream, "PNG")
-    large = image_uri(stream.getvalue())
-    assert large.startswith("data:image/jpeg")
-    assert decoded(large).size == (224, 168)
-    stream = io.BytesIO()
-    Image.new("RGB", (32, 32), "red").save(stream, "PNG")
-    assert base64.b64decode(image_uri(stream.getvalue()).partition(",")[2]) == stream.getvalue()
-
-
-@pytest.mark.parametrize("galleries", [1, 8, 24, 80])
-@pytest.mark.parametrize("arms", [2, 11])
-def test_the_number_of_maps_on_a_page_is_bounded(galleries, arms):
-    shown = 3 * galleries * arms * _per_group(galleries, arms)
-    assert shown <= max(MAX_MAPS, 3 * galleries * arms)
 
 
 def luminance(colour):

@@ -62,10 +62,7 @@ def draw_seeds(content: ReportContent) -> Iterator[Plot]:
         blocks = [block for block in content.blocks if _by_arm(block, score)]
         width = max(1.25, 0.42 * num_compared + 0.5)
         columns = max(1, int(SHEET_WIDTH_IN / (width + 0.62)))
-        size = columns * SHEET_ROWS
-        for start in range(0, len(blocks), size):
-            sheet = f"_{start // size + 1}" if len(blocks) > size else ""
-            part = blocks[start : start + size]
+        for sheet, part in _sheets(blocks, columns):
             yield _draw_seed_sheet(content, score, part, columns, width, sheet)
 
 
@@ -78,10 +75,16 @@ def draw_scatter(content: ReportContent) -> Iterator[Plot]:
     blocks = [
         block for block in content.blocks if _by_arm(block, accuracy) and _by_arm(block, map_score)
     ]
-    size = SCATTER_COLUMNS * SHEET_ROWS
+    for sheet, part in _sheets(blocks, SCATTER_COLUMNS):
+        yield _draw_scatter_sheet(content, accuracy, map_score, part, sheet)
+
+
+def _sheets(blocks: list[Block], columns: int) -> Iterator[tuple[str, list[Block]]]:
+    """Yield the end of the file name and the blocks of each sheet."""
+    size = columns * SHEET_ROWS
     for start in range(0, len(blocks), size):
-        sheet = f"_{start // size + 1}" if len(blocks) > size else ""
-        yield _draw_scatter_sheet(content, accuracy, map_score, blocks[start : start + size], sheet)
+        name = f"_{start // size + 1}" if len(blocks) > size else ""
+        yield name, blocks[start : start + size]
 
 
 def _main_scores(content: ReportContent) -> Iterator[Score]:
