@@ -46,7 +46,7 @@ def check(
     A score fails if it is worse than its reference by more than its margin.
     Exit codes: 0 pass, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     for run in runs:
         check_is_run(run)

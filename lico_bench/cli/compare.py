@@ -51,7 +51,7 @@ def compare(
 
     Exit codes: 0 not worse, 1 regression, 3 inconclusive, 4 not comparable, 2 bad input.
     """
-    from lico_bench.store.run_location import check_is_run, split_side
+    from lico_bench.store.files import check_is_run, split_side
 
     for side in filter(None, (first, second)):
         check_is_run(split_side(side)[0])

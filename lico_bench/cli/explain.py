@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lico_bench.cli import arguments
 from lico_bench.cli.console import loading
 from lico_bench.cli.names import check_names
-from lico_bench.cli.suite_options import split_names
+from lico_bench.cli.suite_options import check_out_folder, split_names
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def explain(
     """
     from lico_bench.bench.user_request import name_models
     from lico_bench.data.find_files import read_class_names
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     run_options = {"--run": run, "--dataset": dataset}
     user_model_options = {
@@ -100,7 +100,6 @@ def _draw(
 def _check_counts_and_files(image: Path, out: Path, *, seed: int, image_size: int | None) -> None:
     from lico_bench.checks import check_count
     from lico_bench.errors import InvalidInputError, MissingDataError
-    from lico_bench.store.run_location import check_out_folder
 
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(

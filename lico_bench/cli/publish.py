@@ -18,13 +18,13 @@ def publish(
 
     `lico-bench report` accepts the copy.
     """
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     check_is_run(run)
     with loading("publish", "pandas"):
         from lico_bench.cli.console import new_console
         from lico_bench.store import read_run
-        from lico_bench.store.publishing import publish as publish_run
+        from lico_bench.store.outputs import publish as publish_run
 
     copy = publish_run(read_run(run), folder)
     files = [path for path in copy.path.rglob("*") if path.is_file()]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lico_bench.cli.console import loading
+from lico_bench.cli.suite_options import check_out_folder
 
 HISTORY = Path("results/history")
 
@@ -26,7 +27,7 @@ def report(
 
     Tables are LaTeX and CSV, plots are PDF and PNG.
     """
-    from lico_bench.store.run_location import check_is_run, check_out_folder
+    from lico_bench.store.files import check_is_run
 
     check_out_folder(out)
     for run in runs or ():

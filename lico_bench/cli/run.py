@@ -13,7 +13,7 @@ from lico_bench.cli.console import loading
 from lico_bench.cli.finish import end_run, reporter_for
 from lico_bench.cli.names import check_suite
 from lico_bench.cli.plan import print_time, show_plan
-from lico_bench.cli.suite_options import build_suite
+from lico_bench.cli.suite_options import build_suite, check_out_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,8 +111,6 @@ def _execute(
 
 def _requested_suite(context: typer.Context) -> Suite:
     """Return the suite of the options, checked as far as that needs no torch."""
-    from lico_bench.store.run_location import check_out_folder
-
     options = context.params
     sources = {name: context.get_parameter_source(name) for name in options}
     typed = {n for n, s in sources.items() if s and s.name in ("COMMANDLINE", "ENVIRONMENT")}

@@ -9,7 +9,7 @@ from lico_bench.cli import arguments
 from lico_bench.cli.console import loading
 from lico_bench.cli.finish import end_run, reporter_for
 from lico_bench.cli.names import check_names
-from lico_bench.cli.suite_options import split_names
+from lico_bench.cli.suite_options import check_out_folder, split_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,6 @@ def score(
     from lico_bench.checks import check_count
     from lico_bench.data.find_files import find_images, read_class_names
     from lico_bench.metrics import PROTOCOLS
-    from lico_bench.store.run_location import check_out_folder
 
     for option, count in (("--limit", limit), ("--image-size", image_size)):
         if count is not None:

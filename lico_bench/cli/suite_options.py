@@ -138,3 +138,18 @@ def parse_labels(text: str) -> str | int:
     if not text.isdigit() or int(text) == 0:
         raise InvalidInputError(f"--labels: expected full or a number above 0, got '{text}'")
     return int(text)
+
+
+def check_out_folder(folder: Path | None) -> None:
+    """Raise unless `folder` is a folder or can be created; None (chosen later) passes.
+
+    Raises:
+        InvalidInputError: if it or one of its parents is a file.
+    """
+    if folder is None:
+        return
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if existing is not None and not existing.is_dir():
+        raise InvalidInputError(
+            f"{existing} is a file, so a folder cannot be written there; choose another --out"
+        )

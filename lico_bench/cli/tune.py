@@ -11,6 +11,7 @@ from lico_bench.cli import arguments
 from lico_bench.cli.console import loading
 from lico_bench.cli.finish import reporter_for
 from lico_bench.cli.plan import show_plan
+from lico_bench.cli.suite_options import check_out_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,6 @@ def tune(
     """
     from lico_bench.bench import ExecutorOptions
     from lico_bench.cli.console import new_console
-    from lico_bench.store.run_location import check_out_folder
 
     check_out_folder(out)
     with loading("tune", "torch"):

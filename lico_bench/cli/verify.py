@@ -39,7 +39,7 @@ def verify(
 
     Exit codes: 0 intact, 7 damaged or recomputed values differ, 2 bad input.
     """
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     if not (run / "cells").is_dir():  # a damaged run may have lost its manifest
         check_is_run(run)

@@ -11,7 +11,7 @@ from lico_bench.errors import MissingDataError
 from lico_bench.report.content import gather
 from lico_bench.stats import paired_differences
 from lico_bench.store import write_json, write_parquet
-from lico_bench.store.manifests import write_manifest
+from lico_bench.store.run_folder import write_manifest
 from tests.manifests import change_manifest
 
 
