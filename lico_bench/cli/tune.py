@@ -9,9 +9,8 @@ import typer
 
 from lico_bench.cli import arguments
 from lico_bench.cli.console import loading
-from lico_bench.cli.finish import reporter_for
+from lico_bench.cli.options import check_out_folder
 from lico_bench.cli.plan import show_plan
-from lico_bench.cli.suite_options import check_out_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +45,7 @@ def tune(
     with loading("tune", "torch"):
         from lico_bench.bench import execute
         from lico_bench.bench.tuning import plan_trials, read_tuning
+        from lico_bench.cli.progress import reporter_for
 
     console = new_console()
     options = ExecutorOptions(device=device, workers=workers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.console import loading
+from lico_bench.cli.console import loading, new_console, say, working
 from lico_bench.cli.exit_codes import DAMAGED
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def verify(
 
         from lico_bench.bench.verify_run import repair as quarantine_damaged
         from lico_bench.bench.verify_run import verify_run
-        from lico_bench.cli.console import new_console
         from lico_bench.store import RunFolder
 
     console, folder = new_console(), RunFolder(run)
@@ -69,8 +68,6 @@ def verify(
 def _recompute(
     run: Path, num_rows: int, data_root: Path | None, device: str, console: Console
 ) -> None:
-    from lico_bench.cli.progress import working
-
     with working(console, f"Recomputing {num_rows:,} rows"):
         from lico_bench.bench.recompute import recompute_sample
         from lico_bench.store import read_run
@@ -86,24 +83,24 @@ def _print_findings(findings: Findings, console: Console) -> None:
     from rich.table import Table
 
     if findings.busy:
-        _print(
+        say(
             console,
             f"{findings.busy} is using this run; files that it is writing may be listed below",
         )
-    _print(
+    say(
         console,
         f"{findings.cells} finished cells, {findings.num_files:,} files, "
         f"{findings.num_bytes / 1e6:,.1f} MB checked; {len(findings.damages)} damaged",
     )
     if findings.unchecked:
-        _print(
+        say(
             console,
             f"{len(findings.unchecked)} cells have no checksums (written by an older version); "
             f"only their tables and weights were read: {', '.join(findings.unchecked)}",
         )
     if findings.unfinished:
         cells = ", ".join(findings.unfinished)
-        _print(console, f"{len(findings.unfinished)} unfinished cells: {cells}")
+        say(console, f"{len(findings.unfinished)} unfinished cells: {cells}")
     if findings.damages:
         table = Table()
         table.add_column("damaged file", overflow="fold")
@@ -111,7 +108,7 @@ def _print_findings(findings: Findings, console: Console) -> None:
         for damage in findings.damages:
             table.add_row(escape(str(damage.file)), escape(damage.problem))
         console.print(table)
-        _print(
+        say(
             console,
             "Repeat the command that made this run: it moves these files to RUN/damaged and "
             "writes them again.",
@@ -120,7 +117,7 @@ def _print_findings(findings: Findings, console: Console) -> None:
 
 def _print_quarantined(moved: dict[Path, Path], console: Console) -> None:
     for path in dict.fromkeys(moved.values()):
-        _print(console, f"  moved to {path}")
+        say(console, f"  moved to {path}")
 
 
 def _print_sample(sampled: SampleResult, console: Console) -> None:
@@ -140,8 +137,4 @@ def _print_sample(sampled: SampleResult, console: Console) -> None:
         )
     console.print(table)
     for note in sampled.notes:
-        _print(console, f"not recomputed: {note}")
-
-
-def _print(console: Console, sentence: str) -> None:
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        say(console, f"not recomputed: {note}")
