@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli import arguments
 from lico_bench.cli.console import loading, new_console, say
 from lico_bench.cli.exit_codes import DAMAGED
 
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Download, verify and locate datasets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Dataset; see `lico-bench ls datasets`.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-]
 
 
 @data.command()
-def fetch(name: Name, data_root: DataRoot = None) -> None:
+def fetch(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Download and check the official files, or print manual steps."""
     from lico_bench.data import load_card
 
@@ -53,7 +50,7 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
 
 
 @data.command()
-def verify(name: Name, data_root: DataRoot = None) -> None:
+def verify(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Count and decode all images; list unreadable files.
 
     Exit codes: 0 intact, 7 unreadable files, 2 bad input.
@@ -82,7 +79,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
 
 
 @data.command()
-def where(name: Name, data_root: DataRoot = None) -> None:
+def where(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Print where a dataset is searched and which copy is found."""
     from lico_bench.data import locate_dataset
 

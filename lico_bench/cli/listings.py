@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli import arguments
 from lico_bench.cli.console import loading, new_console
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ def ls(
     new_console().print(_table(rows(), headings))
 
 
-def doctor(
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-    ] = None,
-) -> None:
+def doctor(data_root: arguments.DataRoot = None) -> None:
     """Print versions, devices, text encoders and datasets found."""
     from lico_bench.runtime import data_root as find_data_root
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lico_bench.cli import arguments
 from lico_bench.cli.console import loading, new_console, say, working
 from lico_bench.cli.exit_codes import DAMAGED
 
@@ -28,9 +29,7 @@ def verify(
             "--repair", help="Move damaged files to RUN/damaged; repeat `run` to write them again."
         ),
     ] = False,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-    ] = None,
+    data_root: arguments.DataRoot = None,
     device: Annotated[
         str, typer.Option(help="With --sample: auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -58,7 +57,8 @@ def verify(
         )
     _print_findings(findings, console)
     if repair and findings.damages:
-        _print_quarantined(quarantine_damaged(folder, findings), console)
+        moved = quarantine_damaged(folder, findings)
+        say(console, *(f"  moved to {path}" for path in dict.fromkeys(moved.values())))
     if not findings.is_intact:
         raise typer.Exit(DAMAGED)
     if sample:
@@ -115,11 +115,6 @@ def _print_findings(findings: Findings, console: Console) -> None:
         )
 
 
-def _print_quarantined(moved: dict[Path, Path], console: Console) -> None:
-    for path in dict.fromkeys(moved.values()):
-        say(console, f"  moved to {path}")
-
-
 def _print_sample(sampled: SampleResult, console: Console) -> None:
     from rich.table import Table
 
@@ -136,5 +131,4 @@ def _print_sample(sampled: SampleResult, console: Console) -> None:
             str(deviation.num_beyond),
         )
     console.print(table)
-    for note in sampled.notes:
-        say(console, f"not recomputed: {note}")
+    say(console, *(f"not recomputed: {note}" for note in sampled.notes))

@@ -30,11 +30,6 @@ from lico_bench.store.parquet import read_arrow, read_parquet
 
 Where = Mapping[str, Collection[str]]
 
-# Text columns of rows and curves; they are read dictionary-encoded.
-TEXTS = (
-    "pair", "cell", "dataset", "source", "backbone", "arm", "labels", "image_id", "method",
-    "metric", "protocol", "curve", "flag",
-)  # fmt: skip
 # Columns that identify a row within a cell.
 KEYS = {
     "rows": ("image_id", "method", "metric", "protocol"),
@@ -56,6 +51,7 @@ NAME_COLUMNS = (
 )  # fmt: skip
 TITLE_COLUMNS = ("label_name", "predicted_name", "flag")
 ID_COLUMNS = ("image_id",)  # paths below a folder of images
+TEXT_COLUMNS = (*NAME_COLUMNS, *TITLE_COLUMNS, *ID_COLUMNS)  # read dictionary-encoded
 MAX_ID_LENGTH = 4_096
 MAY_BE_EMPTY = ("method", "protocol", "flag")  # method, protocol: model scores; flag: valid scores
 IMAGE_KEY = ["cell", "image_id"]  # columns that identify an image
@@ -78,7 +74,7 @@ def read_encoded(path: Path, name: str, columns: Sequence[str], *, where: Where)
         BrokenFileError: if it is damaged, or not a table of a cell.
     """
     needed = list(dict.fromkeys([*columns, *where]))
-    table = _read(path, lambda path: read_arrow(path, needed, texts=TEXTS))
+    table = _read(path, lambda path: read_arrow(path, needed, texts=TEXT_COLUMNS))
     _check(path, name, needed, table)
     return keep_rows(table, where)
 
