@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from lico_bench.checks import (
@@ -26,15 +26,33 @@ if TYPE_CHECKING:
 Option = float | int | str | bool
 Source = Literal["real", "standin"]
 
-# A row is one score of one image; `method` and `protocol` are empty for scores of the model.
+# A row is one score of one image.
 ROW_COLUMNS = (
-    "pair", "cell", "dataset", "source", "backbone", "arm", "seed", "labels", "image_id", "target",
-    "correct", "method", "metric", "protocol", "value", "flag",
-)  # fmt: skip
+    "pair",  # key shared by the cells that are compared, see `Recipe.pair_key`
+    "cell",  # key of the model
+    "dataset",  # name of its card, or of a user's folder
+    "source",  # of the images: `real` or `standin`
+    "backbone",  # name of the network
+    "arm",  # name of the objective, or of a user's model
+    "seed",  # of the training
+    "labels",  # label budget: `full`, or a number of labelled images
+    "image_id",  # name of the image, unique in its dataset and the same on every machine
+    "target",  # index of the explained class
+    "correct",  # whether the model predicts the true class
+    "method",  # name of the saliency method; empty for scores of the model
+    "metric",  # name of the metric
+    "protocol",  # id of the rules by which the score was computed; empty for scores of the model
+    "value",  # the score, in the unit of its metric; NaN if it is missing
+    "flag",  # why the value is missing or unreliable; empty for a valid score
+)
+# A row is one curve of one image; the columns that are also in `ROW_COLUMNS` have the same meaning.
 CURVE_COLUMNS = (
-    "pair", "cell", "dataset", "source", "backbone", "arm", "seed", "labels", "image_id", "target",
-    "correct", "method", "protocol", "curve", "fractions", "values",
-)  # fmt: skip
+    *ROW_COLUMNS[: ROW_COLUMNS.index("metric")],
+    "protocol",  # id of the rules of the perturbation
+    "curve",  # name of the curve, such as `deletion`
+    "fractions",  # list of the shares of changed pixels, ascending in [0, 1]
+    "values",  # list of the values at these shares
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB mean of the training images, in [0, 1]
 
@@ -216,7 +234,10 @@ class DatasetFacts:
     has_regions: bool
     notes: tuple[str, ...]
     fingerprint: str
-    chance: Annotated[float, Rule("a share above 0", lambda value: 0 < value <= 1)] | None = None
+    # Omitted from a manifest while it is unknown, as in runs before 1 December 2026.
+    chance: Annotated[float, Rule("a share above 0", lambda value: 0 < value <= 1)] | None = field(
+        default=None, metadata={"omitted": True}
+    )
 
     def num_images(self, split: str) -> int:
         """Return the number of images in use of a split."""

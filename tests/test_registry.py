@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lico_bench.cli.suite_options import split_names
+from lico_bench.cli.options import split_names
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import METRICS, resolve_metric
 from lico_bench.registry import format_call, keyword_defaults, parse_call, registered_names

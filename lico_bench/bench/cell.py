@@ -279,7 +279,7 @@ def join_parts(
             f"{folder.parts}: {len(missing)} parts are missing ({missing[0]} is the first); put "
             "the run folder on storage that every process shares, and repeat the same command"
         )
-    num_rows = folder.join_parts(without=without)
+    num_rows = folder.merge_parts(without=without)
     rows = read_parquet(folder.table("rows"), ("metric", "value"))
     correct = rows.loc[rows["metric"] == "accuracy", "value"]
     _, undefined = eval_config.defined_for(dataset)

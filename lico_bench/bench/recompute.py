@@ -29,9 +29,9 @@ from lico_bench.metrics import resolve_metric
 from lico_bench.saliency import resolve_method
 from lico_bench.store import RunFolder
 from lico_bench.store.codec import encode
-from lico_bench.store.files import read_arrow
-from lico_bench.store.row_tables import keep_rows
+from lico_bench.store.parquet import read_arrow
 from lico_bench.store.run_records import SuiteRecord, refuse_trials
+from lico_bench.store.tables import keep_rows
 
 ROW_KEY = ("image_id", "method", "metric")
 # Metrics of the classification pass, computed for every image.

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store import CellFolder, Damage, RunFolder, RunLock, check_cell, quarantine_damage
+from lico_bench.store.files import quarantine
 from lico_bench.store.integrity import FOREIGN_CELL, MISSING
 from lico_bench.store.lock import lock_holder
-from lico_bench.store.quarantine import quarantine
-from lico_bench.store.report_folder import check_report
-from lico_bench.store.table_checks import check_tables
+from lico_bench.store.outputs import check_report
+from lico_bench.store.tables import check_tables
 
 Progress = Callable[[int, int], None]
 

@@ -9,20 +9,16 @@ from types import FrameType
 
 import typer
 
-from lico_bench.cli.check import check
-from lico_bench.cli.compare import compare
+from lico_bench.cli.console import ignore_plot_settings, make_streams_safe
 from lico_bench.cli.data import data
-from lico_bench.cli.doctor import doctor
-from lico_bench.cli.environment import ignore_plot_settings, make_streams_safe
-from lico_bench.cli.exit_codes import BAD_INPUT, INTERRUPTED
+from lico_bench.cli.exit_codes import BAD_INPUT, INTERRUPTED, error_message
 from lico_bench.cli.explain import explain
-from lico_bench.cli.ls import ls
-from lico_bench.cli.publish import publish
-from lico_bench.cli.report import report
+from lico_bench.cli.gate import check, compare
+from lico_bench.cli.listings import doctor, ls
+from lico_bench.cli.report import publish, report
 from lico_bench.cli.run import run
 from lico_bench.cli.score import score
 from lico_bench.cli.self_check import self_check
-from lico_bench.cli.system_errors import error_message
 from lico_bench.cli.tune import tune
 from lico_bench.cli.verify import verify
 from lico_bench.errors import EXIT_PREEMPTED, LicoBenchError, Preempted

@@ -1,4 +1,4 @@
-"""Options of `run`, `score` and `explain`: type and help text of each."""
+"""Options that several commands share, and all of `run`, `score` and `explain`: type and help."""
 
 from __future__ import annotations
 

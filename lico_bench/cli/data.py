@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.console import loading
+from lico_bench.cli import arguments
+from lico_bench.cli.console import loading, new_console, say
 from lico_bench.cli.exit_codes import DAMAGED
 
 if TYPE_CHECKING:
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Download, verify and locate datasets.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Dataset; see `lico-bench ls datasets`.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-]
 
 
 @data.command()
-def fetch(name: Name, data_root: DataRoot = None) -> None:
+def fetch(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Download and check the official files, or print manual steps."""
     from lico_bench.data import load_card
 
@@ -32,7 +29,6 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
     with loading("data fetch", "numpy"):
         from rich.progress import Progress
 
-        from lico_bench.cli.console import new_console
         from lico_bench.data import fetch as fetch_dataset
 
     console = new_console()
@@ -43,27 +39,24 @@ def fetch(name: Name, data_root: DataRoot = None) -> None:
             if file not in tasks:
                 tasks[file] = bars.add_task(file, total=total)
                 if not console.is_terminal:
-                    console.print(f"  downloading {file}", highlight=False, markup=False)
+                    say(console, f"  downloading {file}")
             bars.update(tasks[file], completed=done, total=total)
 
         fetched = fetch_dataset(name, data_root, show)
-    for path in fetched.files:
-        console.print(f"  checked: {path}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"  checked: {path}" for path in fetched.files))
     if fetched.steps:
-        console.print(f"{name} must be downloaded by hand:", highlight=False, markup=False)
-        for number, step in enumerate(fetched.steps, 1):
-            console.print(f"  {number}. {step}", highlight=False, markup=False, soft_wrap=True)
+        steps = (f"  {number}. {step}" for number, step in enumerate(fetched.steps, 1))
+        say(console, f"{name} must be downloaded by hand:", *steps)
 
 
 @data.command()
-def verify(name: Name, data_root: DataRoot = None) -> None:
+def verify(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Count and decode all images; list unreadable files.
 
     Exit codes: 0 intact, 7 unreadable files, 2 bad input.
     """
     from rich.progress import Progress
 
-    from lico_bench.cli.console import new_console
     from lico_bench.data import load_card
 
     load_card(name, data_root)
@@ -78,7 +71,7 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
             root=data_root,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
-    console.print(f"{name}: {report.copy.folder}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{name}: {report.copy.folder}")
     for split in report.splits:
         _show(split, console)
     if not report.is_sound:
@@ -86,9 +79,8 @@ def verify(name: Name, data_root: DataRoot = None) -> None:
 
 
 @data.command()
-def where(name: Name, data_root: DataRoot = None) -> None:
+def where(name: Name, data_root: arguments.DataRoot = None) -> None:
     """Print where a dataset is searched and which copy is found."""
-    from lico_bench.cli.console import new_console
     from lico_bench.data import locate_dataset
 
     console = new_console()
@@ -97,13 +89,11 @@ def where(name: Name, data_root: DataRoot = None) -> None:
     copy = location.copy
     found = "nothing" if copy is None else f"{copy.folder} ({copy.layout})"
     for label, text in (("searched", searched), ("expected", location.expects), ("found", found)):
-        console.print(f"{label:10} {text}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{label:10} {text}")
 
 
 def _show(split: SplitReport, console: Console) -> None:
     regions = f", {split.num_regions:,} regions" if split.num_regions else ""
     counts = f"{split.found_count:,} of {split.official_count:,} images{regions}"
-    message = f"  {split.split}: {counts}, {len(split.broken)} broken"
-    console.print(message, highlight=False, markup=False)
-    for sentence in (*split.broken, *split.notes):
-        console.print(f"    {sentence}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"  {split.split}: {counts}, {len(split.broken)} broken")
+    say(console, *(f"    {sentence}" for sentence in (*split.broken, *split.notes)))

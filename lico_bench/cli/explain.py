@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lico_bench.cli import arguments
-from lico_bench.cli.console import loading
-from lico_bench.cli.names import check_names
-from lico_bench.cli.suite_options import split_names
+from lico_bench.cli.console import loading, new_console, say, working
+from lico_bench.cli.options import check_names, check_out_folder, split_names
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +41,7 @@ def explain(
     """
     from lico_bench.bench.user_request import name_models
     from lico_bench.data.find_files import read_class_names
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     run_options = {"--run": run, "--dataset": dataset}
     user_model_options = {
@@ -59,8 +58,6 @@ def explain(
     if model is not None:
         name_models(model, weights or [], arms=split_names(arms), normalise=normalise)
     with loading("explain", "torch", "matplotlib"):
-        from lico_bench.cli.console import new_console
-        from lico_bench.cli.progress import working
         from lico_bench.runtime import pick_device
 
     console, torch_device = new_console(), pick_device(device)
@@ -75,8 +72,7 @@ def explain(
             )  # fmt: skip
         explanation = _draw(image, subjects, names, class_, torch_device, out)
     notes = [f"  {note}" for note in subjects.notes]
-    for line in (*notes, *_prediction_lines(explanation), f"Image: {out}"):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, *notes, *_prediction_lines(explanation), f"Image: {out}")
 
 
 def _draw(
@@ -100,7 +96,6 @@ def _draw(
 def _check_counts_and_files(image: Path, out: Path, *, seed: int, image_size: int | None) -> None:
     from lico_bench.checks import check_count
     from lico_bench.errors import InvalidInputError, MissingDataError
-    from lico_bench.store.run_location import check_out_folder
 
     if out.suffix.lower() not in SUFFIXES:
         raise InvalidInputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lico_bench.cli.console import format_seconds, say
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,7 +32,6 @@ def show_plan(
     Args:
         calibrating: whether to calibrate the time estimate on this machine first.
     """
-    from lico_bench.cli.progress import format_seconds
     from lico_bench.store import RunFolder
 
     if calibrating:
@@ -43,7 +44,7 @@ def show_plan(
             f"{stage} {format_seconds(seconds)}" for stage, seconds in estimate.by_stage.items()
         )
         console.print(f"Time by stage: {stages}.", highlight=False)
-    console.print("Nothing was run.", highlight=False)
+    say(console, "Nothing was run.")
 
 
 def print_time(
@@ -62,14 +63,12 @@ def print_time(
         if not estimate.by_cell:
             return estimate  # all cells are finished
         line = time_sentence(plan, estimate, options)
-    console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"  {line}")
     return estimate
 
 
 def time_sentence(plan: Plan, estimate: TimeEstimate, options: ExecutorOptions) -> str:
     """Return `About 9 min for 32 models on the CPU (2 threads, float32), measured in 3 s.`."""
-    from lico_bench.cli.progress import format_seconds
-
     remaining = [cell for cell in plan.cells if cell.key in estimate.by_cell]
     unfinished = "" if len(remaining) == len(plan.cells) else f"{len(remaining)} unfinished of "
     models = f"{unfinished}{len(plan.cells)} model{'' if len(plan.cells) == 1 else 's'}"
@@ -101,10 +100,9 @@ def _calibrate(plan: Plan, device: str, console: Console) -> None:
 
     calibration = calibrate(
         plan, device=device, write_report=build_report,
-        on_unit=lambda unit: console.print(f"  timing {unit}", highlight=False, markup=False),
+        on_unit=lambda unit: say(console, f"  timing {unit}"),
     )  # fmt: skip
-    path = write_calibration(calibration)
-    console.print(f"  calibration: {path}", highlight=False, soft_wrap=True)
+    say(console, f"  calibration: {write_calibration(calibration)}")
 
 
 def _device_label(name: str, precisions: str) -> str:
@@ -122,8 +120,6 @@ def _device_label(name: str, precisions: str) -> str:
 
 def _shorter_options(plan: Plan, estimate: TimeEstimate) -> str:
     """Return options that shorten the run, with the resulting times if known."""
-    from lico_bench.cli.progress import format_seconds
-
     suite, cells = plan.suite, [cell for cell in plan.cells if cell.key in estimate.by_cell]
     # Scales the times of cells to the total, which includes loading and the report.
     scale = estimate.seconds / max(1e-9, sum(estimate.by_cell.values()))
@@ -181,8 +177,6 @@ def _table(plan: Plan, estimate: TimeEstimate | None) -> Table:
 
 def _about(seconds: list[float | None]) -> str:
     """Return the total time of cells; a dash if they are finished or have no estimate."""
-    from lico_bench.cli.progress import format_seconds
-
     known = [value for value in seconds if value is not None]
     return format_seconds(sum(known)) if known else "-"
 

@@ -1,13 +1,26 @@
-"""Progress of a run with the remaining time: bars on a terminal, plain lines elsewhere."""
+"""Progress of a run with the remaining time, and its final output.
+
+Progress is shown as bars on a terminal, and as plain lines elsewhere.
+"""
 
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from lico_bench.cli.console import format_seconds, say, working
+from lico_bench.cli.exit_codes import FAILED_CELLS
+
+if TYPE_CHECKING:
+    from lico_bench.bench import Reporter
+    from lico_bench.store import RunFolder
+    from lico_bench.store.run_records import Failure
 
 LINE_INTERVAL_S = 10.0
 MIN_ELAPSED_S = 3.0  # earlier estimates of the remaining time are too noisy
@@ -61,12 +74,53 @@ class _Clock:
         return elapsed / done * max(0.0, self.total - done)
 
 
-def working(console: Console, message: str) -> AbstractContextManager[object]:
-    """Show a task of unknown duration: a spinner on a terminal, one line elsewhere."""
+def reporter_for(console: Console, *, action: str = "train and score") -> Reporter:
+    """Return progress bars for a terminal, lines otherwise."""
     if console.is_terminal:
-        return console.status(message)
-    console.print(message, highlight=False, markup=False)
-    return nullcontext()
+        return TerminalReporter(console)
+    return LineReporter(console, action=action)
+
+
+def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
+    """Print the results of a run; list failed cells last and exit with FAILED_CELLS.
+
+    Args:
+        compared: noun for the progress line, such as `the arms`.
+    """
+    if run.finished():
+        _show_results(run, console, compared=compared)
+    exit_if_failed(run.failures(), len(run.manifest().cells), console)
+
+
+def exit_if_failed(failures: Mapping[str, Failure], num_cells: int, console: Console) -> None:
+    """List failed cells, of `num_cells` in all, and exit with FAILED_CELLS if there are any."""
+    if not failures:
+        return
+    say(
+        console,
+        f"{len(failures)} of {num_cells} cells failed:",
+        *(f"  {key} in {failure.stage}: {failure.sentence}" for key, failure in failures.items()),
+        "Repeat the same command to try them again; finished cells are kept.",
+    )
+    raise typer.Exit(FAILED_CELLS)
+
+
+def _show_results(run: RunFolder, console: Console, *, compared: str) -> None:
+    """Print the summary of a run and the path of its report; write the report if it is outdated.
+
+    Args:
+        compared: noun for the progress line, such as `the arms`.
+    """
+    from lico_bench.report import build_report, current_report, gather, show_summary
+
+    with working(console, f"Comparing {compared}"):
+        content = gather(run)
+    console.print(show_summary(content))
+    paths = current_report(run)
+    if paths is None:
+        with working(console, "Writing the report"):
+            paths = build_report(run, content)
+    say(console, f"Report: {paths.html}")
 
 
 class TerminalReporter:
@@ -214,11 +268,3 @@ class LineReporter:
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration: `45 s`, `3 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from lico_bench.cli import arguments
-from lico_bench.cli.console import loading
-from lico_bench.cli.finish import end_run, reporter_for
-from lico_bench.cli.names import check_suite
+from lico_bench.cli.console import loading, new_console, say
+from lico_bench.cli.options import build_suite, check_out_folder, check_suite
 from lico_bench.cli.plan import print_time, show_plan
-from lico_bench.cli.suite_options import build_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +55,6 @@ def run(
 ) -> None:
     """Train pairs, explain and score them, and write the report. An interrupted run resumes."""
     from lico_bench.bench import ExecutorOptions
-    from lico_bench.cli.console import new_console
 
     console = new_console()
     options = ExecutorOptions(
@@ -67,6 +64,7 @@ def run(
     with loading("run", "torch"):
         from lico_bench.bench import make_plan
         from lico_bench.bench.precision import resolve_run_precision
+        from lico_bench.cli.progress import end_run
         from lico_bench.runtime import pick_device
 
     pick_device(device)  # reports an unknown device before the data are read
@@ -92,6 +90,7 @@ def _execute(
     from lico_bench.bench import execute
     from lico_bench.bench.executors.data_parallel import follow, process_options
     from lico_bench.bench.process_group import join_process_group
+    from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
     with join_process_group(devices=options.devices, num_nodes=options.num_nodes) as group:
@@ -111,8 +110,6 @@ def _execute(
 
 def _requested_suite(context: typer.Context) -> Suite:
     """Return the suite of the options, checked as far as that needs no torch."""
-    from lico_bench.store.run_location import check_out_folder
-
     options = context.params
     sources = {name: context.get_parameter_source(name) for name in options}
     typed = {n for n, s in sources.items() if s and s.name in ("COMMANDLINE", "ENVIRONMENT")}
@@ -126,8 +123,6 @@ def _requested_suite(context: typer.Context) -> Suite:
 def _print_setup(plan: Plan, folder: Path, console: Console, notes: Iterable[str]) -> None:
     """Print the images that each dataset uses, the run folder and notes, one line each."""
     if plan.suite.data == "official":
-        console.print("  Complete datasets, found here or not:", highlight=False)
-    for facts in plan.datasets.values():
-        console.print(f"  {facts.summary()}", highlight=False, markup=False, soft_wrap=True)
-    for line in (f"run folder: {folder}", *notes):
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        say(console, "  Complete datasets, found here or not:")
+    facts = [facts.summary() for facts in plan.datasets.values()]
+    say(console, *(f"  {line}" for line in (*facts, f"run folder: {folder}", *notes)))

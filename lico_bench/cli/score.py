@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lico_bench.cli import arguments
-from lico_bench.cli.console import loading
-from lico_bench.cli.finish import end_run, reporter_for
-from lico_bench.cli.names import check_names
-from lico_bench.cli.suite_options import split_names
+from lico_bench.cli.console import loading, new_console, say
+from lico_bench.cli.options import check_names, check_out_folder, split_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +38,6 @@ def score(
     from lico_bench.checks import check_count
     from lico_bench.data.find_files import find_images, read_class_names
     from lico_bench.metrics import PROTOCOLS
-    from lico_bench.store.run_location import check_out_folder
 
     for option, count in (("--limit", limit), ("--image-size", image_size)):
         if count is not None:
@@ -55,7 +52,7 @@ def score(
     with loading("score", "torch"):
         from lico_bench.bench import ExecutorOptions, execute
         from lico_bench.bench.user_plan import load_models, plan_user_models
-        from lico_bench.cli.console import new_console
+        from lico_bench.cli.progress import end_run, reporter_for
         from lico_bench.data.folder import load_folder
         from lico_bench.evaluation import EvalConfig
         from lico_bench.runtime import pick_device
@@ -89,5 +86,5 @@ def _print_setup(plan: UserPlan, folder: Path, console: Console) -> None:
     kind = "labels from the folders" if plan.user_images.is_labelled else "no labels"
     lines.append(f"{data.title}: {len(data):,} images at {data.image_size[0]} px, {kind}")
     notes = [note for model in plan.models.values() for note in model.notes]
-    for line in (*lines, *dict.fromkeys([*notes, *data.notes]), f"run folder: {folder}"):
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    lines += [*dict.fromkeys([*notes, *data.notes]), f"run folder: {folder}"]
+    say(console, *(f"  {line}" for line in lines))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.console import loading
+from lico_bench.cli.console import loading, new_console, say, working
 from lico_bench.cli.exit_codes import SELF_CHECK_FAILED
-from lico_bench.cli.names import check_names
+from lico_bench.cli.options import check_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,8 +50,6 @@ def self_check(
     """
     _check_options(names or (), load, scenes, seed)
     with loading("self-check", "torch"):
-        from lico_bench.cli.console import new_console
-        from lico_bench.cli.progress import working
         from lico_bench.evaluation.known_answers import load_entries
         from lico_bench.evaluation.known_answers import self_check as run_checks
 
@@ -75,8 +73,7 @@ def self_check(
         shown = tuple(finding for finding in shown if finding.verdict != "pass")
     if shown:
         console.print(_table(shown))
-    for line in (*_reasons(result), _closing(result)):
-        console.print(line, highlight=False, soft_wrap=True)
+    say(console, *_reasons(result), _closing(result))
     raise typer.Exit(0 if result.passed else SELF_CHECK_FAILED)
 
 

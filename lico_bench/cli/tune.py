@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lico_bench.cli import arguments
-from lico_bench.cli.console import loading
-from lico_bench.cli.finish import exit_if_failed, reporter_for
+from lico_bench.cli.console import loading, new_console, say
+from lico_bench.cli.options import check_out_folder
 from lico_bench.cli.plan import show_plan
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ def tune(
     Writes the trials and, for each declared pick, a suite file for `lico-bench run --suite`.
     """
     from lico_bench.bench import ExecutorOptions
-    from lico_bench.cli.console import new_console
-    from lico_bench.store.run_location import check_out_folder
 
     check_out_folder(out)
     with loading("tune", "torch"):
@@ -51,6 +49,7 @@ def tune(
         from lico_bench.bench.precision import resolve_run_precision
         from lico_bench.bench.trials import plan_trials
         from lico_bench.bench.tuning import read_tuning
+        from lico_bench.cli.progress import reporter_for
 
     console = new_console()
     options = ExecutorOptions(device=device, workers=workers)
@@ -64,8 +63,7 @@ def tune(
         f"run folder: {folder}",
         *notes,
     ]
-    for line in lines:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"  {line}" for line in lines))
     if plan:
         show_plan(trials, folder, options, console, calibrating=False)
         return
@@ -83,6 +81,7 @@ def _show_result(plan: TuningPlan, run: RunFolder, console: Console) -> None:
     """
     from lico_bench.bench.trials import TuningResult, failed_trials
     from lico_bench.bench.tuning import formula
+    from lico_bench.cli.progress import exit_if_failed
     from lico_bench.report.trials import draw_trials, picks_table
     from lico_bench.store.files import write_bytes
 
@@ -106,8 +105,8 @@ def _show_result(plan: TuningPlan, run: RunFolder, console: Console) -> None:
         write_bytes(folder / file, content)
     for name, picks in result.picks.items():
         console.print(_picks(f"Best by {formulas[name]}", picks, name, tuning))
-        console.print(f"Suite: {folder / name}.toml", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Trials: {folder}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"Suite: {folder / name}.toml")
+    say(console, f"Trials: {folder}")
 
 
 def _picks(title: str, picks: pd.DataFrame, score: str, tuning: Tuning) -> Table:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lico_bench.cli.console import loading
+from lico_bench.cli import arguments
+from lico_bench.cli.console import loading, new_console, say, working
 from lico_bench.cli.exit_codes import DAMAGED
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def verify(
             "--repair", help="Move damaged files to RUN/damaged; repeat `run` to write them again."
         ),
     ] = False,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the datasets. Default: LICO_BENCH_DATA.")
-    ] = None,
+    data_root: arguments.DataRoot = None,
     device: Annotated[
         str, typer.Option(help="With --sample: auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
@@ -39,7 +38,7 @@ def verify(
 
     Exit codes: 0 intact, 7 damaged or recomputed values differ, 2 bad input.
     """
-    from lico_bench.store.run_location import check_is_run
+    from lico_bench.store.files import check_is_run
 
     if not (run / "cells").is_dir():  # a damaged run may have lost its manifest
         check_is_run(run)
@@ -48,7 +47,6 @@ def verify(
 
         from lico_bench.bench.verify_run import repair as quarantine_damaged
         from lico_bench.bench.verify_run import verify_run
-        from lico_bench.cli.console import new_console
         from lico_bench.store import RunFolder
 
     console, folder = new_console(), RunFolder(run)
@@ -59,7 +57,8 @@ def verify(
         )
     _print_findings(findings, console)
     if repair and findings.damages:
-        _print_quarantined(quarantine_damaged(folder, findings), console)
+        moved = quarantine_damaged(folder, findings)
+        say(console, *(f"  moved to {path}" for path in dict.fromkeys(moved.values())))
     if not findings.is_intact:
         raise typer.Exit(DAMAGED)
     if sample:
@@ -69,8 +68,6 @@ def verify(
 def _recompute(
     run: Path, num_rows: int, data_root: Path | None, device: str, console: Console
 ) -> None:
-    from lico_bench.cli.progress import working
-
     with working(console, f"Recomputing {num_rows:,} rows"):
         from lico_bench.bench.recompute import recompute_sample
         from lico_bench.store import read_run
@@ -86,24 +83,24 @@ def _print_findings(findings: Findings, console: Console) -> None:
     from rich.table import Table
 
     if findings.busy:
-        _print(
+        say(
             console,
             f"{findings.busy} is using this run; files that it is writing may be listed below",
         )
-    _print(
+    say(
         console,
         f"{findings.cells} finished cells, {findings.num_files:,} files, "
         f"{findings.num_bytes / 1e6:,.1f} MB checked; {len(findings.damages)} damaged",
     )
     if findings.unchecked:
-        _print(
+        say(
             console,
             f"{len(findings.unchecked)} cells have no checksums (written by an older version); "
             f"only their tables and weights were read: {', '.join(findings.unchecked)}",
         )
     if findings.unfinished:
         cells = ", ".join(findings.unfinished)
-        _print(console, f"{len(findings.unfinished)} unfinished cells: {cells}")
+        say(console, f"{len(findings.unfinished)} unfinished cells: {cells}")
     if findings.damages:
         table = Table()
         table.add_column("damaged file", overflow="fold")
@@ -111,16 +108,11 @@ def _print_findings(findings: Findings, console: Console) -> None:
         for damage in findings.damages:
             table.add_row(escape(str(damage.file)), escape(damage.problem))
         console.print(table)
-        _print(
+        say(
             console,
             "Repeat the command that made this run: it moves these files to RUN/damaged and "
             "writes them again.",
         )
-
-
-def _print_quarantined(moved: dict[Path, Path], console: Console) -> None:
-    for path in dict.fromkeys(moved.values()):
-        _print(console, f"  moved to {path}")
 
 
 def _print_sample(sampled: SampleResult, console: Console) -> None:
@@ -139,9 +131,4 @@ def _print_sample(sampled: SampleResult, console: Console) -> None:
             str(deviation.num_beyond),
         )
     console.print(table)
-    for note in sampled.notes:
-        _print(console, f"not recomputed: {note}")
-
-
-def _print(console: Console, sentence: str) -> None:
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"not recomputed: {note}" for note in sampled.notes))

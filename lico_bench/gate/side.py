@@ -12,7 +12,7 @@ from lico_bench.errors import InvalidInputError, NotComparableError, UnknownName
 from lico_bench.records import MetricSpec
 from lico_bench.stats import MODEL_SCORES, as_frame
 from lico_bench.store import RunFolder, read_run
-from lico_bench.store.run_location import split_side
+from lico_bench.store.files import split_side
 from lico_bench.store.run_records import Manifest, SuiteRecord, refuse_trials
 
 # By metric name; a mapping needs `higher_is_better`, may have `title`, `unit`, `bounds`.

@@ -34,9 +34,8 @@ from lico_bench.report.page import render_page
 from lico_bench.stats import class_macro
 from lico_bench.stats.sanity import CASCADE
 from lico_bench.store import RunFolder, write_bytes, write_json
-from lico_bench.store.files import naming_full_disk
-from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
-from lico_bench.store.stale_files import part_prefix
+from lico_bench.store.files import naming_full_disk, part_prefix
+from lico_bench.store.outputs import RECORD, is_report_current, seal_report
 
 VERDICTS_FORMAT = 3
 PARTS = ("report.html", "verdicts.json", "tables", "figures")

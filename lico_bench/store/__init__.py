@@ -12,12 +12,11 @@ from lico_bench.registry import lazy_getattr
 if TYPE_CHECKING:
     from lico_bench.store.cell_folder import SCORE_TABLES, CellFolder
     from lico_bench.store.files import (
-        merge_parquet,
+        Damage,
         read_json,
-        read_parquet,
+        remove_stale_files,
         write_bytes,
         write_json,
-        write_parquet,
     )
     from lico_bench.store.integrity import (
         check_cell,
@@ -26,33 +25,32 @@ if TYPE_CHECKING:
         seal_cell,
     )
     from lico_bench.store.lock import RunLock
-    from lico_bench.store.quarantine import Damage
+    from lico_bench.store.parquet import merge_parquet, read_parquet, write_parquet
     from lico_bench.store.run_folder import (
         RunFolder,
         newest_run,
         read_run,
     )
-    from lico_bench.store.stale_files import remove_stale_files
 
 _HOMES = {
     "CellFolder": "cell_folder",
-    "Damage": "quarantine",
+    "Damage": "files",
     "RunFolder": "run_folder",
     "RunLock": "lock",
     "SCORE_TABLES": "cell_folder",
     "check_cell": "integrity",
-    "repair_cell": "integrity",
-    "merge_parquet": "files",
+    "merge_parquet": "parquet",
     "newest_run": "run_folder",
-    "read_json": "files",
-    "read_parquet": "files",
-    "read_run": "run_folder",
-    "seal_cell": "integrity",
     "quarantine_damage": "integrity",
-    "remove_stale_files": "stale_files",
+    "read_json": "files",
+    "read_parquet": "parquet",
+    "read_run": "run_folder",
+    "remove_stale_files": "files",
+    "repair_cell": "integrity",
+    "seal_cell": "integrity",
     "write_bytes": "files",
     "write_json": "files",
-    "write_parquet": "files",
+    "write_parquet": "parquet",
 }
 
 __all__ = [

@@ -1,4 +1,8 @@
-"""The folder of one cell: paths, atomic writes and checksums of its files."""
+"""The folder of one cell: paths, atomic writes and checksums of its files.
+
+The record of a finished cell holds the checksums of its files. Until it is written, sidecar files
+cover the weights and checkpoints, and Parquet files cover themselves.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from lico_bench.errors import BrokenFileError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.codec import decode
-from lico_bench.store.digests import (
-    file_digest,
-    is_sealed,
-    read_sidecar,
-    sidecar_of,
-    sidecar_text,
-    unsealed,
-)
 from lico_bench.store.files import (
     atomic_write,
-    merge_parquet,
-    read_json,
-    read_parquet,
+    file_digest,
+    part_prefix,
+    read_sealed,
     write_bytes,
-    write_parquet,
 )
+from lico_bench.store.parquet import merge_parquet, read_parquet, write_parquet
 from lico_bench.store.run_records import CellRecord
-from lico_bench.store.stale_files import part_prefix
 
 SCORE_TABLES = ("rows", "curves", "gallery")
 EMPTY_COLUMNS = {
@@ -43,6 +37,8 @@ EMPTY_COLUMNS = {
 }
 # Files written by a training. The weights are written last, so they mark a complete training.
 TRAINING_FILES = ("history.parquet", "findings.json", "labelled_images.json", "model.safetensors")
+SIDECAR_SUFFIX = ".sha256"
+KEPT_DIGESTS = 8  # latest digests per file name in a sidecar
 PART_FILE = re.compile(r"(?P<part>(classified|scored)-\d{8}-\d{8})\.(rows|curves|gallery)\.parquet")
 
 
@@ -108,15 +104,10 @@ class CellFolder:
             MissingDataError: if the cell is not finished.
             BrokenFileError: if it is damaged.
         """
-        content = read_json(self.done)
-        record = unsealed(content)
-        # Versions without seals recorded no files.
-        if record is None or ("files" in record and not is_sealed(content)):
-            raise BrokenFileError(
-                f"{self.done}: does not match its checksum; repeat the command that made this run, "
-                "which quarantines it and scores this cell again"
-            )
-        return decode(CellRecord, record, self.done)
+        remedy = (
+            "repeat the command that made this run, which quarantines it and scores this cell again"
+        )
+        return decode(CellRecord, read_sealed(self.done, remedy=remedy), self.done)
 
     def write_weights(self, content: bytes) -> None:
         """Store the weights and the checksums of all files of the training.
@@ -168,7 +159,7 @@ class CellFolder:
             if not tables[name].empty:
                 write_parquet(self.parts / f"{part}.{name}.parquet", tables[name])
 
-    def join_parts(self, *, without: Sequence[str] = ()) -> int:
+    def merge_parts(self, *, without: Sequence[str] = ()) -> int:
         """Merge the parts into the cell's tables, in bounded memory; return the number of rows.
 
         Args:
@@ -199,3 +190,32 @@ class CellFolder:
                 link.replace(self.previous_checkpoint)
         finally:
             link.unlink(missing_ok=True)
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return the path of the sidecar that holds the digests of `path`."""
+    return path.with_name(path.name + SIDECAR_SUFFIX)
+
+
+def read_sidecar(path: Path) -> dict[str, list[str]]:
+    """Return the digests by file name, newest first; empty if there is no sidecar.
+
+    Malformed lines are ignored.
+    """
+    known: dict[str, list[str]] = {}
+    if not path.is_file():
+        return known
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if name:
+            known.setdefault(name, []).append(digest)
+    return known
+
+
+def sidecar_text(known: Mapping[str, list[str]]) -> str:
+    """Return the text of a sidecar, in the format of `sha256sum --check`."""
+    return "".join(
+        f"{digest}  {name}\n"
+        for name, digests in known.items()
+        for digest in list(dict.fromkeys(digests))[:KEPT_DIGESTS]
+    )

@@ -1,34 +1,41 @@
-"""Atomic file writes (temporary file, fsync, rename) and readers that verify checksums."""
+"""Files of a run folder: atomic writes, checksums, checks of paths, and quarantine.
+
+A file is written to a temporary name, synced and renamed, so that it is complete or absent. Files
+of killed processes keep their temporary names; file times do not tell which these are, because
+clocks jump and differ between machines. Only the holder of the run's lock writes below `cells`, so
+it may remove all temporary files there. A `report` writes elsewhere without the lock. Its temporary
+files carry host and process id, and are removed when that process has ended, which can be checked
+on the same host only. Temporary files of other hosts are kept; they are small and never read.
+
+A sealed JSON file holds the digest of its other values. This module imports neither pandas nor
+pyarrow, so that commands can check paths before they load anything.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lico_bench.errors import BrokenFileError, DiskFullError, MissingDataError
-from lico_bench.store.codec import REMEDY, T, decode, encode_value
-from lico_bench.store.digests import (
-    EMPTY_STAMP,
-    PARQUET_KEY,
-    has_valid_stamp,
-    stamp_parquet,
-)
-from lico_bench.store.stale_files import part_prefix
+from lico_bench.store.codec import REMEDY, JsonObject, T, decode, encode_value
+from lico_bench.store.run_records import FileFacts
 
 # Disk full, quota exceeded, file size limit exceeded.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PARQUET = {"compression": "zstd", "write_page_checksum": True}
+MANIFEST = "manifest.json"
+DAMAGED = "damaged"  # folder of quarantined files
+SEAL = "seal"  # key in a JSON file of the digest of its other values
+STALE_FILES = (".*.part", ".*.old")  # a temporary file; a folder that was being replaced
+_OWNER = re.compile(r"\.(?P<host>\w+)-(?P<pid>[0-9]+)\.[^.]*\.(part|old)$")
 
 
 @contextmanager
@@ -120,138 +127,164 @@ def read_record(kind: type[T], path: Path, *, remedy: str = REMEDY) -> T:
     return decode(kind, read_json(path), path, remedy=remedy)
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write `frame` as Parquet with checksums by atomic rename."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    with _stamped_writer(path, table.schema) as writer:
-        writer.write_table(table)
+def write_sealed(path: Path, record: Mapping[str, object]) -> None:
+    """Write a JSON table with the digest of its content under `seal`."""
+    write_json(path, sealed(record))
 
 
-def pack_parquet(source: Path, path: Path) -> None:
-    """Copy a Parquet file with strong compression, for a repository.
+def read_sealed(path: Path, *, remedy: str) -> JsonObject:
+    """Return the values of a sealed JSON table without the seal.
 
-    Byte-stream split encoding halves the size of floating-point columns.
+    First versions wrote no seal, and recorded no `files`.
 
     Raises:
         MissingDataError: if there is no such file.
-        BrokenFileError: if it is damaged or not a Parquet file.
+        BrokenFileError: if it is not JSON, or does not match its seal; it then ends in `remedy`.
     """
-    with _parquet_errors(source):
-        table = _read_table(source)
-    floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
-    options = {
-        "compression_level": 19,
-        "use_dictionary": [name for name in table.column_names if name not in floats],
-        "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-    }
-    with _stamped_writer(path, table.schema, **options) as writer:
-        writer.write_table(table)
+    content = read_json(path)
+    if not isinstance(content, dict) or not _has_valid_seal(content):
+        raise BrokenFileError(f"{path}: does not match its checksum; {remedy}")
+    return {name: value for name, value in content.items() if name != SEAL}
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the rows of a Parquet file, with all columns or some; checksums are verified.
-
-    Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is damaged or not a Parquet file.
-    """
-    with _parquet_errors(path):
-        frame: pd.DataFrame = _read_table(path, columns).to_pandas()
-        return frame
+def sealed(record: Mapping[str, object]) -> JsonObject:
+    """Return `record` with the digest of its content under `seal`."""
+    content = {name: value for name, value in record.items() if name != SEAL}
+    # Hash the JSON text, so that tuples and keys compare as they are read back.
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**content, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
-def read_arrow(path: Path, columns: Sequence[str], *, texts: Sequence[str] = ()) -> pa.Table:
-    """Return those of `columns` that a Parquet file has, as an Arrow table.
-
-    Args:
-        texts: text columns that are read dictionary-encoded.
-
-    Raises:
-        MissingDataError: if there is no such file.
-        BrokenFileError: if it is damaged or not a Parquet file.
-    """
-    with _parquet_errors(path):
-        present = pq.read_schema(path).names
-        table = _read_table(path, [name for name in columns if name in present], texts)
-        table.validate(full=True)
-        table.slice(0, 0).to_pandas()  # fails if the column metadata is damaged
-        return table
-
-
-def merge_parquet(parts: Sequence[Path], path: Path, *, without: Sequence[str] = ()) -> int:
-    """Concatenate Parquet files into `path` in bounded memory and return the number of rows.
-
-    A column that is empty in one part takes its type from the others.
-
-    Args:
-        without: values of the column `metric` whose rows are dropped.
-
-    Raises:
-        BrokenFileError: if a part is damaged, or its columns do not match those of the others.
-        DiskFullError: if the disk is full.
-    """
-    count = 0
+def _has_valid_seal(record: Mapping[str, object]) -> bool:
+    if SEAL not in record:
+        return "files" not in record
     try:
-        schema = pa.unify_schemas(
-            [pq.read_schema(part).remove_metadata() for part in parts],
-            promote_options="permissive",
+        return sealed(record) == record
+    except (ValueError, RecursionError):  # an infinite number, which is never written
+        return False
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_facts(path: Path) -> FileFacts:
+    """Return checksum and size of a file."""
+    return FileFacts(sha256=file_digest(path), bytes=path.stat().st_size)
+
+
+def split_side(text: str) -> tuple[Path, str | None]:
+    """Split `RUN` or `RUN:ARM` into the folder and the arm, None if no arm is named."""
+    folder, colon, arm = text.rpartition(":")
+    if colon and arm and not Path(text).is_dir():
+        return Path(folder), arm
+    return Path(text), None
+
+
+def check_is_run(folder: Path) -> None:
+    """Raise unless `folder` has a manifest.
+
+    Raises:
+        MissingDataError: if it has no manifest.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise MissingDataError(
+            f"{folder} is not a run folder (no {MANIFEST}); name one written by `lico-bench run`"
         )
-        with _stamped_writer(path, schema) as writer:
-            for part in parts:
-                table = _without_metrics(_read_table(part), without)
-                writer.write_table(table.replace_schema_metadata(None).cast(schema))
-                count += table.num_rows
-    except DiskFullError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenFileError(
-            f"{path.parent}: cannot merge the stored parts ({error}); "
-            "delete them and run the same command again"
-        ) from error
-    return count
 
 
-def _without_metrics(table: pa.Table, dropped: Sequence[str]) -> pa.Table:
-    if not dropped:
-        return table
-    is_dropped = pc.is_in(table["metric"], value_set=pa.array(list(dropped)))
-    return table.filter(pc.invert(is_dropped))
+def check_inside(root: Path, path: Path) -> None:
+    """Raise if `path` is outside `root` or is reached through a link; `root` may be a link.
+
+    Raises:
+        BrokenFileError: naming the link.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise BrokenFileError(
+                f"{part}: expected a file or folder of this run, got a link; replace the link by "
+                "its target, or remove it"
+            )
+    raise BrokenFileError(f"{path}: expected a path inside {root}; {REMEDY}")
 
 
-@contextmanager
-def _stamped_writer(path: Path, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
-    """Yield a writer of a Parquet file with its own digest, which replaces `path` at the end."""
-    with atomic_write(path) as temporary:
-        with pq.ParquetWriter(temporary, schema, **{**PARQUET, **options}) as writer:
-            yield writer
-            writer.add_key_value_metadata({PARQUET_KEY: EMPTY_STAMP})
-        stamp_parquet(temporary)
+def part_prefix(name: str) -> str:
+    """Return the prefix of temporary files for `name`, with host and process id."""
+    return f".{name}.{_host()}-{os.getpid()}."
 
 
-def _read_table(
-    path: Path, columns: Sequence[str] | None = None, texts: Sequence[str] = ()
-) -> pa.Table:
-    if not has_valid_stamp(path):
-        raise ValueError(f"{path.name}: does not match its checksum")
-    return pq.read_table(
-        path,
-        partitioning=None,
-        columns=None if columns is None else list(columns),
-        read_dictionary=list(texts) or None,
-        page_checksum_verification=True,
-        use_threads=False,  # a cell's table takes 3 ms with one thread, 11 ms with two
+def remove_stale_files(folder: Path, *, alone: bool = True) -> None:
+    """Remove temporary files of killed processes from a run folder.
+
+    Args:
+        alone: whether the run's lock is held, so that no other process writes below `cells`.
+    """
+    cells = folder / "cells"
+    for path in [found for pattern in STALE_FILES for found in folder.rglob(pattern)]:
+        if (alone and cells in path.parents) or _is_abandoned(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    owner = _OWNER.search(path.name)
+    return (
+        owner is not None and owner["host"] == _host() and not is_process_alive(int(owner["pid"]))
     )
 
 
-@contextmanager
-def _parquet_errors(path: Path) -> Iterator[None]:
-    """Convert errors of the Parquet library into `MissingDataError` and `BrokenFileError`."""
+def is_process_alive(pid: int) -> bool:
+    """Return whether a process with this id runs on this machine."""
     try:
-        yield
-    except FileNotFoundError as error:
-        raise MissingDataError(f"no such file: {path}") from error
-    # Damaged column metadata raises ValueError, KeyError or TypeError.
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenFileError(
-            f"{path}: damaged or not a Parquet file; delete it and run the same command again"
-        ) from error
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True  # a process of another user, or an invalid id: keep the file
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"\W", "_", os.uname().nodename)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged, missing or foreign file of a run folder."""
+
+    file: Path
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}"
+
+
+def quarantine(root: Path, path: Path) -> Path:
+    """Move a file or folder of the run at `root` to RUN/damaged without overwriting anything.
+
+    Returns:
+        The path in RUN/damaged, also if `path` does not exist.
+    """
+    target = quarantine_path(root, path)
+    if path.exists() or path.is_symlink():
+        check_inside(root, target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    return target
+
+
+def quarantine_path(root: Path, path: Path) -> Path:
+    """Return an unused path for `path` in RUN/damaged, numbered if the name is taken."""
+    relative = path.relative_to(root)
+    relative = Path(*relative.parts[1:]) if relative.parts[0] == "cells" else relative
+    target, number = root / DAMAGED / relative, 1
+    while target.exists() or target.is_symlink():
+        number += 1
+        target = target.with_name(f"{relative.name}.{number}")
+    return target

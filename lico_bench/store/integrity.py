@@ -12,18 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from lico_bench.errors import BrokenFileError, InvalidInputError
-from lico_bench.store.cell_folder import PART_FILE, SCORE_TABLES, TRAINING_FILES, CellFolder
-from lico_bench.store.codec import encode
-from lico_bench.store.digests import (
-    file_digest,
-    file_facts,
-    has_valid_stamp,
+from lico_bench.store.cell_folder import (
+    PART_FILE,
+    SCORE_TABLES,
+    TRAINING_FILES,
+    CellFolder,
     read_sidecar,
-    sealed,
     sidecar_of,
 )
-from lico_bench.store.files import json_bytes, read_parquet, write_json
-from lico_bench.store.quarantine import Damage, quarantine, quarantine_path
+from lico_bench.store.codec import encode
+from lico_bench.store.files import (
+    Damage,
+    file_digest,
+    file_facts,
+    json_bytes,
+    quarantine,
+    quarantine_path,
+    write_json,
+    write_sealed,
+)
+from lico_bench.store.parquet import has_valid_stamp, read_parquet
 from lico_bench.store.run_folder import RunFolder
 from lico_bench.store.run_records import CellRecord, FileFacts
 
@@ -58,7 +66,7 @@ def seal_cell(run: RunFolder, key: str, record: CellRecord) -> None:
             )
     suite_key = run.manifest().suite_key
     record = replace(record, key=key, suite_key=suite_key, files=files)
-    write_json(cell.done, sealed(encode(record)))
+    write_sealed(cell.done, encode(record))
     clear_unfinished(cell)
 
 

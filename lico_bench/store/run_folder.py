@@ -14,6 +14,7 @@ RUN/report/             report.html verdicts.json tables/ figures/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,28 +25,24 @@ import pandas as pd
 from lico_bench.errors import BrokenFileError, MissingDataError, RunMismatchError
 from lico_bench.records import CURVE_COLUMNS, ROW_COLUMNS
 from lico_bench.store.cell_folder import EMPTY_COLUMNS, CellFolder
-from lico_bench.store.codec import encode
-from lico_bench.store.files import read_arrow, read_parquet, read_record
-from lico_bench.store.lock import LOCK
-from lico_bench.store.manifests import (
-    check_without_manifest,
-    is_of_other_version,
-    read_manifest,
-    recorded_suite_keys,
-    write_manifest,
+from lico_bench.store.codec import JsonObject, decode, encode
+from lico_bench.store.files import (
+    DAMAGED,
+    MANIFEST,
+    check_inside,
+    check_is_run,
+    quarantine,
+    read_record,
+    read_sealed,
+    write_sealed,
 )
-from lico_bench.store.quarantine import DAMAGED, quarantine
-from lico_bench.store.row_tables import Where, join_rows, keep_rows
-from lico_bench.store.run_location import MANIFEST, check_inside
+from lico_bench.store.lock import LOCK
 from lico_bench.store.run_records import Failure, Findings, Manifest
-from lico_bench.store.stored_gallery import with_images
-from lico_bench.store.table_checks import check_columns, check_kinds, check_texts
+from lico_bench.store.tables import Where, join_rows, read_encoded, read_frame, with_images
 
-# Text columns of rows and curves; they are read dictionary-encoded.
-TEXTS = (
-    "pair", "cell", "dataset", "source", "backbone", "arm", "labels", "image_id", "method",
-    "metric", "protocol", "curve", "flag",
-)  # fmt: skip
+FORMAT = 1
+RUN_ENTRIES = (MANIFEST, LOCK, "cells", DAMAGED, "report")  # top-level entries of a run folder
+_SUITE_KEY = re.compile(rb'"suite_key": "([0-9a-f]{12})"')
 
 
 @dataclass(frozen=True)
@@ -86,18 +83,18 @@ class RunFolder:
             MissingDataError: if the folder holds no run.
             BrokenFileError: if the manifest is unreadable, damaged or of another format.
         """
-        return read_manifest(self.manifest_path)
+        return _read_manifest(self.manifest_path)
 
     def check_for(self, manifest: Manifest) -> tuple[str, ...]:
         """Return the repairs that `open_for` would make; raises the same errors, writes nothing."""
         try:
             stored = self.manifest()
         except MissingDataError:
-            return check_without_manifest(self.path, manifest, "its manifest is missing")
+            return _check_without_manifest(self.path, manifest, "its manifest is missing")
         except BrokenFileError:
-            if is_of_other_version(self.manifest_path):
+            if _is_of_other_version(self.manifest_path):
                 raise
-            return check_without_manifest(self.path, manifest, "its manifest is damaged")
+            return _check_without_manifest(self.path, manifest, "its manifest is damaged")
         if stored.suite_key != manifest.suite_key:
             raise RunMismatchError(
                 f"{self.path} holds another suite ({_difference(stored, manifest)}); "
@@ -119,7 +116,7 @@ class RunFolder:
             BrokenFileError: for a damaged manifest that cannot be replaced.
         """
         repaired = self.check_for(manifest)
-        if repaired and not recorded_suite_keys(self.path):
+        if repaired and not _recorded_suite_keys(self.path):
             # A cell key identifies the training but not the scoring; parts may be of other metrics.
             for cell in manifest.cells:
                 quarantine(self.path, self.cell(cell.key).parts)
@@ -164,17 +161,11 @@ class RunFolder:
     ) -> pd.DataFrame:
         """Concatenate one table of the given cells; at most one column is held twice in memory."""
         self._check_found(keys)
-        needed = list(dict.fromkeys([*columns, *where]))
 
         def tables() -> Iterator[Any]:
-            for key in keys:
-                self.cell(key).record()  # refuses the scores of a cell with a damaged record
-                path = self.cell(key).table(name)
-                table = _read_table(path, lambda path: read_arrow(path, needed, texts=TEXTS))
-                check_columns(path, needed, table.column_names)
-                check_kinds(path, name, table.slice(0, 1).to_pandas())
-                check_texts(path, table)
-                yield keep_rows(table, where)
+            for cell in map(self.cell, keys):
+                cell.record()  # refuses the scores of a cell with a damaged record
+                yield read_encoded(cell.table(name), name, columns, where=where)
 
         return join_rows(tables(), columns)
 
@@ -244,12 +235,7 @@ class RunFolder:
         for key in self.finished():
             if cells is not None and key not in cells:
                 continue
-            path = self.cell(key).table(name)
-            frame: pd.DataFrame = _read_table(path, read_parquet)
-            check_columns(path, columns, frame.columns)
-            check_kinds(path, name, frame)
-            check_texts(path, frame)
-            frames.append(frame)
+            frames.append(read_frame(self.cell(key).table(name), name, columns))
         self._check_found(frames)
         return pd.concat(frames, ignore_index=True)
 
@@ -258,17 +244,6 @@ class RunFolder:
             raise MissingDataError(
                 f"{self.path}: no finished cell yet; repeat `lico-bench run` to finish it"
             )
-
-
-def _read_table(path: Path, read: Callable[[Path], Any]) -> Any:
-    """Read a table of a finished cell; errors name the command that rebuilds it."""
-    remedy = f"delete {path.parent / 'done.json'} and repeat the same `lico-bench run`"
-    try:
-        return read(path)
-    except MissingDataError as error:
-        raise MissingDataError(f"{path} of a finished cell is missing; {remedy}") from error
-    except BrokenFileError as error:
-        raise BrokenFileError(f"{path}: damaged or not a Parquet file; {remedy}") from error
 
 
 def read_run(path: str | Path) -> RunFolder:
@@ -311,3 +286,103 @@ def _difference(stored: Manifest, manifest: Manifest) -> str:
     old, new = encode(stored.suite), encode(manifest.suite)
     changed = [name for name in new if name != "name" and old.get(name) != new[name]]
     return f"differs in: {', '.join(changed)}" if changed else "differs in data or code"
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest with its format and seal."""
+    write_sealed(path, {"format": FORMAT, **encode(manifest)})
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Return the manifest at `path`.
+
+    Raises:
+        MissingDataError: if there is none.
+        BrokenFileError: if it is unreadable, damaged, of another format, or against the schema.
+    """
+    check_is_run(path.parent)
+    content = _manifest_values(path)
+    if content.pop("format") != FORMAT:
+        raise BrokenFileError(
+            f"{path}: expected a manifest of format {FORMAT}; "
+            "it was written by another version, start a new run with another --out"
+        )
+    return decode(Manifest, content, path)
+
+
+def _is_of_other_version(path: Path) -> bool:
+    """Return whether an unusable manifest is intact and of another format."""
+    try:
+        return _manifest_values(path)["format"] != FORMAT
+    except (BrokenFileError, MissingDataError):
+        return False
+
+
+def _manifest_values(path: Path) -> JsonObject:
+    """Return the values of an intact manifest of any format."""
+    remedy = (
+        "repeat the command that made this run, which quarantines the manifest and writes it again"
+    )
+    content = read_sealed(path, remedy=remedy)
+    if "format" not in content:
+        raise BrokenFileError(f"{path}: does not match its checksum; {remedy}")
+    return content
+
+
+def _check_without_manifest(root: Path, manifest: Manifest, problem: str) -> tuple[str, ...]:
+    """Check a folder without a usable manifest and return the repairs it needs, as messages.
+
+    Empty for a missing or empty folder.
+
+    Args:
+        manifest: of the suite that is to run in `root`.
+        problem: what is wrong with the stored manifest.
+
+    Raises:
+        RunMismatchError: if the folder holds other files or cells of another suite.
+        BrokenFileError: if the suite of its finished cells cannot be determined.
+    """
+    if not root.exists() or (root.is_dir() and all(p.name == LOCK for p in root.iterdir())):
+        return ()
+    path = root / MANIFEST
+    if not path.exists() and (not (root / "cells").is_dir() or not _has_only_run_entries(root)):
+        raise RunMismatchError(f"{root} exists and is not a run folder; choose another --out")
+    found, wanted = _recorded_suite_keys(root), {cell.key for cell in manifest.cells}
+    cells = _cells(root)
+    if found - {manifest.suite_key} or any(cell.path.name not in wanted for cell in cells):
+        raise RunMismatchError(
+            f"{root}: {problem}, and it holds another suite; choose another --out, or repeat the "
+            "command that made it"
+        )
+    if not found and any(cell.is_done for cell in cells):
+        raise BrokenFileError(
+            f"{root}: {problem}, and no file records the suite of its finished cells; "
+            "restore the manifest, or start a new run with another --out"
+        )
+    return (f"{path}: {problem}; all other files belong to this suite, so it is written again",)
+
+
+def _recorded_suite_keys(root: Path) -> set[str]:
+    """Return the suite keys found in a damaged manifest and in the records of finished cells."""
+    manifest = root / MANIFEST
+    in_manifest = _SUITE_KEY.findall(manifest.read_bytes()) if manifest.is_file() else []
+    return {key.decode() for key in in_manifest} | {
+        key for cell in _cells(root) if (key := _suite_key(cell)) is not None
+    }
+
+
+def _has_only_run_entries(root: Path) -> bool:
+    return all(path.name in RUN_ENTRIES or path.name[0] == "." for path in root.iterdir())
+
+
+def _cells(root: Path) -> list[CellFolder]:
+    cells = root / "cells"
+    return [CellFolder(path) for path in sorted(cells.iterdir())] if cells.is_dir() else []
+
+
+def _suite_key(cell: CellFolder) -> str | None:
+    """Return the suite key that a cell records; None if it is unfinished, damaged or old."""
+    try:
+        return cell.record().suite_key
+    except (BrokenFileError, MissingDataError):
+        return None

@@ -9,7 +9,7 @@ import pytest
 from lico_bench.bench import ExecutorOptions, execute, make_plan
 from lico_bench.errors import InvalidInputError
 from lico_bench.store import check_cell
-from lico_bench.store.publishing import publish
+from lico_bench.store.outputs import publish
 
 
 def run_into(suite, out, reporter, **more):

@@ -11,7 +11,7 @@ import pytest
 from user_things import NET, write_images, write_network
 
 from lico_bench.cli import exit_codes
-from lico_bench.cli.system_errors import error_message
+from lico_bench.cli.exit_codes import error_message
 from lico_bench.errors import EXIT_PREEMPTED
 from lico_bench.gate.judgement import EXIT_CODES
 

@@ -138,7 +138,7 @@ def test_closed_output_is_no_reason_to_stop(tmp_path):
 
 
 def test_signs_that_an_encoding_lacks_have_plain_ones():
-    from lico_bench.cli.environment import ERROR_HANDLER, make_streams_safe
+    from lico_bench.cli.console import ERROR_HANDLER, make_streams_safe
 
     make_streams_safe()
     message = "−1 → 2 ≤ é α …\udcff".encode("ascii", ERROR_HANDLER)
@@ -150,7 +150,7 @@ def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     script = (
         "from lico_bench.cli.console import loading\n"
-        "from lico_bench.cli.environment import ignore_plot_settings\n"
+        "from lico_bench.cli.console import ignore_plot_settings\n"
         "ignore_plot_settings()\n"
         "with loading('report', 'matplotlib'):\n"
         "    import matplotlib, pathlib\n"

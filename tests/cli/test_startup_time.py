@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lico_bench.bench.executors import EXECUTORS
-from lico_bench.cli.names import PACKAGES
+from lico_bench.cli.options import PACKAGES
 from lico_bench.cli.self_check import SCENES
 from lico_bench.data.readers import READERS
 from lico_bench.evaluation.known_answers.scene import TRAINING_SPECS

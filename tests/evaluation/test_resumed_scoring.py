@@ -67,7 +67,7 @@ def test_a_second_run_goes_on_after_the_last_stored_part(dataset, small_parts, t
         if write(torn, part) is None
     ]
     assert names == ["scored-00000004-00000008", "scored-00000008-00000010"]
-    assert whole.join_parts() == torn.join_parts() == 3 * 20 + 10 * 4 + 3 * 10
+    assert whole.merge_parts() == torn.merge_parts() == 3 * 20 + 10 * 4 + 3 * 10
     for table in SCORE_TABLES:
         first, second = (read_parquet(folder.table(table)) for folder in (whole, torn))
         pd.testing.assert_frame_equal(first, second)

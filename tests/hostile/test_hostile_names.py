@@ -31,7 +31,7 @@ from lico_bench.report.formatting import escape_csv_cell, file_part
 from lico_bench.report.latex import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
-from lico_bench.store.table_checks import check_texts
+from lico_bench.store.tables import check_texts
 
 TITLES = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>", "\\input{/etc/passwd}$x^{2$%&#_~",

@@ -22,8 +22,7 @@ from lico_bench.cli import main
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder, RunLock, read_run
-from lico_bench.store.digests import sealed
-from lico_bench.store.quarantine import quarantine
+from lico_bench.store.files import quarantine, sealed
 
 OUT = "../../../canary"
 PARTS = ["datasets", "methods", "arms", "metrics", "protocols", "versions", "suite", "cells"]

@@ -20,7 +20,7 @@ from lico_bench.report.gathering import gather, run_in_threads
 from lico_bench.report.page import render_page
 from lico_bench.stats import paired_differences
 from lico_bench.store import read_parquet, write_json, write_parquet
-from lico_bench.store.manifests import write_manifest
+from lico_bench.store.run_folder import write_manifest
 from tests.manifests import change_manifest
 
 

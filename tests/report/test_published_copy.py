@@ -10,8 +10,8 @@ from pandas.testing import assert_frame_equal
 from lico_bench.errors import InvalidInputError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder, check_cell
-from lico_bench.store.files import read_parquet
-from lico_bench.store.publishing import publish
+from lico_bench.store.outputs import publish
+from lico_bench.store.parquet import read_parquet
 
 
 @pytest.fixture

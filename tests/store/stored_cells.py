@@ -72,5 +72,5 @@ def finish(run: RunFolder, key: str) -> CellFolder:
     """Return a finished cell."""
     train(run, key)
     cell = score(run, key)
-    seal_cell(run, key, CellRecord(rows=cell.join_parts()))
+    seal_cell(run, key, CellRecord(rows=cell.merge_parts()))
     return cell

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from lico_bench.errors import BrokenFileError, MissingDataError
-from lico_bench.store import (
-    merge_parquet,
-    read_json,
-    read_parquet,
-    write_bytes,
-    write_json,
-    write_parquet,
+from lico_bench.store import read_json, read_parquet, write_bytes, write_json
+from lico_bench.store.files import (
+    atomic_write,
+    file_digest,
+    part_prefix,
+    read_sealed,
+    remove_stale_files,
+    sealed,
+    write_sealed,
 )
-from lico_bench.store.digests import PARQUET_KEY
-from lico_bench.store.files import atomic_write
-
-
-def test_frame_comes_back_as_it_was_written(tmp_path):
-    frame = pd.DataFrame({"name": ["a", "b"], "value": [0.5, np.nan], "list": [[1.0], [2.0, 3.0]]})
-    write_parquet(tmp_path / "rows.parquet", frame)
-    back = read_parquet(tmp_path / "rows.parquet")
-    pd.testing.assert_frame_equal(back[["name", "value"]], frame[["name", "value"]])
-    assert [list(values) for values in back["list"]] == frame["list"].tolist()
 
 
 def test_json_comes_back_as_it_was_written(tmp_path):
@@ -68,24 +64,6 @@ def test_written_file_can_be_read_by_the_team(tmp_path):
     assert (tmp_path / "file.bin").stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("keep", [0, 10, 200])
-def test_truncated_parquet_is_named_with_a_remedy(tmp_path, keep):
-    path = tmp_path / "rows.parquet"
-    write_parquet(path, pd.DataFrame({"value": np.arange(1000.0)}))
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(
-        BrokenFileError, match=r"rows\.parquet: damaged or not a Parquet file; delete it"
-    ):
-        read_parquet(path)
-
-
-def test_foreign_bytes_are_no_parquet(tmp_path):
-    path = tmp_path / "rows.parquet"
-    path.write_text("pair,cell\n1,2\n")
-    with pytest.raises(BrokenFileError, match="damaged or not a Parquet file"):
-        read_parquet(path)
-
-
 @pytest.mark.parametrize("read", [read_json, read_parquet])
 def test_missing_file_is_named(tmp_path, read):
     with pytest.raises(MissingDataError, match="no such file"):
@@ -100,79 +78,86 @@ def test_broken_json_is_named(tmp_path, content):
         read_json(path)
 
 
-def mixed_frame() -> pd.DataFrame:
-    """Return texts, numbers, bools, lists and bytes, as in rows, curves and galleries."""
-    return pd.DataFrame(
-        {
-            "cell": ["c"] * 20,
-            "image_id": [f"image {i}" for i in range(20)],
-            "value": np.random.default_rng(0).random(20),
-            "target": np.arange(20, dtype=np.int32),
-            "correct": [True, False] * 10,
-            "values": [np.linspace(0, 1, 3, dtype=np.float32)] * 20,
-            "image_png": [b"png", None] * 10,
-        }
-    )
+def test_seal_holds_for_the_same_content_in_any_order_and_breaks_for_another(tmp_path):
+    path = tmp_path / "facts.json"
+    facts = {"b": [1, 2.5], "a": {"x": None}}
+    write_sealed(path, facts)
+    assert read_sealed(path, remedy="") == facts
+    record = read_json(path)
+    assert record == sealed(dict(reversed(facts.items()))) == sealed(record)
+    for changed in (record | {"b": [1, 2.6]}, record | {"c": 1}):
+        write_json(path, changed)
+        with pytest.raises(BrokenFileError, match="checksum; start again"):
+            read_sealed(path, remedy="start again")
 
 
-@pytest.mark.parametrize("every", [31, pytest.param(1, marks=pytest.mark.slow)])
-def test_every_flipped_bit_of_a_table_is_detected_or_harmless(tmp_path, every):
-    path = tmp_path / "rows.parquet"
-    write_parquet(path, mixed_frame())
-    whole, expected = path.read_bytes(), read_parquet(path)
-    undetected, num_detected = [], 0
-    for offset in range(0, len(whole), every):
-        path.write_bytes(flipped(whole, offset))
-        try:
-            pd.testing.assert_frame_equal(read_parquet(path), expected)
-        except BrokenFileError:
-            num_detected += 1
-        except AssertionError:
-            undetected.append(offset)
-    assert not undetected
-    # Except in the key of the digest; a file without it counts as one of an older version.
-    assert num_detected > 0.98 * len(range(0, len(whole), every))
+def test_only_a_table_that_lists_no_files_needs_no_seal(tmp_path):
+    path = tmp_path / "facts.json"
+    write_json(path, {"b": 1})  # of a version without seals
+    assert read_sealed(path, remedy="") == {"b": 1}
+    write_json(path, {"b": 1, "files": {}})
+    with pytest.raises(BrokenFileError, match="checksum"):
+        read_sealed(path, remedy="")
 
 
-def flipped(content: bytes, offset: int) -> bytes:
-    """Return `content` with one bit of the byte at `offset` flipped."""
-    damaged = bytearray(content)
-    damaged[offset] ^= 1 << (offset % 8)
-    return bytes(damaged)
+def test_digest_is_that_of_the_whole_file(tmp_path):
+    content = bytes(range(256)) * 10_000  # more than one chunk
+    (tmp_path / "file").write_bytes(content)
+    assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-def test_pages_of_a_table_without_a_digest_still_have_their_checksums(tmp_path):
-    path = tmp_path / "rows.parquet"
-    write_parquet(path, mixed_frame())
-    without = path.read_bytes().replace(PARQUET_KEY.encode(), b"x" * len(PARQUET_KEY))
-    path.write_bytes(without)
-    assert len(read_parquet(path)) == 20
-    page = without.index(b"\x28\xb5\x2f\xfd") + 12  # zstd's magic number: the first page's data
-    path.write_bytes(flipped(without, page))
-    with pytest.raises(BrokenFileError):
-        read_parquet(path)
+def prefix_of_dead_process(name: str) -> str:
+    """Return the prefix of a process that has ended."""
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    return part_prefix(name).replace(f"-{os.getpid()}.", f"-{ended.pid}.")
 
 
-def test_table_of_a_version_without_checksums_is_read(tmp_path):
-    path = tmp_path / "rows.parquet"
-    mixed_frame().to_parquet(path)
-    assert read_parquet(path)["value"].tolist() == mixed_frame()["value"].tolist()
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    return path
 
 
-def test_merged_tables_do_not_depend_on_when_their_parts_were_written(tmp_path):
-    parts = [tmp_path / f"{n}.parquet" for n in "ab"]
-    for part in parts:
-        write_parquet(part, mixed_frame())
-    assert merge_parquet(parts, tmp_path / "one.parquet") == 40
-    write_parquet(parts[0], mixed_frame())
-    merge_parquet(parts, tmp_path / "two.parquet")
-    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+@pytest.mark.parametrize("age", [-1e9, 0, 1e9])
+def test_holder_of_the_lock_removes_all_below_cells_whatever_the_file_times(tmp_path, age):
+    kept = put(tmp_path / "cells" / "one" / "rows.parquet")
+    mine = put(tmp_path / "cells" / "one" / f"{part_prefix('rows.parquet')}a.part")
+    foreign = put(tmp_path / "cells" / "one" / "parts" / ".rows.parquet.elsewhere-7.a.part")
+    for path in (kept, mine, foreign):
+        os.utime(path, (1.7e9 + age,) * 2)
+    remove_stale_files(tmp_path)
+    assert kept.exists()
+    assert not mine.exists()
+    assert not foreign.exists()
 
 
-def test_damaged_part_is_not_merged(tmp_path):
-    part = tmp_path / "a.parquet"
-    write_parquet(part, mixed_frame())
-    part.write_bytes(flipped(part.read_bytes(), 60))
-    with pytest.raises(BrokenFileError, match="cannot merge the stored parts"):
-        merge_parquet([part], tmp_path / "whole.parquet")
-    assert not (tmp_path / "whole.parquet").exists()
+def test_temporary_files_outside_cells_are_removed_when_their_process_has_ended(tmp_path):
+    dead = prefix_of_dead_process("report")
+    gone = [put(tmp_path / f"{dead}a.part" / "page"), put(tmp_path / f"{dead}a.old" / "page")]
+    kept = [
+        put(tmp_path / f"{part_prefix('report')}a.part" / "page"),  # of a running process
+        put(tmp_path / ".report.elsewhere-7.a.part" / "page"),  # of another machine
+        put(tmp_path / "notes.part"),  # not a temporary file
+    ]
+    remove_stale_files(tmp_path)
+    assert not any(path.parent.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+
+
+def test_without_the_lock_only_files_of_dead_processes_are_removed(tmp_path):
+    dead = put(tmp_path / "cells" / f"{prefix_of_dead_process('rows')}a.part")
+    foreign = put(tmp_path / "cells" / ".rows.elsewhere-7.a.part")
+    remove_stale_files(tmp_path, alone=False)
+    assert not dead.exists()
+    assert foreign.exists()
+
+
+def test_link_is_removed_and_not_followed(tmp_path):
+    outside = put(tmp_path / "outside" / "thesis.tex")
+    link = tmp_path / "run" / "cells" / ".rows.parquet.a-1.x.part"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside.parent)
+    remove_stale_files(tmp_path / "run")
+    assert outside.exists()
+    assert not link.is_symlink()

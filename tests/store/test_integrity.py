@@ -19,8 +19,7 @@ from lico_bench.store import (
     seal_cell,
     write_json,
 )
-from lico_bench.store.digests import sealed
-from lico_bench.store.files import read_json
+from lico_bench.store.files import read_json, sealed
 from lico_bench.store.run_records import CellRecord
 
 FINISHED = (
@@ -136,7 +135,7 @@ def test_what_remains_of_a_damaged_cell_makes_it_again(finished, name):
         if not cell.model.is_file():
             train(finished, "one")
         score(finished, "one")
-        seal_cell(finished, "one", CellRecord(rows=cell.join_parts()))
+        seal_cell(finished, "one", CellRecord(rows=cell.merge_parts()))
     assert {n: (cell.path / n).read_bytes() for n in before} == before
     assert check_cell(cell) == ()
 
@@ -200,7 +199,7 @@ def test_part_of_another_cell_or_name_is_not_joined(unfinished):
     rows = f"{PARTS[1]}.rows.parquet"
     shutil.copy(cell.parts / rows, cell.parts / f"copy of {rows}")
     shutil.copy(other.parts / rows, cell.parts / rows)
-    assert cell.join_parts() == 2 * len(PARTS)
+    assert cell.merge_parts() == 2 * len(PARTS)
     found = {d.file.name: d.problem for d in repair_cell(unfinished, "one")}
     assert found == {f"copy of {rows}": "not a file of this cell", rows: "scores of another cell"}
 
@@ -254,7 +253,7 @@ def test_cell_is_not_sealed_over_damaged_weights(unfinished):
     cell = unfinished.cell("one")
     flip(cell.model)
     with pytest.raises(BrokenFileError, match="damaged while its cell was scored"):
-        seal_cell(unfinished, "one", CellRecord(rows=cell.join_parts()))
+        seal_cell(unfinished, "one", CellRecord(rows=cell.merge_parts()))
     assert not cell.is_done
 
 

@@ -7,8 +7,8 @@ import pytest
 from stored_cells import finish, new_run
 
 from lico_bench.store import write_bytes, write_json
-from lico_bench.store.manifests import write_manifest
-from lico_bench.store.report_folder import check_report, is_report_current, seal_report
+from lico_bench.store.outputs import check_report, is_report_current, seal_report
+from lico_bench.store.run_folder import write_manifest
 
 
 @pytest.fixture

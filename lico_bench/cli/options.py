@@ -1,16 +1,21 @@
-"""Suite of `run` from its options, a suite file, or both; parsing of option values."""
+"""Values of options: names, counts, settings, and the suite that the options of `run` describe.
+
+Typed names are compared with the source files of the registries. The registries contain the same
+names, but importing them takes seconds; a test compares both.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lico_bench.errors import InvalidInputError
+from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.records import Option
-from lico_bench.registry import parse_value
+from lico_bench.registry import parse_call, parse_value, registered_names
 
 if TYPE_CHECKING:
     from lico_bench.bench import Suite
@@ -19,6 +24,64 @@ COPIED_FIELDS = ("seeds", "protocol", "data", "limit", "scorer", "profile", "as_
 LIST_FIELDS = ("arms", "methods", "metrics")
 SET_GROUPS = ("recipe", "objective")
 RECIPE_FIELDS = ("backbone", "text_encoder", "precision")
+# Kind of entry, as in messages -> packages below `lico_bench` that register such entries.
+PACKAGES = {
+    "saliency method": ("saliency",),
+    "metric": ("metrics",),
+    "metric or method": ("metrics", "saliency"),
+    "arm": ("training.arms",),
+    "backbone": ("models.backbones",),
+    "text encoder": ("models.encoders",),
+    "executor": ("bench.executors",),
+}
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Raise for the first unknown name in `names`, which may be calls (`rise(num_masks=200)`).
+
+    Args:
+        kind: one of `PACKAGES`.
+
+    Raises:
+        UnknownNameError: with the nearest known name and all known names.
+        InvalidInputError: for a text that is neither a name nor a call.
+    """
+    bare = [parse_call(text)[0] for text in names]
+    if "torch" in sys.modules:
+        return  # the registries are as fast now, and include entries added at run time
+    known: list[str] = []
+    for package in PACKAGES[kind]:
+        written = registered_names(package)
+        if written is None:
+            return
+        known += written
+    for name in bare:
+        if name not in known:
+            raise UnknownNameError.of(kind, name, known)
+
+
+def check_suite(suite: Suite, executor: str, root: Path | None) -> None:
+    """Raise if `suite` is invalid, as far as this can be checked without importing torch.
+
+    Raises:
+        LicoBenchError: for an unknown name, an unreadable card, or a value outside its range.
+    """
+    from lico_bench.data import load_card
+    from lico_bench.records import Recipe
+
+    check_names("executor", [executor])
+    check_names("saliency method", suite.methods)
+    check_names("metric", suite.metrics)
+    check_names("arm", suite.arms)
+    suite.rules()
+    for dataset in suite.datasets:
+        card, changes = load_card(dataset, root), suite.changes_of(dataset)
+        card.recipe(suite.profile, "real")
+        recipe = Recipe(dataset, backbone="", arm="").with_options(changes)
+        if "backbone" in changes:
+            check_names("backbone", [recipe.backbone])
+        if "text_encoder" in changes:
+            check_names("text encoder", [recipe.text_encoder])
 
 
 def build_suite(
@@ -36,7 +99,6 @@ def build_suite(
     """
     from lico_bench.bench import PROFILES, Suite
     from lico_bench.bench.suite import read_suite
-    from lico_bench.errors import UnknownNameError
 
     used = {name: options[name] for name in options if file is None or name in typed}
     fields = _suite_fields(used, root)
@@ -138,3 +200,18 @@ def parse_labels(text: str) -> str | int:
     if not text.isdigit() or int(text) == 0:
         raise InvalidInputError(f"--labels: expected full or a number above 0, got '{text}'")
     return int(text)
+
+
+def check_out_folder(folder: Path | None) -> None:
+    """Raise unless `folder` is a folder or can be created; None (chosen later) passes.
+
+    Raises:
+        InvalidInputError: if it or one of its parents is a file.
+    """
+    if folder is None:
+        return
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if existing is not None and not existing.is_dir():
+        raise InvalidInputError(
+            f"{existing} is a file, so a folder cannot be written there; choose another --out"
+        )

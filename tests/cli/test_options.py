@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lico_bench.cli.suite_options import build_suite
+from lico_bench.cli.options import build_suite
 
 SUITE = """
 datasets = ["cifar10", "flowers"]
