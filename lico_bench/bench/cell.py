@@ -17,7 +17,6 @@ from lico_bench.bench.plan import Cell, PlannedCell, RunPlan, scorer_of
 from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.split_cache import SplitCache
-from lico_bench.bench.user_plan import UserCell
 from lico_bench.data import Dataset
 from lico_bench.errors import MissingDataError
 from lico_bench.evaluation import (
@@ -64,13 +63,13 @@ class RunContext:
 
     def images(self, cell: Cell) -> Dataset:
         """Return the test images of `cell`."""
-        if isinstance(cell, UserCell):
-            return cell.user_images.dataset
-        return self.splits.test(cell)
+        if isinstance(cell, PlannedCell):
+            return self.splits.test(cell)
+        return cell.user_images.dataset
 
     def network(self, cell: Cell) -> nn.Module:
         """Return the network of `cell` in evaluation mode: the user's, or the stored one."""
-        if isinstance(cell, UserCell):
+        if not isinstance(cell, PlannedCell):
             return cell.model.network
         return load_classifier(
             self.run.cell(cell.key).model,
@@ -116,7 +115,7 @@ def train_cell(cell: Cell, context: RunContext) -> None:
         LicoBenchError: if its data are broken or its training diverges.
         Preempted: at a preemption signal, after the training state is stored.
     """
-    if isinstance(cell, UserCell):
+    if not isinstance(cell, PlannedCell):
         return
     folder, peers = context.run.cell(cell.key), context.peers
     context.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
@@ -155,7 +154,7 @@ def score_cell(cell: Cell, context: RunContext) -> None:
     reporter, peers = context.reporter, context.peers
     folder, eval_config = context.run.cell(cell.key), context.plan.eval_config
     reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    if isinstance(cell, UserCell):  # readers of a run expect the files of a training
+    if not isinstance(cell, PlannedCell):  # readers of a run expect the files of a training
         write_json(folder.recipe, cell.entry())
         write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     job = EvalJob.of(cell, context)
@@ -227,7 +226,7 @@ class EvalJob:
             ),
             dataset=context.images(cell),
             scorer=None if scoring_cell is None else context.network(scoring_cell),
-            without=cell.without if isinstance(cell, UserCell) else (),
+            without=() if isinstance(cell, PlannedCell) else cell.without,
         )
 
 

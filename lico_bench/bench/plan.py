@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
 from lico_bench.bench.manifest import arm_record, build_manifest
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.user_plan import UserCell, UserPlan
 from lico_bench.data import describe_dataset, describe_official, load_card, resolve_source
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import EvalConfig
@@ -37,6 +36,9 @@ from lico_bench.store.run_records import (
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import options_as_dict
 from lico_bench.training.loop import LABEL_DRAW_SEED
+
+if TYPE_CHECKING:
+    from lico_bench.bench.user_plan import UserCell, UserPlan
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 5
@@ -173,8 +175,8 @@ class Plan:
 
 
 # The cells of a run: trained here, or models that the user trained elsewhere.
-Cell = PlannedCell | UserCell
-RunPlan = Plan | UserPlan
+Cell: TypeAlias = "PlannedCell | UserCell"
+RunPlan: TypeAlias = "Plan | UserPlan"
 
 
 def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:

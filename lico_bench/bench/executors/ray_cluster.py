@@ -20,10 +20,9 @@ from lico_bench.bench.executors.ray_session import (
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
 from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
 from lico_bench.bench.failures import record_blocked, record_lost
-from lico_bench.bench.plan import Cell, RunPlan, scorer_of
+from lico_bench.bench.plan import Cell, Plan, RunPlan, scorer_of
 from lico_bench.bench.preemption import defer_preemption, should_stop
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.user_plan import UserPlan
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root
 from lico_bench.store import RunFolder
@@ -203,7 +202,7 @@ class _Job:
 
 def _with_absolute_root(plan: RunPlan) -> RunPlan:
     """Return the plan with an absolute data root, for processes in other working directories."""
-    if isinstance(plan, UserPlan):
+    if not isinstance(plan, Plan):
         return plan
     if plan.root is None and all(cell.recipe.source != "real" for cell in plan.cells):
         return plan
