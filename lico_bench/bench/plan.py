@@ -62,7 +62,7 @@ class PlannedCell:
     estimate: Callable[[], ComputeCost] = field(repr=False, compare=False)
 
     @cached_property
-    def work(self) -> ComputeCost:
+    def cost(self) -> ComputeCost:
         """Compute cost; counted on first access, since finished cells do not need it."""
         return self.estimate()
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
+from lico_bench.bench.interruption import preemptible
 from lico_bench.bench.plan import Plan, RunPlan
-from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.reporter import Reporter
 from lico_bench.bench.reuse import check_reusable, reuse_models
 from lico_bench.errors import InvalidInputError
@@ -66,7 +66,9 @@ def execute(
             reuse_models(plan, run, reuse, reporter)
         starting(run)
         missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
-        reporter.begin(cells=len(plan.cells), work=sum(cell.work.gigaflop for cell in missing))
+        reporter.begin(
+            cells=len(plan.cells), work=sum(cell.cost.gigaflop for cell in missing)
+        )
         try:
             run_cells(plan, run, options=options, reporter=reporter)
         finally:

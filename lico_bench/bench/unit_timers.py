@@ -17,11 +17,10 @@ import torch
 
 from lico_bench.bench import units
 from lico_bench.bench.calibration import Calibration, Timing
-from lico_bench.bench.cell import RunContext, run_cell
+from lico_bench.bench.cell import RunContext, SplitCache, run_cell
 from lico_bench.bench.compute_cost import update_gigaflop
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
 from lico_bench.bench.reporter import NoOpReporter
-from lico_bench.bench.split_cache import SplitCache
 from lico_bench.bench.suite import Suite
 from lico_bench.bench.units import Unit, WorkItem, training_batch
 from lico_bench.data import load_card

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lico_bench.bench.checkpoints import Checkpoint
 from lico_bench.bench.compute_cost import (
     CHECKPOINTS,
     explained_images,
@@ -21,6 +20,7 @@ from lico_bench.bench.compute_cost import (
     split_images,
     update_gigaflop,
 )
+from lico_bench.bench.interruption import Checkpoint
 from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.data.scenes import CHUNK
 from lico_bench.errors import BrokenFileError
@@ -114,7 +114,7 @@ def work_items(plan: Plan, remaining: Mapping[str, float]) -> list[WorkItem]:
             items.append(_loading(cell, facts, plan))
         items += _training(cell, facts, remaining[cell.key])
         items += _scoring(cell, facts, plan)
-    rows = sum(cell.work.rows for cell in plan.cells)
+    rows = sum(cell.cost.rows for cell in plan.cells)
     counts = {REPORT_TEXT: 1, REPORT_PLOT: num_plots(plan), REPORT_ROW: rows}
     return items + [WorkItem(unit, todo[0], count) for unit, count in counts.items()]
 
@@ -156,11 +156,11 @@ def _training(cell: PlannedCell, facts: DatasetFacts, share_left: float) -> Iter
         return
     if cell.encoder is not None:
         yield WorkItem(setup_unit(cell.encoder["name"]), cell, 1)
-    work, epochs = cell.work, cell.recipe.epochs
+    cost, epochs = cell.cost, cell.recipe.epochs
     yield WorkItem(
-        training_unit(cell, facts), cell, share_left * work.updates, epochs=share_left * epochs
+        training_unit(cell, facts), cell, share_left * cost.updates, epochs=share_left * epochs
     )
-    written = work.checkpoint_bytes / CHECKPOINTS * (epochs - 1)
+    written = cost.checkpoint_bytes / CHECKPOINTS * (epochs - 1)
     yield WorkItem(CHECKPOINT_GB, cell, share_left * written / 1e9)
 
 

@@ -60,7 +60,7 @@ class UserCell:
         return f"{self.user_images.dataset.name} {self.arm}"
 
     @property
-    def work(self) -> ComputeCost:
+    def cost(self) -> ComputeCost:
         """Cost by which progress is measured: one unit per model, which is not trained."""
         return ComputeCost(0, 0, 0, 0, 0.0, 1.0, 0, 0, 0, 0)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan, units
-from lico_bench.bench.checkpoints import Checkpoint
+from lico_bench.bench.interruption import Checkpoint
 from lico_bench.bench.units import remaining_training, training_unit, work_items
 from lico_bench.store import RunFolder
 
@@ -41,7 +41,9 @@ def test_counts_are_those_of_the_run(suite):
     plain, lico = items(plan, units.TRAINING)
     assert (plain.count, plain.epochs) == (4, 2)  # 64 images, batch 32, 2 epochs
     assert lico.unit.gigaflop > plain.unit.gigaflop > 0
-    assert plain.unit.gigaflop * plain.count == pytest.approx(plan.cells[0].work.train_gigaflop)
+    assert plain.unit.gigaflop * plain.count == pytest.approx(
+        plan.cells[0].cost.train_gigaflop
+    )
     tested = plan.datasets["cifar10"].num_images("test")
     assert [item.count for item in items(plan, units.CLASSIFYING)] == [tested, tested]
     assert [item.count for item in items(plan, units.EXPLAINING)] == [4, 4]
@@ -53,7 +55,7 @@ def test_a_batch_larger_than_the_split_is_counted_as_it_is(suite):
     plan = make_plan(replace(suite, changes={**suite.changes, "batch_size": 256}))
     item = items(plan, units.TRAINING)[0]
     assert item.count == 2
-    assert item.unit.gigaflop * 2 == pytest.approx(plan.cells[0].work.train_gigaflop)
+    assert item.unit.gigaflop * 2 == pytest.approx(plan.cells[0].cost.train_gigaflop)
 
 
 def test_only_what_is_missing_is_left(suite, reporter, tmp_path):

@@ -11,13 +11,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lico_bench.bench.cell import RunContext, follow_cell, run_unfinished
+from lico_bench.bench.cell import RunContext, SplitCache, follow_cell, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
+from lico_bench.bench.interruption import preemptible
 from lico_bench.bench.plan import PlannedCell, RunPlan
-from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.process_group import ProcessInfo
 from lico_bench.bench.reporter import NoOpReporter, Reporter
-from lico_bench.bench.split_cache import SplitCache
 from lico_bench.errors import InvalidInputError, LostPeersError, MissingDataError, Preempted
 from lico_bench.store import RunFolder
 from lico_bench.training.distributed import Peers

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from lico_bench.bench.cell import RunContext, run_unfinished
+from lico_bench.bench.cell import RunContext, SplitCache, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.executors.processes import run_in_processes
 from lico_bench.bench.plan import RunPlan
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.split_cache import SplitCache
 from lico_bench.store import RunFolder
 
 

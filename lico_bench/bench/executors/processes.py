@@ -22,21 +22,18 @@ from typing import Any
 
 import torch
 
-from lico_bench.bench.cell import RunContext, run_cell
+from lico_bench.bench.cell import RunContext, SplitCache, run_cell
 from lico_bench.bench.executors import ExecutorOptions, unfinished
-from lico_bench.bench.failures import record_lost
-from lico_bench.bench.plan import Cell, RunPlan, scorer_of
-from lico_bench.bench.preemption import (
-    EXIT_PREEMPTED,
+from lico_bench.bench.interruption import (
     GRACE_S,
     defer_preemption,
     preemptible,
     should_stop,
 )
-from lico_bench.bench.reporter import NoOpReporter, Reporter
-from lico_bench.bench.split_cache import SplitCache
+from lico_bench.bench.plan import Cell, RunPlan, scorer_of
+from lico_bench.bench.reporter import NoOpReporter, Reporter, record_lost
 from lico_bench.data.image_files import num_workers as num_cores
-from lico_bench.errors import Preempted
+from lico_bench.errors import EXIT_PREEMPTED, Preempted
 from lico_bench.runtime import pick_device
 from lico_bench.store import RunFolder
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 
-from lico_bench.bench.cell import RunContext, score_cell, train_cell
+from lico_bench.bench.cell import RunContext, SplitCache, score_cell, train_cell
 from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard, StatusReporter, new_attempt
-from lico_bench.bench.failures import attempt, record_blocked
+from lico_bench.bench.interruption import preemptible
 from lico_bench.bench.plan import CODE_VERSION, Cell, RunPlan, scorer_of
-from lico_bench.bench.preemption import preemptible
-from lico_bench.bench.split_cache import SplitCache
+from lico_bench.bench.reporter import attempt, record_blocked
 from lico_bench.errors import EXIT_PREEMPTED, ClusterError, Preempted
 from lico_bench.runtime import versions
 from lico_bench.store import RunFolder
