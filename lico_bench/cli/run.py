@@ -66,7 +66,7 @@ def run(
     requested = _requested_suite(context)
     with loading("run", "torch"):
         from lico_bench.bench import make_plan
-        from lico_bench.bench.precision import resolve_run_precision
+        from lico_bench.bench.runner import resolve_run_precision
         from lico_bench.runtime import pick_device
 
     pick_device(device)  # reports an unknown device before the data are read

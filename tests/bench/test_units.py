@@ -41,9 +41,7 @@ def test_counts_are_those_of_the_run(suite):
     plain, lico = items(plan, units.TRAINING)
     assert (plain.count, plain.epochs) == (4, 2)  # 64 images, batch 32, 2 epochs
     assert lico.unit.gigaflop > plain.unit.gigaflop > 0
-    assert plain.unit.gigaflop * plain.count == pytest.approx(
-        plan.cells[0].cost.train_gigaflop
-    )
+    assert plain.unit.gigaflop * plain.count == pytest.approx(plan.cells[0].cost.train_gigaflop)
     tested = plan.datasets["cifar10"].num_images("test")
     assert [item.count for item in items(plan, units.CLASSIFYING)] == [tested, tested]
     assert [item.count for item in items(plan, units.EXPLAINING)] == [4, 4]

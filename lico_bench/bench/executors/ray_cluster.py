@@ -17,8 +17,14 @@ from lico_bench.bench.executors.ray_session import (
     inspect_nodes,
     one_line,
 )
-from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
-from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
+from lico_bench.bench.executors.ray_tasks import (
+    FOLDER,
+    Outcome,
+    StatusBoard,
+    TaskContext,
+    score_on_node,
+    train_on_node,
+)
 from lico_bench.bench.interruption import defer_preemption, should_stop
 from lico_bench.bench.plan import Cell, Plan, RunPlan, scorer_of
 from lico_bench.bench.reporter import Reporter, record_blocked, record_lost
