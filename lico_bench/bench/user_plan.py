@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lico_bench.bench.compute_cost import ComputeCost
-from lico_bench.bench.manifest import build_manifest
+from lico_bench.bench.plan import build_manifest
 from lico_bench.data import Dataset
 from lico_bench.data.folder import UserImages
 from lico_bench.errors import InvalidInputError
