@@ -50,7 +50,7 @@ def print_time(
     plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console
 ) -> TimeEstimate | None:
     """Print the estimated remaining time in one line; return None if it cannot be estimated."""
-    from lico_bench.bench.time_estimate import estimate_remaining
+    from lico_bench.bench.calibration import estimate_remaining
 
     estimate: TimeEstimate | None = None
     try:
@@ -95,8 +95,7 @@ def time_sentence(plan: Plan, estimate: TimeEstimate, options: ExecutorOptions) 
 
 def _calibrate(plan: Plan, device: str, console: Console) -> None:
     """Time units of work on this machine and store the calibration."""
-    from lico_bench.bench.calibration import write_calibration
-    from lico_bench.bench.time_estimate import calibrate
+    from lico_bench.bench.calibration import calibrate, write_calibration
     from lico_bench.report import build_report
 
     calibration = calibrate(
