@@ -90,13 +90,11 @@ def _execute(
 ) -> RunFolder | None:  # fmt: skip
     """Execute the plan; return the finished run on the leader and None on other ranks."""
     from lico_bench.bench import execute
-    from lico_bench.bench.process_group import join_process_group
+    from lico_bench.bench.executors.data_parallel import follow, join_process_group, process_options
     from lico_bench.store import read_run
 
     with join_process_group(devices=options.devices, num_nodes=options.num_nodes) as group:
         if group.count > 1:
-            from lico_bench.bench.executors.data_parallel import follow, process_options
-
             executor, options = "together", process_options(group, options, executor)
             if not group.is_leader:
                 follow(plan, folder, device=options.device)
