@@ -124,7 +124,6 @@ def _inside(out: Path, command: list[str]) -> None:
     started = time.perf_counter()
     import lico_bench.bench.cell
     import lico_bench.bench.plan
-    import lico_bench.bench.split_cache
     import lico_bench.evaluation.collector as collector
     import lico_bench.metrics.insertion_deletion as curve_metrics
     import lico_bench.report
@@ -138,11 +137,10 @@ def _inside(out: Path, command: list[str]) -> None:
 
     clocks = Clocks()
     clocks.seconds["imports"] = time.perf_counter() - started
-    reading = lico_bench.bench.split_cache
     targets: list[tuple[Any, str, str | Callable[..., str]]] = [
         (lico_bench.bench.plan, "describe_dataset", "reading or drawing images"),
-        (reading, "load_dataset", "reading or drawing images"),
-        (reading, "load_training_data", "reading or drawing images"),
+        (lico_bench.bench.cell, "load_scored_images", "reading or drawing images"),
+        (lico_bench.bench.cell, "load_training_data", "reading or drawing images"),
         (loop, "prepare", "preparing a training"),
         (session.Session, "_update", lambda self, *_a, **_o: f"update {self.recipe.arm}"),
         (session.Session, "_record_diagnostics", "gradients of single terms"),

@@ -1,8 +1,8 @@
 """Registries: map names to methods, metrics, arms and the like, one registry per package.
 
-Each module of the package registers its entries when imported. The modules are imported at the
-first look-up, not with the package, so that help texts need no heavy imports and a new module is
-found without editing a list.
+Each module of the package registers its entries when imported. It is imported when one of the names
+in its source is looked up, not with the package, so that a command imports only what it uses and a
+new module is found without editing a list.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +34,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.package = package
         self._entries: dict[str, T] = {}
+        self._searched: set[str] = set()
         self._is_filled = False
 
     def add(self, name: str, entry: T) -> T:
@@ -51,18 +52,19 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
-        self._fill()
+        self._import_modules()
         return tuple(sorted(self._entries))
 
     def __getitem__(self, name: str) -> T:
-        self._fill()
-        if name not in self._entries:
+        if name not in self:
             raise UnknownNameError.of(self.kind, name, self._entries)
         return self._entries[name]
 
     def __contains__(self, name: str) -> bool:
-        self._fill()
-        return name in self._entries
+        if name not in self._searched:
+            self._searched.add(name)
+            self._import_modules(name)
+        return name in self._entries or name in self.names()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -70,13 +72,15 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len(self.names())
 
-    def _fill(self) -> None:
+    def _import_modules(self, name: str | None = None) -> None:
+        """Import the modules that may register `name`, or all modules."""
         if self._is_filled:
             return
-        self._is_filled = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
-            importlib.import_module(module.name)
+        self._is_filled = name is None
+        for folder in importlib.import_module(self.package).__path__:
+            for path in sorted(Path(folder).glob("[!_]*.py")):
+                if name is None or not {name, None}.isdisjoint(_names_in(path)):
+                    importlib.import_module(f"{self.package}.{path.stem}")
 
 
 def registered_names(package: str) -> tuple[str, ...] | None:
@@ -94,14 +98,20 @@ def registered_names(package: str) -> tuple[str, ...] | None:
     """
     found: set[str] = set()
     for path in Path(__file__).parent.joinpath(*package.split(".")).glob("[!_]*.py"):
-        for name in _names_in(ast.parse(path.read_bytes())):
+        for name in _names_in(path):
             if name is None:
                 return None
             found.add(name)
     return tuple(sorted(found))
 
 
-def _names_in(tree: ast.Module) -> Iterator[str | None]:
+@cache
+def _names_in(path: Path) -> frozenset[str | None]:
+    """Return the names that a module registers, None among them if one is not a literal."""
+    return frozenset(_registrations(ast.parse(path.read_bytes())))
+
+
+def _registrations(tree: ast.Module) -> Iterator[str | None]:
     """Yield the name of each registration, None for one that is not a literal."""
     literals = {
         target.id: node.value

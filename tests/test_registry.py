@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +12,13 @@ from hypothesis import strategies as st
 from lico_bench.cli.options import split_names
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import METRICS, resolve_metric
-from lico_bench.registry import format_call, keyword_defaults, parse_call, registered_names
+from lico_bench.registry import (
+    Registry,
+    format_call,
+    keyword_defaults,
+    parse_call,
+    registered_names,
+)
 from lico_bench.saliency import SALIENCY, resolve_method
 
 NAMES = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True).filter(
@@ -81,6 +90,43 @@ def test_names_are_read_where_they_are_written_out(tmp_path, monkeypatch, source
     (tmp_path / "package" / "entry.py").write_text(source)
     monkeypatch.setattr("lico_bench.registry.__file__", str(tmp_path / "registry.py"))
     assert registered_names("package") == names
+
+
+@pytest.fixture
+def numbers(tmp_path, monkeypatch) -> Iterator[Registry[str]]:
+    """Registry of a package with one literal name in each of two modules and a computed one."""
+    package = tmp_path / "own_numbers"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from lico_bench.registry import Registry\nNUMBERS = Registry('number', __name__)\n"
+    )
+    for module, name in (("one", "'one'"), ("two", "'two'"), ("three", "'th' + 'ree'")):
+        (package / f"{module}.py").write_text(
+            f"from own_numbers import NUMBERS\nNUMBERS.add({name}, '{module}')\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield __import__("own_numbers").NUMBERS
+    for name in [name for name in sys.modules if name.startswith("own_numbers")]:
+        del sys.modules[name]
+
+
+def test_a_name_imports_its_module_and_those_whose_names_are_no_literals(numbers):
+    assert numbers["one"] == "one"
+    assert "own_numbers.two" not in sys.modules
+    assert numbers["three"] == "three"
+    assert "own_numbers.two" not in sys.modules
+    assert numbers.names() == ("one", "three", "two")
+
+
+def test_an_unknown_name_is_told_with_all_known_ones(numbers):
+    with pytest.raises(UnknownNameError, match=r"number 'ton'.*one, three, two"):
+        numbers["ton"]
+
+
+def test_an_entry_cannot_hide_one_that_is_not_yet_imported(numbers):
+    numbers.add("two", "hidden")
+    with pytest.raises(InvalidInputError, match="already registered"):
+        numbers["two"]
 
 
 @pytest.mark.parametrize("registry", [SALIENCY, METRICS], ids=["methods", "metrics"])

@@ -1,108 +1,209 @@
-"""Timings of units on this machine, stored between runs and scaled to untimed units.
+"""Time the units of a run on this machine within a time budget, and store the timings between runs.
 
-The file is in the user's cache folder. Its name is a hash of the facts that the timings depend on
-(processor, threads, torch, device, package version), so that no other machine's file is read.
+Units with the largest share of the run are timed first, on few images (`unit_timers.py`). Units
+left over when the budget ends are scaled by `Calibration.timing`. The file of timings is in the
+user's cache folder. Its name is a hash of the facts that the timings depend on (processor, threads,
+torch, device, package version), so that no other machine's file is read.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 
-from lico_bench.bench.compute_cost import measure_slowness, measure_speed
-from lico_bench.bench.units import Unit, WorkItem
-from lico_bench.errors import BrokenFileError, MissingDataError
+from lico_bench.bench.compute_cost import measure_slowness
+from lico_bench.bench.plan import Plan
+from lico_bench.bench.time_estimate import (
+    PLOT,
+    REPORT,
+    STORING,
+    Calibration,
+    TimeEstimate,
+    Timing,
+    Unit,
+    WorkItem,
+    estimate_time,
+    remaining_training,
+    work_items,
+)
+from lico_bench.bench.unit_timers import (
+    TIMERS,
+    TimingContext,
+    UnitTimings,
+    WriteReport,
+    min_seconds,
+    time_small_run,
+)
+from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError, OutOfMemoryError
 from lico_bench.records import content_key
-from lico_bench.runtime import versions
-from lico_bench.store import read_json, write_json
+from lico_bench.runtime import pick_device, versions
+from lico_bench.store import RunFolder, read_json, write_json
 
 FORMAT = 2
+QUICK_BUDGET_S, MIN_QUICK_BUDGET_S = 4.5, 2.5  # for timing before a run, at most and at least
+QUICK_SHARE = 0.1  # of the run's time, between these two
+CALIBRATION_BUDGET_S = 45.0
+TIMED_SHARE_TO_SKIP = 0.9  # with this share of the run timed, no further timing before a run
+MAX_UNIT_S, MIN_UNIT_S = 2.0, 0.25  # of one timing run
+SMALL_RUN_S = 15.0  # duration of `time_small_run`
+UnitCallback = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one unit.
+def estimate_remaining(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
+    """Estimate the remaining time of a run from stored timings and a few seconds of timing.
 
-    Attributes:
-        gigaflop: 10⁹ operations of the unit, see `Unit`.
-        per_epoch: seconds per epoch in addition to its updates.
+    Nothing is written, and the global random state is preserved.
+
+    Args:
+        run: the run folder; None for a run that has not started.
+
+    Raises:
+        LicoBenchError, RuntimeError: if a timing run fails, usually for lack of memory.
     """
+    remaining = remaining_training(plan, run)
+    if not remaining:
+        return estimate_time(plan, remaining, Calibration({}))
+    known = _stored_calibration(device)  # loads libraries that the run needs as well
+    started = time.perf_counter()
+    rough = estimate_time(plan, remaining, known)
+    if rough.timed_share >= TIMED_SHARE_TO_SKIP:
+        return rough
+    budget = min(QUICK_BUDGET_S, max(MIN_QUICK_BUDGET_S, QUICK_SHARE * rough.seconds))
+    budget -= time.perf_counter() - started
+    known = time_units(plan, remaining, known, device=device, budget_s=budget)
+    return estimate_time(plan, remaining, known, took_s=time.perf_counter() - started)
 
-    seconds: float
-    gigaflop: float = 0.0
-    per_epoch: float = 0.0
+
+def _stored_calibration(device: str) -> Calibration:
+    """Read the stored calibration; start from an empty one if the file is damaged."""
+    picked = pick_device(device)
+    try:
+        return read_calibration(picked).measured_on(picked)
+    except BrokenFileError:
+        return Calibration(machine_facts(picked)).measured_on(picked)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Timings of one machine.
+def calibrate(
+    plan: Plan,
+    *,
+    device: str,
+    write_report: WriteReport,
+    on_unit: UnitCallback = lambda _what: None,
+    budget_s: float = CALIBRATION_BUDGET_S,
+) -> Calibration:
+    """Time the units of a plan in less than a minute and merge them into the stored calibration.
 
-    Attributes:
-        machine: facts that the timings depend on.
-        timings: by unit name.
-        speed: 10⁹ operations per second, for kinds without any timing.
-        slowness: interpreter time as a multiple of the reference machine, for units with
-            `usual_s`; see `compute_cost.measure_slowness`.
+    Args:
+        write_report: writes the report of a run; passed in because `bench` cannot import `report`.
+        on_unit: called with the name of the unit to time next.
+        budget_s: no timing run starts after this time.
+
+    Raises:
+        BrokenFileError: if the stored calibration is damaged.
+        LicoBenchError, RuntimeError: as `estimate_remaining`.
     """
+    stored = read_calibration(pick_device(device)).measured_on(pick_device(device))
+    remaining = remaining_training(plan, None)
+    timed = time_units(
+        plan,
+        remaining,
+        replace(stored, timings={}),
+        device=device,
+        budget_s=budget_s,
+        write_report=write_report,
+        on_unit=on_unit,
+    )
+    return replace(timed, timings={**stored.timings, **timed.timings})
 
-    machine: Mapping[str, str]
-    timings: Mapping[str, Timing] = field(default_factory=dict)
-    speed: float = 10.0
-    slowness: float = 1.0
 
-    def measured_on(self, device: torch.device) -> Calibration:
-        """Return a copy with the current speed and slowness of this machine."""
-        return replace(self, speed=measure_speed(device), slowness=measure_slowness())
+def time_units(
+    plan: Plan,
+    remaining: Mapping[str, float],
+    known: Calibration,
+    *,
+    device: str,
+    budget_s: float,
+    write_report: WriteReport | None = None,
+    on_unit: UnitCallback = lambda _what: None,
+) -> Calibration:
+    """Return `known` extended by the units that could be timed within `budget_s`.
 
-    def with_timings(self, timings: Mapping[Unit, Timing]) -> Calibration:
-        """Return a copy with `timings` added or replaced."""
-        by_name = {unit.name: timing for unit, timing in timings.items()}
-        return replace(self, timings={**self.timings, **by_name})
+    The slowness is measured again at the end and averaged with that of `known`.
 
-    def has_timing(self, unit: Unit) -> bool:
-        """Whether the unit was timed on this machine."""
-        return unit.name in self.timings
+    Args:
+        remaining: see `remaining_training`.
+        write_report: if given, a small run and its report are timed as well.
+        on_unit: called with the name of the unit to time next.
 
-    def timing(self, unit: Unit) -> Timing:
-        """Return the unit's measured timing, else its usual time, else a scaled timing.
+    Raises:
+        OutOfMemoryError, RuntimeError: if a timing run needs more memory than available.
+    """
+    timing = TimingContext(plan, pick_device(device), write_report)
+    items = work_items(plan, remaining)
+    tried: set[Unit] = set()
+    deadline = time.perf_counter() + budget_s
+    with _preserved_rng(timing.device):
+        while task := _next_task(timing, items, known, tried, deadline - time.perf_counter()):
+            unit, time_unit = task
+            tried.add(unit)
+            on_unit(unit.name.rpartition(" | ")[0])
+            try:
+                known = known.with_timings(time_unit())
+            except OutOfMemoryError:
+                raise
+            except LicoBenchError:
+                continue  # training may fail on so few random images; the run itself reports it
+    # The speed of a shared processor can halve within seconds; the mean of two moments is steadier.
+    return replace(known, slowness=(known.slowness + measure_slowness()) / 2)
 
-        Scaling uses the median seconds per operation of the most similar timed units.
-        """
-        if unit.name in self.timings:
-            return self.timings[unit.name]
-        if unit.usual_s is not None:
-            return Timing(unit.usual_s * self.slowness)
-        similar = self._similar_timings(unit)
-        if not similar:
-            return Timing(unit.gigaflop * unit.seconds_per_gigaflop(self.speed), unit.gigaflop)
-        seconds = unit.gigaflop * median(t.seconds / t.gigaflop for t in similar)
-        share = median(t.per_epoch / max(1e-12, t.seconds) for t in similar)
-        return Timing(seconds, unit.gigaflop, seconds * share)
 
-    def _similar_timings(self, unit: Unit) -> list[Timing]:
-        """Return the most similar timings of the same kind, else those of the same network."""
-        by_similarity: dict[tuple[bool, ...], list[Timing]] = {}
-        for name, timing in self.timings.items():
-            kind, network, label, _ = name.split(" | ")
-            # One of the two names may lack the precision.
-            same_network = _is_prefix(network, unit.network) or _is_prefix(unit.network, network)
-            if timing.gigaflop and (kind == unit.kind or same_network):
-                similarity = (kind == unit.kind, label == unit.label, same_network)
-                by_similarity.setdefault(similarity, []).append(timing)
-        return by_similarity[max(by_similarity)] if by_similarity else []
+def _next_task(
+    timing: TimingContext,
+    items: list[WorkItem],
+    known: Calibration,
+    tried: set[Unit],
+    time_left: float,
+) -> tuple[Unit, Callable[[], UnitTimings]] | None:
+    """Return the untimed unit with the largest share that fits `time_left`, and its timer."""
+    shares: dict[Unit, float] = {}
+    for item in items:
+        shares[item.unit] = shares.get(item.unit, 0.0) + known.seconds(item)
+    first_items = {item.unit: item for item in reversed(items)}
+    untimed = [u for u in shares if not known.has_timing(u) and u not in tried]
+    total = sum(shares[unit] for unit in untimed) or 1.0
+    for unit in sorted(untimed, key=lambda u: -shares[u]):
+        budget_s = min(MAX_UNIT_S, max(MIN_UNIT_S, time_left * shares[unit] / total))
+        item = first_items[unit]
+        if unit.kind in (STORING, REPORT, PLOT):
+            if timing.write_report is not None and time_left >= SMALL_RUN_S:
+                return unit, partial(time_small_run, timing, timing.write_report)
+        elif unit.kind in TIMERS and min_seconds(timing, item, known) + MIN_UNIT_S <= time_left:
+            return unit, partial(TIMERS[unit.kind], timing, item, known, budget_s)
+    return None
 
-    def seconds(self, item: WorkItem) -> float:
-        """Return the seconds of a work item."""
-        timing = self.timing(item.unit)
-        return item.count * timing.seconds + item.epochs * timing.per_epoch
+
+@contextmanager
+def _preserved_rng(device: torch.device) -> Iterator[None]:
+    """Restore the global random state and free memory after the block."""
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        try:
+            yield
+        finally:
+            gc.collect()
+            if gpus:
+                torch.cuda.empty_cache()
 
 
 def read_calibration(device: torch.device, folder: Path | None = None) -> Calibration:
@@ -157,10 +258,6 @@ def cache_folder() -> Path:
     """Return the folder of the timings: `lico-bench` in XDG_CACHE_HOME, else in `~/.cache`."""
     parent = os.environ.get("XDG_CACHE_HOME")
     return Path(parent or Path.home() / ".cache") / "lico-bench"
-
-
-def _is_prefix(prefix: str, network: str) -> bool:
-    return bool(prefix) and network.startswith(prefix)
 
 
 def _path(machine: Mapping[str, str], folder: Path | None) -> Path:

@@ -6,18 +6,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
+import torch
 from torch import nn
 
-from lico_bench.bench.checkpoints import Checkpoint, load_classifier
 from lico_bench.bench.compute_cost import inference_cost
-from lico_bench.bench.failures import attempt, record_blocked
+from lico_bench.bench.interruption import Checkpoint, defer_preemption, should_stop
 from lico_bench.bench.plan import Cell, PlannedCell, RunPlan, scorer_of
-from lico_bench.bench.preemption import defer_preemption, should_stop
-from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.split_cache import SplitCache
-from lico_bench.bench.user_plan import UserCell
+from lico_bench.bench.reporter import Reporter, attempt, record_blocked
 from lico_bench.data import Dataset
 from lico_bench.errors import MissingDataError
 from lico_bench.evaluation import (
@@ -28,7 +26,7 @@ from lico_bench.evaluation import (
     ranges_of,
     score_in_parts,
 )
-from lico_bench.models import dump_weights
+from lico_bench.models import Classifier, build_classifier, dump_weights, load_weights
 from lico_bench.runtime import pick_device
 from lico_bench.store import (
     SCORE_TABLES,
@@ -42,8 +40,48 @@ from lico_bench.store import (
 from lico_bench.store.run_records import CellRecord
 from lico_bench.training import TrainedModel, train
 from lico_bench.training.distributed import SINGLE_PROCESS, Peers
+from lico_bench.training.loop import load_scored_images, load_training_data
 
 HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
+MAX_SPLITS = 2  # kept in memory: the train and test split of one dataset
+# Mean and std of a classifier before its weights are loaded, which hold both.
+PLACEHOLDER = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+
+
+class SplitCache:
+    """Keeps the most recently loaded splits.
+
+    Args:
+        root: folder of the datasets; None uses LICO_BENCH_DATA.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+        self._splits: dict[tuple[object, ...], Dataset] = {}
+
+    def train(self, cell: PlannedCell) -> Dataset:
+        """Return the training images of a cell."""
+        recipe = cell.recipe
+        selection = (recipe.labels, recipe.train_limit, recipe.holdout)
+        return self._load(
+            ("train", recipe.dataset, recipe.source, recipe.image_size, *selection),
+            lambda: load_training_data(recipe, self._root),
+        )
+
+    def test(self, cell: PlannedCell) -> Dataset:
+        """Return the images on which a cell is scored."""
+        recipe = cell.recipe
+        return self._load(
+            ("test", recipe.dataset, recipe.source, recipe.image_size, recipe.holdout),
+            lambda: load_scored_images(recipe, self._root),
+        )
+
+    def _load(self, key: tuple[object, ...], load: Callable[[], Dataset]) -> Dataset:
+        if key not in self._splits:
+            while len(self._splits) >= MAX_SPLITS:
+                self._splits.pop(next(iter(self._splits)))
+            self._splits[key] = load()
+        return self._splits[key]
 
 
 @dataclass(frozen=True)
@@ -64,13 +102,13 @@ class RunContext:
 
     def images(self, cell: Cell) -> Dataset:
         """Return the test images of `cell`."""
-        if isinstance(cell, UserCell):
-            return cell.user_images.dataset
-        return self.splits.test(cell)
+        if isinstance(cell, PlannedCell):
+            return self.splits.test(cell)
+        return cell.user_images.dataset
 
     def network(self, cell: Cell) -> nn.Module:
         """Return the network of `cell` in evaluation mode: the user's, or the stored one."""
-        if isinstance(cell, UserCell):
+        if not isinstance(cell, PlannedCell):
             return cell.model.network
         return load_classifier(
             self.run.cell(cell.key).model,
@@ -116,10 +154,10 @@ def train_cell(cell: Cell, context: RunContext) -> None:
         LicoBenchError: if its data are broken or its training diverges.
         Preempted: at a preemption signal, after the training state is stored.
     """
-    if isinstance(cell, UserCell):
+    if not isinstance(cell, PlannedCell):
         return
     folder, peers = context.run.cell(cell.key), context.peers
-    context.reporter.stage(cell.title, "training", work=cell.work.train_gigaflop)
+    context.reporter.stage(cell.title, "training", work=cell.cost.train_gigaflop)
     if folder.model.is_file():
         context.reporter.advance(1, 1)
         return
@@ -154,8 +192,8 @@ def score_cell(cell: Cell, context: RunContext) -> None:
     started = time.perf_counter()
     reporter, peers = context.reporter, context.peers
     folder, eval_config = context.run.cell(cell.key), context.plan.eval_config
-    reporter.stage(cell.title, "scoring", work=cell.work.score_gigaflop)
-    if isinstance(cell, UserCell):  # readers of a run expect the files of a training
+    reporter.stage(cell.title, "scoring", work=cell.cost.score_gigaflop)
+    if not isinstance(cell, PlannedCell):  # readers of a run expect the files of a training
         write_json(folder.recipe, cell.entry())
         write_parquet(folder.table("history"), pd.DataFrame(columns=list(HISTORY_COLUMNS)))
     job = EvalJob.of(cell, context)
@@ -227,7 +265,7 @@ class EvalJob:
             ),
             dataset=context.images(cell),
             scorer=None if scoring_cell is None else context.network(scoring_cell),
-            without=cell.without if isinstance(cell, UserCell) else (),
+            without=() if isinstance(cell, PlannedCell) else cell.without,
         )
 
 
@@ -302,3 +340,21 @@ def _store_training(cell: PlannedCell, folder: CellFolder, trained: TrainedModel
     write_json(folder.path / "findings.json", trained.findings)
     # Weights are written last: their presence marks a complete training.
     folder.write_weights(dump_weights(trained.classifier))
+
+
+def load_classifier(
+    weights: Path, backbone: str, *, num_classes: int, channels_last: bool, device: torch.device
+) -> Classifier:
+    """Return the classifier of stored weights in evaluation mode.
+
+    Args:
+        channels_last: memory format, as in the recipe; the last bits of scores depend on it.
+
+    Raises:
+        BrokenFileError: if the file is damaged or belongs to another model.
+    """
+    classifier = build_classifier(backbone, num_classes=num_classes, seed=0, **PLACEHOLDER)
+    if channels_last:
+        classifier = classifier.to(memory_format=torch.channels_last)
+    load_weights(classifier, weights)
+    return classifier.eval().requires_grad_(False).to(device)

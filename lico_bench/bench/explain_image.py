@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lico_bench.bench.checkpoints import load_classifier
+from lico_bench.bench.cell import load_classifier
 from lico_bench.bench.user_plan import USER_KIND, try_models
 from lico_bench.checks import check_count
 from lico_bench.data import load_card

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
-from lico_bench.bench.manifest import arm_record, build_manifest
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.user_plan import UserCell, UserPlan
 from lico_bench.data import describe_dataset, describe_official, load_card, resolve_source
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.evaluation import EvalConfig
@@ -25,18 +24,25 @@ from lico_bench.records import (
     content_key,
     resolve_precision,
 )
-from lico_bench.runtime import native_precision, pick_device
+from lico_bench.registry import keyword_defaults
+from lico_bench.runtime import native_precision, pick_device, versions
+from lico_bench.saliency import SaliencyMethod
 from lico_bench.store.run_records import (
+    ArmRecord,
     ArmSettings,
     CellEntry,
     CellRecipe,
     DatasetSettings,
     Manifest,
+    MethodRecord,
     SuiteRecord,
 )
 from lico_bench.training import ARMS, resolve_options
-from lico_bench.training.arms import options_as_dict
+from lico_bench.training.arms import Arm, options_as_dict
 from lico_bench.training.loop import LABEL_DRAW_SEED
+
+if TYPE_CHECKING:
+    from lico_bench.bench.user_plan import UserCell, UserPlan
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 5
@@ -60,7 +66,7 @@ class PlannedCell:
     estimate: Callable[[], ComputeCost] = field(repr=False, compare=False)
 
     @cached_property
-    def work(self) -> ComputeCost:
+    def cost(self) -> ComputeCost:
         """Compute cost; counted on first access, since finished cells do not need it."""
         return self.estimate()
 
@@ -167,14 +173,65 @@ class Plan:
             key=self.key,
             datasets=self.datasets,
             eval_config=self.eval_config,
-            arms={name: arm_record(ARMS[name]) for name in self.suite.arms},
+            arms={name: _arm_record(ARMS[name]) for name in self.suite.arms},
             cells=[cell.entry() for cell in self.cells],
         )
 
 
+def build_manifest(
+    suite: SuiteRecord,
+    *,
+    key: str,
+    datasets: Mapping[str, DatasetFacts],
+    eval_config: EvalConfig,
+    arms: Mapping[str, ArmRecord],
+    cells: Iterable[CellEntry],
+) -> Manifest:
+    """Return the manifest of a run that starts now with the installed software versions."""
+    protocol = eval_config.protocol
+    rules: dict[str, Any] = {protocol.id: {**protocol.rules, "source": protocol.source}}
+    for metric in eval_config.resolved_metrics.values():
+        if metric.spec.protocol:
+            rules[metric.spec.protocol] = metric.rules
+    return Manifest(
+        suite_key=key,
+        suite=suite,
+        datasets=datasets,
+        metrics={name: entry.spec for name, entry in eval_config.resolved_metrics.items()},
+        methods={
+            name: _method_record(entry) for name, entry in eval_config.resolved_methods.items()
+        },
+        protocols=rules,
+        arms=arms,
+        cells=tuple(cells),
+        versions=versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _arm_record(arm: Arm) -> ArmRecord:
+    """Return the manifest entry of an arm that is trained in the run."""
+    names = [f.name for f in fields(arm) if f.name not in ("build", "options")]
+    return ArmRecord.of({name: getattr(arm, name) for name in names})
+
+
+def _method_record(entry: SaliencyMethod) -> MethodRecord:
+    return MethodRecord(
+        title=entry.title,
+        source=entry.source,
+        is_control=entry.is_control,
+        other={
+            "family": entry.family,
+            "is_signed": entry.is_signed,
+            "pitfalls": entry.pitfalls,
+            "options": keyword_defaults(entry.compute),
+        },
+    )
+
+
 # The cells of a run: trained here, or models that the user trained elsewhere.
-Cell = PlannedCell | UserCell
-RunPlan = Plan | UserPlan
+Cell: TypeAlias = "PlannedCell | UserCell"
+RunPlan: TypeAlias = "Plan | UserPlan"
 
 
 def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lico_bench.bench.cell import EvalJob, RunContext
+from lico_bench.bench.cell import EvalJob, RunContext, SplitCache
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
 from lico_bench.bench.reporter import NoOpReporter
-from lico_bench.bench.split_cache import SplitCache
 from lico_bench.bench.suite import Suite
 from lico_bench.bench.user_plan import USER_KIND
 from lico_bench.data import Dataset

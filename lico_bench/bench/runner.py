@@ -1,20 +1,41 @@
-"""Lock and repair a run folder and run its unfinished cells with an executor."""
+"""Lock and repair a run folder and run its unfinished cells with an executor.
+
+Models of another run with the same recipe, data and code are reused, since their weights are
+identical. A started run keeps the precision that `auto` meant when it began.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
+from lico_bench.bench.interruption import preemptible
 from lico_bench.bench.plan import Plan, RunPlan
-from lico_bench.bench.preemption import preemptible
 from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.reuse import check_reusable, reuse_models
-from lico_bench.errors import InvalidInputError
-from lico_bench.runtime import pick_device
-from lico_bench.store import RunFolder, RunLock, remove_stale_files, repair_cell
-from lico_bench.store.run_records import Manifest
+from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.records import AUTO, PRECISIONS
+from lico_bench.runtime import has_bfloat16, native_precision, pick_device
+from lico_bench.store import (
+    SCORE_TABLES,
+    CellFolder,
+    RunFolder,
+    RunLock,
+    check_cell,
+    remove_stale_files,
+    repair_cell,
+    seal_cell,
+    write_bytes,
+    write_json,
+)
+from lico_bench.store.cell_folder import TRAINING_FILES
+from lico_bench.store.files import read_record
+from lico_bench.store.run_records import CellEntry, CellRecipe, Manifest
+
+SCORING_FIELDS = ("methods", "metrics", "protocols", "versions")
+P = TypeVar("P", bound=Plan)
 
 
 def execute(
@@ -66,7 +87,7 @@ def execute(
             reuse_models(plan, run, reuse, reporter)
         starting(run)
         missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
-        reporter.begin(cells=len(plan.cells), work=sum(cell.work.gigaflop for cell in missing))
+        reporter.begin(cells=len(plan.cells), work=sum(cell.cost.gigaflop for cell in missing))
         try:
             run_cells(plan, run, options=options, reporter=reporter)
         finally:
@@ -100,3 +121,117 @@ def open_run(
                 reporter.note(f"{damage}; moved to {run.damaged}, will be computed again")
             run.cell(key).failure.unlink(missing_ok=True)
         yield run
+
+
+def reuse_models(plan: RunPlan, run: RunFolder, source: RunFolder, reporter: Reporter) -> None:
+    """Copy the models of finished cells from `source` into `run` and report their number.
+
+    Equal cell keys imply the same recipe, data, text encoder and code, but not the same methods,
+    metrics or protocol; one training therefore serves any number of these. The scores are copied as
+    well if methods, metrics, protocol, limit and software versions are the same. Cells of `run`
+    that are trained or have a checkpoint stay unchanged; damaged cells of `source` are skipped.
+    """
+    num_copied = num_present = 0
+    copies_scores = _has_same_scoring(run.manifest(), source.manifest())
+    for cell in plan.cells:
+        target_cell, source_cell = run.cell(cell.key), source.cell(cell.key)
+        if target_cell.model.is_file() or target_cell.checkpoint.is_file():
+            num_present += 1
+            continue
+        if not source_cell.is_done:
+            continue
+        if damages := check_cell(source_cell):
+            reporter.note(f"{damages[0]}; {cell.title} is trained again")
+            continue
+        write_json(target_cell.recipe, cell.entry())
+        _copy(source_cell, target_cell, TRAINING_FILES[:-1])
+        target_cell.write_weights(source_cell.model.read_bytes())
+        if copies_scores:
+            _copy(source_cell, target_cell, (source_cell.table(n).name for n in SCORE_TABLES))
+            seal_cell(run, cell.key, source_cell.record())
+        num_copied += 1
+    present = ""
+    if num_present:
+        present = f"; {num_present} {'was' if num_present == 1 else 'were'} here before"
+    reporter.note(f"{num_copied} of {len(plan.cells)} models taken from {source.path}{present}")
+
+
+def check_reusable(source: RunFolder) -> None:
+    """Raise InvalidInputError for a published copy, which has no models."""
+    if source.is_published:
+        raise InvalidInputError(
+            f"{source.path}: a published copy, whose weights were left out; "
+            "name the run that it is a copy of"
+        )
+
+
+def _has_same_scoring(manifest: Manifest, source: Manifest) -> bool:
+    """Whether scores of the source run can be reused.
+
+    Only self-scored models qualify, since another network of the pair may differ.
+    """
+    scorers = {rules.get("scorer", "own") for rules in manifest.protocols.values()}
+    is_same = all(getattr(manifest, name) == getattr(source, name) for name in SCORING_FIELDS)
+    is_same_limit = manifest.suite.limit == source.suite.limit
+    return is_same and scorers == {"own"} and is_same_limit
+
+
+def _copy(source: CellFolder, target: CellFolder, names: Iterable[str]) -> None:
+    for name in names:
+        if (source.path / name).is_file():
+            write_bytes(target.path / name, (source.path / name).read_bytes())
+
+
+def resolve_run_precision(plan: P, folder: Path, device: str) -> tuple[P, tuple[str, ...]]:
+    """Return the plan in the precision that its run began with, and notes for the user.
+
+    All trainings of a run share the precision that `auto` was resolved to at its start, also if
+    the run continues on another kind of machine.
+
+    Raises:
+        InvalidInputError: if the run began in a precision that `device` cannot compute.
+    """
+    native = native_precision(pick_device(device))
+    notes = []
+    stored = _stored_precision(plan, folder)
+    if stored is not None and stored != plan.auto_precision:
+        plan = plan.with_precision(stored)
+        notes.append(
+            f"this run began in {stored} and continues in it, although auto means {native.name} "
+            "on this machine"
+        )
+    used = {cell.recipe.precision for cell in plan.cells}
+    if "bfloat16" in used and native.name != "bfloat16":
+        if not has_bfloat16(pick_device(device)):
+            raise InvalidInputError(
+                f"{folder}: its trainings use bfloat16, which device '{device}' cannot compute; "
+                "continue with --device cpu, or start a new run with another --out"
+            )
+        notes.append(
+            f"bfloat16 is slow here: {native.reason}, ten times slower than float32; for a new "
+            "run use --precision float32"
+        )
+    return plan, tuple(notes)
+
+
+def _stored_precision(plan: Plan, folder: Path) -> str | None:
+    """Return the precision that `auto` was resolved to in `folder`; None if not stored."""
+    if plan.auto_precision is None or not folder.is_dir():
+        return None
+    auto_recipes = {(r.dataset, r.arm, r.seed) for r in plan.requested if r.precision == AUTO}
+    for recipe in _stored_recipes(RunFolder(folder)):
+        if (recipe.dataset, recipe.arm, recipe.seed) in auto_recipes:
+            return recipe.precision if recipe.precision in PRECISIONS[1:] else None
+    return None
+
+
+def _stored_recipes(run: RunFolder) -> list[CellRecipe]:
+    """Return the recipes of the manifest; if it is missing or damaged, those in cell folders."""
+    try:
+        return [cell.recipe for cell in run.manifest().cells]
+    except (MissingDataError, BrokenFileError):
+        recipes = []
+        for path in sorted(run.path.glob("cells/*/recipe.json")):
+            with suppress(MissingDataError, BrokenFileError):
+                recipes.append(read_record(CellEntry, path).recipe)
+        return recipes

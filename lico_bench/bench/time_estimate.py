@@ -1,198 +1,315 @@
-"""Estimate the seconds of a run on this machine, by cell and by stage, within a time budget.
+"""Break a run down into units of work with a fixed time each, and estimate its seconds from them.
 
-Units with the largest share of the run are timed first, on few images (`unit_timers.py`). Units
-left over when the budget ends are scaled by `Calibration.timing`.
+run      = loading + sum over cells + report
+cell     = setup + updates + epoch starts + checkpoints + classification + explanation + storing
+loading  = both splits of each dataset, once
+report   = text + plots + rows
+
+`unit_timers.py` times the units, and `calibration.py` chooses which and stores the timings.
 """
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 import torch
 
-from lico_bench.bench import units
-from lico_bench.bench.calibration import Calibration, machine_facts, read_calibration
-from lico_bench.bench.compute_cost import measure_slowness
-from lico_bench.bench.plan import Plan
-from lico_bench.bench.unit_timers import (
-    TIMERS,
-    TimingContext,
-    UnitTimings,
-    WriteReport,
-    min_seconds,
-    time_small_run,
+from lico_bench.bench.compute_cost import (
+    CHECKPOINTS,
+    explained_images,
+    forward_gigaflop,
+    measure_slowness,
+    measure_speed,
+    method_forwards,
+    split_images,
+    update_gigaflop,
 )
-from lico_bench.bench.units import STAGES, Unit, WorkItem, remaining_training, work_items
-from lico_bench.errors import BrokenFileError, LicoBenchError, OutOfMemoryError
-from lico_bench.runtime import pick_device
-from lico_bench.store import RunFolder
+from lico_bench.bench.interruption import Checkpoint
+from lico_bench.bench.plan import Plan, PlannedCell
+from lico_bench.data.scenes import CHUNK
+from lico_bench.errors import BrokenFileError
+from lico_bench.records import DatasetFacts, content_key
+from lico_bench.store import CellFolder, RunFolder
 
-QUICK_BUDGET_S, MIN_QUICK_BUDGET_S = 4.5, 2.5  # for timing before a run, at most and at least
-QUICK_SHARE = 0.1  # of the run's time, between these two
-CALIBRATION_BUDGET_S = 45.0
-TIMED_SHARE_TO_SKIP = 0.9  # with this share of the run timed, no further timing before a run
-MAX_UNIT_S, MIN_UNIT_S = 2.0, 0.25  # of one timing run
-SMALL_RUN_S = 15.0  # duration of `time_small_run`
-CELL_STAGES = ("training", "scoring", "storing")
-UnitCallback = Callable[[str], None]
-
-
-def estimate_remaining(plan: Plan, run: RunFolder | None, *, device: str) -> TimeEstimate:
-    """Estimate the remaining time of a run from stored timings and a few seconds of timing.
-
-    Nothing is written, and the global random state is preserved.
-
-    Args:
-        run: the run folder; None for a run that has not started.
-
-    Raises:
-        LicoBenchError, RuntimeError: if a timing run fails, usually for lack of memory.
-    """
-    remaining = remaining_training(plan, run)
-    if not remaining:
-        return estimate_time(plan, remaining, Calibration({}))
-    known = _stored_calibration(device)  # loads libraries that the run needs as well
-    started = time.perf_counter()
-    rough = estimate_time(plan, remaining, known)
-    if rough.timed_share >= TIMED_SHARE_TO_SKIP:
-        return rough
-    budget = min(QUICK_BUDGET_S, max(MIN_QUICK_BUDGET_S, QUICK_SHARE * rough.seconds))
-    budget -= time.perf_counter() - started
-    known = time_units(plan, remaining, known, device=device, budget_s=budget)
-    return estimate_time(plan, remaining, known, took_s=time.perf_counter() - started)
-
-
-def _stored_calibration(device: str) -> Calibration:
-    """Read the stored calibration; start from an empty one if the file is damaged."""
-    picked = pick_device(device)
-    try:
-        return read_calibration(picked).measured_on(picked)
-    except BrokenFileError:
-        return Calibration(machine_facts(picked)).measured_on(picked)
-
-
-def calibrate(
-    plan: Plan,
-    *,
-    device: str,
-    write_report: WriteReport,
-    on_unit: UnitCallback = lambda _what: None,
-    budget_s: float = CALIBRATION_BUDGET_S,
-) -> Calibration:
-    """Time the units of a plan in less than a minute and merge them into the stored calibration.
-
-    Args:
-        write_report: writes the report of a run; passed in because `bench` cannot import `report`.
-        on_unit: called with the name of the unit to time next.
-        budget_s: no timing run starts after this time.
-
-    Raises:
-        BrokenFileError: if the stored calibration is damaged.
-        LicoBenchError, RuntimeError: as `estimate_remaining`.
-    """
-    stored = read_calibration(pick_device(device)).measured_on(pick_device(device))
-    remaining = remaining_training(plan, None)
-    timed = time_units(
-        plan,
-        remaining,
-        replace(stored, timings={}),
-        device=device,
-        budget_s=budget_s,
-        write_report=write_report,
-        on_unit=on_unit,
-    )
-    return replace(timed, timings={**stored.timings, **timed.timings})
-
-
-def time_units(
-    plan: Plan,
-    remaining: Mapping[str, float],
-    known: Calibration,
-    *,
-    device: str,
-    budget_s: float,
-    write_report: WriteReport | None = None,
-    on_unit: UnitCallback = lambda _what: None,
-) -> Calibration:
-    """Return `known` extended by the units that could be timed within `budget_s`.
-
-    The slowness is measured again at the end and averaged with that of `known`.
-
-    Args:
-        remaining: see `remaining_training`.
-        write_report: if given, a small run and its report are timed as well.
-        on_unit: called with the name of the unit to time next.
-
-    Raises:
-        OutOfMemoryError, RuntimeError: if a timing run needs more memory than available.
-    """
-    timing = TimingContext(plan, pick_device(device), write_report)
-    items = work_items(plan, remaining)
-    tried: set[Unit] = set()
-    deadline = time.perf_counter() + budget_s
-    with _preserved_rng(timing.device):
-        while task := _next_task(timing, items, known, tried, deadline - time.perf_counter()):
-            tried.add(task.item.unit)
-            on_unit(task.item.unit.name.rpartition(" | ")[0])
-            try:
-                known = known.with_timings(task.run())
-            except OutOfMemoryError:
-                raise
-            except LicoBenchError:
-                continue  # training may fail on so few random images; the run itself reports it
-    # The speed of a shared processor can halve within seconds; the mean of two moments is steadier.
-    return replace(known, slowness=(known.slowness + measure_slowness()) / 2)
+TRAINING, CLASSIFYING, EXPLAINING = "train", "classify", "explain"
+DRAWING, READING, SETUP, CHECKPOINT = "draw", "read", "set up", "checkpoint"
+STORING, REPORT, PLOT, ROW = "store", "report", "plot", "row"
+STAGES = {
+    DRAWING: "loading", READING: "loading", SETUP: "training", TRAINING: "training",
+    CHECKPOINT: "training", CLASSIFYING: "scoring", EXPLAINING: "scoring", STORING: "storing",
+    REPORT: "report", PLOT: "report", ROW: "report",
+}  # fmt: skip
+DRAWING_S = 600.0  # seconds to draw 10⁹ pixels of scenes on two CPU cores
+PLOTS_OF_RUN = 5  # plots that compare datasets: forests, seeds, scatter
 
 
 @dataclass(frozen=True)
-class _TimingTask:
-    """A unit to time and the function that times it."""
+class Unit:
+    """A unit of work that takes the same time wherever it occurs.
 
-    item: WorkItem
-    run: Callable[[], UnitTimings]
+    Attributes:
+        kind: a key of `STAGES`.
+        network: backbone, image size and precision.
+        label: display text: the arm, the encoder or the methods.
+        details: hash of all other settings that affect the time.
+        gigaflop: 10⁹ operations (10⁹ pixels for drawing); times of a kind scale with it.
+        usual_s: seconds on two CPU cores, for units without counted operations.
+    """
 
+    kind: str
+    network: str = ""
+    label: str = ""
+    details: str = ""
+    gigaflop: float = field(default=0.0, compare=False)
+    usual_s: float | None = field(default=None, compare=False)
 
-def _next_task(
-    timing: TimingContext,
-    items: list[WorkItem],
-    known: Calibration,
-    tried: set[Unit],
-    time_left: float,
-) -> _TimingTask | None:
-    """Return the untimed unit with the largest share of the run whose timing fits `time_left`."""
-    shares: dict[Unit, float] = {}
-    for item in items:
-        shares[item.unit] = shares.get(item.unit, 0.0) + known.seconds(item)
-    first_items = {item.unit: item for item in reversed(items)}
-    untimed = [u for u in shares if not known.has_timing(u) and u not in tried]
-    total = sum(shares[unit] for unit in untimed) or 1.0
-    for unit in sorted(untimed, key=lambda u: -shares[u]):
-        budget_s = min(MAX_UNIT_S, max(MIN_UNIT_S, time_left * shares[unit] / total))
-        item = first_items[unit]
-        if unit.kind in (units.STORING, units.REPORT, units.PLOT):
-            if timing.write_report is not None and time_left >= SMALL_RUN_S:
-                return _TimingTask(item, partial(time_small_run, timing, timing.write_report))
-        elif unit.kind in TIMERS and min_seconds(timing, item, known) + MIN_UNIT_S <= time_left:
-            return _TimingTask(item, partial(TIMERS[unit.kind], timing, item, known, budget_s))
-    return None
+    @property
+    def name(self) -> str:
+        """Key of its timing in the calibration file."""
+        return " | ".join((self.kind, self.network, self.label, self.details))
+
+    def seconds_per_gigaflop(self, speed: float) -> float:
+        """Return the default for an untimed kind at `speed`, in 10⁹ operations per second."""
+        return DRAWING_S if self.kind == DRAWING else 1 / speed
 
 
-@contextmanager
-def _preserved_rng(device: torch.device) -> Iterator[None]:
-    """Restore the global random state and free memory after the block."""
-    gpus = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        try:
-            yield
-        finally:
-            gc.collect()
-            if gpus:
-                torch.cuda.empty_cache()
+@dataclass(frozen=True)
+class WorkItem:
+    """A unit and how often a run needs it.
+
+    Attributes:
+        cell: the cell that needs it; for the report, any cell.
+        count: number of units.
+        epochs: number of epoch starts, which take time beside the updates.
+    """
+
+    unit: Unit
+    cell: PlannedCell
+    count: float
+    epochs: float = 0.0
+
+
+# Measured on two cores with AVX2; benchmarks/plan_accuracy.py checks the resulting estimates.
+STORE = Unit(STORING, usual_s=0.6)  # build one model, store it, count its operations
+REPORT_TEXT = Unit(REPORT, usual_s=4.0)  # load libraries, write the text
+REPORT_PLOT = Unit(PLOT, usual_s=0.4)
+REPORT_ROW = Unit(ROW, usual_s=8e-6)  # read, compare and judge: benchmarks/rows_at_scale.py
+CHECKPOINT_GB = Unit(CHECKPOINT, usual_s=4.0)
+IMAGE_READ = Unit(READING, usual_s=3e-5)  # list and check a file; decoding counts as training
+CELL_STAGES = ("training", "scoring", "storing")
+SETUP_S = 0.5  # load a text encoder and encode the class names
+
+
+def work_items(plan: Plan, remaining: Mapping[str, float]) -> list[WorkItem]:
+    """Return the units that a run of `plan` still needs, in order.
+
+    Args:
+        remaining: by key of each unfinished cell, the remaining share of its training; see
+            `remaining_training`.
+    """
+    todo = [cell for cell in plan.cells if cell.key in remaining]
+    if not todo:
+        return []
+    items = []
+    loaded: set[str] = set()
+    for cell in todo:
+        facts = plan.datasets[cell.recipe.dataset]
+        if facts.name not in loaded:
+            loaded.add(facts.name)
+            items.append(_loading(cell, facts, plan))
+        items += _training(cell, facts, remaining[cell.key])
+        items += _scoring(cell, facts, plan)
+    rows = sum(cell.cost.rows for cell in plan.cells)
+    counts = {REPORT_TEXT: 1, REPORT_PLOT: num_plots(plan), REPORT_ROW: rows}
+    return items + [WorkItem(unit, todo[0], count) for unit, count in counts.items()]
+
+
+def num_plots(plan: Plan) -> int:
+    """Estimate the number of plots in the report: per method, per dataset and per run."""
+    methods = plan.eval_config.resolved_methods.values()
+    shown = sum(not method.is_control for method in methods) or len(methods)
+    return PLOTS_OF_RUN + len(plan.datasets) * (2 * shown + 1)
+
+
+def training_batch(cell: PlannedCell, facts: DatasetFacts) -> int:
+    """Return the batch size, at most the number of training images."""
+    return min(cell.recipe.batch_size, split_images(cell.recipe, facts, "train"))
+
+
+def training_unit(cell: PlannedCell, facts: DatasetFacts) -> Unit:
+    """Return the unit of one training update of a cell."""
+    recipe, batch = cell.recipe, training_batch(cell, facts)
+    details = {
+        "batch": batch, "options": cell.options, "encoder": cell.encoder,
+        "classes": len(facts.class_names), "augmentation": recipe.augmentation,
+        "channels_last": recipe.channels_last, "compile": recipe.compile,
+        "ema": recipe.ema_decay > 0, "clip": recipe.gradient_clip > 0,
+    }  # fmt: skip
+    return Unit(
+        TRAINING, f"{_network(cell, facts)} {recipe.precision}", recipe.arm,
+        content_key(details), update_gigaflop(recipe, facts, batch),
+    )  # fmt: skip
+
+
+def setup_unit(encoder: str) -> Unit:
+    """Return the unit of loading a text encoder for one training."""
+    return Unit(SETUP, label=encoder, usual_s=SETUP_S)
+
+
+def _training(cell: PlannedCell, facts: DatasetFacts, share_left: float) -> Iterator[WorkItem]:
+    if share_left == 0:
+        return
+    if cell.encoder is not None:
+        yield WorkItem(setup_unit(cell.encoder["name"]), cell, 1)
+    cost, epochs = cell.cost, cell.recipe.epochs
+    yield WorkItem(
+        training_unit(cell, facts), cell, share_left * cost.updates, epochs=share_left * epochs
+    )
+    written = cost.checkpoint_bytes / CHECKPOINTS * (epochs - 1)
+    yield WorkItem(CHECKPOINT_GB, cell, share_left * written / 1e9)
+
+
+def _scoring(cell: PlannedCell, facts: DatasetFacts, plan: Plan) -> Iterator[WorkItem]:
+    eval_config, network = plan.eval_config, _network(cell, facts)
+    forward = forward_gigaflop(cell.recipe.backbone, facts.image_size)
+    layout = f"channels_last {cell.recipe.channels_last}"
+    yield WorkItem(Unit(CLASSIFYING, network, "", layout, forward), cell, facts.num_images("test"))
+    details = {
+        "methods": eval_config.methods, "metrics": [*eval_config.resolved_metrics],
+        "protocol": eval_config.protocol.id, "regions": facts.has_regions, "laid": layout,
+    }  # fmt: skip
+    per_map = sum(
+        method_forwards(cell.recipe.backbone, facts, eval_config, m) for m in eval_config.methods
+    )
+    methods = ", ".join(eval_config.methods)
+    yield WorkItem(
+        Unit(EXPLAINING, network, methods, content_key(details), per_map * forward),
+        cell,
+        explained_images(facts, eval_config),
+    )
+    yield WorkItem(STORE, cell, 1)
+
+
+def _loading(cell: PlannedCell, facts: DatasetFacts, plan: Plan) -> WorkItem:
+    if facts.source == "real":
+        return WorkItem(IMAGE_READ, cell, sum(facts.num_images(s) for s in ("train", "test")))
+    scene = math.prod(facts.image_size) / 1e9
+    size = "x".join(map(str, facts.image_size))
+    unit = Unit(DRAWING, f"{facts.name} {size}", "", "", CHUNK * scene)
+    # All scenes are drawn, also those that the recipe does not use.
+    return WorkItem(
+        unit, cell, sum(math.ceil(facts.num_images(s) / CHUNK) for s in ("train", "test"))
+    )
+
+
+def _network(cell: PlannedCell, facts: DatasetFacts) -> str:
+    return f"{cell.recipe.backbone} {'x'.join(map(str, facts.image_size))}"
+
+
+def remaining_training(plan: Plan, run: RunFolder | None) -> dict[str, float]:
+    """Return the remaining share of training of each unfinished cell, by key."""
+    remaining = {}
+    for cell in plan.cells:
+        folder = None if run is None else run.cell(cell.key)
+        if folder is None:
+            remaining[cell.key] = 1.0
+        elif not folder.is_done:
+            remaining[cell.key] = 0.0 if folder.model.is_file() else 1 - _epochs_done(cell, folder)
+    return remaining
+
+
+def _epochs_done(cell: PlannedCell, folder: CellFolder) -> float:
+    """Return the share of epochs that a checkpoint holds; 0 if it is missing or damaged."""
+    try:
+        state = Checkpoint(folder).read()
+        return 0.0 if state is None else min(1.0, int(state["epoch"]) / cell.recipe.epochs)
+    except (BrokenFileError, LookupError, TypeError, ValueError):
+        return 0.0  # the training itself raises the error
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one unit.
+
+    Attributes:
+        gigaflop: 10⁹ operations of the unit, see `Unit`.
+        per_epoch: seconds per epoch in addition to its updates.
+    """
+
+    seconds: float
+    gigaflop: float = 0.0
+    per_epoch: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Timings of one machine.
+
+    Attributes:
+        machine: facts that the timings depend on.
+        timings: by unit name.
+        speed: 10⁹ operations per second, for kinds without any timing.
+        slowness: interpreter time as a multiple of the reference machine, for units with
+            `usual_s`; see `compute_cost.measure_slowness`.
+    """
+
+    machine: Mapping[str, str]
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    speed: float = 10.0
+    slowness: float = 1.0
+
+    def measured_on(self, device: torch.device) -> Calibration:
+        """Return a copy with the current speed and slowness of this machine."""
+        return replace(self, speed=measure_speed(device), slowness=measure_slowness())
+
+    def with_timings(self, timings: Mapping[Unit, Timing]) -> Calibration:
+        """Return a copy with `timings` added or replaced."""
+        by_name = {unit.name: timing for unit, timing in timings.items()}
+        return replace(self, timings={**self.timings, **by_name})
+
+    def has_timing(self, unit: Unit) -> bool:
+        """Whether the unit was timed on this machine."""
+        return unit.name in self.timings
+
+    def timing(self, unit: Unit) -> Timing:
+        """Return the unit's measured timing, else its usual time, else a scaled timing.
+
+        Scaling uses the median seconds per operation of the most similar timed units.
+        """
+        if unit.name in self.timings:
+            return self.timings[unit.name]
+        if unit.usual_s is not None:
+            return Timing(unit.usual_s * self.slowness)
+        similar = self._similar_timings(unit)
+        if not similar:
+            return Timing(unit.gigaflop * unit.seconds_per_gigaflop(self.speed), unit.gigaflop)
+        seconds = unit.gigaflop * median(t.seconds / t.gigaflop for t in similar)
+        share = median(t.per_epoch / max(1e-12, t.seconds) for t in similar)
+        return Timing(seconds, unit.gigaflop, seconds * share)
+
+    def _similar_timings(self, unit: Unit) -> list[Timing]:
+        """Return the most similar timings of the same kind, else those of the same network."""
+        by_similarity: dict[tuple[bool, ...], list[Timing]] = {}
+        for name, timing in self.timings.items():
+            kind, network, label, _ = name.split(" | ")
+            # One of the two names may lack the precision.
+            same_network = _is_prefix(network, unit.network) or _is_prefix(unit.network, network)
+            if timing.gigaflop and (kind == unit.kind or same_network):
+                similarity = (kind == unit.kind, label == unit.label, same_network)
+                by_similarity.setdefault(similarity, []).append(timing)
+        return by_similarity[max(by_similarity)] if by_similarity else []
+
+    def seconds(self, item: WorkItem) -> float:
+        """Return the seconds of a work item."""
+        timing = self.timing(item.unit)
+        return item.count * timing.seconds + item.epochs * timing.per_epoch
+
+
+def _is_prefix(prefix: str, network: str) -> bool:
+    return bool(prefix) and network.startswith(prefix)
 
 
 @dataclass(frozen=True)
@@ -223,7 +340,7 @@ def estimate_time(
     """Estimate the remaining seconds of a run.
 
     Args:
-        remaining: see `units.remaining_training`.
+        remaining: see `remaining_training`.
         took_s: see `TimeEstimate`.
     """
     by_stage = dict.fromkeys(STAGES.values(), 0.0)

@@ -159,7 +159,7 @@ def trial_table(plan: TuningPlan, run: RunFolder) -> pd.DataFrame:
             {
                 "dataset": cell.recipe.dataset, "arm": cell.arm, "trial": plan.trial_of[cell.key],
                 "seeds": 1, **{name: _value_of(name, cell) for name in names}, **values, **scores,
-                "cost_gigaflop": cell.work.train_gigaflop,
+                "cost_gigaflop": cell.cost.train_gigaflop,
             }
         )  # fmt: skip
     # Objects: pandas would turn whole numbers beside a missing value into floats.

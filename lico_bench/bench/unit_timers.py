@@ -15,15 +15,27 @@ from statistics import median
 
 import torch
 
-from lico_bench.bench import units
-from lico_bench.bench.calibration import Calibration, Timing
-from lico_bench.bench.cell import RunContext, run_cell
+from lico_bench.bench.cell import RunContext, SplitCache, run_cell
 from lico_bench.bench.compute_cost import update_gigaflop
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan
 from lico_bench.bench.reporter import NoOpReporter
-from lico_bench.bench.split_cache import SplitCache
 from lico_bench.bench.suite import Suite
-from lico_bench.bench.units import Unit, WorkItem, training_batch
+from lico_bench.bench.time_estimate import (
+    CLASSIFYING,
+    DRAWING,
+    EXPLAINING,
+    REPORT_PLOT,
+    REPORT_TEXT,
+    STORE,
+    TRAINING,
+    Calibration,
+    Timing,
+    Unit,
+    WorkItem,
+    num_plots,
+    setup_unit,
+    training_batch,
+)
 from lico_bench.data import load_card
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.image_files import ArrayImages
@@ -108,7 +120,7 @@ def _time_update(
     scale = item.unit.gigaflop / update_gigaflop(cell.recipe, facts, batch)
     timings = {item.unit: Timing(update * scale, item.unit.gigaflop, extra * scale)}
     if cell.encoder is not None:
-        timings[units.setup_unit(cell.encoder["name"])] = Timing(setup)
+        timings[setup_unit(cell.encoder["name"])] = Timing(setup)
     return timings
 
 
@@ -173,25 +185,25 @@ def _time_drawing(
 
 
 TIMERS = {
-    units.TRAINING: _time_update,
-    units.CLASSIFYING: _time_classifying,
-    units.EXPLAINING: _time_explaining,
-    units.DRAWING: _time_drawing,
+    TRAINING: _time_update,
+    CLASSIFYING: _time_classifying,
+    EXPLAINING: _time_explaining,
+    DRAWING: _time_drawing,
 }
 # Images (chunks for drawing) in the shortest timing run.
-MIN_COUNT = {units.CLASSIFYING: 2 * MIN_IMAGES, units.EXPLAINING: MIN_IMAGES, units.DRAWING: 1}
+MIN_COUNT = {CLASSIFYING: 2 * MIN_IMAGES, EXPLAINING: MIN_IMAGES, DRAWING: 1}
 
 
 def min_seconds(timing: TimingContext, item: WorkItem, known: Calibration) -> float:
     """Return the estimated seconds of the shortest timing run of a unit."""
     unit, cell = item.unit, item.cell
     each = known.timing(unit).seconds
-    if unit.kind != units.TRAINING:
+    if unit.kind != TRAINING:
         return MIN_COUNT[unit.kind] * each
     batch = training_batch(cell, timing.plan.datasets[cell.recipe.dataset])
     least = _min_updates(cell) * MIN_BATCH * each / batch
     if cell.encoder is not None:
-        least += known.timing(units.setup_unit(cell.encoder["name"])).seconds
+        least += known.timing(setup_unit(cell.encoder["name"])).seconds
     return least
 
 
@@ -281,7 +293,7 @@ def time_small_run(timing: TimingContext, write_report: WriteReport) -> UnitTimi
                 "`lico-bench doctor` to check the installation"
             )
         report = timing.timed(partial(write_report, run))
-    counts = {units.REPORT_TEXT: 1, units.REPORT_PLOT: units.num_plots(plan)}
+    counts = {REPORT_TEXT: 1, REPORT_PLOT: num_plots(plan)}
     ratio = report / sum(count * (unit.usual_s or 0.0) for unit, count in counts.items())
     report_timings = {unit: Timing(ratio * (unit.usual_s or 0.0)) for unit in counts}
-    return {units.STORE: Timing(min(seconds)), **report_timings}
+    return {STORE: Timing(min(seconds)), **report_timings}

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from lico_bench.bench.compute_cost import ComputeCost
-from lico_bench.bench.manifest import build_manifest
-from lico_bench.bench.user_request import name_models
+from lico_bench.bench.plan import build_manifest
 from lico_bench.data import Dataset
 from lico_bench.data.folder import UserImages
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation import EvalConfig
 from lico_bench.models import logits_of, scoring
 from lico_bench.models.user_model import UserModel, imagenet_names, load_user_model, try_model
-from lico_bench.models.user_options import NO_NORMALISATION
+from lico_bench.models.user_options import NO_NORMALISATION, name_models
 from lico_bench.records import DatasetFacts, content_key
 from lico_bench.saliency import SaliencyMethod
 from lico_bench.store.run_records import (
@@ -60,7 +59,7 @@ class UserCell:
         return f"{self.user_images.dataset.name} {self.arm}"
 
     @property
-    def work(self) -> ComputeCost:
+    def cost(self) -> ComputeCost:
         """Cost by which progress is measured: one unit per model, which is not trained."""
         return ComputeCost(0, 0, 0, 0, 0.0, 1.0, 0, 0, 0, 0)
 

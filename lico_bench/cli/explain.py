@@ -39,8 +39,8 @@ def explain(
 
     The figure has one row per model and one column per method.
     """
-    from lico_bench.bench.user_request import name_models
     from lico_bench.data.find_files import read_class_names
+    from lico_bench.models.user_options import name_models
     from lico_bench.store.files import check_is_run
 
     run_options = {"--run": run, "--dataset": dataset}

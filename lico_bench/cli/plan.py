@@ -51,7 +51,7 @@ def print_time(
     plan: Plan, run: RunFolder, options: ExecutorOptions, console: Console
 ) -> TimeEstimate | None:
     """Print the estimated remaining time in one line; return None if it cannot be estimated."""
-    from lico_bench.bench.time_estimate import estimate_remaining
+    from lico_bench.bench.calibration import estimate_remaining
 
     estimate: TimeEstimate | None = None
     try:
@@ -94,8 +94,7 @@ def time_sentence(plan: Plan, estimate: TimeEstimate, options: ExecutorOptions) 
 
 def _calibrate(plan: Plan, device: str, console: Console) -> None:
     """Time units of work on this machine and store the calibration."""
-    from lico_bench.bench.calibration import write_calibration
-    from lico_bench.bench.time_estimate import calibrate
+    from lico_bench.bench.calibration import calibrate, write_calibration
     from lico_bench.report import build_report
 
     calibration = calibrate(
@@ -144,15 +143,15 @@ def _shorter_options(plan: Plan, estimate: TimeEstimate) -> str:
 
 
 def _totals(plan: Plan) -> str:
-    work = [cell.work for cell in plan.cells]
-    forwards = sum(cell.forwards for cell in work)
-    train_forwards = sum(cell.train_forwards for cell in work)
+    costs = [cell.cost for cell in plan.cells]
+    forwards = sum(cost.forwards for cost in costs)
+    train_forwards = sum(cost.train_forwards for cost in costs)
     return (
         f"Training: {train_forwards:,} forward and backward passes. Scoring: {forwards:,} forward "
-        f"passes. Images: {_bytes(sum(cell.read_bytes for cell in work))} of pixels. "
-        f"Results: {sum(cell.rows for cell in work):,} rows, "
-        f"{_bytes(sum(cell.disk_bytes for cell in work))} on disk. Checkpoints during training: "
-        f"at most {_bytes(max(cell.checkpoint_bytes for cell in work))}."
+        f"passes. Images: {_bytes(sum(cost.read_bytes for cost in costs))} of pixels. "
+        f"Results: {sum(cost.rows for cost in costs):,} rows, "
+        f"{_bytes(sum(cost.disk_bytes for cost in costs))} on disk. Checkpoints during training: "
+        f"at most {_bytes(max(cost.checkpoint_bytes for cost in costs))}."
     )
 
 
@@ -167,9 +166,9 @@ def _table(plan: Plan, estimate: TimeEstimate | None) -> Table:
         table.add_row(
             title,
             cells[0].recipe.backbone,
-            f"{sum(cell.work.updates for cell in cells):,}",
-            f"{sum(cell.work.forwards for cell in cells):,}",
-            _bytes(sum(cell.work.disk_bytes for cell in cells)),
+            f"{sum(cell.cost.updates for cell in cells):,}",
+            f"{sum(cell.cost.forwards for cell in cells):,}",
+            _bytes(sum(cell.cost.disk_bytes for cell in cells)),
             _about([seconds.get(cell.key) for cell in cells]),
         )
     return table

@@ -63,7 +63,7 @@ def run(
     requested = _requested_suite(context)
     with loading("run", "torch"):
         from lico_bench.bench import make_plan
-        from lico_bench.bench.precision import resolve_run_precision
+        from lico_bench.bench.runner import resolve_run_precision
         from lico_bench.cli.progress import end_run
         from lico_bench.runtime import pick_device
 
@@ -88,17 +88,16 @@ def _execute(
 ) -> RunFolder | None:  # fmt: skip
     """Execute the plan; return the finished run on the leader and None on other ranks."""
     from lico_bench.bench import execute
-    from lico_bench.bench.executors.data_parallel import follow, process_options
-    from lico_bench.bench.process_group import join_process_group
+    from lico_bench.bench.executors.data_parallel import follow, join_process_group, process_options
     from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
     with join_process_group(devices=options.devices, num_nodes=options.num_nodes) as group:
         if group.count > 1:
             executor, options = "together", process_options(group, options, executor)
-        if not group.is_leader:
-            follow(plan, folder, device=options.device)
-            return None
+            if not group.is_leader:
+                follow(plan, folder, device=options.device)
+                return None
         _print_setup(plan, folder, console, notes)
         return execute(
             plan, folder, executor=executor, options=options, wait=wait,

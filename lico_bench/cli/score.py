@@ -34,10 +34,10 @@ def score(
     wait: arguments.Wait = False,
 ) -> None:
     """Explain and score your model, or a pair, on your images."""
-    from lico_bench.bench.user_request import name_models
     from lico_bench.checks import check_count
     from lico_bench.data.find_files import find_images, read_class_names
     from lico_bench.metrics import PROTOCOLS
+    from lico_bench.models.user_options import name_models
 
     for option, count in (("--limit", limit), ("--image-size", image_size)):
         if count is not None:

@@ -46,7 +46,7 @@ def tune(
     check_out_folder(out)
     with loading("tune", "torch"):
         from lico_bench.bench import execute
-        from lico_bench.bench.precision import resolve_run_precision
+        from lico_bench.bench.runner import resolve_run_precision
         from lico_bench.bench.trials import plan_trials
         from lico_bench.bench.tuning import read_tuning
         from lico_bench.cli.progress import reporter_for

@@ -1,4 +1,4 @@
-"""Options that name a user model: the factory of its network and its normalisation.
+"""Options that name user models: their arms and weights, the factory and the normalisation.
 
 Errors in the options are found before torch is imported, which takes seconds.
 """
@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 EXAMPLES = "torchvision.models:resnet18 or path/to/file.py:build"
+SINGLE_ARM, PAIR_ARMS = ("model",), ("baseline", "mine")
+REFERENCE_ARM = "baseline"  # reports use this arm as the reference in any position
 MAX_NAMES_SHOWN = 30  # in a message
 Rgb = tuple[float, float, float]
 IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
@@ -67,6 +69,60 @@ def parse_normalisation(text: str) -> Normalisation:
             f"--normalise '{text}': expected standard deviations above 0, got {min(s1, s2, s3):g}"
         )
     return Normalisation(text, (m1, m2, m3), (s1, s2, s3))
+
+
+def name_models(
+    reference: str,
+    weights: Sequence[Path],
+    *,
+    arms: Sequence[str] = (),
+    normalise: str | None = None,
+) -> dict[str, Path | None]:
+    """Return the weights file of each model by arm; None keeps the factory's weights.
+
+    Raises:
+        LicoBenchError: for an invalid reference, arm name or number of files, or a missing file.
+    """
+    check_reference(reference)
+    if normalise is not None:
+        parse_normalisation(normalise)
+    if len(weights) > len(PAIR_ARMS):
+        raise InvalidInputError(
+            f"--weights: expected one or two files, got {len(weights)}; score other pairs in "
+            "another run"
+        )
+    for path in weights:
+        if not path.is_file():
+            raise MissingDataError(f"no such weights file: {path}; correct --weights")
+    files: list[Path | None] = [*weights] or [None]
+    return dict(zip(name_arms(arms, len(files)), files, strict=True))
+
+
+def name_arms(names: Sequence[str], num_models: int) -> tuple[str, ...]:
+    """Return one arm name per model; the defaults are `model`, or `baseline` and `mine`.
+
+    Raises:
+        InvalidInputError: for a wrong number of names, a duplicate, an invalid name, or a
+            `baseline` that is not first.
+    """
+    arms = tuple(names) or (SINGLE_ARM if num_models == 1 else PAIR_ARMS)
+    if len(arms) != num_models:
+        raise InvalidInputError(
+            f"--arms: expected {num_models} names, one per model, got {len(arms)}; "
+            "pass --weights once per model"
+        )
+    if len(set(arms)) < len(arms):
+        raise InvalidInputError(f"--arms: expected two different names, got {', '.join(arms)}")
+    if not all(arm.isidentifier() for arm in arms):
+        raise InvalidInputError(
+            f"--arms: expected names of letters, digits and underscores, got {', '.join(arms)}"
+        )
+    if REFERENCE_ARM in arms[1:]:
+        raise InvalidInputError(
+            f"--arms: '{REFERENCE_ARM}' is the reference of every difference; "
+            "pass its name and its weights first"
+        )
+    return arms
 
 
 class Reference(NamedTuple):

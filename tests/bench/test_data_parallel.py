@@ -158,9 +158,9 @@ def test_a_lost_process_is_told_and_the_run_goes_on(tmp_path: Path, two: Path):
 def test_a_process_that_never_joins_does_not_keep_the_leader_waiting():
     """Its command line is wrong, which cannot happen but stands for all that can."""
     code = (
-        "import sys; from lico_bench.bench import process_group\n"
-        "sys.argv[1:], process_group.NOTICING_S = ['no-such-command'], 1.0\n"
-        "with process_group.join_process_group(devices=2, num_nodes=1): pass"
+        "import sys; from lico_bench.bench.executors import data_parallel\n"
+        "sys.argv[1:], data_parallel.ERROR_WAIT_S = ['no-such-command'], 1.0\n"
+        "with data_parallel.join_process_group(devices=2, num_nodes=1): pass"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False

@@ -69,15 +69,15 @@ def test_every_dataset_can_be_planned_without_an_image_on_disk(profile: str):
     plan = make_plan(Suite(datasets=card_names(), seeds=1, profile=profile))
     assert len(plan.cells) == 2 * len(card_names()) == 16
     assert {facts.source for facts in plan.datasets.values()} == {"standin"}
-    assert all(cell.work.updates > 0 for cell in plan.cells)
+    assert all(cell.cost.updates > 0 for cell in plan.cells)
 
 
 def test_counted_work_is_what_is_run(suite):
     cell = make_plan(suite).cells[0]
-    assert cell.work.updates == 4  # 64 images, batch 32, 2 epochs
-    assert cell.work.train_images == 128
+    assert cell.cost.updates == 4  # 64 images, batch 32, 2 epochs
+    assert cell.cost.train_images == 128
     tested = make_plan(suite).datasets["cifar10"].num_images("test")
-    assert cell.work.forwards == tested + 4 * (2 * 32 + 1)
+    assert cell.cost.forwards == tested + 4 * (2 * 32 + 1)
 
 
 def test_operations_of_a_forward_are_counted_by_hand():
@@ -169,7 +169,7 @@ def test_checkpoints_are_as_large_as_planned(suite, arm, tmp_path):
     session.optimizer.step()  # the momentum of each is there
     torch.save([session.optimizer.state_dict(), trained], tmp_path / "checkpoint.pt")
     size = 2 * (tmp_path / "checkpoint.pt").stat().st_size
-    assert cell.work.checkpoint_bytes == pytest.approx(size, rel=0.15)
+    assert cell.cost.checkpoint_bytes == pytest.approx(size, rel=0.15)
 
 
 def test_a_card_sets_options_of_the_arms_that_follow_the_paper_unless_as_published(tmp_path):

@@ -10,7 +10,7 @@ import torch
 import lico_bench.store
 from lico_bench import Recipe, train
 from lico_bench.bench import make_plan
-from lico_bench.bench.precision import resolve_run_precision
+from lico_bench.bench.runner import resolve_run_precision
 from lico_bench.errors import InvalidInputError
 from lico_bench.runtime import NativePrecision, native_precision
 from lico_bench.store import RunFolder
@@ -25,7 +25,7 @@ def machine(monkeypatch):
     """Make this machine one with or without bfloat16 arithmetic."""
 
     def become(precision):
-        for module in ("runtime", "bench.plan", "bench.precision", "training.loop"):
+        for module in ("runtime", "bench.plan", "bench.runner", "training.loop"):
             monkeypatch.setattr(f"lico_bench.{module}.native_precision", lambda _: precision)
 
     return become
@@ -99,7 +99,7 @@ def test_a_precision_that_the_device_cannot_compute_is_refused(
     machine(HAS_BFLOAT16)
     RunFolder(tmp_path).open_for(make_plan(auto_suite(suite)).manifest())
     machine(NO_BFLOAT16)
-    monkeypatch.setattr("lico_bench.bench.precision.has_bfloat16", lambda _: False)
+    monkeypatch.setattr("lico_bench.bench.runner.has_bfloat16", lambda _: False)
     with pytest.raises(InvalidInputError, match="cannot compute; continue with --device cpu"):
         resolve_run_precision(make_plan(auto_suite(suite)), tmp_path, "cpu")
 

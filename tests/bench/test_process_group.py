@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions
-from lico_bench.bench.executors.data_parallel import process_options
-from lico_bench.bench.process_group import (
+from lico_bench.bench.executors.data_parallel import (
     PROCESS_VARIABLE,
     ProcessInfo,
     find_process_info,
     join_process_group,
+    process_options,
 )
 from lico_bench.errors import InvalidInputError
 
@@ -71,7 +71,7 @@ def test_processes_share_the_cpu_and_each_takes_its_gpu(monkeypatch):
     info = ProcessInfo(1, 2, 1, 2)
     assert info.device("cpu") == "cpu"
     monkeypatch.setattr(
-        "lico_bench.bench.process_group.pick_device", lambda _: torch.device("cuda")
+        "lico_bench.bench.executors.data_parallel.pick_device", lambda _: torch.device("cuda")
     )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert info.device("auto") == "cuda:1"

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
 from lico_bench.bench.executors import ray_session
-from lico_bench.bench.executors.ray_status import FOLDER
+from lico_bench.bench.executors.ray_tasks import FOLDER
 from lico_bench.cli import main
 from lico_bench.cli.progress import LineReporter
 from lico_bench.errors import EXIT_PREEMPTED, ClusterError, InvalidInputError, Preempted

@@ -1,4 +1,4 @@
-"""A whole run on disk: written once, resumed, never mixed."""
+"""A whole run on disk: written once, resumed, never mixed; its trainings serve other runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan
-from lico_bench.errors import DiskFullError, RunBusyError, RunMismatchError, TrainingError
+from lico_bench.errors import (
+    DiskFullError,
+    InvalidInputError,
+    RunBusyError,
+    RunMismatchError,
+    TrainingError,
+)
 from lico_bench.records import ROW_COLUMNS
-from lico_bench.store import RunFolder, RunLock
+from lico_bench.store import RunFolder, RunLock, check_cell
+from lico_bench.store.outputs import publish
 
 CPU = ExecutorOptions(device="cpu")
 
@@ -22,8 +29,8 @@ FILES = {
 }  # fmt: skip
 
 
-def run(suite, reporter, out: Path = Path("run")):
-    return execute(make_plan(suite), out, options=CPU, reporter=reporter)
+def run(suite, reporter, out: Path = Path("run"), **more):
+    return execute(make_plan(suite), out, options=CPU, reporter=reporter, **more)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -203,3 +210,64 @@ def test_the_reporter_hears_the_whole_course(suite, reporter):
     assert reporter.events[-1] == ("end",)
     assert [event[2] for event in reporter.of("stage")] == ["training", "scoring"] * 2
     assert len(reporter.of("finish")) == 2
+
+
+@pytest.mark.slow
+def test_models_of_another_run_are_asked_by_other_rules(suite, finished, tmp_path, reporter):
+    other = replace(suite, protocol="rise_2018")
+    reused = run(other, reporter, tmp_path / "other", reuse=finished)
+    plain = run(other, reporter, tmp_path / "plain")
+    keys = reused.finished()
+    assert keys == finished.finished()
+    for key in keys:
+        for name in ("model.safetensors", "rows.parquet", "curves.parquet", "findings.json"):
+            made, expected = (each.cell(key).path / name for each in (reused, plain))
+            assert made.read_bytes() == expected.read_bytes()
+        # The history is the first run's own, measured seconds included: nothing was trained.
+        histories = [each.cell(key).table("history").read_bytes() for each in (reused, finished)]
+        assert histories[0] == histories[1]
+    assert any("2 of 2 models taken from" in event[1] for event in reporter.of("note"))
+    run(other, reporter, tmp_path / "other", reuse=finished)
+    message = f"0 of 2 models taken from {finished.path}; 2 were here before"
+    assert any(event[1] == message for event in reporter.of("note"))
+
+
+@pytest.mark.slow
+def test_where_the_same_is_asked_the_scores_come_along(suite, finished, tmp_path, reporter):
+    more = replace(suite, seeds=suite.seeds + 1)
+    reused = run(more, reporter, tmp_path / "more", reuse=finished)
+    plain = run(more, reporter, tmp_path / "plain")
+    assert reused.finished() == plain.finished() > finished.finished()
+    for key in reused.finished():
+        assert check_cell(reused.cell(key)) == ()
+        for name in ("rows", "curves", "gallery"):
+            made, expected = (each.cell(key).table(name) for each in (reused, plain))
+            assert made.read_bytes() == expected.read_bytes()
+    for key in finished.finished():  # the seconds that scoring took are those of the first run
+        assert reused.cell(key).record().elapsed_s == finished.cell(key).record().elapsed_s
+    fewer = run(replace(suite, limit=2), reporter, tmp_path / "fewer", reuse=finished)
+    assert len(fewer.rows()) < len(finished.rows())
+
+
+def test_a_published_copy_has_no_models_to_take(suite, finished, tmp_path, reporter):
+    copy = publish(finished, tmp_path / "copy")
+    with pytest.raises(InvalidInputError, match="weights were left out; name the run"):
+        run(suite, reporter, tmp_path / "other", reuse=copy)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_another_recipe_and_a_damaged_cell_are_trained(suite, finished, tmp_path, reporter):
+    longer = replace(suite, changes={**suite.changes, "learning_rate": 0.01})
+    run(longer, reporter, tmp_path / "longer", reuse=finished)
+    assert any("0 of 2 models taken from" in event[1] for event in reporter.of("note"))
+    (key, other) = finished.finished()
+    weights = finished.cell(key).model
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    reused = run(suite, reporter, tmp_path / "again", reuse=finished)
+    assert any("is trained again" in event[1] for event in reporter.of("note"))
+    assert any("1 of 2 models taken from" in event[1] for event in reporter.of("note"))
+    assert reused.cell(key).model.read_bytes() != weights.read_bytes()
+    assert reused.cell(other).model.read_bytes() == finished.cell(other).model.read_bytes()

@@ -10,12 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-from lico_bench.bench import ExecutorOptions, execute, make_plan, units
-from lico_bench.bench import time_estimate as module
-from lico_bench.bench.calibration import Calibration, write_calibration
-from lico_bench.bench.time_estimate import calibrate, estimate_remaining, estimate_time, time_units
+from lico_bench.bench import ExecutorOptions, calibration, execute, make_plan
+from lico_bench.bench.calibration import (
+    calibrate,
+    estimate_remaining,
+    time_units,
+    write_calibration,
+)
+from lico_bench.bench.time_estimate import (
+    CLASSIFYING,
+    DRAWING,
+    EXPLAINING,
+    REPORT_PLOT,
+    SETUP,
+    STORE,
+    TRAINING,
+    Calibration,
+    estimate_time,
+    remaining_training,
+)
 from lico_bench.bench.unit_timers import random_images
-from lico_bench.bench.units import remaining_training
 from lico_bench.errors import OutOfMemoryError, Preempted, TrainingError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder
@@ -46,8 +60,13 @@ def test_every_kind_of_unit_is_timed_where_there_is_time(plan):
     seen = []
     known = timed(plan, budget_s=PLENTY_S, on_unit=seen.append)
     kinds = {name.split(" | ")[0] for name in known.timings}
-    kinds_of_work = {units.TRAINING, units.CLASSIFYING, units.EXPLAINING, units.DRAWING}
-    assert kinds == kinds_of_work | {units.SETUP}  # which is timed with the training
+    kinds_of_work = {
+        TRAINING,
+        CLASSIFYING,
+        EXPLAINING,
+        DRAWING,
+    }
+    assert kinds == kinds_of_work | {SETUP}  # which is timed with the training
     assert len(seen) == len(known.timings) - 1 == 5  # two arms
     assert all(math.isfinite(t.seconds) and t.seconds > 0 for t in known.timings.values())
 
@@ -65,18 +84,18 @@ def test_what_takes_longest_is_timed_first(suite):
     seen = []
     long = make_plan(replace(suite, arms=("baseline",), changes={**suite.changes, "epochs": 500}))
     timed(long, budget_s=PLENTY_S, on_unit=seen.append)
-    assert seen[0].startswith(units.TRAINING)
+    assert seen[0].startswith(TRAINING)
     seen.clear()
     many = make_plan(replace(suite, arms=("baseline",), limit=500))
     timed(many, budget_s=PLENTY_S, on_unit=seen.append)
-    assert seen[0].startswith(units.EXPLAINING)
+    assert seen[0].startswith(EXPLAINING)
 
 
 @pytest.mark.slow
 def test_a_calibration_times_nearly_all_and_once_kept_nothing_is_timed_again(plan):
     known = calibrate(plan, device="cpu", write_report=build_report, budget_s=PLENTY_S)
-    assert known.has_timing(units.STORE)
-    assert known.has_timing(units.REPORT_PLOT)
+    assert known.has_timing(STORE)
+    assert known.has_timing(REPORT_PLOT)
     assert estimate_time(plan, remaining_training(plan, None), known).timed_share > 0.9
     write_calibration(known)
     assert estimate_remaining(plan, None, device="cpu").took_s == 0
@@ -135,12 +154,12 @@ def test_a_trial_that_cannot_be_trained_is_left_out_and_a_full_memory_is_told(pl
         def trial(*_args):
             raise error
 
-        monkeypatch.setitem(module.TIMERS, units.TRAINING, trial)
+        monkeypatch.setitem(calibration.TIMERS, TRAINING, trial)
 
     fail(TrainingError("diverged"))
     known = timed(plan, budget_s=PLENTY_S)
-    assert not any(name.startswith(units.TRAINING) for name in known.timings)
-    assert any(name.startswith(units.EXPLAINING) for name in known.timings)
+    assert not any(name.startswith(TRAINING) for name in known.timings)
+    assert any(name.startswith(EXPLAINING) for name in known.timings)
     for error in (OutOfMemoryError("full"), RuntimeError("can't allocate memory")):
         fail(error)
         with pytest.raises(type(error)):

@@ -47,6 +47,16 @@ for words in given["calls"]:
     results.append((code, errors.getvalue(), [m for m in given["heavy"] if m in sys.modules]))
 json.dump(results, sys.stdout)
 """
+IMPORTED = """
+import sys
+from lico_bench.bench import Suite, make_plan
+make_plan(Suite(("cifar10",), profile="smoke", data="official")).manifest()
+print(*(m for m in sys.modules if m.startswith("lico_bench.")))
+"""
+UNUSED = (
+    "bench.executors.ray_cluster", "bench.user_plan", "metrics.road", "models.user_model",
+    "saliency.rise", "training.arms.cgc",
+)  # fmt: skip
 OWN = ("--model", "net.py:build", "--images", "photos")
 PLAN = (
     "run", "--plan", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin",
@@ -197,6 +207,15 @@ def test_names_read_from_source_are_those_that_are_registered(kind, registry: Re
     if kind is not None:
         assert PACKAGES[kind] == (package,)
         assert kind == registry.kind
+
+
+def test_a_plan_imports_only_what_its_suite_names():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
+    )
+    imported = {name.removeprefix("lico_bench.") for name in done.stdout.split()}
+    assert {"saliency.cams", "metrics.insertion_deletion", "training.arms.baseline"} <= imported
+    assert imported.isdisjoint(UNUSED)
 
 
 def test_scenes_are_those_there_are():

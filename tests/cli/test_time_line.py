@@ -13,8 +13,7 @@ import pytest
 from rich.console import Console
 
 from lico_bench.bench import ExecutorOptions, Suite, make_plan
-from lico_bench.bench.time_estimate import TimeEstimate
-from lico_bench.bench.units import STAGES
+from lico_bench.bench.time_estimate import STAGES, TimeEstimate
 from lico_bench.cli.plan import print_time, time_sentence
 from lico_bench.store import RunFolder
 
@@ -102,11 +101,11 @@ def test_what_cannot_be_told_is_one_sentence_and_no_error(tmp_path):
 def test_a_preemption_while_the_time_is_measured_ends_the_run(tmp_path):
     script = f"""
 import os, signal, sys
-from lico_bench.bench import time_estimate
+from lico_bench.bench import calibration
 def interrupted(*_args):
     os.kill(os.getpid(), signal.SIGTERM)
-time_estimate.TIMERS = dict.fromkeys(time_estimate.TIMERS, interrupted)
-time_estimate.QUICK_SHARE = 10.0
+calibration.TIMERS = dict.fromkeys(calibration.TIMERS, interrupted)
+calibration.QUICK_SHARE = 10.0
 sys.argv = ["lico-bench", *{TINY!r}]
 from lico_bench.cli import main
 main()

@@ -23,7 +23,7 @@ from mutations import ODD_VALUES, spoilt_bytes, spoilt_value
 from PIL import Image
 from torch import nn
 
-from lico_bench.bench.checkpoints import Checkpoint
+from lico_bench.bench.interruption import Checkpoint
 from lico_bench.claims import read_claims
 from lico_bench.claims.published import read_published
 from lico_bench.data import load_dataset

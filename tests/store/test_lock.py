@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lico_bench.bench.preemption import preemptible
+from lico_bench.bench.interruption import preemptible
 from lico_bench.errors import LicoBenchError, Preempted, RunBusyError
 from lico_bench.store.lock import LOCK, RunLock, lock_holder
 

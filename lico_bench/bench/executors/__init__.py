@@ -40,7 +40,7 @@ class ExecutorOptions:
 class Executor(Protocol):
     """Runs the unfinished cells of a plan.
 
-    A failed cell is recorded in its folder (`bench.failures.attempt`) and the run continues.
+    A failed cell is recorded in its folder (`bench.reporter.attempt`) and the run continues.
     A full disk, an interruption and a preemption stop the run.
     """
 

@@ -17,13 +17,17 @@ from lico_bench.bench.executors.ray_session import (
     inspect_nodes,
     one_line,
 )
-from lico_bench.bench.executors.ray_status import FOLDER, StatusBoard
-from lico_bench.bench.executors.ray_tasks import Outcome, TaskContext, score_on_node, train_on_node
-from lico_bench.bench.failures import record_blocked, record_lost
-from lico_bench.bench.plan import Cell, RunPlan, scorer_of
-from lico_bench.bench.preemption import defer_preemption, should_stop
-from lico_bench.bench.reporter import Reporter
-from lico_bench.bench.user_plan import UserPlan
+from lico_bench.bench.executors.ray_tasks import (
+    FOLDER,
+    Outcome,
+    StatusBoard,
+    TaskContext,
+    score_on_node,
+    train_on_node,
+)
+from lico_bench.bench.interruption import defer_preemption, should_stop
+from lico_bench.bench.plan import Cell, Plan, RunPlan, scorer_of
+from lico_bench.bench.reporter import Reporter, record_blocked, record_lost
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root
 from lico_bench.store import RunFolder
@@ -195,15 +199,15 @@ class _Job:
     def _report_stage(self, stage: str, cell: Cell, attempt: str = "") -> None:
         """Report the start of a stage, once."""
         if (cell.key, stage) not in self.reported:
-            work = cell.work
-            share = work.train_gigaflop if stage == "training" else work.score_gigaflop
-            self.reporter.stage(cell.title, stage, work=share)
+            cost = cell.cost
+            work = cost.train_gigaflop if stage == "training" else cost.score_gigaflop
+            self.reporter.stage(cell.title, stage, work=work)
         self.reported[cell.key, stage] = attempt
 
 
 def _with_absolute_root(plan: RunPlan) -> RunPlan:
     """Return the plan with an absolute data root, for processes in other working directories."""
-    if isinstance(plan, UserPlan):
+    if not isinstance(plan, Plan):
         return plan
     if plan.root is None and all(cell.recipe.source != "real" for cell in plan.cells):
         return plan

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lico_bench.bench.executors import ExecutorOptions
-from lico_bench.bench.executors.processes import threads_per_worker
+from lico_bench.bench.executors.local import threads_per_worker
 from lico_bench.bench.executors.ray_tasks import (
     MARKER,
     REMEDY,

@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import pytest
 
-from lico_bench.bench.preemption import defer_preemption, preemptible, should_stop
+from lico_bench.bench.interruption import defer_preemption, preemptible, should_stop
 from lico_bench.errors import EXIT_PREEMPTED, Preempted
 
 STUBBORN = """
 import signal, sys, time
-from lico_bench.bench import preemption
-preemption.GRACE_S = 0.5
-with preemption.preemptible(), preemption.defer_preemption():
+from lico_bench.bench import interruption
+interruption.GRACE_S = 0.5
+with interruption.preemptible(), interruption.defer_preemption():
     print("ready", flush=True)
     time.sleep(60)
 """

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lico_bench.bench import ExecutorOptions, execute, make_plan
-from lico_bench.bench.executors.processes import (
+from lico_bench.bench.executors.local import (
     _Worker,
     _WorkerPool,
     device_of_worker,
@@ -46,7 +46,7 @@ def test_a_device_that_is_named_is_everybodys():
 
 
 def test_gpus_go_round(monkeypatch):
-    module = "lico_bench.bench.executors.processes"
+    module = "lico_bench.bench.executors.local"
     monkeypatch.setattr(f"{module}.pick_device", torch.device)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [device_of_worker("cuda", n) for n in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]

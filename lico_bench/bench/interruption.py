@@ -1,37 +1,35 @@
-"""Handle the preemption signal (SIGTERM): store the state and exit within ten seconds.
+"""Stop an interrupted training and resume it: the preemption signal (SIGTERM) and checkpoints.
 
-During a training the signal takes effect after the current update, so that the state can be stored.
-Elsewhere the work stops at once, since finished results are already stored. A watchdog ends the
-process if this takes too long.
+The process exits within ten seconds of the signal. During a training the signal takes effect after
+the current update, so that the state can be stored. Elsewhere the work stops at once, since
+finished results are already stored. A watchdog ends the process if this takes too long.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
-from lico_bench.errors import EXIT_PREEMPTED, Preempted
+import torch
 
-__all__ = [
-    "EXIT_PREEMPTED",
-    "GRACE_S",
-    "Preempted",
-    "defer_preemption",
-    "preemptible",
-    "should_stop",
-]
+from lico_bench.errors import EXIT_PREEMPTED, BrokenFileError, Preempted
+from lico_bench.store import CellFolder
 
 GRACE_S = 8.0  # of the ten documented; the rest is for the process to exit
 TIMEOUT_MESSAGE = (
     "\nlico-bench: preempted, and the work did not stop within "
     f"{GRACE_S:.0f} s; the last checkpoint is kept. Repeat the same command to continue.\n"
 )
+CHECKPOINT_EVERY_S = 600.0  # limits the loss within a long epoch to ten minutes
 
 
 @dataclass
@@ -125,3 +123,50 @@ def _watch(reader: socket.socket, is_over: threading.Event) -> None:
         if received[0] == signal.SIGTERM and not is_over.wait(GRACE_S):
             os.write(2, TIMEOUT_MESSAGE.encode())
             os._exit(EXIT_PREEMPTED)
+
+
+class Checkpoint:
+    """Checkpoint file of one training, written after epochs, at intervals and at preemption.
+
+    Args:
+        every_s: seconds between two checkpoints, by a monotonic clock.
+    """
+
+    def __init__(self, folder: CellFolder, *, every_s: float = CHECKPOINT_EVERY_S) -> None:
+        self._folder = folder
+        self._every_s = every_s
+        self._written = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint should be written before the next update."""
+        return should_stop() or time.monotonic() - self._written > self._every_s
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Store the state atomically.
+
+        Raises:
+            Preempted: after the state is stored, if a preemption signal came.
+        """
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        self._folder.write_checkpoint(stream.getvalue())
+        self._written = time.monotonic()
+        if should_stop():
+            raise Preempted
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the stored state; None if there is none.
+
+        Raises:
+            BrokenFileError: if the file is damaged.
+        """
+        path = self._folder.checkpoint
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a truncated file
+            raise BrokenFileError(
+                f"{path}: damaged checkpoint; delete it to train this cell again"
+            ) from error
+        return state
