@@ -145,6 +145,15 @@ class Plan:
         recipes = [resolve_precision(recipe, precision) for recipe in self.requested]
         return replace(self, cells=self._cells_of(recipes))
 
+    def until_seed(self, seed: int) -> Self:
+        """Return a copy without the cells of `seed` and later seeds."""
+        kept = [i for i, cell in enumerate(self.cells) if cell.recipe.seed < seed]
+        return replace(
+            self,
+            cells=tuple(self.cells[i] for i in kept),
+            requested=tuple(self.requested[i] for i in kept),
+        )
+
     def _cells_of(self, recipes: Iterable[Recipe]) -> tuple[PlannedCell, ...]:
         return tuple(plan_cell(r, self.eval_config, self.datasets[r.dataset]) for r in recipes)
 

@@ -47,6 +47,7 @@ def execute(
     wait: bool = False,
     reuse: RunFolder | None = None,
     starting: Callable[[RunFolder], object] = lambda _run: None,
+    until_seed: int | None = None,
     reporter: Reporter,
 ) -> RunFolder:
     """Run every unfinished cell of `plan` into the folder `out`.
@@ -58,6 +59,7 @@ def execute(
         wait: wait for a process that holds the folder's lock instead of raising.
         reuse: a run whose models are copied if recipe, data and code are the same.
         starting: called after repair and reuse, before the first cell runs.
+        until_seed: leave out cells of this seed and later ones; None runs all.
 
     Returns:
         The run folder; complete except for failed cells.
@@ -86,10 +88,13 @@ def execute(
         if reuse is not None:
             reuse_models(plan, run, reuse, reporter)
         starting(run)
-        missing = [cell for cell in plan.cells if not run.cell(cell.key).is_done]
-        reporter.begin(cells=len(plan.cells), work=sum(cell.cost.gigaflop for cell in missing))
+        selected = plan
+        if isinstance(plan, Plan) and until_seed is not None:
+            selected = plan.until_seed(until_seed)
+        missing = [cell for cell in selected.cells if not run.cell(cell.key).is_done]
+        reporter.begin(cells=len(selected.cells), work=sum(cell.cost.gigaflop for cell in missing))
         try:
-            run_cells(plan, run, options=options, reporter=reporter)
+            run_cells(selected, run, options=options, reporter=reporter)
         finally:
             reporter.end()
     return run

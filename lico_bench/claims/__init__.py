@@ -2,5 +2,14 @@
 
 from lico_bench.claims.judging import judge_claims
 from lico_bench.claims.records import RULES, Claim, ClaimVerdict, Evidence, read_claims
+from lico_bench.claims.widths import wide_intervals
 
-__all__ = ["RULES", "Claim", "ClaimVerdict", "Evidence", "judge_claims", "read_claims"]
+__all__ = [
+    "RULES",
+    "Claim",
+    "ClaimVerdict",
+    "Evidence",
+    "judge_claims",
+    "read_claims",
+    "wide_intervals",
+]

@@ -53,6 +53,14 @@ Seeds = Annotated[
     int | None,
     typer.Option(help="Trainings per arm. Default by profile: smoke 1, quick 2, paper 5."),
 ]
+UntilWidth = Annotated[
+    bool,
+    typer.Option(
+        "--until-width",
+        help="Train seeds in blocks until the claims' intervals are narrower than the smallest "
+        "effects; --seeds is the most.",
+    ),
+]
 Methods = Annotated[
     str | None,
     typer.Option(

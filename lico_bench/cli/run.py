@@ -27,6 +27,7 @@ def run(
     profile: arguments.Profile = "quick",
     arms: arguments.Arms = "baseline,lico",
     seeds: arguments.Seeds = None,
+    until_width: arguments.UntilWidth = False,
     methods: arguments.Methods = None,
     metrics: arguments.Metrics = None,
     protocol: arguments.Protocol = "lico_bench_1",
@@ -76,19 +77,21 @@ def run(
         show_plan(run_plan, folder, options, console, calibrating=calibrate)
         return
     finished = _execute(
-        run_plan, folder, executor, options, console, wait=wait, reuse=reuse, notes=notes
-    )
+        run_plan, folder, executor, options, console, wait=wait, reuse=reuse, notes=notes,
+        until_width=until_width,
+    )  # fmt: skip
     if finished is not None:
         end_run(finished, console, compared="the arms")
 
 
 def _execute(
     plan: Plan, folder: Path, executor: str, options: ExecutorOptions, console: Console, *,
-    wait: bool, reuse: Path | None, notes: Iterable[str],
+    wait: bool, reuse: Path | None, notes: Iterable[str], until_width: bool,
 ) -> RunFolder | None:  # fmt: skip
     """Execute the plan; return the finished run on the leader and None on other ranks."""
     from lico_bench.bench import execute
     from lico_bench.bench.executors.data_parallel import follow, join_process_group, process_options
+    from lico_bench.bench.seed_blocks import execute_until_width
     from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
@@ -99,7 +102,8 @@ def _execute(
                 follow(plan, folder, device=options.device)
                 return None
         _print_setup(plan, folder, console, notes)
-        return execute(
+        run_plan = execute_until_width if until_width else execute
+        return run_plan(
             plan, folder, executor=executor, options=options, wait=wait,
             reuse=None if reuse is None else read_run(reuse),
             starting=lambda run: print_time(plan, run, options, console),
