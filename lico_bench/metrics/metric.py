@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models.forwards import LogitsModel
+from lico_bench.models.classifier import LogitsModel
 from lico_bench.records import MetricSpec, Protocol, rules_id
 from lico_bench.registry import (
     Registry,
