@@ -226,7 +226,8 @@ def add_metric(
         version: `Metric.version`.
         cost_of: `Metric.cost`.
         curves: `Metric.curves`.
-        facts: fields of `MetricSpec`.
+        facts: fields of `MetricSpec`. `title`, `higher_is_better`, `bounds`, `unit` and `source`
+            are required; `category` is `perturbation` unless given.
     """
 
     def add(compute: Compute) -> Compute:
