@@ -26,7 +26,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from lico_bench.models import default_micro_batch
 from lico_bench.saliency import explain
 from lico_bench.saliency.cams import first_component
-from lico_bench.saliency.layer_maps import enlarge, layer_activation
+from lico_bench.saliency.readouts import enlarge, layer_activation
 
 GRADIENTS = {
     "grad_cam": pytorch_grad_cam.GradCAM,

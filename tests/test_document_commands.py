@@ -73,6 +73,7 @@ NOT_RUN = {
     "lico-bench data fetch NAME": "a network",
     "lico-bench data verify NAME": "images; tests/data/test_verification.py has some",
     "lico-bench self-check concentration": "tests/test_documents.py registers it",
+    "lico-bench run --metrics concentration": "tests/test_documents.py runs it",
     "lico-bench self-check": "minutes; tests/evaluation has its parts",
     "lico-bench run --datasets imagenet --devices 8": "eight GPUs",
     "torchrun --nnodes 2 --nproc-per-node 8 -m lico_bench run --datasets imagenet": "two machines",

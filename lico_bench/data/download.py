@@ -22,7 +22,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from lico_bench.data.cards import SourceFile, load_card
-from lico_bench.data.index_files import safe_join
+from lico_bench.data.readers import safe_join
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import data_root
 

@@ -19,8 +19,7 @@ from lico_bench.checks import check_count
 from lico_bench.data.dataset import Dataset
 from lico_bench.data.find_files import FoundImages, find_images
 from lico_bench.data.image_files import FileImages, Fit
-from lico_bench.data.index_files import normalise_name
-from lico_bench.data.readers import Faults, SplitIndex, digest_of
+from lico_bench.data.readers import Faults, SplitIndex, digest_of, normalise_name
 from lico_bench.data.verification import check_image_ids, drop_broken_images, file_size
 from lico_bench.errors import BrokenFileError, InvalidInputError
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models.forwards import LogitsModel
+from lico_bench.models.classifier import LogitsModel
 from lico_bench.records import MetricSpec, Protocol, rules_id
 from lico_bench.registry import (
     Registry,
@@ -226,7 +226,8 @@ def add_metric(
         version: `Metric.version`.
         cost_of: `Metric.cost`.
         curves: `Metric.curves`.
-        facts: fields of `MetricSpec`.
+        facts: fields of `MetricSpec`. `title`, `higher_is_better`, `bounds`, `unit` and `source`
+            are required; `category` is `perturbation` unless given.
     """
 
     def add(compute: Compute) -> Compute:

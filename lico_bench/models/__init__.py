@@ -13,19 +13,17 @@ if TYPE_CHECKING:
     from lico_bench.models.backbones import BACKBONES, Backbone
     from lico_bench.models.classifier import (
         Classifier,
+        LogitsModel,
+        MicroBatchRunner,
         build_classifier,
+        default_micro_batch,
+        evaluating,
         logits_of,
         mean_colour,
+        scoring,
         target_scores,
     )
     from lico_bench.models.encoders import ENCODERS, EncoderIdentity, TextEncoder, TokenVectors
-    from lico_bench.models.forwards import (
-        LogitsModel,
-        MicroBatchRunner,
-        default_micro_batch,
-        evaluating,
-        scoring,
-    )
     from lico_bench.models.tap import Tap, explanation_layer
     from lico_bench.models.weight_files import dump_weights, load_weights
 
@@ -35,21 +33,21 @@ _MODULE_OF = {
     "Classifier": "classifier",
     "ENCODERS": "encoders",
     "EncoderIdentity": "encoders",
-    "MicroBatchRunner": "forwards",
-    "LogitsModel": "forwards",
+    "MicroBatchRunner": "classifier",
+    "LogitsModel": "classifier",
     "Tap": "tap",
     "TextEncoder": "encoders",
     "TokenVectors": "encoders",
     "build_classifier": "classifier",
-    "default_micro_batch": "forwards",
+    "default_micro_batch": "classifier",
     "dump_weights": "weight_files",
-    "evaluating": "forwards",
+    "evaluating": "classifier",
     "explanation_layer": "tap",
     "load_weights": "weight_files",
     "logits_of": "classifier",
     "mean_colour": "classifier",
     "target_scores": "classifier",
-    "scoring": "forwards",
+    "scoring": "classifier",
 }
 
 __all__ = [

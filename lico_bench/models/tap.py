@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.models.classifier import logits_of
-from lico_bench.models.forwards import evaluating, is_out_of_memory
+from lico_bench.models.classifier import evaluating, is_out_of_memory, logits_of
 
 TOLERANCE = 1e-4  # relative to the largest logit; kernels differ slightly between batch sizes
 

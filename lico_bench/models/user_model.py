@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.models.forwards import scoring
+from lico_bench.models.classifier import scoring
 from lico_bench.models.tap import explanation_layer, find_layer, tap
 from lico_bench.models.user_options import (
     IMAGENET,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lico_bench.checks import check_images, check_maps, check_targets
-from lico_bench.models.forwards import compute_in_batches
+from lico_bench.models.classifier import compute_in_batches
 from lico_bench.registry import (
     Registry,
     check_options,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.saliency import add_method
-from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge, layer_activation
+from lico_bench.saliency.readouts import activation_and_gradient, enlarge, layer_activation
 
 Weighting = Callable[[Tensor, Tensor], Tensor]  # A, G (N, C, h, w) -> evidence (N, h, w)
 CAMS: dict[str, Weighting] = {}  # by method name; `add_cam` adds them

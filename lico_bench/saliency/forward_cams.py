@@ -12,8 +12,12 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import explanation_layer, scoring
 from lico_bench.models.tap import Replay
 from lico_bench.saliency import add_method
-from lico_bench.saliency.layer_maps import activation_and_gradient, enlarge, layer_activation
-from lico_bench.saliency.states import scores_in_states
+from lico_bench.saliency.readouts import (
+    activation_and_gradient,
+    enlarge,
+    layer_activation,
+    scores_in_states,
+)
 
 EPSILON = 1e-8  # the mask of a flat channel becomes 0
 # The published evaluation of Group-CAM blurs 224 px images with a kernel of 51 px and a sigma of

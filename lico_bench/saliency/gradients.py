@@ -18,7 +18,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import MicroBatchRunner, default_micro_batch, evaluating, target_scores
 from lico_bench.runtime import make_generator
 from lico_bench.saliency import add_method
-from lico_bench.saliency.states import fill_colour
+from lico_bench.saliency.readouts import fill_colour
 
 FORWARD_AND_BACKWARD = 3.0  # a backward pass is counted as two forwards
 SAMPLES, STEPS = 25, 32

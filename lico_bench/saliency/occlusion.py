@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lico_bench.errors import InvalidInputError
 from lico_bench.models import default_micro_batch
 from lico_bench.saliency import MapCostInputs, add_method
-from lico_bench.saliency.states import fill_colour, scores_in_states
+from lico_bench.saliency.readouts import fill_colour, scores_in_states
 
 WINDOW, STRIDE = 0.25, 0.125
 

@@ -19,7 +19,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import default_micro_batch
 from lico_bench.runtime import make_generator
 from lico_bench.saliency import add_method
-from lico_bench.saliency.states import fill_colour, scores_in_states
+from lico_bench.saliency.readouts import fill_colour, scores_in_states
 
 MASKS_PER_DRAW = 64
 NUM_MASKS = 4000

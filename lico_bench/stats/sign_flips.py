@@ -45,8 +45,7 @@ from scipy.special import bdtr
 
 from lico_bench.checks import check_count
 from lico_bench.errors import InvalidInputError
-from lico_bench.stats.bootstrap import RESAMPLES, Floats, complete_blocks
-from lico_bench.stats.draw_cache import image_signs
+from lico_bench.stats.bootstrap import RESAMPLES, Floats, complete_blocks, image_signs
 
 _CHUNK = 2**22  # signs in memory at once: 16 MiB
 # Sums of I float32 numbers of size r have an error of about eps * I * r; closer draws are ties.

@@ -17,7 +17,7 @@ from lico_bench.bench.executors import EXECUTORS
 from lico_bench.cli.options import PACKAGES
 from lico_bench.cli.self_check import SCENES
 from lico_bench.data.readers import READERS
-from lico_bench.evaluation.known_answers.scene import TRAINING_SPECS
+from lico_bench.evaluation.known_answers.cases import TRAINING_SPECS
 from lico_bench.metrics import METRICS
 from lico_bench.models import BACKBONES, ENCODERS
 from lico_bench.registry import Registry, registered_names

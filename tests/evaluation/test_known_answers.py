@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lico_bench.evaluation.known_answers import Finding, Scene, findings_of, load_scene, self_check
-from lico_bench.evaluation.known_answers.checks import REFERENCE_MAPS
+from lico_bench.evaluation.known_answers.cases import (
+    NUM_IMAGES_QUICK,
+    REDUCED_OPTIONS,
+    break_ties,
+    colour_case,
+    colour_network,
+    linear_case,
+    reduced_method,
+    split_in_halves,
+)
 from lico_bench.evaluation.known_answers.finding import (
     MARGINS,
     REASONS,
@@ -25,22 +34,10 @@ from lico_bench.evaluation.known_answers.finding import (
     peaks_within,
     rank_of_region,
 )
-from lico_bench.evaluation.known_answers.networks import (
-    MEAN_RGB,
-    colour_case,
-    colour_network,
-    linear_case,
-)
-from lico_bench.evaluation.known_answers.scene import (
-    NUM_IMAGES_QUICK,
-    REDUCED_OPTIONS,
-    break_ties,
-    reduced_method,
-    split_in_halves,
-)
+from lico_bench.evaluation.known_answers.method_checks import REFERENCE_MAPS
 from lico_bench.metrics import METRICS, Metric
 from lico_bench.models import logits_of
-from lico_bench.records import MetricSpec
+from lico_bench.records import IMAGENET_MEAN, MetricSpec
 from lico_bench.registry import keyword_defaults
 from lico_bench.saliency import SALIENCY, SaliencyMethod
 
@@ -298,7 +295,7 @@ def test_halves_share_a_region_between_them(scene):
 
 def test_contributions_of_the_linear_network_add_up_to_its_logit():
     case = linear_case(4, is_uniform=False)
-    start = torch.tensor(MEAN_RGB).view(1, 3, 1, 1).expand_as(case.images)
+    start = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand_as(case.images)
     with torch.no_grad():
         gained = (case.network(case.images) - case.network(start))[:, 1]
     summed = case.network.contributions(case.images, start).sum((1, 2))
@@ -311,7 +308,7 @@ def test_the_colour_network_is_silent_but_on_its_colour():
     with torch.no_grad():
         for grey in (0.0, 0.5, 1.0):
             assert network(torch.full((1, 3, 8, 8), grey)).logits.abs().max() == 0
-        mean = torch.tensor(MEAN_RGB).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+        mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 8, 8)
         assert network(mean).logits.abs().max() == 0
         red = torch.zeros(1, 3, 8, 8)
         red[:, 0] = 0.9

@@ -11,7 +11,7 @@ from lico_bench.errors import InvalidInputError, OutOfMemoryError
 from lico_bench.evaluation import EvalConfig, Subject, evaluate, score_in_parts, scoring
 from lico_bench.metrics import perturbation_curves
 from lico_bench.models import MicroBatchRunner, build_classifier
-from lico_bench.models.forwards import compute_in_batches
+from lico_bench.models.classifier import compute_in_batches
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import SCORE_TABLES, CellFolder, read_parquet
 

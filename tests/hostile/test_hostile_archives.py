@@ -21,8 +21,7 @@ import torch
 from user_cards import card_with_source
 
 from lico_bench.data import download, fetch
-from lico_bench.data.index_files import read_pickle
-from lico_bench.data.matlab_files import MAX_VARIABLE_BYTES, read_mat
+from lico_bench.data.binary_files import MAX_VARIABLE_BYTES, read_mat, read_pickle
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.models.weight_files import read_state

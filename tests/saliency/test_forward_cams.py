@@ -14,7 +14,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import default_micro_batch, tap
 from lico_bench.saliency import SALIENCY, MapCostInputs, explain
 from lico_bench.saliency.forward_cams import blurred_copies, group_masks
-from lico_bench.saliency.layer_maps import activation_and_gradient
+from lico_bench.saliency.readouts import activation_and_gradient
 
 RTOL_FORWARD = 1e-4  # a forward of one image takes another kernel than one of 64
 RTOL_DROP = 1e-3  # a drop is the difference of two close float32 scores

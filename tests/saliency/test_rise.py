@@ -13,8 +13,8 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.models import build_classifier
 from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import SALIENCY, MapCostInputs, explain
+from lico_bench.saliency.readouts import fill_colour
 from lico_bench.saliency.rise import MASKS_PER_DRAW, _draws, resize_and_crop
-from lico_bench.saliency.states import fill_colour
 
 ATOL_FP32_SUM = 1e-5  # up to 200 additions of values up to 1, divided by their number
 NUM_DRAWN = 4096

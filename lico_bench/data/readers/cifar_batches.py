@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lico_bench.data.binary_files import read_pickle
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_class_names, parse_label, read_pickle
-from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    Reader,
+    SplitIndex,
+    check_class_names,
+    digest_of,
+    parse_label,
+)
 from lico_bench.errors import BrokenFileError, LicoBenchError
 
 SIDE_PX = 32

@@ -11,8 +11,7 @@ import numpy as np
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_files import images_by_class
-from lico_bench.data.index_files import normalise_name
-from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, normalise_name
 from lico_bench.errors import BrokenFileError
 
 

@@ -6,15 +6,20 @@ import re
 from pathlib import Path
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import (
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    ImageList,
+    Reader,
+    SplitIndex,
     check_class_names,
+    digest_of,
     parse_label,
     read_pairs,
     require_file,
     require_folder,
     safe_join,
 )
-from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, MaskFile, Region, read_corners
 from lico_bench.errors import BrokenFileError
 

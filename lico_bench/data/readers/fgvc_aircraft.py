@@ -5,8 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_class_names, read_lines, read_pairs, safe_join
-from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    ImageList,
+    Reader,
+    SplitIndex,
+    check_class_names,
+    digest_of,
+    read_lines,
+    read_pairs,
+    safe_join,
+)
 from lico_bench.data.regions import Boxes, read_corners
 from lico_bench.errors import BrokenFileError
 

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lico_bench.data.binary_files import read_mat
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import check_class_names, parse_label
-from lico_bench.data.matlab_files import read_mat
-from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    ImageList,
+    Reader,
+    SplitIndex,
+    check_class_names,
+    digest_of,
+    parse_label,
+)
 from lico_bench.data.regions import MaskFile
 from lico_bench.errors import BrokenFileError
 

@@ -15,8 +15,15 @@ import pyarrow.parquet as pq
 
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_files import PARQUET_STEMS, parquet_files
-from lico_bench.data.index_files import check_class_names, parse_label
-from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    Reader,
+    SplitIndex,
+    check_class_names,
+    digest_of,
+    parse_label,
+)
 from lico_bench.errors import BrokenFileError
 
 IMAGE_COLUMNS = ("img", "image")

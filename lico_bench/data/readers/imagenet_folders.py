@@ -13,11 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lico_bench.data.binary_files import read_mat
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.find_files import images_below, images_by_class
-from lico_bench.data.index_files import read_lines, read_pairs
-from lico_bench.data.matlab_files import read_mat
-from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, digest_of
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    Reader,
+    SplitIndex,
+    digest_of,
+    read_lines,
+    read_pairs,
+)
 from lico_bench.data.regions import Boxes, Corners, Region, XmlBoxes, read_corners
 from lico_bench.errors import BrokenFileError, MissingDataError
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lico_bench.data.binary_files import read_mat
 from lico_bench.data.cards import DatasetCard
 from lico_bench.data.image_files import open_image
-from lico_bench.data.index_files import (
+from lico_bench.data.readers import (
+    READERS,
+    Faults,
+    ImageList,
+    Reader,
+    SplitIndex,
     check_class_names,
+    digest_of,
     parse_label,
     require_folder,
     safe_join,
 )
-from lico_bench.data.matlab_files import read_mat
-from lico_bench.data.readers import READERS, Faults, ImageList, Reader, SplitIndex, digest_of
 from lico_bench.data.regions import Boxes, Corners, read_corners
 from lico_bench.errors import BrokenFileError
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lico_bench.data.binary_files import read_mat
 from lico_bench.data.cards import DatasetCard
-from lico_bench.data.index_files import parse_label
-from lico_bench.data.matlab_files import read_mat
-from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex
+from lico_bench.data.readers import READERS, Faults, Reader, SplitIndex, parse_label
 from lico_bench.errors import BrokenFileError
 
 SIDE_PX = 32

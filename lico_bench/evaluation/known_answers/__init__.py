@@ -4,8 +4,8 @@ On planted-cue scenes only a mark determines the class, so the best and the wors
 a constant network, a linear network and colour detectors the correct results follow in closed form.
 """
 
+from lico_bench.evaluation.known_answers.cases import Scene, load_scene
 from lico_bench.evaluation.known_answers.finding import Finding
-from lico_bench.evaluation.known_answers.scene import Scene, load_scene
 from lico_bench.evaluation.known_answers.suite import (
     SelfCheck,
     findings_of,

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
-from lico_bench.evaluation.known_answers.checks import method_findings, metric_findings, ranks_maps
-from lico_bench.evaluation.known_answers.finding import Finding, reason_for
-from lico_bench.evaluation.known_answers.scene import (
+from lico_bench.evaluation.known_answers.cases import (
     NUM_IMAGES,
     NUM_IMAGES_QUICK,
     TRAINING_SPECS,
     Scene,
     load_scene,
 )
+from lico_bench.evaluation.known_answers.finding import Finding, reason_for
+from lico_bench.evaluation.known_answers.method_checks import method_findings
+from lico_bench.evaluation.known_answers.metric_checks import metric_findings, ranks_maps
 from lico_bench.metrics import METRICS, resolve_metric
 from lico_bench.registry import parse_call
 from lico_bench.saliency import SALIENCY, resolve_method
@@ -132,7 +133,7 @@ def load_entries(path: Path) -> tuple[str, ...]:
     if not added:
         raise InvalidInputError(
             f"--load {path}: expected a file that registers a metric or method, got none; "
-            "call METRICS.add or SALIENCY.add in it"
+            "decorate a function with add_metric or add_method"
         )
     return added
 

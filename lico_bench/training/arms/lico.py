@@ -85,7 +85,7 @@ class LicoOptions(ArmOptions):
         ot_points: targets of the channels: the tokens of the sample's prompt, its class with each
             copy of the context, the prompts of all classes, or the prompts of the complete batch.
         ot_gradient: see `losses.transport_loss`.
-        ot_padding: padding after a shorter name has mass too; False masks it.
+        ot_padding: True gives the padding after a shorter name the mass of a token, False none.
         ot_normalise, ot_cost: see `losses.transport_cost`.
         ot_align: rows of F_i are its channels, or its positions.
         epsilon, max_iterations, tolerance: of the transport solver, see `losses.sinkhorn`.

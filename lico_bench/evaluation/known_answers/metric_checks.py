@@ -1,57 +1,56 @@
-"""Checks of metrics and methods: basic guarantees, and known rankings and explanations."""
+"""Checks of metrics: basic guarantees, known rankings, and curves in closed form."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from lico_bench.errors import InvalidInputError
+from lico_bench.evaluation.known_answers.cases import (
+    SIZE,
+    LinearCase,
+    LinearNetwork,
+    Scene,
+    brightness_explainer,
+    constant_explainer,
+    linear_case,
+    noise_maps,
+    reduced_method,
+)
 from lico_bench.evaluation.known_answers.finding import (
     MIN_EFFECT,
-    PEAKS_CHECK,
     Finding,
     at_least,
     at_most,
-    correlation,
     difference,
     effect_size,
-    energy_in_region,
     hardest,
     kind_of,
     margins_of,
     merit,
-    peaks_within,
     position,
-    rank_of_region,
     reason_for,
 )
-from lico_bench.evaluation.known_answers.networks import (
-    MAPS,
-    closed_form_curves,
-    closed_form_inputs,
-    colour_case,
-    linear_case,
+from lico_bench.metrics import (
+    PROTOCOLS,
+    Curves,
+    Explainer,
+    Metric,
+    MetricInputs,
+    area_under,
+    resolve_metric,
 )
-from lico_bench.evaluation.known_answers.scene import (
-    Scene,
-    brightness_explainer,
-    constant_explainer,
-    noise_maps,
-    reduced_method,
-)
-from lico_bench.metrics import Explainer, Metric, MetricInputs, resolve_metric
-from lico_bench.records import MetricSpec
-from lico_bench.registry import parse_call
-from lico_bench.saliency import MapCostInputs, resolve_method
+from lico_bench.metrics.insertion_deletion import SHARED_NAMES
+from lico_bench.metrics.perturbation import insertion_baseline
+from lico_bench.records import IMAGENET_MEAN, MetricSpec
+from lico_bench.saliency import MapCostInputs
 
 RANDOM = "random_map"
-# Controls that a method must beat; objects of plain scenes are near the centre.
-REFERENCE_MAPS = {"planted_cue": (RANDOM, "center_map", "edge_map"), "plain": (RANDOM,)}
-
 ATOL_BATCH = 1e-4  # relative; a batch of one may use another kernel
 ATOL_BOUNDS = 1e-5
 ATOL_SHARE = 1e-6  # rounding error where a method equals the oracle
@@ -65,18 +64,9 @@ MAX_FORWARDS = 4  # per map, of the methods checked with such metrics
 MIN_CHANGE = 0.05  # distance of a real method from the value of a model-independent map
 MIN_SENSITIVITY = 1e-3  # distance of an image-dependent method from the ideal value
 
-MIN_RANK = 0.05  # excess of the ROC AUC of the region over the best control's
-# Share of the gap between random map and oracle. Small because maps from masks have an offset;
-# noise over 16 images stays below 0.01.
-MIN_ENERGY = 0.05
-MAX_LIKENESS = 0.8  # correlation with the maps of an untrained network; 1 if only the image counts
-MIN_PEAKS = 0.9  # share of peaks on the square of the target colour
-# Correlation with the weights of a linear network, by family: gradients equal the weights; masks
-# blur them, and few masks are noisy.
-MIN_LINEAR = {"gradient": 0.999, "perturbation": 0.3, "cam": 0.3}
-NUM_COLOUR = 6
-NUM_LINEAR = 2
-PEAK_REACH_PX = 2  # the explained layer of the colour network has cells of this side
+NUM_LINEAR = 8  # images of the linear network
+PROTOCOL = PROTOCOLS["lico_bench_1"]
+MAPS = ("contributions", "noise", "negated")  # of the linear network, from best to worst
 
 Check = Callable[[Metric, Scene, Sequence[str]], Iterator[Finding]]
 
@@ -176,7 +166,7 @@ def _excess(spec: MetricSpec, values: Tensor) -> float:
 def _ranking(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[Finding]:
     """Check that oracle > methods > random map, and that a flat map is far below the oracle."""
     margins = margins_of(metric.spec, scene.variant)
-    oracle, random = _reference_merits(metric, scene)
+    oracle, random = reference_merits(metric, scene)
     sign = -1 if metric.spec.higher_is_better is False else 1
     means = [sign * float(values.nanmean()) for values in (oracle, random)]
     yield at_least(
@@ -206,7 +196,7 @@ def _ranking(metric: Metric, scene: Scene, methods: Sequence[str]) -> Iterator[F
     )  # fmt: skip
 
 
-def _reference_merits(metric: Metric, scene: Scene) -> tuple[Tensor, Tensor]:
+def reference_merits(metric: Metric, scene: Scene) -> tuple[Tensor, Tensor]:
     """Merit (N,) of the oracle and of the random map."""
     oracle = scene.inputs_of("oracle map", scene.oracle)
     return merit(metric, oracle), merit(metric, scene.inputs_of(RANDOM))
@@ -214,17 +204,17 @@ def _reference_merits(metric: Metric, scene: Scene) -> tuple[Tensor, Tensor]:
 
 def _closed_form(metric: Metric) -> Iterator[Finding]:
     """All maps score equally on a constant network; contributions score best on a linear one."""
-    constant = [merit(metric, closed_form_inputs("constant", maps)) for maps in MAPS]
+    constant = [merit(metric, _closed_form_inputs("constant", maps)) for maps in MAPS]
     spread = max(difference(constant[0], values) for values in constant[1:])
     yield at_most("constant network: spread over maps", spread, ATOL_CONSTANT)
-    best, middle, worst = (merit(metric, closed_form_inputs("linear", maps)) for maps in MAPS)
+    best, middle, worst = (merit(metric, _closed_form_inputs("linear", maps)) for maps in MAPS)
     for check, differences in (
         ("linear network: contributions beat noise (effect)", best - middle),
         ("linear network: noise beats negated contributions (effect)", middle - worst),
     ):
         yield at_least(check, effect_size(differences), MIN_EFFECT)
     if "curves" in metric.spec.needs:
-        deviation = difference(best, merit(metric, closed_form_curves()))
+        deviation = difference(best, merit(metric, _closed_form_curves()))
         yield at_most("linear network: deviation from the closed form", deviation, ATOL_CURVES)
 
 
@@ -310,101 +300,78 @@ def _instances(metric: Metric, scene: Scene, _methods: Sequence[str]) -> Iterato
     )  # fmt: skip
 
 
-def method_findings(method: str, scene: Scene, metrics: Sequence[str]) -> Iterator[Finding]:
-    """Findings of the method `method`: its guarantees, its maps, and their scores by `metrics`.
+@lru_cache(maxsize=1)
+def _case() -> LinearCase:
+    return linear_case(NUM_LINEAR, is_uniform=False)
 
-    A control must not depend on the model. The maps of any other method must show the region that
-    decides and depend on the network, and the metrics must score them above the random map.
+
+@lru_cache(maxsize=1)
+def _baselines() -> dict[str, Tensor]:
+    """End state of deletion and start state of insertion, (1 or N, 3, H, W)."""
+    fill = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    return {"fill": fill, "blur": insertion_baseline(_case().images, PROTOCOL, fill=fill)}
+
+
+@lru_cache(maxsize=8)
+def _closed_form_inputs(network: str, maps: str) -> MetricInputs:
+    """Inputs for a network and maps by name; cached because metrics share costly results.
+
+    Args:
+        network: `linear`, or `constant` with the images and maps of the linear one.
+        maps: one of `MAPS`, from best to worst.
     """
-    yield from _method_contract(method, scene)
-    if resolve_method(method)[1].is_control:
-        subset = scene.first()
-        change = subset.explain(method) - subset.explain(method, subset.untrained)
-        yield at_most("control: change with the model", change.abs().max(), 0.0)
-        return
-    yield from _explanations(method, scene)
-    for name in metrics:
-        metric = resolve_metric(name)
-        limit = margins_of(metric.spec, scene.variant).method
-        if limit is not None:
-            oracle, random = _reference_merits(metric, scene)
-            values = merit(metric, scene.inputs_of(method))
-            yield at_least(
-                f"{name} (random 0, oracle 1)", position(values, random=random, oracle=oracle),
-                limit, reason=reason_for(parse_call(method)[0], name, kind_of(metric.spec)),
-            )  # fmt: skip
-
-
-def _method_contract(method: str, scene: Scene) -> Iterator[Finding]:
-    """Check repeatability, independence of the batch, and that the model is left unchanged."""
-    subset = scene.first()
-    batched, repeated = subset.explain(method), subset.explain(method)
-    yield at_most("repeated call: change of the maps", (batched - repeated).abs().max(), 0.0)
-    single = torch.cat([scene.rows(i, i + 1).explain(method) for i in range(len(subset))])
-    change = float((batched - single).abs().max()) / max(float(batched.abs().max()), 1e-12)
-    yield at_most("batch against single images: change of the maps", change, ATOL_BATCH)
-    num_changes = _num_state_changes(method, subset)
-    yield at_most("state changed in a model in training mode", num_changes, 0.0)
-
-
-def _num_state_changes(method: str, scene: Scene) -> int:
-    """Number of tensors, flags, hooks and random states that a call changes, on a model copy."""
-    model = copy.deepcopy(scene.network).train().requires_grad_(True)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    random_state = torch.random.get_rng_state()
-    scene.explain(method, model)
-    tensors = sum(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    flags = sum(not module.training for module in model.modules())
-    flags += sum(not p.requires_grad or p.grad is not None for p in model.parameters())
-    hooks = sum(
-        len(kind)
-        for module in model.modules()
-        for kind in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    )
-    return tensors + flags + hooks + (not torch.equal(torch.random.get_rng_state(), random_state))
-
-
-def _explanations(method: str, scene: Scene) -> Iterator[Finding]:
-    """Check that maps show the region that decides, and that they depend on the network."""
-    entry = resolve_method(method)[1]
-    maps, regions = scene.maps(method), scene.regions
-    ranks = {
-        control: float(rank_of_region(scene.maps(control), regions).mean())
-        for control in REFERENCE_MAPS[scene.variant]
+    case = _case()
+    contributions = case.network.contributions(case.images, _baselines()["fill"])
+    maps_by_name = {
+        "contributions": contributions,
+        "noise": noise_maps(case.images, 0),
+        "negated": -contributions,
     }
-    best = max(ranks, key=ranks.__getitem__)
-    yield at_least(
-        "ROC AUC of the region", rank_of_region(maps, regions).mean(), ranks[best] + MIN_RANK,
-        f"best control: {best} {ranks[best]:.2f}",
-    )  # fmt: skip
-    oracle = energy_in_region(scene.oracle, regions, is_signed=False)
-    noise = energy_in_region(scene.maps(RANDOM), regions, is_signed=False)
-    yield at_least(
-        "energy on the region", energy_in_region(maps, regions, is_signed=entry.is_signed).mean(),
-        float(noise.mean()) + MIN_ENERGY * float((oracle - noise).mean()),
-        f"random map {float(noise.mean()):.2f}, oracle {float(oracle.mean()):.2f}",
-    )  # fmt: skip
-    subset = scene.first(len(scene) // 2)
-    untrained = subset.explain(method, subset.untrained)
-    yield at_most(
-        "correlation with the maps of an untrained network",
-        correlation(maps[: len(subset)], untrained).mean(), MAX_LIKENESS,
-    )  # fmt: skip
-    colours, explain = colour_case(NUM_COLOUR), reduced_method(method).maps
-    hits = [
-        peaks_within(
-            explain(colours.network, colours.images, torch.full((NUM_COLOUR,), colour)),
-            squares,
-            reach_px=PEAK_REACH_PX,
-        )
-        for colour, squares in enumerate(colours.squares)
-    ]
-    yield at_least(PEAKS_CHECK, torch.cat(hits).float().mean(), MIN_PEAKS)
-    if not entry.needs_layer:
-        linear = linear_case(NUM_LINEAR, is_uniform=True)
-        maps = explain(linear.network, linear.images, linear.targets)
-        weight = linear.network.weight.detach().expand_as(maps)
-        yield at_least(
-            "correlation with the weights of a linear network",
-            correlation(maps, weight).mean(), MIN_LINEAR[entry.family],
-        )  # fmt: skip
+    constant = LinearNetwork(torch.zeros(SIZE, SIZE), bias=0.7).eval()
+    model = {"linear": case.network, "constant": constant}[network]
+    return MetricInputs(
+        model,
+        case.images,
+        case.targets,
+        maps_by_name[maps],
+        None,
+        PROTOCOL,
+        network=model,
+        predicted=case.targets,
+        image_ids=tuple(f"linear/{i}" for i in range(len(case.images))),
+        mean_rgb=IMAGENET_MEAN,
+    )
+
+
+@lru_cache(maxsize=1)
+def _closed_form_curves() -> MetricInputs:
+    """Inputs of the linear network's contributions with curves computed in closed form."""
+    inputs = replace(_closed_form_inputs("linear", "contributions"))
+    order = inputs.maps.flatten(1).argsort(dim=1, descending=True, stable=True)
+    inputs.shared.once(SHARED_NAMES["most"], lambda: _curves(order))
+    inputs.shared.once(SHARED_NAMES["least"], lambda: _curves(order.flip(1)))
+    return inputs
+
+
+def _curves(order: Tensor) -> Curves:
+    """Curves σ(b + Σ contributions of the visible pixels) after 0, P/K, 2P/K, ... pixels."""
+    case, baselines = _case(), _baselines()
+    num_pixels, steps = order.shape[1], PROTOCOL.steps or 0
+    counts = torch.arange(steps + 1) * num_pixels // steps
+    scores = {}
+    for name, sign, first in (("fill", -1, case.images), ("blur", 1, baselines["blur"])):
+        contributions = case.network.contributions(case.images, baselines[name])
+        ordered = contributions.flatten(1).double().gather(1, order).cumsum(1)
+        sums = torch.cat([torch.zeros_like(ordered[:, :1]), ordered], 1)[:, counts]
+        with torch.no_grad():
+            logit = case.network(first.double())[:, 1:]
+        scores[name] = torch.sigmoid(logit + sign * sums).float()
+    fractions = counts / num_pixels
+    return Curves(
+        fractions=fractions,
+        insertion=scores["blur"],
+        deletion=scores["fill"],
+        insertion_auc=area_under(scores["blur"], fractions),
+        deletion_auc=area_under(scores["fill"], fractions),
+        forwards=0,
+    )

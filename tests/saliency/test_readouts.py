@@ -8,7 +8,7 @@ from torch import nn
 
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.saliency import explain
-from lico_bench.saliency.layer_maps import activation_and_gradient
+from lico_bench.saliency.readouts import activation_and_gradient
 
 TARGETS = torch.tensor([0, 1])
 

@@ -1,24 +1,33 @@
-"""A reader of untrusted MATLAB 5 files: numbers, text, cell arrays and structures.
+"""Readers of untrusted binary files: MATLAB 5 files and pickles of arrays.
 
-It replaces `scipy.io.loadmat`, which ends the process on deeply nested cells and on unknown data
-types (SciPy 1.17, test_hostile_archives.py). Every length is checked against the available bytes
-before memory is allocated, and only numbers and text are built.
+`read_mat` reads numbers, text, cell arrays and structures. It replaces `scipy.io.loadmat`, which
+ends the process on deeply nested cells and on unknown data types (SciPy 1.17,
+test_hostile_archives.py). Every length is checked against the available bytes before memory is
+allocated, and only numbers and text are built.
 Source: MathWorks, MAT-File Format, version 5, little-endian as all published datasets. Files of
 format 7.3 are HDF5 and not supported.
+
+`read_pickle` reads numeric arrays and plain values. An allow-list of names is not sufficient:
+NumPy's functions read foreign memory when called with crafted arguments. The names used by pickles
+of arrays therefore map to functions of this module, which check every argument.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
+import pickletools
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lico_bench.data.index_files import require_file
+from lico_bench.data.readers import require_file
 from lico_bench.errors import BrokenFileError
 
 MAX_VARIABLE_BYTES = 2**31  # per variable, decompressed; SVHN's largest has 1.6 GB of pixels
@@ -33,6 +42,14 @@ NUMPY_TYPES = {
     13: "<u8",
 }  # fmt: skip
 TEXT_ENCODINGS = {16: "utf-8", 17: "utf-16-le", 18: "utf-32-le"}
+# Hashing nested tuples recurses without a depth limit, and printing nested lists fails beyond the
+# interpreter's; an index file needs few of either.
+MAX_CONTAINERS = 200  # in a pickle
+_CONTAINER_OPCODES = (
+    *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET"),
+    *("LIST", "EMPTY_LIST", "DICT", "EMPTY_DICT", "EMPTY_SET"),
+)
+_PUT_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def read_mat(path: Path, name: str, fields: tuple[str, ...] = ()) -> NDArray[Any]:
@@ -201,3 +218,125 @@ class _Array(_Elements):
         for row, start in enumerate(range(0, len(values), len(fields))):
             records[row] = tuple(values[start : start + len(fields)])
         return records
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """Read a pickled dictionary of arrays and plain values without executing any code in it.
+
+    Raises:
+        MissingDataError: if the file does not exist.
+        BrokenFileError: if it is damaged, holds something else, or imports anything.
+    """
+    content = require_file(path).read_bytes()
+    try:
+        _check_opcodes(content)
+        value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise BrokenFileError(
+            f"{path}: refused as an archive of images ({error}); unpack the official archive again"
+        ) from error
+    if not isinstance(value, dict) or not all(isinstance(key, str | bytes) for key in value):
+        raise BrokenFileError(
+            f"{path}: expected a pickled dictionary with string keys, got {type(value).__name__}; "
+            "unpack the official archive again"
+        )
+    return {k.decode("latin1") if isinstance(k, bytes) else k: v for k, v in value.items()}
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Check memo indices and the number of containers without building any object."""
+    num_containers = 0
+    for opcode, argument, _ in pickletools.genops(content):
+        # The unpickler allocates a memo of this length.
+        is_put = opcode.name in _PUT_OPCODES
+        if is_put and isinstance(argument, int) and argument > len(content):
+            raise pickle.UnpicklingError(f"its memo index {argument:,} exceeds its size")
+        num_containers += opcode.name in _CONTAINER_OPCODES
+        if num_containers > MAX_CONTAINERS:
+            raise pickle.UnpicklingError(f"it holds more than {MAX_CONTAINERS} lists and tuples")
+
+
+class _PickledDtype:
+    """The name and byte order of a NumPy dtype, as pickled."""
+
+    def __init__(self, name: Any, *_ignored: Any) -> None:
+        self._name = name
+        self._byte_order: Any = "|"
+
+    def __setstate__(self, state: Any) -> None:
+        _version, self._byte_order, subarray, names, fields, *_ = state
+        if subarray is not None or names is not None or fields is not None:
+            raise pickle.UnpicklingError("it holds an array of records")
+
+    def build(self) -> np.dtype[Any]:
+        dtype = np.dtype(str(self._name))
+        if dtype.kind not in "b?uif" or dtype.names is not None or dtype.subdtype is not None:
+            raise pickle.UnpicklingError(f"it holds an array of '{dtype}', expected numbers")
+        return dtype.newbyteorder(self._byte_order)
+
+
+class _PickledArray(np.ndarray[Any, Any]):
+    """An array that takes only checked content: shape, numeric dtype and bytes."""
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, dtype, is_fortran, content = state
+        if isinstance(content, str):
+            content = content.encode("latin1")  # Python 2 stored bytes as str
+        if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _PickledDtype):
+            raise pickle.UnpicklingError("it holds an array without bytes or dtype")
+        values = np.frombuffer(bytes(content), dtype=dtype.build())
+        checked = values.reshape(shape, order="F" if is_fortran else "C")
+        checked_state: Any = checked.__reduce__()[2]
+        super().__setstate__(checked_state)
+
+
+def _empty_array(*_ignored: Any) -> _PickledArray:
+    return np.empty(0, dtype="u1").view(_PickledArray)
+
+
+def _array_from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _PickledArray:
+    array = _empty_array()
+    array.__setstate__((1, shape, dtype, order == "F", content))
+    return array
+
+
+def _encode_latin1(text: Any, encoding: Any = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("it requests an encoding other than latin1")
+    return text.encode("latin1")
+
+
+class _Allowed(NamedTuple):
+    """A function that a pickle may call; a pickle can set no attribute of it."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+# The module names differ between NumPy 1 and 2.
+_ALLOWED: dict[str, Any] = {
+    "numpy.ndarray": "the first argument of _reconstruct, not callable",
+    "numpy.dtype": _Allowed(_PickledDtype),
+    "_codecs.encode": _Allowed(_encode_latin1),
+} | {
+    f"numpy.{core}.{name}": _Allowed(function)
+    for core in ("core", "_core")
+    for name, function in (
+        ("multiarray._reconstruct", _empty_array),
+        ("numeric._frombuffer", _array_from_buffer),
+    )
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles plain values and numeric arrays; rejects all other names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = _ALLOWED.get(f"{module}.{name}")
+        if allowed is None:
+            raise pickle.UnpicklingError(
+                f"it asks to load {module}.{name}, which no image archive needs"
+            )
+        return allowed
