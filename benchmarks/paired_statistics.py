@@ -23,8 +23,9 @@ import pandas as pd
 
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.stats import paired_differences, two_level
+from lico_bench.stats.crossed import crossed_tests
 from lico_bench.stats.paired import standardised_effect
-from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_tests
+from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_test
 
 BAR_S, BAR_GB = 20.0, 2.0
 MARGIN = 0.01
@@ -50,14 +51,9 @@ def from_arrays(args: argparse.Namespace) -> float:
     ours, theirs = drawn_scores(args)
     started = time.perf_counter()
     differences = theirs - ours
-    found = two_level(differences, resamples=args.resamples)
-    sign_flip_tests(
-        differences,
-        seed_part=found.seed_part,
-        smallest_effects=np.full(args.columns, MARGIN),
-        hits=are_hits(ours, theirs),
-        resamples=args.resamples,
-    )
+    two_level(differences, resamples=args.resamples)
+    crossed_tests(differences, hits=are_hits(ours, theirs))
+    sign_flip_test(differences, resamples=args.resamples)
     mcnemar_exact(ours, theirs)
     standardised_effect(differences)
     return time.perf_counter() - started
@@ -149,12 +145,11 @@ def _simulate(
         values = of_seeds * generator.normal(size=(num_seeds, 1, TRIALS_AT_ONCE))
         values = values + of_images * drawn(1) + of_both * drawn(num_seeds)
         found = two_level(values, resamples=1000, seed=start)
-        options = {"seed_part": found.seed_part, "resamples": 999, "seed": start}
-        p_value = sign_flip_tests(values, **options).p_value
-        edge = sign_flip_tests(values + margins, smallest_effects=margins, **options)
+        p_value = crossed_tests(values).p_value
+        edge = crossed_tests(values + margins).p_equivalent(margins)
         held = [(found.low <= 0) & (found.high >= 0)]
         held += [p_value <= level for level in (0.01, 0.05, 0.1)]
-        shares.append(np.mean([*held, edge.p_equivalent <= 0.05], axis=1))
+        shares.append(np.mean([*held, edge <= 0.05], axis=1))
     return np.mean(shares, axis=0)
 
 

@@ -32,6 +32,8 @@ class Study:
         self._means = _read(tables / "means.csv")
         verdicts = json.loads((folder / "report" / "verdicts.json").read_text(encoding="utf-8"))
         self.claims: list[dict[str, Any]] = verdicts["claims"]
+        before = json.loads((folder / "verdicts_rules_1.json").read_text(encoding="utf-8"))
+        self.verdicts_before = {claim["id"]: str(claim["outcome"]) for claim in before["claims"]}
         self.manifest = RunFolder(folder).manifest()
         self.datasets: list[str] = list(self.manifest.suite.datasets)
 
@@ -78,7 +80,7 @@ class Study:
 
 def message(row: Any, spec: MetricSpec) -> str:
     """Format a difference of the report with interval and effect after correction."""
-    word = formatting.effect(float(row["low"]), float(row["high"]), spec, float(row["p_holm"]))
+    word = formatting.effect(float(row["low"]), float(row["high"]), spec, float(row["q_value"]))
     return f"{ends(row, spec)} {word}"
 
 
@@ -107,7 +109,7 @@ def between(
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values={"p_holm": [""]})
+    return pd.read_csv(path, keep_default_na=False, na_values={"q_value": [""]})
 
 
 def pick(frame: pd.DataFrame, **wanted: str) -> Any:

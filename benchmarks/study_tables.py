@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -67,8 +68,10 @@ def verdict_table(study: Study) -> str:
             gain = (found[0][name] for name in ("gain", "low", "high"))
             message = " ".join([spec.title, *formatting.difference(*gain, spec), *_points(spec)])
         verdict = claim["outcome"].replace("_", " ")
-        lines.append([claim["title"], f"**{verdict}**", message, _reason(claim)])
-    return _table(["claim", "verdict", "gain on CIFAR-10", "because"], lines)
+        before = study.verdicts_before[claim["id"]].replace("_", " ")
+        lines.append([claim["title"], f"**{verdict}**", before, message, _reason(claim)])
+    titles = ["claim", "verdict", "under rules 1", "gain on CIFAR-10", "because"]
+    return _table(titles, lines)
 
 
 def primary_table(study: Study) -> str:
@@ -82,6 +85,10 @@ def primary_table(study: Study) -> str:
             one for one in judged[claim] if one["dataset"] == PRIMARY and one["method"] == method
         )
         seeds = (formatting.signed(float(each), spec) for each in row["per_seed"].split())
+        corrected = judgement["p_corrected"]
+        sign = 1 if spec.higher_is_better else -1
+        above = sorted(sign * judgement[end] for end in ("low", "high"))
+        gain = formatting.difference(sign * judgement["gain"], *above, spec)
         lines.append(
             [
                 _title(metric),
@@ -89,11 +96,15 @@ def primary_table(study: Study) -> str:
                 study.mean(PRIMARY, "lico", metric, method),
                 ends(row, spec),
                 ", ".join(seeds),
+                " ".join(gain) if method else formatting.NO_VALUE,
                 f"{judgement['p_value']:.4f}",
-                f"{judgement['p_holm']:.3f}",
+                formatting.NO_VALUE if corrected is None else f"{corrected:.3f}",
             ]
         )
-    titles = ["endpoint", "baseline", "LICO", "difference", "seeds 0 to 4", "p", "p after Holm"]
+    titles = [
+        "endpoint", "baseline", "LICO", "difference", "seeds 0 to 4", "minus random map", "p",
+        "p after Holm",
+    ]  # fmt: skip
     return _table(titles, lines)
 
 
@@ -208,8 +219,16 @@ def inside_table(study: Study) -> str:
 
 
 def _reason(claim: Mapping[str, Any]) -> str:
+    """Return the dataset and p-value that decide, or the first sentence of the verdict."""
+    for one in claim["evidence"]:
+        if one["family"] == "primary" and claim["direction"] == "better":
+            title = f"{load_card(one['dataset']).title}, {one['num_seeds']} trainings"
+            if claim["outcome"] == "equivalent":
+                size = f"{claim['smallest_effect']:g}"
+                return f"{title}: smaller than {size}, p = {one['p_equivalent']:.3f}"
+            return f"{title}: p = {one['p_corrected']:.3f}"
     sentence = str(claim["sentence"]).removeprefix(claim["outcome"].replace("_", " "))
-    return sentence.lstrip(": ").split("; ")[0].replace("|", "/")
+    return re.split(r"; | \((?=gain)", sentence.lstrip(": "))[0].replace("|", "/")
 
 
 def _points(spec: MetricSpec) -> tuple[str, ...]:

@@ -183,8 +183,10 @@ class Recipe:
                     f"recipe.{name}: all arms of a pair share it; an arm may set for itself "
                     f"{', '.join(ARM_FIELDS)}"
                 )
+        of_pair = self.with_options(dict(self.of_pair))
         recipe = self.with_options(changes)
-        shared = {n: getattr(self, n) for n in changes if getattr(self, n) != getattr(recipe, n)}
+        own = {name: getattr(of_pair, name) for name in {**dict(self.of_pair), **changes}}
+        shared = {name: value for name, value in own.items() if value != getattr(recipe, name)}
         return recipe.with_options(
             {"of_pair": shared, "objective": {**dict(recipe.objective), **objective}}
         )
@@ -200,6 +202,8 @@ class DatasetFacts:
         prompt_names: class names for the text encoder's prompts, in index order.
         notes: sentences that a report must print.
         fingerprint: hex digest that changes with the images.
+        chance: accuracy of the best constant guess on the test images, the share of their most
+            frequent label; None if unknown.
     """
 
     name: Name
@@ -212,6 +216,7 @@ class DatasetFacts:
     has_regions: bool
     notes: tuple[str, ...]
     fingerprint: str
+    chance: Annotated[float, Rule("a share above 0", lambda value: 0 < value <= 1)] | None = None
 
     def num_images(self, split: str) -> int:
         """Return the number of images in use of a split."""

@@ -88,7 +88,7 @@ profile = "smoke"
 data = "standin"
 limit = 2
 recipe = { train_limit = 32, epochs = 1, backbone = "wrn_10_1", text_encoder = "random" }
-tune = { trials = 2 }
+tune = { trials = 2, holdout = 0.01 }
 space = { "recipe.learning_rate" = { low = 0.01, high = 0.1 } }
 """
 BUILD = """

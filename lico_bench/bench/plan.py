@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
 from lico_bench.bench.manifest import arm_record, build_manifest
@@ -134,7 +134,7 @@ class Plan:
         pairs = zip(self.requested, self.cells, strict=True)
         return next((c.recipe.precision for r, c in pairs if r.precision == AUTO), None)
 
-    def with_precision(self, precision: str) -> Plan:
+    def with_precision(self, precision: str) -> Self:
         """Return a copy with `auto` resolved to `precision`."""
         recipes = [resolve_precision(recipe, precision) for recipe in self.requested]
         return replace(self, cells=self._cells_of(recipes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from lico_bench.bench.plan import Plan
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
@@ -13,8 +14,10 @@ from lico_bench.store import RunFolder
 from lico_bench.store.files import read_record
 from lico_bench.store.run_records import CellEntry, CellRecipe
 
+P = TypeVar("P", bound=Plan)
 
-def resolve_run_precision(plan: Plan, folder: Path, device: str) -> tuple[Plan, tuple[str, ...]]:
+
+def resolve_run_precision(plan: P, folder: Path, device: str) -> tuple[P, tuple[str, ...]]:
     """Return the plan in the precision that its run began with, and notes for the user.
 
     All trainings of a run share the precision that `auto` was resolved to at its start, also if

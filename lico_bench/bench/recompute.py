@@ -31,7 +31,7 @@ from lico_bench.store import RunFolder
 from lico_bench.store.codec import encode
 from lico_bench.store.files import read_arrow
 from lico_bench.store.row_tables import keep_rows
-from lico_bench.store.run_records import SuiteRecord
+from lico_bench.store.run_records import SuiteRecord, refuse_trials
 
 ROW_KEY = ("image_id", "method", "metric")
 # Metrics of the classification pass, computed for every image.
@@ -124,6 +124,7 @@ def recompute_sample(
 def _computable(run: RunFolder, root: Path | None, notes: list[str]) -> Iterator[_Cell]:
     """Yield the finished cells whose recipe, data and code are unchanged on this machine."""
     manifest = run.manifest()
+    refuse_trials(manifest, run.path)
     if manifest.suite.kind == USER_KIND:
         raise InvalidInputError(
             f"{run.path} holds scores of user models, not the models; score them again with "

@@ -27,8 +27,10 @@ A file has the names of the options; settings that it does not name have their d
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +46,7 @@ ARM_SETTINGS = ("changes", "objective")
 DataChoice = Literal["auto", "real", "standin", "official"]
 # A suite file uses the names of the option `--set recipe.NAME=VALUE`.
 FIELD_OF_KEY = {"recipe": "changes", "dataset": "of_dataset", "arm": "of_arm"}
+KEY_OF_FIELD = {field: key for key, field in FIELD_OF_KEY.items()}
 LISTS = ("datasets", "arms", "methods", "metrics")
 NUMBERS = ("seeds", "limit")
 TABLES = ("recipe", "objective", "dataset", "arm")
@@ -131,7 +134,8 @@ class Suite:
                 raise UnknownNameError.of("dataset of the suite", name, self.datasets)
             for key in settings:
                 if key not in DATASET_SETTINGS:
-                    raise UnknownNameError.of(f"setting of dataset {name}", key, DATASET_SETTINGS)
+                    known = _keys(DATASET_SETTINGS)
+                    raise UnknownNameError.of(f"setting of dataset {name}", key, known)
             check_count(f"seeds of {name}", self.seeds_of(name))
             for arm in settings.get("arms", ()):
                 if arm not in self.arms:
@@ -199,13 +203,54 @@ class Suite:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in facts.items()}
 
 
+def _keys(fields: Iterable[str]) -> list[str]:
+    """Return the names of fields as they are in a file."""
+    return [KEY_OF_FIELD.get(name, name) for name in fields]
+
+
+def suite_toml(suite: Suite) -> str:
+    """Return the suite as TOML; `read_suite` reads an equal suite from it."""
+    facts = {KEY_OF_FIELD.get(n, n): v for n, v in suite.facts().items() if v not in (None, {})}
+    return "\n".join(_toml_lines(facts, "")) + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the lines of a table: its values, then its tables of tables under their headers."""
+    named = {KEY_OF_FIELD.get(name, name): value for name, value in table.items()}
+    nested = [
+        name
+        for name, value in named.items()
+        if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
+    ]
+    values = [name for name in named if name not in nested]
+    if path and values:
+        yield f"\n[{path}]"
+    yield from (f"{_toml_key(name)} = {_toml(named[name])}" for name in values)
+    for name in nested:
+        yield from _toml_lines(named[name], f"{path}.{_toml_key(name)}".removeprefix("."))
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML, which has the strings, numbers and lists of JSON, and tables."""
+    if isinstance(value, Mapping):
+        items = (f"{_toml_key(n)} = {_toml(v)}" for n, v in value.items())
+        return f"{{ {', '.join(items)} }}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
 def _check_arms(of_arm: Mapping[str, Mapping[str, Any]], arms: Collection[str]) -> None:
     for name, settings in of_arm.items():
         if name not in arms:
             raise UnknownNameError.of("arm of the suite", name, arms)
         for key in settings:
             if key not in ARM_SETTINGS:
-                raise UnknownNameError.of(f"setting of arm {name}", key, ARM_SETTINGS)
+                raise UnknownNameError.of(f"setting of arm {name}", key, _keys(ARM_SETTINGS))
 
 
 def read_suite(path: Path) -> Suite:

@@ -14,51 +14,42 @@ A TOML file declares a suite (`bench.suite`) and adds two tables:
     second_pick = { accuracy = 1.0, overall = 1.0 }
 
     [space]                         # of every arm
-    "recipe.learning_rate" = { low = 0.03, high = 1.0, scale = "log" }
-    "recipe.weight_decay" = { values = [1e-4, 5e-4, 2e-3] }
+    recipe.learning_rate = { low = 0.03, high = 1.0, scale = "log" }
+    recipe.weight_decay = { values = [1e-4, 5e-4, 2e-3] }
 
     [space.lico]                    # of one arm
-    "objective.beta" = { low = 0.01, high = 1.0, scale = "log" }
+    objective.beta = { low = 0.01, high = 1.0, scale = "log" }
 
-Trials are cells of a run: they resume, and any executor runs them. Settings are drawn from a
-scrambled Sobol sequence whose first coordinates are those of `[space]`, so trial k of every arm has
-the same rate. The test split is never read.
+Settings are drawn from a scrambled Sobol sequence whose first coordinates are those of `[space]`:
+as long as no draw repeats an earlier trial, trial k of every arm has the same rate. `bench.trials`
+plans the trials and picks the best.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch.quasirandom import SobolEngine
 
-from lico_bench.bench.plan import Plan, PlannedCell, make_plan, plan_cell
-from lico_bench.bench.suite import PROFILES, Suite, read_toml, suite_of
-from lico_bench.checks import check_choice, check_count
-from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError, UnknownNameError
+from lico_bench.bench.suite import Suite, read_toml, suite_of
+from lico_bench.checks import check_choice, check_count, check_not_negative
+from lico_bench.errors import InvalidInputError, LicoBenchError, UnknownNameError
 from lico_bench.metrics import resolve_metric
-from lico_bench.records import ARM_FIELDS, Option, Recipe, resolve_precision
-from lico_bench.runtime import native_precision, pick_device
-from lico_bench.store import RunFolder
-from lico_bench.store.files import write_bytes
-from lico_bench.store.run_records import Manifest
+from lico_bench.records import ARM_FIELDS, Option, Recipe
 from lico_bench.training import resolve_options
 
 GROUPS = ("recipe", "objective")
 SCALES = ("linear", "log")
 RANGE_KEYS = ("low", "high", "scale", "values")
 TUNE_KEYS = ("trials", "holdout", "seed", "pick", "second_pick", "tie")
-MAX_DRAWS = 64  # per trial, until it differs from the others
-DIVERGED = "TrainingError"  # class of the recorded error
-DIVERGED_SCORE = float("-inf")
+ACCURACY = "accuracy"  # of the model; the other metrics are of its maps
+MAX_TRIALS = 10_000
+MAX_SEED = 2**63 - 1
+MAX_REPEATS = 1000  # draws that repeat earlier trials, after which a space is taken as exhausted
 
 
 @dataclass(frozen=True)
@@ -71,14 +62,16 @@ class Range:
     values: tuple[Option, ...] = ()
 
     def at(self, share: float) -> Option:
-        """Return the value at `share` in [0, 1), rounded to three digits."""
+        """Return the value at `share` in [0, 1], of three digits where the interval allows it."""
         if self.values:
-            return self.values[int(share * len(self.values))]
+            return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
         if self.is_log:
             value = math.exp(math.log(self.low) + share * math.log(self.high / self.low))
         else:
             value = self.low + share * (self.high - self.low)
-        return float(f"{value:.3g}")
+        rounded = float(f"{value:.3g}")
+        is_coarse = abs(rounded - value) > 0.01 * (self.high - self.low)
+        return min(max(value if is_coarse else rounded, self.low), self.high)
 
 
 Space = Mapping[str, Range]  # by `recipe.NAME` or `objective.NAME`
@@ -103,31 +96,37 @@ class Tuning:
     spaces: Mapping[str, Space]
     holdout: float = 0.2
     seed: int = 0
-    pick: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 1.0})
+    pick: Mapping[str, float] = field(default_factory=lambda: {ACCURACY: 1.0})
     second_pick: Mapping[str, float] = field(default_factory=dict)
     tie: float = 0.0
 
     def __post_init__(self) -> None:
         check_count("tune.trials", self.trials)
         check_count("tune.seed", self.seed, at_least=0)
-        if not 0 < self.holdout <= 0.5:
-            raise InvalidInputError(
-                f"tune.holdout: expected a share in (0, 0.5], got {self.holdout}; a larger part of "
-                "train would be judged than trained on"
-            )
-        if self.suite.data == "official":
-            raise InvalidInputError("data: trials need images here; use auto, real or standin")
+        check_not_negative("tune.tie", self.tie)
+        _check_at_most("tune.trials", self.trials, MAX_TRIALS)
+        _check_at_most("tune.seed", self.seed, MAX_SEED)
+        if not 0 < self.holdout < 1:
+            raise InvalidInputError(f"tune.holdout: expected a share in (0, 1), got {self.holdout}")
+        _check_suite(self.suite)
         if not any(self.spaces.values()):
             raise InvalidInputError("space: expected at least one option, got none")
-        for name, weights in self.criteria.items():
+        if not self.pick:
+            raise InvalidInputError("tune.pick: expected the weight of a metric, got none")
+        names = (ACCURACY, *map(stored_name, self.suite.metrics))
+        for pick, weights in self.criteria.items():
             for metric, weight in weights.items():
-                _check_weight(name, metric, weight, self.suite.metrics)
+                _check_weight(f"tune.{pick}.{metric}", metric, weight, names)
 
     @property
-    def criteria(self) -> dict[str, Mapping[str, float]]:
-        """The declared picks and the weights of their metrics."""
+    def criteria(self) -> dict[str, dict[str, float]]:
+        """The declared picks: the weight of each metric by the metric's stored name."""
         picks = {"pick": self.pick, "second_pick": self.second_pick}
-        return {name: weights for name, weights in picks.items() if weights}
+        return {
+            pick: {stored_name(metric): weight for metric, weight in weights.items()}
+            for pick, weights in picks.items()
+            if weights
+        }
 
     @property
     def log_options(self) -> frozenset[str]:
@@ -140,7 +139,32 @@ class Tuning:
         """Names of all options of the spaces."""
         return tuple(dict.fromkeys(name for space in self.spaces.values() for name in space))
 
-    def draw_settings(self, arm: str) -> Iterator[dict[str, Option]]:
+    def trials_of(self, recipe: Recipe) -> tuple[Recipe, ...]:
+        """Return the trials of a recipe of the suite, the recipe itself first.
+
+        Raises:
+            InvalidInputError: if the space has fewer different settings than the budget trials.
+        """
+        trials: dict[object, Recipe] = {}
+        repeats = 0
+        for settings in self._draw(recipe.arm):
+            trial = recipe.for_arm(group_of(settings, "recipe"), group_of(settings, "objective"))
+            options = resolve_options(trial.arm, dict(trial.objective))
+            # A drawn option that has its default is the same training.
+            identity = (replace(trial, objective=(), of_pair=()), options)
+            repeats = repeats + 1 if identity in trials else 0
+            trials.setdefault(identity, trial)
+            if len(trials) == self.trials:
+                return tuple(trials.values())
+            if repeats == MAX_REPEATS:
+                break
+        raise InvalidInputError(
+            f"space of arm '{recipe.arm}': it has {len(trials)} different settings for "
+            f"{self.trials} trials; every arm has the same budget, so lower tune.trials or declare "
+            "more values"
+        )
+
+    def _draw(self, arm: str) -> Iterator[dict[str, Option]]:
         """Yield changed options of `arm` without end; the first change nothing."""
         space = self.spaces[arm]
         dimensions = max(1, *(len(each) for each in self.spaces.values()))
@@ -149,26 +173,6 @@ class Tuning:
         while True:
             point = sequence.draw(1)[0].tolist()[: len(space)]
             yield {n: r.at(u) for (n, r), u in zip(space.items(), point, strict=True)}
-
-
-def _check_weight(pick: str, metric: str, weight: float, metrics: Sequence[str]) -> None:
-    if metric != "accuracy" and metric not in metrics:
-        raise UnknownNameError.of("metric of a pick", metric, ("accuracy", *metrics))
-    if not math.isfinite(weight) or weight == 0:
-        raise InvalidInputError(
-            f"tune.{pick}.{metric}: expected a weight other than 0, got {weight}"
-        )
-    is_better = True if metric == "accuracy" else resolve_metric(metric).spec.higher_is_better
-    if is_better is None:
-        raise InvalidInputError(
-            f"tune.{pick}.{metric}: it is descriptive and has no direction of merit; choose another"
-        )
-    if is_better != (weight > 0):
-        direction = ("lower", "negative") if weight > 0 else ("higher", "positive")
-        raise InvalidInputError(
-            f"tune.{pick}.{metric}: {direction[0]} is better; expected a {direction[1]} weight, "
-            f"got {weight}"
-        )
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -185,238 +189,57 @@ def read_tuning(path: Path) -> Tuning:
         raise type(error)(f"{path}: {error}") from error
 
 
-@dataclass(frozen=True)
-class TuningPlan(Plan):
-    """The trials of a tuning as the cells of a run.
-
-    Attributes:
-        tuning: the declared tuning.
-        trial_of: number of the trial by cell key.
-    """
-
-    tuning: Tuning
-    trial_of: Mapping[str, int]
-
-    @cached_property
-    def name(self) -> str:
-        """Default name of the run folder."""
-        return f"tune-{super().name}"
-
-    def manifest(self) -> Manifest:
-        """Return the run's manifest, marked as a tuning."""
-        manifest = super().manifest()
-        return replace(manifest, suite=replace(manifest.suite, kind="tuning"))
-
-
-def plan_trials(
-    tuning: Tuning, *, root: str | os.PathLike[str] | None = None, device: str = "auto"
-) -> TuningPlan:
-    """Plan the trials of `tuning`; raises as `make_plan`."""
-    suite = replace(tuning.suite, changes={**tuning.suite.changes, "holdout": tuning.holdout})
-    base = make_plan(suite, root=root, device=device)
-    trials = [
-        (number, trial)
-        for recipe in base.requested
-        for number, trial in enumerate(_distinct_trials(recipe, tuning))
-    ]
-    native = native_precision(pick_device(device)).name
-    cells = tuple(
-        plan_cell(resolve_precision(trial, native), base.eval_config, base.datasets[trial.dataset])
-        for _, trial in trials
-    )
-    return TuningPlan(
-        suite=suite, root=base.root, datasets=base.datasets, cells=cells,
-        requested=tuple(trial for _, trial in trials), tuning=tuning,
-        trial_of={cell.key: number for cell, (number, _) in zip(cells, trials, strict=True)},
-    )  # fmt: skip
-
-
-def _distinct_trials(recipe: Recipe, tuning: Tuning) -> tuple[Recipe, ...]:
-    """Return as many different settings of `recipe` as the budget has trials."""
-    trials: dict[Recipe, None] = {}
-    for settings in islice(tuning.draw_settings(recipe.arm), MAX_DRAWS * tuning.trials):
-        trials[recipe.for_arm(_group(settings, "recipe"), _group(settings, "objective"))] = None
-        if len(trials) == tuning.trials:
-            return tuple(trials)
-    raise InvalidInputError(
-        f"space of arm '{recipe.arm}': it has {len(trials)} different settings for "
-        f"{tuning.trials} trials; every arm has the same budget, so lower tune.trials or declare "
-        "more values"
-    )
-
-
-def trial_table(plan: TuningPlan, run: RunFolder) -> pd.DataFrame:
-    """Return a row per dataset, arm and trial with its settings, means over seeds and scores.
-
-    Columns: `dataset`, `arm`, `trial`, `seeds`, a column per option of the spaces, `accuracy`, the
-    other metrics of the picks, `pick` and `second_pick` (scores, higher is better), and
-    `cost_gigaflop` of one training. A training that diverged has the score minus infinity.
-
-    Raises:
-        MissingDataError: if a trial is unfinished.
-    """
-    failures = run.failures()
-    unfinished = [
-        cell.key
-        for cell in plan.cells
-        if not run.cell(cell.key).is_done
-        and (cell.key not in failures or failures[cell.key].error != DIVERGED)
-    ]
-    if unfinished:
-        raise MissingDataError(
-            f"{run.path}: {len(unfinished)} of {len(plan.cells)} trials are unfinished "
-            f"({unfinished[0]} is the first); repeat the same command to finish them"
-        )
-    tuning, criteria = plan.tuning, plan.tuning.criteria
-    finished = set(run.finished())
-    metrics = tuple(dict.fromkeys(["accuracy", *(m for each in criteria.values() for m in each)]))
-    means = _means(run, metrics, plan.suite.methods[0])
-    records = []
-    for cell in plan.cells:
-        scores = {m: means.get((cell.key, m), math.nan) for m in metrics}
-        undefined = [m for m, value in scores.items() if math.isnan(value)]
-        if cell.key not in finished:
-            scores = dict.fromkeys(metrics, DIVERGED_SCORE)
-        elif undefined:
-            raise InvalidInputError(
-                f"{cell.title}: {undefined[0]} has no value on the images held out; name another "
-                "metric in tune.pick"
-            )
-        records.append(
-            {
-                "dataset": cell.recipe.dataset, "arm": cell.arm, "trial": plan.trial_of[cell.key],
-                "seeds": 1,
-                **{name: _value_of(name, cell) for name in tuning.option_names}, **scores,
-                **{
-                    pick: sum(w * scores[m] for m, w in weights.items())
-                    if cell.key in finished
-                    else DIVERGED_SCORE
-                    for pick, weights in criteria.items()
-                },
-                "cost_gigaflop": cell.work.train_gigaflop,
-            }
-        )  # fmt: skip
-    table = pd.DataFrame(records)
-    of_trial = table.groupby(["dataset", "arm", "trial"], sort=False, as_index=False)
-    how = dict.fromkeys([*metrics, *criteria, "cost_gigaflop"], "mean")
-    return of_trial.agg({"seeds": "sum", **dict.fromkeys(tuning.option_names, "first"), **how})
-
-
-def best_trials(table: pd.DataFrame, pick: str, *, tie: float = 0.0) -> pd.DataFrame:
-    """Return the row of `trial_table` with the best score `pick` per dataset and arm.
-
-    Of the trials within `tie` of the best score, the cheapest is taken, then the first.
-
-    Raises:
-        InvalidInputError: if every trial of an arm diverged.
-    """
-    best = []
-    for (dataset, arm), trials in table.groupby(["dataset", "arm"], sort=False):
-        top = trials[pick].max()
-        if not math.isfinite(top):
-            raise InvalidInputError(
-                f"{dataset} {arm}: every trial diverged; lower the rates of its space"
-            )
-        close = trials[trials[pick] >= top - tie]
-        best.append(close.sort_values(["cost_gigaflop", "trial"], kind="stable").iloc[0])
-    return pd.DataFrame(best).reset_index(drop=True)
-
-
-@dataclass(frozen=True)
-class TuningResult:
-    """The trials of a finished tuning and the best of every arm.
-
-    Attributes:
-        trials: rows of `trial_table`.
-        picks: picked rows by the name of the criterion, `pick` or `second_pick`.
-    """
-
-    tuning: Tuning
-    trials: pd.DataFrame
-    picks: Mapping[str, pd.DataFrame]
-
-    @classmethod
-    def of(cls, plan: TuningPlan, run: RunFolder) -> TuningResult:
-        """Read the result of a run.
-
-        Raises:
-            MissingDataError: if a trial is unfinished.
-            InvalidInputError: if every trial of an arm diverged.
-        """
-        table, tuning = trial_table(plan, run), plan.tuning
-        picks = {name: best_trials(table, name, tie=tuning.tie) for name in tuning.criteria}
-        return cls(tuning, table, picks)
-
-    def write(self, folder: Path) -> None:
-        """Write `trials.csv` and a suite file per pick."""
-        folder.mkdir(exist_ok=True)
-        text = self.trials.to_csv(index=False, lineterminator="\n")
-        write_bytes(folder / "trials.csv", text.encode())
-        for name, picks in self.picks.items():
-            write_bytes(folder / f"{name}.toml", picked_suite(self.tuning, picks).encode())
+def group_of(settings: Mapping[str, Option], group: str) -> dict[str, Option]:
+    """Return the settings of the group `recipe` or `objective` by their names in it."""
+    split = {name.partition(".")[::2]: value for name, value in settings.items()}
+    return {option: value for (of, option), value in split.items() if of == group}
 
 
 def formula(weights: Mapping[str, float]) -> str:
-    """Return a criterion as text, such as `accuracy + 2 overall`."""
-    return " + ".join(m if w == 1 else f"{w:g} {m}" for m, w in weights.items())
+    """Return a criterion as text, such as `accuracy + 2 overall - deletion`."""
+    terms = [
+        f"{'-' if w < 0 else '+'} {'' if abs(w) == 1 else f'{abs(w):g} '}{metric}"
+        for metric, w in weights.items()
+    ]
+    return " ".join(terms).removeprefix("+ ")
 
 
-def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:
-    """Return the TOML of a suite in which every arm has its picked settings.
-
-    The suite trains on the complete training split and scores the test split.
-    """
-    suite = tuning.suite
-    lines = [
-        f"datasets = {_toml(suite.datasets)}", f"arms = {_toml(suite.arms)}",
-        f"seeds = {PROFILES[suite.profile].seeds}", f"profile = {_toml(suite.profile)}",
-        f"methods = {_toml(suite.methods)}", f"metrics = {_toml(suite.metrics)}",
-        f"protocol = {_toml(suite.protocol)}", f"data = {_toml(suite.data)}",
-    ]  # fmt: skip
-    if suite.limit is not None:
-        lines.append(f"limit = {suite.limit}")
-    for table, values in (("recipe", suite.changes), ("objective", suite.objective)):
-        if values:
-            lines += ["", f"[{table}]", *(f"{n} = {_toml(v)}" for n, v in values.items())]
-    for row in picks.to_dict("records"):
-        lines += [
-            "",
-            f"# Trial {row['trial']} of {tuning.trials}.",
-            f"[dataset.{row['dataset']}.arm.{row['arm']}]",
-        ]
-        for group in GROUPS:
-            names = [n for n in tuning.spaces[str(row["arm"])] if n.startswith(f"{group}.")]
-            values = {n.partition(".")[2]: row[n] for n in names}
-            if values:
-                inner = ", ".join(f"{name} = {_toml(value)}" for name, value in values.items())
-                lines.append(f"{group} = {{ {inner} }}")
-    return "\n".join(lines) + "\n"
+def stored_name(metric: str) -> str:
+    """Return the name under which the values of a metric are stored."""
+    return metric if metric == ACCURACY else resolve_metric(metric).spec.name
 
 
-def _toml(value: object) -> str:
-    """Return a value as TOML; JSON is TOML for strings, numbers, booleans and lists of them."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+def _check_at_most(option: str, value: int, most: int) -> None:
+    if value > most:
+        raise InvalidInputError(f"{option}: expected at most {most:,}, got {value:,}")
 
 
-def _means(run: RunFolder, metrics: Collection[str], method: str) -> dict[tuple[str, str], float]:
-    """Return the mean of each metric by cell: of the model, or of the maps of `method`."""
-    rows = run.rows()
-    rows = rows[rows["metric"].isin(metrics) & rows["method"].isin(["", method])]
-    means = rows.groupby(["cell", "metric"], as_index=False)["value"].mean()
-    keys = zip(means["cell"], means["metric"], strict=True)
-    return dict(zip(keys, means["value"].astype(float), strict=True))
+def _check_suite(suite: Suite) -> None:
+    if suite.data == "official":
+        raise InvalidInputError("data: trials need images here; use auto, real or standin")
+    if suite.rules().scorer != "own":
+        raise InvalidInputError(
+            f"scorer: a trial scores its own maps, got '{suite.rules().scorer}'; use own"
+        )
+    if "holdout" in suite.changes:
+        raise InvalidInputError("recipe.holdout: set tune.holdout instead")
 
 
-def _value_of(name: str, cell: PlannedCell) -> object:
-    """Return the value of `recipe.NAME` or `objective.NAME` in a trial; None without the option."""
-    group, _, option = name.partition(".")
-    return getattr(cell.recipe, option) if group == "recipe" else cell.options.get(option)
-
-
-def _group(settings: Mapping[str, Option], group: str) -> dict[str, Option]:
-    """Return the settings of `recipe` or `objective` by name."""
-    parts = {name: name.partition(".") for name in settings}
-    return {parts[n][2]: value for n, value in settings.items() if parts[n][0] == group}
+def _check_weight(option: str, metric: str, weight: float, names: Sequence[str]) -> None:
+    if stored_name(metric) not in names:
+        raise UnknownNameError.of("metric of a pick", metric, names)
+    if not math.isfinite(weight) or weight == 0:
+        raise InvalidInputError(f"{option}: expected a weight other than 0, got {weight}")
+    is_better = metric == ACCURACY or resolve_metric(metric).spec.higher_is_better
+    if is_better is None:
+        raise InvalidInputError(
+            f"{option}: it is descriptive and has no direction of merit; choose another"
+        )
+    if is_better != (weight > 0):
+        better, sign = ("lower", "negative") if weight > 0 else ("higher", "positive")
+        raise InvalidInputError(
+            f"{option}: {better} is better; expected a {sign} weight, got {weight}"
+        )
 
 
 def _tuning(declared: Mapping[str, Any]) -> Tuning:
@@ -427,23 +250,24 @@ def _tuning(declared: Mapping[str, Any]) -> Tuning:
             raise UnknownNameError.of("setting of [tune]", name, TUNE_KEYS)
     if "trials" not in options:
         raise InvalidInputError("tune.trials: expected the number of trials per arm, got none")
+    for name in ("holdout", "tie"):
+        if name in options:
+            options[name] = _number(f"tune.{name}", options[name])
+    for name in ("pick", "second_pick"):
+        weights = _table(f"tune.{name}", options.get(name, {}))
+        for metric, weight in weights.items():
+            weights[metric] = _number(f"tune.{name}.{metric}", weight)
     space = _table("space", declared.get("space", {}))
-    own = {name: _table(f"space.{name}", v) for name, v in space.items() if "." not in name}
+    own = {n: v for n, v in space.items() if n not in GROUPS and "." not in n}
     for arm in own:
         if arm not in suite.arms:
             raise UnknownNameError.of("arm of the space", arm, suite.arms)
-    shared = {name: value for name, value in space.items() if name not in own}
-    spaces = {
-        arm: {n: _range(n, v, arm) for n, v in {**shared, **own.get(arm, {})}.items()}
-        for arm in suite.arms
-    }
-    for name in ("holdout", "tie"):
-        if not isinstance(options.get(name, 0.0), int | float):
-            raise InvalidInputError(f"tune.{name}: expected a number, got {options[name]!r}")
-    for name in ("pick", "second_pick"):
-        weights = _table(f"tune.{name}", options.get(name, {}))
-        if not all(isinstance(w, int | float) for w in weights.values()):
-            raise InvalidInputError(f"tune.{name}: expected a number per metric, got {weights}")
+    shared = _ranges("space", {n: v for n, v in space.items() if n not in own})
+    spaces = {}
+    for arm in suite.arms:
+        spaces[arm] = {**shared, **_ranges(f"space.{arm}", own.get(arm, {}))}
+        for name, values in spaces[arm].items():
+            _check_values(arm, name, values)
     return Tuning(suite=suite, spaces=spaces, **options)
 
 
@@ -453,7 +277,28 @@ def _table(name: str, value: object) -> dict[str, Any]:
     return value
 
 
-def _range(name: str, value: object, arm: str) -> Range:
+def _number(name: str, value: object) -> float:
+    if type(value) not in (int, float):
+        raise InvalidInputError(f"{name}: expected a number, got {value!r}")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise InvalidInputError(f"{name}: expected a smaller number") from None
+
+
+def _ranges(where: str, table: object) -> dict[str, Range]:
+    """Return the ranges of a table: `recipe.NAME` as one quoted key, or as a table of its own."""
+    found: dict[str, Range] = {}
+    for name, value in _table(where, table).items():
+        if name in GROUPS:
+            options = {f"{name}.{option}": v for option, v in _table(name, value).items()}
+        else:
+            options = {name: value}
+        found |= {option: _range(option, declared) for option, declared in options.items()}
+    return found
+
+
+def _range(name: str, value: object) -> Range:
     group, _, option = name.partition(".")
     if group not in GROUPS:
         raise InvalidInputError(
@@ -461,27 +306,40 @@ def _range(name: str, value: object, arm: str) -> Range:
         )
     if group == "recipe" and option not in ARM_FIELDS:
         raise UnknownNameError.of("recipe option of a space", option, ARM_FIELDS)
-    declared = _table(f"space '{name}'", value)
+    where = f"space '{name}'"
+    declared = _table(where, value)
     for key in declared:
         if key not in RANGE_KEYS:
-            raise UnknownNameError.of(f"setting of space '{name}'", key, RANGE_KEYS)
-    values = declared.get("values")
-    if values is not None:
-        if not isinstance(values, list) or not values or set(declared) != {"values"}:
+            raise UnknownNameError.of(f"setting of {where}", key, RANGE_KEYS)
+    if "values" in declared:
+        values = declared["values"]
+        if not isinstance(values, list) or not values or len(declared) > 1:
             raise InvalidInputError(
-                f"space '{name}': expected values = [...] with at least one, got {declared}"
+                f"{where}: expected values = [...] with at least one, got {declared}"
             )
-        found = Range(values=tuple(values))
-    else:
-        low, high = declared.get("low"), declared.get("high")
-        is_log = declared.get("scale", "linear") == "log"
-        if not all(type(x) in (int, float) for x in (low, high)) or not low < high:  # type: ignore[operator]
-            raise InvalidInputError(f"space '{name}': expected low < high, got {declared}")
-        if is_log and low <= 0:  # type: ignore[operator]
-            raise InvalidInputError(f"space '{name}': a log scale needs low > 0, got {low}")
-        check_choice(f"space '{name}': scale", declared.get("scale", "linear"), SCALES)
-        found = Range(float(low), float(high), is_log)  # type: ignore[arg-type]
-    if group == "objective":
-        for end in found.values or (found.at(0.0), found.at(1.0)):
-            resolve_options(arm, {option: end})
-    return found
+        if not all(isinstance(item, Option) for item in values):
+            raise InvalidInputError(f"{where}: expected numbers, texts or true and false")
+        return Range(values=tuple(values))
+    if not {"low", "high"} <= declared.keys():
+        raise InvalidInputError(f"{where}: expected low and high, or values, got {declared}")
+    low, high = (_number(f"{where}: {end}", declared[end]) for end in ("low", "high"))
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InvalidInputError(f"{where}: expected low < high, got {low} and {high}")
+    scale = declared.get("scale", "linear")
+    check_choice(f"{where}: scale", scale, SCALES)
+    if scale == "log" and low <= 0:
+        raise InvalidInputError(f"{where}: a log scale needs low > 0, got {low}")
+    return Range(low, high, scale == "log")
+
+
+def _check_values(arm: str, name: str, values: Range) -> None:
+    """Raise unless an arm can be trained with every value of the list, or with both ends."""
+    group, _, option = name.partition(".")
+    for value in values.values or (values.low, values.high):
+        try:
+            if group == "recipe":
+                Recipe("", "", arm).for_arm({option: value}, {})
+            else:
+                resolve_options(arm, {option: value})
+        except LicoBenchError as error:
+            raise type(error)(f"space '{name}': {error}") from error

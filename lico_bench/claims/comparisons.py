@@ -17,9 +17,7 @@ import pandas as pd
 from lico_bench.claims.records import INFERENCE_COST, Claim, Outcome
 from lico_bench.stats import minus_control, paired_differences
 
-INTERVAL = 0.95  # coverage of reported intervals
 COUNTS = ("parameters", "gigaflop")
-BOUNDS = 0.90  # its ends are one-sided 95 % bounds, which decide not_worse
 
 
 class Setting(NamedTuple):
@@ -35,21 +33,26 @@ class Setting(NamedTuple):
 class Gain:
     """A paired difference with the sign such that larger is better; NaN for a missing number.
 
-    `lower` and `upper` are one-sided 95 % bounds, NaN for claims that do not use them. `p_value`
-    and `p_equivalent` come from `stats.paired_differences`.
+    Attributes:
+        reference: mean of the reference arm, with the same sign.
+        lower, upper: one-sided 95 % bounds.
+        error: standard error.
+        p_value, p_equivalent: as in `stats.paired_differences`.
     """
 
     gain: float
     low: float
     high: float
+    lower: float
+    upper: float
+    reference: float
+    error: float
     p_value: float
     p_equivalent: float
     num_images: int
     num_seeds: int
     protocol: str
     note: str
-    lower: float = math.nan
-    upper: float = math.nan
 
 
 @dataclass
@@ -58,7 +61,6 @@ class _Batch:
 
     arm: str
     control: str
-    interval: float
     others: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
     effects: dict[str, float] = field(default_factory=dict)
@@ -88,42 +90,43 @@ class Comparisons:
                 setting = Setting(record.dataset, record.source, record.backbone, record.labels)
                 key = (setting, batch.arm, record.arm, record.method, record.metric)
                 effect = batch.effects[record.metric]
-                self._records[(*key, effect, batch.control, batch.interval)] = record
+                self._records[(*key, effect, batch.control)] = record
 
     def find(
-        self, claim: Claim, setting: Setting, method: str, *, other: str = "", control: str = ""
+        self, claim: Claim, setting: Setting, method: str, *, other: str = "", is_raw: bool = False
     ) -> Gain | None:
         """Return the gain of the claim's arm over `other`, by default its reference arm.
 
         Args:
-            control: a control method whose gain is subtracted.
+            is_raw: whether the score of the claim's control map is not subtracted.
 
         Returns:
             None if no pair has both arms, or the metric was not measured.
         """
         key = (setting, claim.arm, other or claim.reference_arm, method, claim.metric)
-        record = self._records.get((*key, claim.smallest_effect, control, INTERVAL))
+        control = "" if is_raw else claim.control_map
+        record = self._records.get((*key, claim.smallest_effect, control))
         if record is None:
             return None
-        bounds = self._records.get((*key, claim.smallest_effect, control, BOUNDS))
         # The records hold other minus arm.
         sign = -1 if self._is_better[claim.metric] else 1
         low, high = sorted((sign * record.low, sign * record.high))
-        lower, upper = math.nan, math.nan
-        if bounds is not None:
-            lower, upper = sorted((sign * bounds.low, sign * bounds.high))
+        lower, upper = sorted((sign * record.lower, sign * record.upper))
+        parts = [part for part in (record.seed_part, record.image_part) if math.isfinite(part)]
         return Gain(
             gain=sign * record.difference,
             low=low,
             high=high,
+            lower=lower,
+            upper=upper,
+            reference=-sign * record.mean,
+            error=math.hypot(*parts) if parts else math.nan,
             p_value=record.p_value,
             p_equivalent=record.p_equivalent,
             num_images=int(record.num_images),
             num_seeds=int(record.num_seeds),
             protocol=str(record.protocol),
             note=str(record.note),
-            lower=lower,
-            upper=upper,
         )
 
 
@@ -139,7 +142,7 @@ def complete_pairs(rows: pd.DataFrame, arm: str, other: str) -> frozenset[str]:
 
 
 def cost_outcome(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
-    """Return supported if no pair has a higher count than the reference, else contradicted.
+    """Return harm if a pair has a higher count than the reference, else equivalent or improvement.
 
     Args:
         cells: pair, arm and counts of each cell of complete pairs.
@@ -159,10 +162,10 @@ def cost_outcome(claim: Claim, cells: pd.DataFrame) -> tuple[Outcome, str]:
     ours, theirs = _counts_text(arm.loc[pair]), _counts_text(reference.loc[pair])
     than = f"than {claim.reference_arm}: {ours} against {theirs}"
     if is_more.any():
-        return "contradicted", f"{claim.arm} needs more {than}"
+        return "harm", f"{claim.arm} needs more {than}"
     if (arm[list(COUNTS)] == reference[list(COUNTS)]).all(axis=None):
-        return "supported", f"equal in both arms: {ours}"
-    return "supported", f"{claim.arm} needs less {than}"
+        return "equivalent", f"equal in both arms: {ours}"
+    return "improvement", f"{claim.arm} needs less {than}"
 
 
 def _counts_text(cell: Any) -> str:
@@ -180,23 +183,15 @@ def _batches(claims: Iterable[Claim]) -> Iterable[_Batch]:
         of_metric = effects.setdefault(claim.metric, [])
         if effect not in of_metric:
             of_metric.append(effect)
-        for others, control, interval in _needed_differences(claim):
+        for control in dict.fromkeys((claim.control_map, "")):
             # A metric has one smallest effect in a batch.
-            key = (claim.arm, control, interval, of_metric.index(effect))
-            batch = batches.setdefault(key, _Batch(claim.arm, control, interval))
-            batch.others |= others
+            key = (claim.arm, control, of_metric.index(effect))
+            batch = batches.setdefault(key, _Batch(claim.arm, control))
+            controls = claim.control_arms if control == claim.control_map else ()
+            batch.others |= {claim.reference_arm, *controls}
             batch.methods.update(claim.methods or ("",))
             batch.effects[claim.metric] = effect
     return batches.values()
-
-
-def _needed_differences(claim: Claim) -> Iterator[tuple[set[str], str, float]]:
-    """Yield other arms, control method ("" for none) and interval coverage for a claim."""
-    yield {claim.reference_arm, *claim.control_arms}, "", INTERVAL
-    if claim.direction == "not_worse":
-        yield {claim.reference_arm}, "", BOUNDS
-    for control in claim.control_methods:
-        yield {claim.reference_arm}, control, INTERVAL
 
 
 def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[Any]:
@@ -223,7 +218,6 @@ def _differences(rows: pd.DataFrame, batch: _Batch, resamples: int) -> Iterator[
         yield from paired_differences(
             # Copying millions of rows takes seconds.
             rows if is_compared.all() else rows[is_compared],
-            interval=batch.interval,
             reference_arm=batch.arm,
             smallest_effects=batch.effects,
             resamples=resamples,

@@ -1,4 +1,15 @@
-"""Reasons why a run cannot test a claim, and the command that would."""
+"""Reasons why a run cannot test a claim, and the command that would.
+
+Two conditions admit a comparison to the tests. Both depend on the reference arm alone, so they
+select no gain:
+
+    accuracy >= min(3 c, (1 + c) / 2)     c is the accuracy of the best constant guess, from labels
+    signal >= 2 d                         claims on maps: mean score of the reference arm's maps
+                                          minus that of the control map; d is the smallest effect
+
+The scores of networks that have not learned, or of maps without a signal, are similar under every
+objective and would be called equivalent.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +19,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lico_bench.claims.comparisons import Setting, base_name
+from lico_bench.claims.comparisons import Gain, Setting, base_name
 from lico_bench.claims.records import INFERENCE_COST, Claim
+from lico_bench.number_text import signed
 from lico_bench.stats import MODEL_SCORES
 from lico_bench.store.run_records import Manifest, SuiteRecord
 
-# Below the smaller of these two accuracies a network counts as near chance: three times chance, and
-# a tenth of the way from chance to 1.
 LEAST_TIMES_CHANCE = 3.0
-LEAST_SHARE_LEARNED = 0.1
+LEAST_SIGNAL = 2.0  # in smallest effects
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,8 @@ class Scope:
         arms: arms with rows, by setting.
         manifest: manifest of the run.
         accuracies: mean accuracy over all trainings and images, by the fields of a setting and arm.
-        num_classes: number of classes that the networks predict, by the fields of a setting; an
-            incomplete copy of a dataset may have fewer classes.
+        num_labels: number of labels of the images that any model classifies correctly, by the
+            fields of a setting, for runs whose manifest lacks the accuracy of a constant guess.
     """
 
     settings: tuple[Setting, ...]
@@ -40,7 +50,7 @@ class Scope:
     arms: Mapping[Setting, frozenset[str]]
     manifest: Manifest
     accuracies: pd.Series[float]
-    num_classes: pd.Series[int]
+    num_labels: pd.Series[int]
 
     def settings_of(self, claim: Claim) -> list[Setting]:
         """Return the settings that a claim covers."""
@@ -57,10 +67,17 @@ class Scope:
         return [name for name in claim.datasets if name not in present]
 
     def controls_not_run(self, claim: Claim) -> list[str]:
-        """Return the control arms and methods of a claim that the run lacks."""
-        present = frozenset().union(*self.arms.values(), map(base_name, self.methods))
-        controls = (*claim.control_arms, *claim.control_methods)
-        return [name for name in controls if name not in present]
+        """Return the control arms of a claim that the run lacks."""
+        present = frozenset().union(*self.arms.values())
+        return [name for name in claim.control_arms if name not in present]
+
+    def chance(self, setting: Setting) -> float | None:
+        """Return the accuracy of the best constant guess; None if unknown."""
+        facts = self.manifest.datasets.get(setting.dataset)
+        if facts is not None and facts.chance is not None:
+            return facts.chance
+        num_labels = self.num_labels.get(tuple(setting), 0)
+        return 1 / num_labels if num_labels else None
 
 
 def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
@@ -81,8 +98,10 @@ def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
         arms=arms,
         manifest=manifest,
         accuracies=accuracy.groupby([*names, "arm"], observed=True)["value"].mean(),
-        # The target of an accuracy row is the predicted class.
-        num_classes=accuracy.groupby(names, observed=True)["target"].nunique(),
+        # The target of an accuracy row is the predicted class: the label, where it is correct.
+        num_labels=accuracy[accuracy["correct"].astype(bool)]
+        .groupby(names, observed=True)["target"]
+        .nunique(),
     )
 
 
@@ -97,8 +116,9 @@ def missing_in_run(claim: Claim, scope: Scope) -> str:
             datasets = ", ".join(dict.fromkeys(setting.dataset for setting in scope.settings))
             return f"{_undefined(claim, datasets)}; add a data set that has it"
         lacking.append(f"metric {claim.metric}")
-    if claim.methods and claim.methods[0] not in map(base_name, scope.methods):
-        lacking.append(f"method {claim.methods[0]}")
+    scored = {base_name(method) for method in scope.methods}
+    needed = (*claim.methods[:1], claim.control_map)
+    lacking += [f"method {name}" for name in needed if name and name not in scored]
     if not scope.settings_of(claim):
         lacking.append(_needed_data(claim, scope))
     return f"the run has no {', no '.join(lacking)}; {command(claim, scope)}" if lacking else ""
@@ -117,30 +137,39 @@ def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope
         if claim.metric in scope.manifest.metrics:
             return _undefined(claim, setting.dataset)
         return f"{claim.metric} of {method or 'the model'} was not scored here"
+    if claim.control_map and not any(
+        base_name(name) == claim.control_map and metric == claim.metric and where == setting
+        for where, name, metric in scope.scored
+    ):
+        return f"{claim.metric} of {claim.control_map} was not scored here"
     return (
         f"no pair of {claim.arm} and {claim.reference_arm} is complete; "
         "repeat the same `lico-bench run`"
     )
 
 
-def near_chance(claim: Claim, setting: Setting, scope: Scope) -> str:
-    """Return why the networks of a setting are near chance accuracy, or "".
+def not_admitted(claim: Claim, setting: Setting, gain: Gain, scope: Scope) -> str:
+    """Return why a comparison is outside of all tests, or "".
 
-    Scores of such networks are similar under every objective and would be judged equivalent.
+    Args:
+        gain: of the claim's arm over its reference arm.
     """
-    facts = scope.manifest.datasets.get(setting.dataset)
-    num_classes = scope.num_classes.get(tuple(setting))
-    if facts is None or not facts.class_names or num_classes is None:
-        return ""
-    chance = 1 / num_classes
-    least = min(LEAST_TIMES_CHANCE * chance, chance + LEAST_SHARE_LEARNED * (1 - chance))
-    for arm in (claim.reference_arm, claim.arm):
-        accuracy = scope.accuracies.get((*setting, arm), 1.0)
+    accuracy, chance = scope.accuracies.get((*setting, claim.reference_arm)), scope.chance(setting)
+    if accuracy is not None and chance is not None:
+        least = min(LEAST_TIMES_CHANCE * chance, (1 + chance) / 2)
         if accuracy < least:
             return (
-                f"the models of arm {arm} have hardly learned: accuracy {accuracy:.1%}, where "
-                f"guessing gives {chance:.1%}; train longer"
+                f"the models of arm {claim.reference_arm} have hardly learned: accuracy "
+                f"{accuracy:.1%}, where a constant guess has {chance:.1%} and a test needs "
+                f"{least:.1%}; train longer"
             )
+    least = LEAST_SIGNAL * claim.smallest_effect
+    if claim.control_map and gain.reference < least:
+        return (
+            f"the maps of arm {claim.reference_arm} score {signed(gain.reference, 4)} above "
+            f"{claim.control_map}, a test of a smallest effect of {claim.smallest_effect:g} needs "
+            f"{least:g}"
+        )
     return ""
 
 
@@ -153,7 +182,7 @@ def command(claim: Claim, scope: Scope) -> str:
         "arms": tuple(dict.fromkeys((claim.reference_arm, claim.arm, *claim.control_arms))),
     }
     if claim.methods:
-        requested["methods"] = (claim.methods[0], *claim.control_methods)
+        requested["methods"] = tuple(filter(None, (claim.methods[0], claim.control_map)))
         requested["metrics"] = (claim.metric,)
     words = [f"--{option} {shlex.quote(','.join(names))}" for option, names in requested.items()]
     if claim.labels and "full" not in claim.labels:

@@ -39,7 +39,7 @@ TABLES = (
 )  # fmt: skip
 # Names in the registries, which this package may not import; tests compare the two.
 ARMS = (
-    "", "baseline", "cgc", "lico", "lico_authors_code", "lico_bartak", "lico_fletcher",
+    "", "baseline", "cgc", "lico", "lico_as_published", "lico_authors_code", "lico_bartak", "lico_fletcher",
     "lico_fletcher_january", "lico_mm", "lico_ot", "lico_random_text", "lico_response",
     "lico_shuffled_names",
 )  # fmt: skip

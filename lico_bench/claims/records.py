@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,12 +17,19 @@ from lico_bench.errors import (
 )
 from lico_bench.runtime import shipped
 from lico_bench.stats import MODEL_SCORES
+from lico_bench.stats.pooling import PooledDifference
 
-Outcome = Literal["supported", "contradicted", "equivalent", "inconclusive", "not_tested"]
+Outcome = Literal[
+    "improvement", "harm", "gain_ruled_out", "loss_ruled_out", "equivalent", "inconclusive",
+    "not_tested",
+]  # fmt: skip
+Family = Literal["primary", "claim", "exploratory"]
 Direction = Literal["better", "not_worse"]
 
 INFERENCE_COST = "inference_cost"  # endpoint without rows: counts of one forward pass
 DECLARED = "claims.toml"  # in baselines/
+PRIMARY = "primary_datasets"
+RULES = "2"  # version of the rules of `judging`, stored with every verdict
 LEAST_SEEDS = 2  # a single training does not show the spread between trainings
 
 
@@ -41,9 +49,11 @@ class Claim:
         smallest_effect: smallest effect of interest, > 0, in the unit of the metric.
         min_seeds: trainings per arm that a decision needs.
         control_arms: arms that `arm` must beat significantly.
-        control_methods: methods that ignore the model and whose score must gain less.
+        control_map: method that ignores the model; its score on the same image and model is
+            subtracted from that of the map. Empty for a score of the model.
         datasets: datasets that the claim covers; empty for any.
         labels: label budgets that the claim covers, `full` or a number; empty for any.
+        primary_datasets: datasets in the order in which the primary one is chosen.
     """
 
     id: str
@@ -58,17 +68,25 @@ class Claim:
     methods: tuple[str, ...] = ()
     min_seeds: int = 3
     control_arms: tuple[str, ...] = ()
-    control_methods: tuple[str, ...] = ()
+    control_map: str = ""
     datasets: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    primary_datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Evidence:
     """The evidence on a claim for one dataset, backbone, label budget and method.
 
-    `gain` is the difference with the sign such that larger is better, `low` and `high` its 95 %
-    interval; None where there is none. `sentence` explains the outcome.
+    Attributes:
+        sentence: explains the outcome.
+        gain, low, high: difference with the sign such that larger is better, and its 95 % interval;
+            of the map minus the control map, if the claim has one. None where there is none.
+        raw_gain, raw_low, raw_high: the same without subtracting the control map.
+        family: tests with which `p_value` is corrected: the primary comparisons of all claims, the
+            other datasets of the claim, or (`exploratory`) the further methods.
+        p_corrected: after Holm's correction within the family; for `exploratory` the q-value of
+            Benjamini and Hochberg. None for a comparison that is not tested for a gain.
     """
 
     dataset: str
@@ -81,8 +99,12 @@ class Evidence:
     gain: float | None = None
     low: float | None = None
     high: float | None = None
+    raw_gain: float | None = None
+    raw_low: float | None = None
+    raw_high: float | None = None
+    family: Family | None = None
     p_value: float | None = None
-    p_holm: float | None = None
+    p_corrected: float | None = None
     p_equivalent: float | None = None
     num_images: int = 0
     num_seeds: int = 0
@@ -91,12 +113,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict on a claim: outcome, sentence and evidence."""
+    """The verdict on a claim.
+
+    Attributes:
+        outcome: of the primary comparison.
+        sentence: explains the outcome and its scope.
+        pooled: mean gain over the datasets; None for fewer than four.
+    """
 
     claim: Claim
     outcome: Outcome
     sentence: str
     evidence: tuple[Evidence, ...] = ()
+    pooled: PooledDifference | None = None
 
 
 def read_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
@@ -120,9 +149,10 @@ def read_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
             f"{file}: not readable as TOML ({error}); correct it as in baselines/{DECLARED}"
         ) from error
     entries = tables.get("claim")
-    if set(tables) != {"claim"} or not isinstance(entries, list) or not entries:
+    is_known = {"claim"} <= set(tables) <= {"claim", PRIMARY}
+    if not is_known or not isinstance(entries, list) or not entries:
         raise BrokenFileError(
-            f"{file}: expected tables [[claim]] and nothing else, got "
+            f"{file}: expected {PRIMARY} and tables [[claim]], got "
             f"{', '.join(sorted(tables)) or 'an empty file'}; baselines/{DECLARED} is an example"
         )
     claims = []
@@ -130,7 +160,7 @@ def read_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
         is_table = isinstance(entry, dict)
         name = (entry.get("id") or f"number {number}") if is_table else number
         try:
-            claims.append(_read_claim(entry))
+            claims.append(_read_claim(entry, {n: v for n, v in tables.items() if n == PRIMARY}))
         except (InvalidInputError, UnknownNameError) as error:
             raise BrokenFileError(f"{file}: claim '{name}': {error}") from error
     repeated = find_duplicate(claim.id for claim in claims)
@@ -140,9 +170,10 @@ def read_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _read_claim(entry: object) -> Claim:
+def _read_claim(entry: object, shared: Mapping[str, object]) -> Claim:
     if not isinstance(entry, dict):
         raise InvalidInputError(f"expected a table of fields, got {entry!r}")
+    entry = {**shared, **entry}
     known = {field.name: field for field in fields(Claim)}
     for key in entry:
         if key not in known:
@@ -196,9 +227,9 @@ def _problems(claim: Claim) -> dict[str, object]:
             claim.arm in (claim.reference_arm, *claim.control_arms)
         ),
         "a claim of direction not_worse has no gain to compare with a control; remove the "
-        "controls": is_not_worse and (claim.control_arms or claim.control_methods),
-        f"methods: {metric} is a score of the model; remove the methods": (
-            is_model_score and (claim.methods or claim.control_methods)
+        "controls": is_not_worse and claim.control_arms,
+        f"methods: {metric} is a score of the model; remove methods and control_map": (
+            is_model_score and (claim.methods or claim.control_map)
         ),
         f"methods: {metric} is a score of saliency maps; name a saliency method, the primary one "
         "first": not is_model_score and not claim.methods,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from lico_bench.bench import Reporter
     from lico_bench.store import RunFolder
+    from lico_bench.store.run_records import Failure
 
 
 def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
@@ -23,13 +25,19 @@ def end_run(run: RunFolder, console: Console, *, compared: str) -> None:
     """
     if run.finished():
         show_results(run, console, compared=compared)
-    failures = run.failures()
+    exit_if_failed(run.failures(), len(run.manifest().cells), console)
+
+
+def exit_if_failed(failures: Mapping[str, Failure], num_cells: int, console: Console) -> None:
+    """List failed cells, of `num_cells` in all, and exit with FAILED_CELLS if there are any."""
     if not failures:
         return
-    count = f"{len(failures)} of {len(run.manifest().cells)} cells failed"
-    lines = [f"  {key} in {failure.stage}: {failure.sentence}" for key, failure in failures.items()]
-    lines.append("Repeat the same command to try them again; finished cells are kept.")
-    for line in (f"{count}:", *lines):
+    lines = [
+        f"{len(failures)} of {num_cells} cells failed:",
+        *(f"  {key} in {failure.stage}: {failure.sentence}" for key, failure in failures.items()),
+        "Repeat the same command to try them again; finished cells are kept.",
+    ]
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(FAILED_CELLS)
 

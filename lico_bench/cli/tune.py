@@ -9,13 +9,16 @@ import typer
 
 from lico_bench.cli import arguments
 from lico_bench.cli.console import loading
-from lico_bench.cli.finish import reporter_for
+from lico_bench.cli.finish import exit_if_failed, reporter_for
 from lico_bench.cli.plan import show_plan
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
+    from rich.table import Table
 
-    from lico_bench.bench.tuning import TuningPlan
+    from lico_bench.bench.trials import TuningPlan
+    from lico_bench.bench.tuning import Tuning
     from lico_bench.store import RunFolder
 
 SpaceFile = Annotated[
@@ -45,62 +48,80 @@ def tune(
     check_out_folder(out)
     with loading("tune", "torch"):
         from lico_bench.bench import execute
-        from lico_bench.bench.tuning import plan_trials, read_tuning
+        from lico_bench.bench.precision import resolve_run_precision
+        from lico_bench.bench.trials import plan_trials
+        from lico_bench.bench.tuning import read_tuning
 
     console = new_console()
     options = ExecutorOptions(device=device, workers=workers)
-    tuning_plan = plan_trials(read_tuning(file), root=data_root, device=device)
-    folder = out or Path("results") / tuning_plan.name
-    for facts in tuning_plan.datasets.values():
-        console.print(f"  {facts.summary()}", highlight=False, markup=False, soft_wrap=True)
-    tuning = tuning_plan.tuning
-    console.print(
-        f"  {tuning.trials} trials per arm, judged on {tuning.holdout:.0%} of train; "
+    trials = plan_trials(read_tuning(file), root=data_root, device=device)
+    folder = out or Path("results") / trials.name
+    trials, notes = resolve_run_precision(trials, folder, device)
+    tuning = trials.tuning
+    lines = [
+        *(facts.summary() for facts in trials.datasets.values()),
+        f"{tuning.trials} trials per arm, judged on {tuning.holdout:.0%} of train",
         f"run folder: {folder}",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        *notes,
+    ]
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if plan:
-        show_plan(tuning_plan, folder, options, console, calibrating=False)
+        show_plan(trials, folder, options, console, calibrating=False)
         return
     run = execute(
-        tuning_plan, folder, executor=executor, options=options, wait=wait,
+        trials, folder, executor=executor, options=options, wait=wait,
         reporter=reporter_for(console),
     )  # fmt: skip
-    _show_result(tuning_plan, run, console)
+    _show_result(trials, run, console)
 
 
 def _show_result(plan: TuningPlan, run: RunFolder, console: Console) -> None:
-    """Write the trials, plots, the LaTeX table and the suites; print the picks."""
-    from rich.table import Table
+    """Write trials, plots, the LaTeX table and the suites, and print the picks.
 
-    from lico_bench.bench.tuning import TuningResult, formula
+    Trials that failed leave nothing to pick from: they are listed instead.
+    """
+    from lico_bench.bench.trials import TuningResult, failed_trials
+    from lico_bench.bench.tuning import formula
     from lico_bench.report.trials import draw_trials, picks_table
     from lico_bench.store.files import write_bytes
 
-    result, tuning, folder = TuningResult.of(plan, run), plan.tuning, run.path / "tuning"
-    result.write(folder)
+    exit_if_failed(failed_trials(plan, run), len(plan.cells), console)
+    tuning, folder = plan.tuning, run.path / "tuning"
+    result = TuningResult.of(plan, run)
     formulas = {name: formula(weights) for name, weights in tuning.criteria.items()}
+    files = result.files()
     for name, picks in result.picks.items():
-        table = Table(title=f"Best by {formulas[name]}", title_justify="left")
-        for column in ("data set", "arm", "trial", "settings", "accuracy", "score"):
-            table.add_column(column)
-        for row in picks.to_dict("records"):
-            options = {n.partition(".")[2]: row[n] for n in tuning.spaces[str(row["arm"])]}
-            settings = ", ".join(f"{option} {value}" for option, value in options.items())
-            table.add_row(
-                str(row["dataset"]), str(row["arm"]), str(row["trial"]), settings,
-                f"{row['accuracy']:.1%}", f"{row[name]:.4f}",
-            )  # fmt: skip
-        console.print(table)
         for dataset, trials in result.trials.groupby("dataset", sort=False):
             plot = draw_trials(
                 trials, picks[picks["dataset"] == dataset], tuning.option_names,
                 log_options=tuning.log_options, score=name, score_title=formulas[name],
             )  # fmt: skip
-            write_bytes(folder / f"{plot.name}.png", plot.png)
-            write_bytes(folder / f"{plot.name}.pdf", plot.pdf)
-        console.print(f"Suite: {folder / name}.toml", highlight=False, markup=False, soft_wrap=True)
+            files |= {f"{plot.name}.png": plot.png, f"{plot.name}.pdf": plot.pdf}
     by_formula = {formulas[name]: picks for name, picks in result.picks.items()}
-    latex = picks_table(result.trials, by_formula, tuning.option_names, run.path.name)
-    write_bytes(folder / f"{latex.name}.tex", latex.text.encode())
+    latex = picks_table(by_formula, tuning.option_names, tuning.trials, run.path.name)
+    files[f"{latex.name}.tex"] = latex.text.encode()
+    folder.mkdir(exist_ok=True)
+    for file, content in files.items():
+        write_bytes(folder / file, content)
+    for name, picks in result.picks.items():
+        console.print(_picks(f"Best by {formulas[name]}", picks, name, tuning))
+        console.print(f"Suite: {folder / name}.toml", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Trials: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _picks(title: str, picks: pd.DataFrame, score: str, tuning: Tuning) -> Table:
+    from rich.table import Table
+
+    from lico_bench.report.trials import settings_text
+
+    table = Table(title=title, title_justify="left")
+    for column in ("data set", "arm", "trial", "settings", "accuracy", "score"):
+        table.add_column(column)
+    for row in picks.to_dict("records"):
+        table.add_row(
+            str(row["dataset"]), str(row["arm"]), str(row["trial"]),
+            settings_text(row, tuning.option_names), f"{row['accuracy']:.1%}",
+            f"{row[score]:.4f}",
+        )  # fmt: skip
+    return table

@@ -71,6 +71,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def chance(self) -> float:
+        """Accuracy of the best constant guess, the share of the most frequent label."""
+        return float(torch.bincount(self.labels).max()) / len(self.labels)
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width in px."""
         return self.image_source.size

@@ -58,7 +58,8 @@ def load_dataset(
             are not used.
         limit: maximum number of images, taken from the classes in turn.
         seed: seed of the label budget and of the validation split.
-        holdout: share of each training class that is moved from `train` to `val`.
+        holdout: share of each training class that is moved from `train` to `val`; an official
+            validation split is not used then.
         skip_broken: skip broken and missing images and note them, instead of raising.
         variant: of the stand-in: `plain`, or `planted_cue`, where a disc beside the object
             determines the class and the object does not; the regions are those of the disc.
@@ -129,6 +130,7 @@ def describe_dataset(
         has_regions=test.has_regions,
         notes=tuple(dict.fromkeys([*train.notes, *test.notes, *_holdout_notes(card, holdout)])),
         fingerprint=digest_of([train.fingerprint, test.fingerprint]),
+        chance=test.chance,
     )
 
 
@@ -202,7 +204,9 @@ def _load_copy(
 ) -> Dataset:
     present = READERS[copy.layout].splits(copy.folder, card)
     from_train = "test" not in present
-    official = selection.split if selection.split in present else "train"
+    # Images held out are of train, also where the copy has a validation split of its own.
+    is_own = selection.split in present and selection.holdout is None
+    official = selection.split if is_own else "train"
     if official not in present:
         kind = "train or test" if from_train else "training"
         raise MissingDataError(

@@ -13,7 +13,7 @@ from lico_bench.records import MetricSpec
 from lico_bench.stats import MODEL_SCORES, as_frame
 from lico_bench.store import RunFolder, read_run
 from lico_bench.store.run_location import split_side
-from lico_bench.store.run_records import Manifest, SuiteRecord
+from lico_bench.store.run_records import Manifest, SuiteRecord, refuse_trials
 
 # By metric name; a mapping needs `higher_is_better`, may have `title`, `unit`, `bounds`.
 MetricFacts = Mapping[str, MetricSpec | Mapping[str, Any]]
@@ -88,6 +88,7 @@ class Side:
         manifest = Manifest(suite_key="", suite=SuiteRecord(), cells=())
         if hasattr(scores, "manifest"):
             manifest = scores.manifest()
+            refuse_trials(manifest, name)
         given = {metric: _spec(metric, facts) for metric, facts in (metrics or {}).items()}
         side = cls(
             name=name,

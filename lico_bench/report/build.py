@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from lico_bench.claims import ClaimVerdict
+from lico_bench.claims import RULES, ClaimVerdict
 from lico_bench.errors import DiskFullError, InvalidInputError
 from lico_bench.report import formatting
 from lico_bench.report.content import ReportContent
@@ -38,7 +38,7 @@ from lico_bench.store.files import naming_full_disk
 from lico_bench.store.report_folder import RECORD, is_report_current, seal_report
 from lico_bench.store.stale_files import part_prefix
 
-VERDICTS_FORMAT = 2
+VERDICTS_FORMAT = 3
 PARTS = ("report.html", "verdicts.json", "tables", "figures")
 
 
@@ -158,6 +158,7 @@ def _verdicts(content: ReportContent) -> dict[str, Any]:
         "interval_method": "two-level bootstrap: seeds and images; images alone with one seed",
         "correction": formatting.correction(content.num_compared) if content.num_compared else None,
         "notes": list(content.notes),
+        "rules": RULES,
         "claims": [_claim(verdict) for verdict in content.claims],
         "results": [
             _result(content, row)
@@ -175,7 +176,7 @@ def _result(content: ReportContent, row: pd.Series[Any]) -> dict[str, Any]:
         "unit": spec.unit,
         "higher_is_better": spec.higher_is_better,
         "is_control": content.is_control(row["method"]),
-        "effect": formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
+        "effect": formatting.effect(row["low"], row["high"], spec, row["q_value"]),
     }
 
 
@@ -184,6 +185,7 @@ def _claim(verdict: ClaimVerdict) -> dict[str, Any]:
         **_json_fields(asdict(verdict.claim)),
         "outcome": verdict.outcome,
         "sentence": verdict.sentence,
+        "pooled": None if verdict.pooled is None else asdict(verdict.pooled),
         "evidence": [_json_fields(asdict(evidence)) for evidence in verdict.evidence],
     }
 

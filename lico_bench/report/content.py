@@ -42,11 +42,11 @@ class Block:
 
     Attributes:
         means: rows of `stats.arm_means`.
-        differences: rows of `stats.paired_differences` over all images, with `p_holm`: the p-value
+        differences: rows of `stats.paired_differences` over all images, with `q_value`: the p-value
             corrected over all differences reported as results, NaN for the others. Stand-ins form
             a separate family, so that they do not weaken the tests on real images.
         both_correct: the same on images that both models of a pair classify correctly; not
-            corrected (`p_holm` is NaN).
+            corrected (`q_value` is NaN).
     """
 
     dataset: str
@@ -128,7 +128,7 @@ class Line:
     reference: str = ""
     difference: str = ""
     effect: str = ""
-    p_holm: str = ""
+    q_value: str = ""
     p_images: str = ""
     p_mcnemar: str = ""
     effect_size: str = ""
@@ -328,8 +328,8 @@ def _difference(row: dict[Any, Any], spec: MetricSpec, largest: float) -> dict[s
         "difference": text,
         "interval": interval,
         "per_seed": _per_seed(row["per_seed"], spec),
-        "effect": formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
-        "p_holm": formatting.p_value(row["p_holm"]),
+        "effect": formatting.effect(row["low"], row["high"], spec, row["q_value"]),
+        "q_value": formatting.p_value(row["q_value"]),
         "p_images": formatting.p_value(row["p_images"]),
         "p_mcnemar": formatting.p_value(p_mcnemar) if math.isfinite(p_mcnemar) else "",
         "effect_size": (
@@ -338,7 +338,7 @@ def _difference(row: dict[Any, Any], spec: MetricSpec, largest: float) -> dict[s
             else formatting.NO_VALUE
         ),
         **_equivalence(row, spec),
-        "is_significant": formatting.is_significant(row["p_holm"]),
+        "is_significant": formatting.is_significant(row["q_value"]),
         "bar": place_bar(row["low"], row["high"], row["difference"], largest=largest),
     }
 

@@ -70,7 +70,7 @@ def mean_interval(low: float, high: float, spec: MetricSpec) -> str:
     return f"[{value(low, spec)}, {value(high, spec)}]"
 
 
-def effect(low: float, high: float, spec: MetricSpec, p_holm: float | None = None) -> str:
+def effect(low: float, high: float, spec: MetricSpec, q_value: float | None = None) -> str:
     """Return the conclusion about a difference.
 
     `better` or `worse` if the interval excludes zero and the corrected p-value is below 0.05;
@@ -85,12 +85,12 @@ def effect(low: float, high: float, spec: MetricSpec, p_holm: float | None = Non
     if spec.higher_is_better is None:
         return "higher" if is_up else "lower"
     word = "better" if is_up == spec.higher_is_better else "worse"
-    return word if is_significant(p_holm) else f"leans {word}"
+    return word if is_significant(q_value) else f"leans {word}"
 
 
-def is_significant(p_holm: float | None) -> bool:
+def is_significant(q_value: float | None) -> bool:
     """Whether a corrected p-value exists and is below 0.05."""
-    return p_holm is not None and p_holm < SIGNIFICANT
+    return q_value is not None and q_value < SIGNIFICANT
 
 
 def p_value(number: float) -> str:
@@ -178,26 +178,26 @@ def seeds_sentence(num_seeds: int) -> str:
 
 
 def correction(num_compared: Mapping[str, int]) -> str:
-    """Return a description of the multiple-testing correction.
+    """Return a description of the correction for multiple tests.
 
     Args:
-        num_compared: number of corrected differences by source, `real` or `standin`.
+        num_compared: number of tested differences by source, `real` or `standin`.
     """
     real, standin = (num_compared.get(source, 0) for source in ("real", "standin"))
     if real and standin:
         return (
-            f"Holm's correction for the {plural(real, 'difference')} on real images shown as "
-            f"results, and separately for the {standin:,} on stand-ins"
+            f"false-discovery rate over the {plural(real, 'difference')} on real images shown as "
+            f"results, and separately over the {standin:,} on stand-ins"
         )
-    count = real or standin
-    return f"Holm's correction for the {plural(count, 'difference')} shown as results"
+    return f"false-discovery rate over the {plural(real or standin, 'difference')} shown as results"
 
 
 def family_sentence(num_compared: Mapping[str, int]) -> str:
     """Return a sentence that defines better, worse and leans, with the correction applied."""
     return (
-        f"Better and worse: p < {SIGNIFICANT:g} after {correction(num_compared)}; leans: the 95 % "
-        f"interval excludes zero, but the corrected p-value is not below {SIGNIFICANT:g}."
+        f"Better and worse: q < {SIGNIFICANT:g}, the {correction(num_compared)}; leans: the 95 % "
+        f"interval excludes zero, but q is not below {SIGNIFICANT:g}. Verdicts on claims have a "
+        "correction of their own."
     )
 
 

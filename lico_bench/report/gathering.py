@@ -25,12 +25,18 @@ from lico_bench.report.content import (
     ReportContent,
     rows_of,
 )
-from lico_bench.stats import MODEL_SCORES, arm_means, holm, paired_differences, sanity_verdicts
+from lico_bench.stats import (
+    MODEL_SCORES,
+    arm_means,
+    false_discovery,
+    paired_differences,
+    sanity_verdicts,
+)
 from lico_bench.stats.paired import PAIRED_COLUMNS
 from lico_bench.stats.sanity import SANITY_CHECK
 from lico_bench.store import RunFolder
 from lico_bench.store.codec import REMEDY
-from lico_bench.store.run_records import CellEntry, Manifest
+from lico_bench.store.run_records import CellEntry, Manifest, refuse_trials
 
 REFERENCE_ARM = "baseline"
 # Mean cosine between channel maps in the last epoch. In the first study, networks trained without
@@ -64,9 +70,9 @@ def gather(run: RunFolder) -> ReportContent:
         partial(_differences, pairs, arms[0], "all", effects),
         partial(arm_means, rows),
     )
-    differences = _with_p_holm(differences, manifest, specs)
-    corrected = differences[differences["p_holm"].notna()]
-    both_correct = both_correct.assign(p_holm=np.nan)
+    differences = _with_q_values(differences, manifest, specs)
+    corrected = differences[differences["q_value"].notna()]
+    both_correct = both_correct.assign(q_value=np.nan)
     blocks = tuple(
         _block(manifest, setting, means, differences, both_correct)
         for setting in means[list(SETTING)].drop_duplicates().itertuples(index=False, name=None)
@@ -86,7 +92,8 @@ def gather(run: RunFolder) -> ReportContent:
 
 
 def _check_reportable(manifest: Manifest, path: Path) -> None:
-    """Raise unless the manifest has all fields of a report."""
+    """Raise unless the manifest has all fields of a report, and arms to compare."""
+    refuse_trials(manifest, path.parent)
     suite = manifest.suite
     needed = {
         "suite.name": suite.name, "suite.profile": suite.profile, "datasets": manifest.datasets,
@@ -125,10 +132,10 @@ def _differences(
     return pd.concat(frames, ignore_index=True)
 
 
-def _with_p_holm(
+def _with_q_values(
     differences: pd.DataFrame, manifest: Manifest, specs: Mapping[str, MetricSpec]
 ) -> pd.DataFrame:
-    """Return the differences with `p_holm`, corrected over all differences reported as results.
+    """Return the differences with `q_value`, over all differences reported as results.
 
     Not results: metrics without a direction, control methods, and auxiliary metrics that the suite
     does not list.
@@ -145,8 +152,8 @@ def _with_p_holm(
     p_values = differences["p_value"].where(is_result).astype(float)
     corrected = pd.Series(np.nan, index=differences.index)
     for _, part in p_values.groupby(differences["source"]):
-        corrected[part.index] = holm(part.to_numpy())
-    return differences.assign(p_holm=corrected)
+        corrected[part.index] = false_discovery(part.to_numpy())
+    return differences.assign(q_value=corrected)
 
 
 def _block(manifest: Manifest, setting: tuple[str, ...], *statistics: pd.DataFrame) -> Block:

@@ -30,8 +30,10 @@ from lico_bench.report.tables import Cell, Table
 TEMPLATES = Path(__file__).parent / "templates"
 # Sign and word of each outcome, so that no outcome is shown by colour alone.
 OUTCOMES = {
-    "supported": ("✔", "Supported"),
-    "contradicted": ("✘", "Contradicted"),
+    "improvement": ("✔", "Improvement"),
+    "harm": ("✘", "Harm"),
+    "gain_ruled_out": ("⊣", "Gain ruled out"),
+    "loss_ruled_out": ("⊢", "Loss ruled out"),
     "equivalent": ("≈", "Equivalent"),
     "inconclusive": ("?", "Inconclusive"),
     "not_tested": ("○", "Not tested"),
@@ -190,6 +192,9 @@ def _evidence(
         setting = (evidence.dataset, evidence.source, evidence.backbone, evidence.labels)
         gain, low, high = _gain(evidence)
         text, interval = formatting.difference(gain, low, high, spec) if spec else NO_VALUES
+        raw = ""
+        if spec and verdict.claim.control_map and evidence.raw_gain is not None:
+            raw = formatting.signed(evidence.raw_gain, spec)
         yield {
             **_outcome(evidence.outcome),
             "dataset": content.dataset_title(evidence.dataset, evidence.source),
@@ -201,7 +206,8 @@ def _evidence(
             "gain": text,
             "interval": interval if interval != formatting.NO_VALUE else "",
             "bar": place_bar(low, high, gain, largest=largest, band=band),
-            "p_holm": formatting.p_value(_or_nan(evidence.p_holm)),
+            "raw": raw,
+            "p_corrected": _corrected(evidence),
             "p_equivalent": formatting.p_value(_or_nan(evidence.p_equivalent)),
             "num_images": evidence.num_images,
             "num_seeds": evidence.num_seeds,
@@ -216,11 +222,19 @@ def _gain(evidence: Evidence) -> tuple[float, float, float]:
     return _or_nan(evidence.gain), _or_nan(evidence.low), _or_nan(evidence.high)
 
 
+def _corrected(evidence: Evidence) -> str:
+    """Return the corrected p-value, or the q-value of an exploratory comparison."""
+    if evidence.p_corrected is None:
+        return formatting.NO_VALUE
+    text = formatting.p_value(evidence.p_corrected)
+    return f"q {text}" if evidence.family == "exploratory" else text
+
+
 def _or_nan(number: float | None) -> float:
     return math.nan if number is None else number
 
 
 def _sentence(sentence: str, outcome: str) -> str:
     """Return a sentence without its leading outcome, capitalised and with a full stop."""
-    text = sentence.removeprefix(outcome.replace("_", " ") + ": ")
+    text = sentence.removeprefix(outcome.replace("_", " ")).removeprefix(":").strip()
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -41,7 +41,7 @@ COLUMNS = (
     Column("difference", "Difference", "number", is_paired=True),
     Column("interval", "95 % interval", "text"),
     Column("effect", "Effect", "name", is_paired=True),
-    Column("p_holm", "p (Holm)", "number", is_paired=True),
+    Column("q_value", "q", "number", is_paired=True),
     Column("p_images", "p, these models", "number", is_paired=True, is_detail=True),
     Column("p_mcnemar", "p (McNemar)", "number", is_rare=True, is_detail=True),
     Column("effect_size", "Effect size", "number", is_paired=True),

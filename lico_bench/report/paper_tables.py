@@ -228,7 +228,7 @@ def _run_note(table: TableSpec, blocks: Sequence[Block], content: ReportContent)
     correction = formatting.correction(content.num_compared)
     return (
         f"This run: mean and 95 % interval ({'; '.join(sizes)}). Bold: better than what it is "
-        f"compared with, p < {formatting.SIGNIFICANT:g} after {correction}."
+        f"compared with, q < {formatting.SIGNIFICANT:g}, the {correction}."
     )
 
 

@@ -217,13 +217,13 @@ def _run_cell(row: Score, pairs: list[Score], spec: MetricSpec) -> Cell:
     ]
     is_better = False
     for pair in pairs:
-        effect = formatting.effect(pair["low"], pair["high"], spec, pair["p_holm"])
+        effect = formatting.effect(pair["low"], pair["high"], spec, pair["q_value"])
         if pair["arm"] == row["arm"]:
             is_better |= effect == "better"
             numbers = (pair["difference"], pair["low"], pair["high"])
             difference = " ".join(formatting.difference(*numbers, spec))
-            p = formatting.p_value(pair["p_holm"])
-            notes.append(f"difference to the baseline {difference}, p (Holm) {p}: {effect}")
+            p = formatting.p_value(pair["q_value"])
+            notes.append(f"difference to the baseline {difference}, q {p}: {effect}")
         else:
             is_better |= effect == "worse"
     text = formatting.value(row["mean"], spec)

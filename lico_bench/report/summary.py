@@ -20,8 +20,8 @@ _STYLES = {
     "unclear": "dim", "no interval": "dim",
 }  # fmt: skip
 _VERDICT_STYLES = {
-    "supported": "bold green", "contradicted": "bold red", "equivalent": "cyan",
-    "inconclusive": "yellow",
+    "improvement": "bold green", "harm": "bold red", "gain_ruled_out": "red",
+    "loss_ruled_out": "green", "equivalent": "cyan", "inconclusive": "yellow",
 }  # fmt: skip
 
 
@@ -65,8 +65,9 @@ def _claims(content: ReportContent) -> Iterator[RenderableType]:
             table.add_column(title, overflow="fold")
         for verdict in tested:
             style = _VERDICT_STYLES[verdict.outcome]
-            outcome = f"[{style}]{verdict.outcome}[/]"
-            reason = verdict.sentence.removeprefix(verdict.outcome).lstrip(": ")
+            word = verdict.outcome.replace("_", " ")
+            outcome = f"[{style}]{word}[/]"
+            reason = verdict.sentence.removeprefix(word).lstrip(": ")
             table.add_row(escape(verdict.claim.title), outcome, escape(reason))
         yield table
     num_untested = len(content.claims) - len(tested)

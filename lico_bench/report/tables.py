@@ -14,7 +14,7 @@ from lico_bench.report.content import ALL, BOTH_CORRECT, Block, Line, ReportCont
 Kind = Literal["label", "value", "published", "ours", "missing", "empty"]
 HOLDS_STANDINS = "Holds stand-in data."
 MAX_EVIDENCE = 8  # rows per claim; verdicts.json holds all
-COLUMN_SHARES = (0.18, 0.11, 0.65)
+COLUMN_SHARES = (0.17, 0.13, 0.64)
 NOT_TESTED = "Not among the differences that are tested: it is the same scores on fewer images."
 
 
@@ -117,9 +117,11 @@ def claim_tables(content: ReportContent) -> Iterator[Table]:
         columns=("Claim", "Verdict", "Evidence"),
         sections=(Section("", tuple(rows)),),
         notes=(
-            "Gains are turned so that larger is better; brackets are 95 % intervals. p is "
-            "corrected after Holm over all comparisons that claims of a gain put to the test.",
-            "Stand-ins test no claim, and a single training supports none.",
+            "Gains are turned so that larger is better, on maps minus the gain of the random map; "
+            "brackets are 95 % intervals. p is corrected after Holm over the primary comparisons "
+            "of all claims, or over the other data sets of a claim; q is the false-discovery rate "
+            "over all further methods. Rules of version 2.",
+            "Stand-ins test no claim, and a single training decides none.",
         ),
         warning=HOLDS_STANDINS if content.has_standins else "",
         shares=COLUMN_SHARES,
@@ -139,7 +141,7 @@ def _claim_rows(content: ReportContent, verdict: ClaimVerdict) -> Iterator[Row]:
         *(_evidence_sentence(content, evidence) for evidence in real[:MAX_EVIDENCE]),
         *([f"In verdicts.json: {', '.join(counts)}."] if counts else []),
     ]
-    is_conclusive = verdict.outcome in ("supported", "contradicted", "equivalent")
+    is_conclusive = verdict.outcome not in ("inconclusive", "not_tested")
     claim = Cell(verdict.claim.title, "label", f"Claimed in {verdict.claim.source}.")
     outcome = Cell(verdict.outcome.replace("_", " "), "label", is_bold=is_conclusive)
     for sentence in sentences:
@@ -190,8 +192,8 @@ def _score_table(content: ReportContent, lines: Sequence[Line]) -> Table:
         name += f"_{first.arm}{'' if is_tested else '_both_correct'}"
         images = "" if is_tested else ", images that both models classify correctly"
         title += f": {arm} against {reference}{images}"
-        p_header = ("p (Holm)",) if is_tested else ()
-        columns = ("Score", reference, arm, "Difference", "95 % interval", *p_header, "Images")
+        q_header = ("q",) if is_tested else ()
+        columns = ("Score", reference, arm, "Difference", "95 % interval", *q_header, "Images")
         notes.append(_bold_note(content) if is_tested else NOT_TESTED)
     else:
         title += f": {arm}"
@@ -234,7 +236,7 @@ def _values(line: Line, is_tested: bool) -> list[Cell]:
     if line.difference:
         is_bold = is_tested and line.is_significant
         cells = [Cell(line.reference), Cell(line.mean), Cell(line.difference, is_bold=is_bold)]
-    p_value = [Cell(line.p_holm)] if is_tested else []
+    p_value = [Cell(line.q_value)] if is_tested else []
     return [*cells, Cell(line.interval), *p_value, Cell(f"{line.num_images:,}")]
 
 
@@ -250,7 +252,7 @@ def _interval_note(content: ReportContent) -> str:
 def _bold_note(content: ReportContent) -> str:
     correction = formatting.correction(content.num_compared)
     return (
-        f"Bold: p < {formatting.SIGNIFICANT:g} after {correction}. "
-        "No p: not one of them, since it is descriptive, a control, or there to judge the others "
+        f"Bold: q < {formatting.SIGNIFICANT:g}, the {correction}. "
+        "No q: not one of them, since it is descriptive, a control, or there to judge the others "
         "by."
     )

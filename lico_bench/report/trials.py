@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,13 @@ from lico_bench.report.figures.canvas import (
     series_style,
     set_few_y_ticks,
     set_figure_title,
+    set_log_x_axis,
 )
 from lico_bench.report.latex import LatexTable, typeset
 from lico_bench.report.tables import Cell, Row, Section, Table
 
 COLUMNS = 3
+COLUMN_SHARES = (0.1, 0.18, 0.18, 0.06, 0.3, 0.1)
 
 
 def draw_trials(
@@ -36,7 +40,7 @@ def draw_trials(
     """Draw the score of each trial over each option, one marker per arm; picks are ringed.
 
     Args:
-        trials: rows of `bench.tuning.trial_table` of one dataset.
+        trials: rows of `bench.trials.trial_table` of one dataset.
         picks: the rows that are picked.
         options: columns of `trials` with the options of the spaces.
         log_options: options with a logarithmic axis.
@@ -53,13 +57,13 @@ def draw_trials(
                 colour, _, marker = series_style(number)
                 shown = trials[(trials["arm"] == arm) & trials[option].notna()]
                 shown = shown[np.isfinite(shown[score])]
-                axes.plot(
-                    shown[option], shown[score], marker, color=colour, ms=4, alpha=0.8, label=arm
-                )
+                x = _coordinates(shown[option])
+                axes.plot(x, shown[score], marker, color=colour, ms=4, alpha=0.8, label=arm)
                 best = picks[(picks["arm"] == arm) & picks[option].notna()]
-                axes.plot(best[option], best[score], "o", ms=11, mfc="none", mec=colour, mew=1.4)
-            if option in log_options:
-                axes.set_xscale("log")
+                x = _coordinates(best[option])
+                axes.plot(x, best[score], "o", ms=11, mfc="none", mec=colour, mew=1.4)
+            if option in log_options and (trials[option].dropna() > 0).all():
+                set_log_x_axis(axes)
             axes.set_xlabel(option.partition(".")[2].replace("_", " "), fontsize=8, labelpad=1)
             axes.tick_params(labelcolor="black", color=GREY)
             set_few_y_ticks(axes)
@@ -76,22 +80,29 @@ def draw_trials(
         )  # fmt: skip
 
 
+def _coordinates(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the values of an option as numbers, or as texts, which become categories."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return values.astype(float)
+    return values.map(_text)
+
+
 def picks_table(
-    trials: pd.DataFrame, picks: Mapping[str, pd.DataFrame], options: Sequence[str], run_name: str
+    picks: Mapping[str, pd.DataFrame], options: Sequence[str], num_trials: int, run_name: str
 ) -> LatexTable:
     """Return the picked settings of every arm as LaTeX, a row per dataset, arm and criterion.
 
     Args:
-        picks: picked rows of `trials` by the formula of the criterion.
+        picks: picked rows of `bench.trials.trial_table` by the formula of the criterion.
+        options: columns of `picks` with the options of the spaces.
+        num_trials: trials per arm.
     """
-    columns = ("Data set", "Arm", "Criterion", "Trials", "Trial", *map(_title, options), "Accuracy")
     rows = [
         Row(
             (
-                Cell(str(row["dataset"]), "label"), Cell(str(row["arm"]), "label"),
-                Cell(criterion, "label"), Cell(str(_budget(trials, row))), Cell(str(row["trial"])),
-                *(_option_cell(row[name]) for name in options),
-                Cell(f"{100 * float(row['accuracy']):.1f}"),
+                Cell(str(row["dataset"]), "label"), Cell(criterion, "label"),
+                Cell(str(row["arm"]), "label"), Cell(str(row["trial"])),
+                Cell(settings_text(row, options)), Cell(f"{100 * float(row['accuracy']):.1f}"),
             )
         )
         for criterion, picked in picks.items()
@@ -100,23 +111,26 @@ def picks_table(
     table = Table(
         name="tuning",
         title="Picked settings of every arm",
-        columns=columns,
+        columns=("Data set", "Criterion", "Arm", "Trial", "Settings", "Accuracy"),
         sections=(Section("", tuple(rows)),),
-        caption="the same number of trials per arm, judged on images held out of train",
+        caption=f"{num_trials} trials per arm, judged on images held out of train",
         notes=("Trial 0 has the settings of the suite. Accuracy in %, on the images held out.",),
+        shares=COLUMN_SHARES,
     )
     return typeset(table, run_name)
 
 
-def _title(option: str) -> str:
-    return option.partition(".")[2].replace("_", " ").capitalize()
+def settings_text(row: Mapping[Hashable, object], options: Sequence[str]) -> str:
+    """Return the settings of a trial as text; an option that its arm lacks is None there."""
+    values = {option.partition(".")[2]: row[option] for option in options}
+    return ", ".join(f"{name} {_text(v)}" for name, v in values.items() if not _is_absent(v))
 
 
-def _budget(trials: pd.DataFrame, row: Mapping[object, object]) -> int:
-    return int(((trials["dataset"] == row["dataset"]) & (trials["arm"] == row["arm"])).sum())
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _option_cell(value: object) -> Cell:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return Cell("–", "empty", "The arm does not have this option.")
-    return Cell(f"{value:g}" if isinstance(value, int | float) else str(value))
+def _is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))

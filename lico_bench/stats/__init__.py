@@ -6,7 +6,7 @@ from lico_bench.stats.means import arm_means, class_macro
 from lico_bench.stats.model_scores import MODEL_SCORES, calibration_errors
 from lico_bench.stats.paired import NO_CONTROL, minus_control, paired_differences
 from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
-from lico_bench.stats.sign_flips import holm
+from lico_bench.stats.sign_flips import false_discovery, holm
 
 __all__ = [
     "MODEL_SCORES",
@@ -19,6 +19,7 @@ __all__ = [
     "build_grids",
     "calibration_errors",
     "class_macro",
+    "false_discovery",
     "holm",
     "minus_control",
     "paired_differences",

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from lico_bench.checks import check_choice, check_positive
 from lico_bench.errors import NotComparableError, UnknownNameError
 from lico_bench.stats.bootstrap import RESAMPLES, Floats, nan_mean, two_level
+from lico_bench.stats.crossed import crossed_tests
 from lico_bench.stats.grid import Grid, as_frame, build_grids, check_unique
 from lico_bench.stats.means import interval_fields
-from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_tests
+from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_test
 
 PAIRED_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "reference_arm", "method", "metric",
     "protocol", "subset", "mean", "mean_reference", "difference", "low", "high", "interval",
-    "seed_part", "image_part", "p_value", "p_images", "p_mcnemar", "effect_size",
+    "seed_part", "image_part", "lower", "upper", "p_value", "p_images", "p_mcnemar", "effect_size",
     "smallest_effect", "p_equivalent", "interval_over", "num_images", "num_seeds", "num_skipped",
     "seeds", "per_seed", "note",
 )  # fmt: skip
@@ -53,9 +54,9 @@ def paired_differences(
         subset: `both_correct` keeps the images that both models of a pair classify correctly.
         smallest_effects: smallest effect of interest by metric, > 0, in the unit of the metric;
             needed for equivalence tests. Metrics without rows are ignored.
-        resamples: draws of the two-level bootstrap (see `stats.bootstrap`) and of the sign flips
-            (see `stats.sign_flips`).
-        seed: seed of the draws; equal rows give equal intervals and p-values.
+        resamples: draws of the two-level bootstrap (see `stats.bootstrap`), which gives the
+            interval, and of the sign flips (see `stats.sign_flips`).
+        seed: seed of the draws; equal rows give equal numbers.
 
     Returns:
         Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric; empty for a single
@@ -64,10 +65,11 @@ def paired_differences(
         errors of the two levels. `effect_size` is `difference` in standard deviations of the
         images.
 
-        `p_value` tests for a difference under new trainings and new images, `p_images` under new
-        images for these trainings, `p_mcnemar` the same exactly for hits (NaN for other metrics).
-        `p_equivalent` tests for an effect as large as `smallest_effect` (NaN without one). The
-        p-values are two-sided and not corrected for multiple tests; use `holm`.
+        `p_value` tests for a difference under new trainings and new images (see `stats.crossed`);
+        `lower` and `upper` are the one-sided 95 % bounds of that test. `p_equivalent` tests for an
+        effect as large as `smallest_effect` (NaN without one). `p_images` tests for a difference
+        under new images for these trainings, `p_mcnemar` the same exactly for hits (NaN for other
+        metrics). The p-values are not corrected for multiple tests; use `holm`.
 
         With one seed, interval and `p_value` cover the variation over images only, as given by
         `interval_over`. An image skipped in one arm is left out of both and counted in
@@ -182,19 +184,17 @@ def _compare(
     estimates = two_level(differences, **draws._asdict())
     margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
     smallest_effects = np.tile(margins, len(others))
-    tests = sign_flip_tests(
-        differences,
-        seed_part=estimates.seed_part,
-        smallest_effects=smallest_effects,
-        hits=are_hits(subtracted, values),
-        resamples=draws.resamples,
-        seed=draws.seed,
-    )
+    tests = crossed_tests(differences, hits=are_hits(subtracted, values))
+    lower, upper = tests.bounds
     numbers = {
         "mean": nan_mean(nan_mean(values, 1), 0),
         "mean_reference": nan_mean(nan_mean(subtracted, 1), 0),
         "difference": estimates.mean,
-        **tests._asdict(),
+        "lower": lower,
+        "upper": upper,
+        "p_value": tests.p_value,
+        "p_images": sign_flip_test(differences, resamples=draws.resamples, seed=draws.seed),
+        "p_equivalent": tests.p_equivalent(smallest_effects),
         "p_mcnemar": mcnemar_exact(subtracted, values),
         "effect_size": standardised_effect(differences),
         "smallest_effect": smallest_effects,

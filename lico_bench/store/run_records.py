@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from lico_bench.checks import Count, Name, Rule, Title, is_single_line
+from lico_bench.errors import InvalidInputError
 from lico_bench.records import DatasetFacts, MetricSpec, Option
 from lico_bench.store.codec import Record, optional
 
@@ -47,6 +48,9 @@ PathBelow = Annotated[
         ),
     ),
 ]
+
+
+TUNING_KIND = "tuning"  # of a suite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +187,15 @@ class Manifest(Record):
     def is_control(self, method: str) -> bool:
         """Return whether a method ignores the model."""
         return method in self.methods and self.methods[method].is_control
+
+
+def refuse_trials(manifest: Manifest, path: object) -> None:
+    """Raise InvalidInputError for the run of a tuning, whose trials are no arms to compare."""
+    if manifest.suite.kind == TUNING_KIND:
+        raise InvalidInputError(
+            f"{path} holds the trials of `lico-bench tune`; its folder tuning/ has their table and "
+            "plots, and the suites of the picks for `lico-bench run --suite`"
+        )
 
 
 @dataclass(frozen=True)

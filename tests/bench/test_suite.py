@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lico_bench.bench import PROFILES, Suite, make_plan
-from lico_bench.bench.suite import read_suite
+from lico_bench.bench.suite import read_suite, suite_toml
 from lico_bench.errors import (
     BrokenFileError,
     InvalidInputError,
@@ -178,3 +179,24 @@ def test_a_wrong_setting_of_an_arm_is_one_sentence(tmp_path, text: str, message:
     path.write_text(f'datasets = ["cifar10"]\ndata = "standin"\n{text}\n', encoding="utf-8")
     with pytest.raises(LicoBenchError, match=message):
         make_plan(read_suite(path))
+
+
+@pytest.mark.parametrize("suite", [
+    Suite(("cifar10",), limit=5),
+    Suite(
+        datasets=("cifar10", "flowers"), arms=("baseline", "lico"), profile="smoke", data="standin",
+        seeds=3, limit=7, methods=("grad_cam", "rise(num_masks=8)"), metrics=("insertion",),
+        as_published=True, changes={"epochs": 2, "text_encoder": "random"},
+        objective={"beta": 0.25, "class_names": "card"},
+        of_dataset={
+            "flowers": {
+                "seeds": 1, "changes": {"learning_rate": 0.5},
+                "of_arm": {"lico": {"changes": {"momentum": 0.5}, "objective": {"alpha": 2.0}}},
+            },
+        },
+        of_arm={"lico": {"changes": {"weight_decay": 1e-05}, "objective": {"context": 'a "b" \\'}}},
+    ),
+])  # fmt: skip
+def test_a_suite_reads_back_from_its_text(suite: Suite):
+    Path("suite.toml").write_text(suite_toml(suite), encoding="utf-8")
+    assert read_suite(Path("suite.toml")) == suite

@@ -61,7 +61,7 @@ def rows_with(
                 "cell": [f"{dataset}-{labels}-{arm}-{s}" for s in seed],
                 "dataset": dataset, "source": source, "backbone": "wrn_10_2", "arm": arm,
                 "seed": seed, "labels": labels, "image_id": [f"test/{i:05d}" for i in image],
-                "target": 0, "correct": True, "method": method, "metric": metric,
+                "target": image % 50, "correct": True, "method": method, "metric": metric,
                 "protocol": "" if method == "" else "rules@1", "flag": "",
                 "value": 0.5 + gain + ease[image] + rng.normal(0, noise, seeds * images),
             }

@@ -85,10 +85,10 @@ def test_a_claim_without_an_id_is_named_by_its_number():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"expected tables \[\[claim\]\] and nothing else, got an empty file"),
-        ("claim = []", "expected tables"),
+        ("", r"expected primary_datasets and tables \[\[claim\]\], got an empty file"),
+        ("claim = []", "and tables"),
         ("claim = [3]", "claim '1': expected a table of fields, got 3"),
-        ("[claims]\nid = 1", "expected tables .* got claims"),
+        ("[claims]\nid = 1", "expected primary_datasets and tables .* got claims"),
         ("[[claim]", "not readable as TOML"),
     ],
 )
@@ -111,8 +111,8 @@ def test_every_declared_claim_can_be_tested(claim):
     assert all(arm in ARMS for arm in (claim.arm, claim.reference_arm, *claim.control_arms))
     for method in claim.methods:
         assert not SALIENCY[method].is_control
-    for method in claim.control_methods:
-        assert SALIENCY[method].is_control
+    assert not claim.methods or SALIENCY[claim.control_map].is_control
+    assert {load_card(name).name for name in claim.primary_datasets} >= set(claim.datasets)
     if claim.metric not in MODEL_SCORES and claim.metric != INFERENCE_COST:
         assert METRICS[claim.metric].spec.higher_is_better is not None
     for dataset in claim.datasets:

@@ -110,6 +110,15 @@ def test_validation_is_drawn_from_train_and_never_from_test(root: Path) -> None:
     assert set(other.image_ids) != set(val.image_ids)
 
 
+def test_a_hold_out_is_of_train_although_the_copy_has_a_validation_split(root: Path) -> None:
+    miniatures.class_folders(root, "cifar10", ("train", "val", "test"))
+    whole = load(root, "cifar10")
+    train, held = (load(root, "cifar10", split, holdout=0.4) for split in ("train", "val"))
+    assert sorted([*train.image_ids, *held.image_ids]) == sorted(whole.image_ids)
+    official = load(root, "cifar10", "val")
+    assert not set(official.image_ids) & set(held.image_ids)
+
+
 def test_validation_without_its_share_says_what_to_pass(root: Path) -> None:
     miniatures.cifar10(root)
     with pytest.raises(InvalidInputError, match=r"holdout=0\.1"):

@@ -29,10 +29,11 @@ def path(tmp_path_factory):
                    num_explained=24)  # fmt: skip
     claim = Claim("one", "One claim", "It helps.", "a paper", "lico", "baseline", "insertion",
                   "better", 0.01)  # fmt: skip
-    evidence = Evidence("cifar10", "real", "wrn_10_2", "full", "grad_cam", "supported",
-                        "Reason one.", 0.03, 0.02, 0.04, 0.001, 0.002, 0.9, 40, 1,
-                        "lico_bench_1@1a2b3c4d")  # fmt: skip
-    message = ClaimVerdict(claim, "supported", "It is so.", (evidence,))
+    evidence = Evidence("cifar10", "real", "wrn_10_2", "full", "grad_cam", "improvement",
+                        "Reason one.", gain=0.03, low=0.02, high=0.04, p_value=0.001,
+                        p_corrected=0.002, p_equivalent=0.9, num_images=40, num_seeds=1,
+                        protocol="lico_bench_1@1a2b3c4d")  # fmt: skip
+    message = ClaimVerdict(claim, "improvement", "It is so.", (evidence,))
     page = folder / "report.html"
     page.write_text(render_page(replace(gather(run), claims=(message,)), [], []))
     return page

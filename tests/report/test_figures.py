@@ -182,17 +182,17 @@ def test_no_axis_makes_a_cliff_of_a_tiny_difference(content, figures):
             assert high - low >= least * (1 - 1e-9)
 
 
-def with_forest(content, p_holm, **changes):
+def with_forest(content, q_value, **changes):
     blocks = [
-        replace(block, differences=block.differences.assign(p_holm=p_holm))
+        replace(block, differences=block.differences.assign(q_value=q_value))
         for block in content.blocks
     ]
     return replace(content, blocks=tuple(blocks), **changes)
 
 
-@pytest.mark.parametrize(("p_holm", "is_filled"), [(0.049, True), (0.05, False), (np.nan, False)])
-def test_forest_fills_the_markers_of_what_is_significant(content, figures, p_holm, is_filled):
-    list(draw_forests(with_forest(content, p_holm)))
+@pytest.mark.parametrize(("q_value", "is_filled"), [(0.049, True), (0.05, False), (np.nan, False)])
+def test_forest_fills_the_markers_of_what_is_significant(content, figures, q_value, is_filled):
+    list(draw_forests(with_forest(content, q_value)))
     axes = figures["forest_grad_cam"].axes[0]
     marks = [line for line in axes.lines if line.get_marker() == "s"]
     assert len(marks) == 6  # three scores of two datasets

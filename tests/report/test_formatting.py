@@ -67,15 +67,15 @@ def test_tiny_difference_does_not_read_as_zero():
     ],
 )
 def test_effect_follows_the_metrics_direction(low, high, spec, word):
-    assert formatting.effect(low, high, spec, p_holm=0.01) == word
+    assert formatting.effect(low, high, spec, q_value=0.01) == word
 
 
-@pytest.mark.parametrize("p_holm", [0.05, 0.4, NAN, None])
-def test_a_difference_that_correction_does_not_bear_out_leans(p_holm):
-    assert formatting.effect(0.01, 0.02, PROBABILITY, p_holm) == "leans better"
-    assert formatting.effect(-0.02, -0.01, PROBABILITY, p_holm) == "leans worse"
-    assert formatting.effect(-0.01, 0.02, PROBABILITY, p_holm) == "unclear"
-    assert formatting.effect(0.01, 0.02, NEUTRAL, p_holm) == "higher"
+@pytest.mark.parametrize("q_value", [0.05, 0.4, NAN, None])
+def test_a_difference_that_correction_does_not_bear_out_leans(q_value):
+    assert formatting.effect(0.01, 0.02, PROBABILITY, q_value) == "leans better"
+    assert formatting.effect(-0.02, -0.01, PROBABILITY, q_value) == "leans worse"
+    assert formatting.effect(-0.01, 0.02, PROBABILITY, q_value) == "unclear"
+    assert formatting.effect(0.01, 0.02, NEUTRAL, q_value) == "higher"
 
 
 def test_a_mean_that_rounds_to_zero_has_no_sign():

@@ -30,20 +30,20 @@ def test_differences_are_those_of_the_statistics_room(run, content):
     effects |= {"pointing_game": 0.02}
     expected = paired_differences(run.rows(), smallest_effects=effects)
     shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
-    pd.testing.assert_frame_equal(shown.drop(columns="p_holm"), expected)
+    pd.testing.assert_frame_equal(shown.drop(columns="q_value"), expected)
 
 
 def test_the_family_is_what_is_shown_as_a_result(content):
     shown = pd.concat([block.differences for block in content.blocks], ignore_index=True)
-    inside = shown[shown["p_holm"].notna()]
+    inside = shown[shown["q_value"].notna()]
     assert content.num_compared == {"real": 4, "standin": 5}
     assert set(inside["method"]) == {"", "grad_cam"}  # no control
     assert "confidence" not in set(inside["metric"])  # no direction of merit
     for source, part in inside.groupby("source"):
         raw = part["p_value"].to_numpy()
         assert len(raw) == content.num_compared[source]
-        assert (part["p_holm"] >= raw).all()
-        assert part["p_holm"].min() == min(1.0, len(raw) * raw.min())
+        assert (part["q_value"] >= raw).all()
+        assert part["q_value"].min() == min(1.0, len(raw) * raw.min())
 
 
 def test_what_stands_beside_the_scores_joins_the_family_only_if_asked_for(tmp_path):

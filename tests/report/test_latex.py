@@ -58,7 +58,7 @@ def write_tables(tables, folder):
     return [table.name for table in tables]
 
 
-def verdict(title="Maps: insertion", outcome="supported", evidence=()):
+def verdict(title="Maps: insertion", outcome="improvement", evidence=()):
     claim = Claim(
         "maps", title, "Maps are better.", "Lei et al., 2023", "lico", "baseline", "insertion",
         "better", 0.01,
@@ -69,7 +69,7 @@ def verdict(title="Maps: insertion", outcome="supported", evidence=()):
 def piece(dataset="cifar10", source="real", method="grad_cam"):
     sentence = "gain over baseline +0.0123 [+0.0050, +0.0196] probability, p < 0.001"
     return Evidence(
-        dataset, source, "wrn_10_2", "full", method, "supported", sentence, num_images=2000,
+        dataset, source, "wrn_10_2", "full", method, "improvement", sentence, num_images=2000,
         num_seeds=5,
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_row_reads_means_difference_interval_p_and_images(tables):
         tables["grad_cam_lico"],
     )
     assert r"\textit{CUB-200-2011 stand-in} \textbf{[STAND-IN]}" in tables["grad_cam_lico"]
-    assert "p (Holm)" in tables["grad_cam_lico"]
+    assert "& q &" in tables["grad_cam_lico"]
 
 
 def test_notes_tell_data_protocol_units_and_what_bold_means(content, tables):
@@ -163,19 +163,19 @@ def test_notes_tell_data_protocol_units_and_what_bold_means(content, tables):
     assert "test 2,000 of 10,000" in text
     assert re.search(r"Protocols: lico\\_(\\allowbreak\{\})?bench\\_", text)
     assert r"Units: Insertion $\uparrow$, Deletion $\downarrow$, Overall $\uparrow$: probab" in text
-    assert "Holm's correction for the 4 differences on real images" in text
-    assert "separately for the 5 on stand-ins" in text
+    assert "false-discovery rate over the 4 differences on real images" in text
+    assert "separately over the 5 on stand-ins" in text
     assert "Protocol" not in tables["model_lico"]
 
 
 @pytest.mark.parametrize(
-    ("p_holm", "shown", "is_bold"),
+    ("q_value", "shown", "is_bold"),
     [(0.0004, "$<$ 0.001", True), (0.049, "0.049", True), (0.05, "0.050", False),
      (np.nan, "--", False)],
 )  # fmt: skip
-def test_bold_and_p_follow_the_corrected_p_value(content, p_holm, shown, is_bold):
+def test_bold_and_p_follow_the_corrected_p_value(content, q_value, shown, is_bold):
     (block,) = [one for one in content.blocks if not one.is_standin]
-    block = replace(block, differences=block.differences.assign(p_holm=p_holm))
+    block = replace(block, differences=block.differences.assign(q_value=q_value))
     found = {t.name: t.text for t in draw_tables(replace(content, blocks=(block,)))}
     line = next(x for x in found["grad_cam_lico"].splitlines() if x.startswith(r"\quad Insertion"))
     assert f"& {shown} & 40" in line
@@ -185,7 +185,7 @@ def test_bold_and_p_follow_the_corrected_p_value(content, p_holm, shown, is_bold
 
 def test_images_that_both_get_right_have_no_p_column(tables):
     text = tables["grad_cam_lico_both_correct"]
-    assert "p (Holm)" not in text
+    assert "& q &" not in text
     assert "Not among the differences that are tested" in text
 
 
@@ -215,8 +215,8 @@ def test_slip_of_arithmetic_is_a_footnote_of_its_cell(tables):
 
 def test_claims_tell_verdict_and_evidence_and_count_stand_ins(tables):
     text = tables["claims"]
-    assert r"\textbf{supported}" in text
-    assert r"CIFAR-10, wrn\_10\_2, Grad-CAM (2,000 images, 5 seeds): supported; gain" in text
+    assert r"\textbf{improvement}" in text
+    assert r"CIFAR-10, wrn\_10\_2, Grad-CAM (2,000 images, 5 seeds): improvement; gain" in text
     assert "In verdicts.json: 1 stand-in comparison." in text
     assert "Claimed in Lei et al., 2023." in text
 

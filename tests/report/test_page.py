@@ -111,8 +111,9 @@ def verdict(outcome, **changes):
         direction="better", smallest_effect=0.01,
     )  # fmt: skip
     evidence = Evidence(
-        "cifar10", "real", "wrn_10_2", "full", "grad_cam", outcome, "because of it", 0.0321, 0.021,
-        0.043, 0.0002, 0.0004, 0.9, 40, 1, "lico_bench_1@1a2b3c4d",
+        "cifar10", "real", "wrn_10_2", "full", "grad_cam", outcome, "because of it",
+        gain=0.0321, low=0.021, high=0.043, p_value=0.0002, p_corrected=0.0004, p_equivalent=0.9,
+        num_images=40, num_seeds=1, protocol="lico_bench_1@1a2b3c4d",
     )  # fmt: skip
     facts = {"sentence": f"the sentence of {outcome}", "evidence": (evidence,)} | changes
     return ClaimVerdict(claim, outcome, **facts)
@@ -164,7 +165,7 @@ def test_a_verdict_is_told_in_word_sign_and_sentence_with_its_evidence(small, ou
 def test_evidence_of_a_metric_that_the_run_lacks_is_told_without_numbers(small):
     lacking = replace(
         verdict("not_tested").evidence[0], gain=None, low=None, high=None, p_value=None,
-        p_holm=None, p_equivalent=None, num_images=0, num_seeds=0, protocol="",
+        p_corrected=None, p_equivalent=None, num_images=0, num_seeds=0, protocol="",
     )  # fmt: skip
     message = verdict(
         "not_tested", evidence=(lacking,), sentence="not tested: run `lico-bench run`"
@@ -185,13 +186,13 @@ def test_every_difference_is_on_the_page_with_all_that_belongs_to_it(page, conte
     wanted = [
         (content.method_title(row["method"]), formatting.title_with_arrow(spec),
          *formatting.difference(row["difference"], row["low"], row["high"], spec),
-         formatting.effect(row["low"], row["high"], spec, row["p_holm"]),
-         formatting.p_value(row["p_holm"]), row["num_images"], row["num_seeds"])
+         formatting.effect(row["low"], row["high"], spec, row["q_value"]),
+         formatting.p_value(row["q_value"]), row["num_images"], row["num_seeds"])
         for block in content.blocks
         for _, row in block.differences.iterrows()
         for spec in [content.specs[row["metric"]]]
     ]  # fmt: skip
-    keys = ("method", "score", "difference", "interval", "effect", "p_holm", "num_images",
+    keys = ("method", "score", "difference", "interval", "effect", "q_value", "num_images",
             "num_seeds")  # fmt: skip
     found = [tuple(line[key] for key in keys) for line in lines if line["subset"] == "all"]
     assert sorted(found) == sorted(wanted)
@@ -207,7 +208,7 @@ def test_lines_of_the_table_lead_to_rules_and_models(page, outline):
 
 def test_bold_and_signs_stand_where_the_corrected_p_value_is_small_and_nowhere_else(page, content):
     results = page[page.index('id="results"') : page.index('id="papers"')]
-    p_values = [p for block in content.blocks for p in block.differences["p_holm"]]
+    p_values = [p for block in content.blocks for p in block.differences["q_value"]]
     significant = sum(formatting.is_significant(p) for p in p_values)
     assert 0 < significant < len(p_values)
     assert results.count('class="significant"') == significant
@@ -249,7 +250,7 @@ def test_names_cannot_become_markup(small, small_run, tmp_path):
         manifest=manifest,
         blocks=tuple(replace(block, title=ATTACK, data=ATTACK) for block in small.blocks),
         notes=(ATTACK,),
-        claims=(verdict("supported", sentence=ATTACK),),
+        claims=(verdict("improvement", sentence=ATTACK),),
     )
     page = render_page(hostile, [], [])
     assert ATTACK not in page
@@ -282,7 +283,7 @@ def test_page_of_one_arm_shows_means(tmp_path):
     assert "One arm" in page
     assert "Difference," not in page
     assert {column["key"] for column in numbers_of(page)["columns"]}.isdisjoint(
-        {"difference", "reference", "p_holm", "effect"}
+        {"difference", "reference", "q_value", "effect"}
     )
 
 

@@ -176,7 +176,7 @@ def test_a_control_is_no_saliency_method(layouts):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p_holm", "bold"),
+    ("difference", "q_value", "bold"),
     [
         (0.1, 0.01, ("lico",)),
         (-0.1, 0.01, ("baseline",)),
@@ -185,10 +185,10 @@ def test_a_control_is_no_saliency_method(layouts):
         (0.0, 0.01, ()),
     ],
 )
-def test_bold_is_what_is_better_after_correction(wide, difference, p_holm, bold):
+def test_bold_is_what_is_better_after_correction(wide, difference, q_value, bold):
     numbers = {
         "difference": difference, "low": difference - 0.05, "high": difference + 0.05,
-        "p_holm": p_holm,
+        "q_value": q_value,
     }  # fmt: skip
     found = rebuilt(wide, differences=numbers)
     for name in ("insertion_deletion_cifar10", "accuracy"):
@@ -204,7 +204,7 @@ def test_bold_is_what_is_better_after_correction(wide, difference, p_holm, bold)
 
 
 def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
-    numbers = {"difference": 0.1, "low": 0.05, "high": 0.15, "p_holm": 0.01}
+    numbers = {"difference": 0.1, "low": 0.05, "high": 0.15, "q_value": 0.01}
     layout = rebuilt(wide, differences=numbers)["ablation"]
     assert layout.columns[-4:] == ("Baseline", "MM only", "OT only", "LICO")
     own = {tuple(c.text for c in row[1:3]): row for row in layout.rows if row[-1].kind == "ours"}
@@ -215,7 +215,7 @@ def test_an_ablation_marks_the_better_arms_and_never_the_baseline(wide):
     marks = {key[1]: [cell.is_bold for cell in row[-4:]] for key, row in own.items()}
     assert marks["Insertion ↑"] == [False, True, True, True]
     assert marks["Deletion ↓"] == [False] * 4  # larger is worse
-    assert "p (Holm) 0.010: better" in own[("Grad-CAM", "Insertion ↑")][-1].note
+    assert "q 0.010: better" in own[("Grad-CAM", "Insertion ↑")][-1].note
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,14 @@ def save_panels(
     return save_plot(figure, name, kind=kind, title=title, caption=caption)
 
 
+def set_log_x_axis(axes: Axes) -> None:
+    """Use a logarithmic x axis with ticks at 1, 2 and 5 times powers of ten, as plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+
+
 def set_few_y_ticks(axes: Axes, *, nbins: int = 4) -> None:
     """Limit the number of y ticks and reduce the tick labels."""
     axes.yaxis.set_major_locator(MaxNLocator(nbins=nbins))

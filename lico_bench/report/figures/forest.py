@@ -129,7 +129,7 @@ def _draw_line(
               color=style.colour, alpha=0.6)  # fmt: skip
     if np.isfinite(row["low"]):
         axes.plot([sign * row["low"], sign * row["high"]], [y, y], color=style.colour, lw=1.7)
-    is_significant = row["p_holm"] < formatting.SIGNIFICANT
+    is_significant = row["q_value"] < formatting.SIGNIFICANT
     axes.plot(sign * row["difference"], y, style.marker, ms=5.5, mew=1.3, color=style.colour,
               mfc=style.colour if is_significant else "white")  # fmt: skip
 
@@ -177,7 +177,7 @@ def _draw_labels(axes: Axes, labels: list[str], headings: set[int]) -> None:
 
 def _draw_legend(figure: Figure, *, has_band: bool) -> None:
     """Draw an explanation of the markers at the bottom of the figure."""
-    text = "filled: significant after Holm's correction, hollow: not; small dots: single seeds"
+    text = "filled: false-discovery rate q < 0.05, hollow: not; small dots: single seeds"
     if has_band:
         text += "\ngrey: smaller than the smallest effect of interest that a claim declares"
     height = figure.get_size_inches()[1]
@@ -187,8 +187,8 @@ def _draw_legend(figure: Figure, *, has_band: bool) -> None:
 def _caption(axes: Axes, num_omitted: int) -> str:
     caption = (
         "Paired differences with 95 % intervals, with signs chosen so that right of zero is better "
-        "for every metric. Filled markers: p < 0.05 after Holm's correction over all comparisons "
-        "of the report; hollow: otherwise. Small dots: single seeds."
+        "for every metric. Filled markers: false-discovery rate q < 0.05 over all comparisons of "
+        "the report; hollow: otherwise. Small dots: single seeds."
     )
     if axes.patches:
         caption += " Grey: differences below the smallest effect of interest that a claim declares."

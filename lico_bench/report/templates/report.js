@@ -69,7 +69,7 @@
       }
       return ranks[key];
     };
-    const UNSCALED = ["p_holm", "p_images", "p_mcnemar", "effect_size"];
+    const UNSCALED = ["q_value", "p_images", "p_mcnemar", "effect_size"];
     const keyOf = (column) => {
       const k = indexOf[column.key];
       if (column.kind === "name") { const rankOf = rank(column.key); return (line) => rankOf[line[k]]; }

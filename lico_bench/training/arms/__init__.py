@@ -82,6 +82,8 @@ class Arm:
         text_encoder: name of a fixed text encoder; if empty, the recipe's is used.
         uses_card: whether it uses the options that a dataset card sets for a profile. False for an
             arm that reproduces other published code.
+        as_published: name of the arm with the published options of this one, which stand beside
+            it in the suite of a tuning; empty if there is none.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Arm:
     uses_text: bool = False
     text_encoder: str = ""
     uses_card: bool = False
+    as_published: str = ""
 
     def card_options(self, options: Mapping[str, Option]) -> dict[str, Option]:
         """Return the card's `options` that apply: never those that define this arm."""

@@ -238,7 +238,7 @@ def names_for_prompts(
 
 def add_variant(
     name: str, title: str, summary: str, source: str, *, text_encoder: str = "",
-    uses_card: bool = False, **changes: Any,
+    uses_card: bool = False, as_published: str = "", **changes: Any,
 ) -> None:  # fmt: skip
     """Register an arm with this objective and changed options."""
     ARMS.add(
@@ -252,13 +252,19 @@ def add_variant(
             uses_text=True,
             text_encoder=text_encoder,
             uses_card=uses_card,
+            as_published=as_published,
         ),
     )
 
 
 add_variant(
     "lico", "LICO", "cross-entropy, manifold matching and transport: the paper's reading", PAPER,
-    uses_card=True,
+    uses_card=True, as_published="lico_as_published",
+)  # fmt: skip
+add_variant(
+    "lico_as_published", "LICO, as published",
+    "the paper's reading with the paper's loss weights, also where a card or a tuning sets others",
+    PAPER,
 )  # fmt: skip
 add_variant(
     "lico_mm", "LICO, MM only", "ablation: manifold matching without transport", PAPER, beta=0.0,
