@@ -1,8 +1,8 @@
 """Claims of the papers and verdicts on them from the rows of a run."""
 
 from lico_bench.claims.judging import judge_claims
+from lico_bench.claims.outcomes import wide_intervals
 from lico_bench.claims.records import RULES, Claim, ClaimVerdict, Evidence, read_claims
-from lico_bench.claims.widths import wide_intervals
 
 __all__ = [
     "RULES",

@@ -61,17 +61,7 @@ def run(
     options = ExecutorOptions(
         device=device, workers=workers, address=address, devices=devices, num_nodes=num_nodes
     )
-    requested = _requested_suite(context)
-    with loading("run", "torch"):
-        from lico_bench.bench import make_plan
-        from lico_bench.bench.runner import resolve_run_precision
-        from lico_bench.cli.progress import end_run
-        from lico_bench.runtime import pick_device
-
-    pick_device(device)  # reports an unknown device before the data are read
-    run_plan = make_plan(requested, root=data_root, device=device)
-    folder = out or Path("results") / run_plan.name
-    run_plan, notes = resolve_run_precision(run_plan, folder, device)
+    run_plan, folder, notes = _make_plan(_requested_suite(context), data_root, device, out)
     if plan or calibrate:
         _print_setup(run_plan, folder, console, notes)
         show_plan(run_plan, folder, options, console, calibrating=calibrate)
@@ -81,7 +71,25 @@ def run(
         until_width=until_width,
     )  # fmt: skip
     if finished is not None:
+        from lico_bench.cli.progress import end_run
+
         end_run(finished, console, compared="the arms")
+
+
+def _make_plan(
+    suite: Suite, root: Path | None, device: str, out: Path | None
+) -> tuple[Plan, Path, tuple[str, ...]]:
+    """Return the plan of a suite, its run folder, and notes for the user."""
+    with loading("run", "torch"):
+        from lico_bench.bench import make_plan
+        from lico_bench.bench.runner import resolve_run_precision
+        from lico_bench.runtime import pick_device
+
+    pick_device(device)  # reports an unknown device before the data are read
+    plan = make_plan(suite, root=root, device=device)
+    folder = out or Path("results") / plan.name
+    plan, notes = resolve_run_precision(plan, folder, device)
+    return plan, folder, notes
 
 
 def _execute(
