@@ -39,7 +39,7 @@ from lico_bench.saliency import SALIENCY
 from lico_bench.store.codec import json_schema
 from lico_bench.store.run_records import Manifest
 from lico_bench.training import ARMS
-from lico_bench.training.arms.lico import CHOICES, LicoOptions
+from lico_bench.training.lico_options import CHOICES, LicoOptions
 
 DOCS = Path(__file__).parent
 REPOSITORY = DOCS.parent

@@ -22,7 +22,7 @@ from lico_bench.records import MetricSpec
 from lico_bench.registry import Registry
 from lico_bench.saliency import SALIENCY, SaliencyMethod
 from lico_bench.training.arms import ARMS, Arm, ArmOptions
-from lico_bench.training.arms.lico import CHOICES, LicoOptions
+from lico_bench.training.lico_options import CHOICES, LicoOptions
 from tests.test_import_order import LINES
 
 REPOSITORY = Path(__file__).parent.parent

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from lico_bench.bench.compute_cost import inference_cost
 from lico_bench.bench.interruption import Checkpoint, defer_preemption, should_stop
-from lico_bench.bench.plan import Cell, PlannedCell, RunPlan, scorer_of
+from lico_bench.bench.plan import Plan, PlannedCell
 from lico_bench.bench.reporter import Reporter, attempt, record_blocked
 from lico_bench.data import Dataset
 from lico_bench.errors import MissingDataError
@@ -46,6 +47,22 @@ HISTORY_COLUMNS = ("cell", "epoch", "quantity", "value")
 MAX_SPLITS = 2  # kept in memory: the train and test split of one dataset
 # Mean and std of a classifier before its weights are loaded, which hold both.
 PLACEHOLDER = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+
+
+if TYPE_CHECKING:
+    from lico_bench.bench.user_plan import UserCell, UserPlan
+
+# The cells of a run: trained here, or models that the user trained elsewhere.
+Cell: TypeAlias = "PlannedCell | UserCell"
+RunPlan: TypeAlias = "Plan | UserPlan"
+
+
+def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:
+    """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
+    arm = plan.eval_config.protocol.scorer
+    if arm in ("own", cell.arm):
+        return None
+    return next(c for c in plan.cells if (c.pair, c.arm) == (cell.pair, arm))
 
 
 class SplitCache:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self
 
 from lico_bench.bench.compute_cost import ComputeCost, estimate_compute
 from lico_bench.bench.suite import Suite
@@ -40,9 +40,6 @@ from lico_bench.store.run_records import (
 from lico_bench.training import ARMS, resolve_options
 from lico_bench.training.arms import Arm, options_as_dict
 from lico_bench.training.loop import LABEL_DRAW_SEED
-
-if TYPE_CHECKING:
-    from lico_bench.bench.user_plan import UserCell, UserPlan
 
 # Increased when a change in training or scoring invalidates stored cells of the same recipe.
 CODE_VERSION = 5
@@ -236,19 +233,6 @@ def _method_record(entry: SaliencyMethod) -> MethodRecord:
             "options": keyword_defaults(entry.compute),
         },
     )
-
-
-# The cells of a run: trained here, or models that the user trained elsewhere.
-Cell: TypeAlias = "PlannedCell | UserCell"
-RunPlan: TypeAlias = "Plan | UserPlan"
-
-
-def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:
-    """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
-    arm = plan.eval_config.protocol.scorer
-    if arm in ("own", cell.arm):
-        return None
-    return next(c for c in plan.cells if (c.pair, c.arm) == (cell.pair, arm))
 
 
 def make_plan(

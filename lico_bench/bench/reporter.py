@@ -16,7 +16,8 @@ from lico_bench.store.files import NO_SPACE
 from lico_bench.store.run_records import Failure
 
 if TYPE_CHECKING:
-    from lico_bench.bench.plan import Cell
+    from lico_bench.bench.plan import PlannedCell
+    from lico_bench.bench.user_plan import UserCell
 
 
 class Reporter(Protocol):
@@ -70,7 +71,11 @@ class NoOpReporter:
 
 
 def attempt(
-    cell: Cell, run: RunFolder, stage: str, reporter: Reporter, work: Callable[[], object]
+    cell: PlannedCell | UserCell,
+    run: RunFolder,
+    stage: str,
+    reporter: Reporter,
+    work: Callable[[], object],
 ) -> bool:
     """Run `work` for a stage of `cell`; return False and record the failure if it raises.
 
@@ -104,19 +109,23 @@ def describe_failure(error: Exception, stage: str) -> Failure:
     return _failure(type(error).__name__, _sentence(error), stage, trace)
 
 
-def record_failure(cell: Cell, run: RunFolder, failure: Failure, reporter: Reporter) -> None:
+def record_failure(
+    cell: PlannedCell | UserCell, run: RunFolder, failure: Failure, reporter: Reporter
+) -> None:
     """Store the failure of `cell` and report it."""
     write_json(run.cell(cell.key).failure, failure)
     reporter.finish(cell.title, f"FAILED in {failure.stage}: {failure.sentence}")
 
 
-def record_blocked(cell: Cell, scorer: Cell, run: RunFolder, reporter: Reporter) -> None:
+def record_blocked(
+    cell: PlannedCell | UserCell, scorer: PlannedCell | UserCell, run: RunFolder, reporter: Reporter
+) -> None:
     """Record that `cell` cannot be scored because its scorer's training failed."""
     sentence = f"the network of '{scorer.title}' scores its maps, but that cell failed"
     record_failure(cell, run, _failure("BlockedCell", sentence, "scoring"), reporter)
 
 
-def record_lost(cell: Cell, run: RunFolder, how: str, reporter: Reporter) -> None:
+def record_lost(cell: PlannedCell | UserCell, run: RunFolder, how: str, reporter: Reporter) -> None:
     """Record that the process that ran `cell` ended before the cell was finished.
 
     Args:

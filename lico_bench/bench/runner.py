@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from lico_bench.bench.cell import RunPlan
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.interruption import preemptible
-from lico_bench.bench.plan import Plan, RunPlan
+from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
 from lico_bench.records import AUTO, PRECISIONS

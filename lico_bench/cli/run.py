@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,6 @@ def _execute(
     """Execute the plan; return the finished run on the leader and None on other ranks."""
     from lico_bench.bench import execute
     from lico_bench.bench.executors.data_parallel import follow, join_process_group, process_options
-    from lico_bench.bench.seed_blocks import execute_until_width
     from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
@@ -110,8 +109,12 @@ def _execute(
                 follow(plan, folder, device=options.device)
                 return None
         _print_setup(plan, folder, console, notes)
-        run_plan = execute_until_width if until_width else execute
-        return run_plan(
+        run_cells: Callable[..., RunFolder] = execute
+        if until_width:
+            from lico_bench.bench.seed_blocks import execute_until_width
+
+            run_cells = execute_until_width
+        return run_cells(
             plan, folder, executor=executor, options=options, wait=wait,
             reuse=None if reuse is None else read_run(reuse),
             starting=lambda run: print_time(plan, run, options, console),

@@ -8,7 +8,7 @@ class name. The frozen text encoder returns one vector per token; an MLP maps ea
 G_i (T, D). L_MM (`losses.manifold_matching`) compares pairwise distances within the batch in F and
 in G. L_OT (`losses.transport_loss`) moves the channels of each image to the tokens of its prompt.
 
-Every point on which published computations differ is an option; see `arms/lico.py`.
+Every point on which published computations differ is an option; see `lico_options.py`.
 Source: Lei et al., NeurIPS 2023, figure 2; prompts after Zhou et al., IJCV 2022.
 """
 
@@ -31,7 +31,7 @@ from lico_bench.training.objective import CROSS_ENTROPY, Batch, Objective, Term
 from lico_bench.training.prompts import CachedPrompts, PromptFeatures, Prompts, select_rows
 
 if TYPE_CHECKING:
-    from lico_bench.training.arms.lico import LicoOptions
+    from lico_bench.training.lico_options import LicoOptions
 
 UNREACHABLE_TOLERANCE = 1e-30  # makes the solver run all iterations
 NUM_NEAREST_WORDS = 3  # per context token

@@ -18,7 +18,7 @@ from lico_bench.models import TextEncoder, TokenVectors
 from lico_bench.training.distributed import Peers
 
 if TYPE_CHECKING:
-    from lico_bench.training.arms.lico import LicoOptions
+    from lico_bench.training.lico_options import LicoOptions
 
 Points = tuple[Tensor, Tensor | None]  # (B, T, D) text features and their (B, T) token mask
 

@@ -52,12 +52,25 @@ def test_published_tables_and_verdicts_are_made_of_the_published_rows(tmp_path):
         if old.suffix == ".csv":  # in all digits, whose last ones are a processor's own
             assert_frame_equal(pd.read_csv(new), pd.read_csv(old), rtol=1e-6, atol=1e-9)
         else:
-            assert new.read_text() == old.read_text(), name
-    old, new = (json.loads((each / "verdicts.json").read_text()) for each in (published, made))
-    message = [
-        [(c["id"], c["outcome"], c["sentence"]) for c in each["claims"]] for each in (old, new)
-    ]
-    assert message[0] == message[1]
+            assert_same_text(new.read_text(), old.read_text(), name)
+    old, new = (
+        json.loads((each / "verdicts.json").read_text())["claims"] for each in (made, published)
+    )
+    for one, other in zip(old, new, strict=True):
+        assert (one["id"], one["outcome"]) == (other["id"], other["outcome"])
+        assert_same_text(one["sentence"], other["sentence"], one["id"])
+
+
+def assert_same_text(new: str, old: str, name: str) -> None:
+    """The same text with the same numbers, up to the rounding of their last printed digit.
+
+    Single-precision sums of bootstrap draws differ between processors.
+    """
+    pattern = r"\d+(?:\.(\d+))?"
+    assert re.sub(pattern, "0", new) == re.sub(pattern, "0", old), name
+    for one, other in zip(re.finditer(pattern, new), re.finditer(pattern, old), strict=True):
+        step = 10.0 ** -len(one[1] or "")
+        assert abs(float(one[0]) - float(other[0])) <= 1.5 * step, (name, one[0], other[0])
 
 
 def test_what_is_published_is_whole_and_small():

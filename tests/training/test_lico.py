@@ -15,9 +15,9 @@ from lico_bench.losses import manifold_matching, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch, Objective, Term
-from lico_bench.training.arms.lico import LicoOptions
 from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_objective import LicoObjective
+from lico_bench.training.lico_options import LicoOptions
 from lico_bench.training.loop import prepare
 from lico_bench.training.objective import CROSS_ENTROPY, assert_terms_train, term_gradients
 

@@ -13,9 +13,10 @@ from lico_bench.losses import affinity, transport_loss
 from lico_bench.models import ENCODERS
 from lico_bench.records import Output
 from lico_bench.training import ARMS, Batch
-from lico_bench.training.arms.lico import CHOICES, LicoOptions, names_for_prompts
+from lico_bench.training.arms.lico import names_for_prompts
 from lico_bench.training.distributed import SINGLE_PROCESS
 from lico_bench.training.lico_objective import LicoObjective
+from lico_bench.training.lico_options import CHOICES, LicoOptions
 from lico_bench.training.loop import prepare
 
 CIFAR10 = (

@@ -9,7 +9,7 @@ from lico_bench.checks import check_count
 from lico_bench.registry import Registry
 
 if TYPE_CHECKING:
-    from lico_bench.bench.plan import Cell, RunPlan
+    from lico_bench.bench.cell import Cell, RunPlan
     from lico_bench.bench.reporter import Reporter
     from lico_bench.store import RunFolder
 

@@ -27,10 +27,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from lico_bench.bench.cell import RunContext, SplitCache, follow_cell, run_unfinished
+from lico_bench.bench.cell import RunContext, RunPlan, SplitCache, follow_cell, run_unfinished
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions
 from lico_bench.bench.interruption import preemptible
-from lico_bench.bench.plan import PlannedCell, RunPlan
+from lico_bench.bench.plan import PlannedCell
 from lico_bench.bench.reporter import NoOpReporter, Reporter
 from lico_bench.errors import InvalidInputError, LostPeersError, MissingDataError, Preempted
 from lico_bench.runtime import pick_device

@@ -22,7 +22,15 @@ from typing import Any
 
 import torch
 
-from lico_bench.bench.cell import RunContext, SplitCache, run_cell, run_unfinished
+from lico_bench.bench.cell import (
+    Cell,
+    RunContext,
+    RunPlan,
+    SplitCache,
+    run_cell,
+    run_unfinished,
+    scorer_of,
+)
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.interruption import (
     GRACE_S,
@@ -30,7 +38,6 @@ from lico_bench.bench.interruption import (
     preemptible,
     should_stop,
 )
-from lico_bench.bench.plan import Cell, RunPlan, scorer_of
 from lico_bench.bench.reporter import NoOpReporter, Reporter, record_lost
 from lico_bench.data.image_files import num_workers as num_cores
 from lico_bench.errors import EXIT_PREEMPTED, Preempted

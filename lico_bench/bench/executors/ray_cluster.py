@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lico_bench.bench.cell import Cell, RunPlan, scorer_of
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.executors.ray_session import (
     choose_task_context,
@@ -26,7 +27,7 @@ from lico_bench.bench.executors.ray_tasks import (
     train_on_node,
 )
 from lico_bench.bench.interruption import defer_preemption, should_stop
-from lico_bench.bench.plan import Cell, Plan, RunPlan, scorer_of
+from lico_bench.bench.plan import Plan
 from lico_bench.bench.reporter import Reporter, record_blocked, record_lost
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError
 from lico_bench.runtime import data_root

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lico_bench.bench.cell import RunPlan
 from lico_bench.bench.executors import ExecutorOptions
 from lico_bench.bench.executors.local import threads_per_worker
 from lico_bench.bench.executors.ray_tasks import (
@@ -26,7 +27,7 @@ from lico_bench.bench.executors.ray_tasks import (
     find_mismatch,
     software_versions,
 )
-from lico_bench.bench.plan import Plan, RunPlan, describe_local_data
+from lico_bench.bench.plan import Plan, describe_local_data
 from lico_bench.data.image_files import num_workers as num_cores
 from lico_bench.errors import ClusterError, InvalidInputError, LicoBenchError, Preempted
 

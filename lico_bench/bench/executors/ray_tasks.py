@@ -24,9 +24,17 @@ from types import TracebackType
 
 import torch
 
-from lico_bench.bench.cell import RunContext, SplitCache, score_cell, train_cell
+from lico_bench.bench.cell import (
+    Cell,
+    RunContext,
+    RunPlan,
+    SplitCache,
+    score_cell,
+    scorer_of,
+    train_cell,
+)
 from lico_bench.bench.interruption import preemptible
-from lico_bench.bench.plan import CODE_VERSION, Cell, RunPlan, scorer_of
+from lico_bench.bench.plan import CODE_VERSION
 from lico_bench.bench.reporter import NoOpReporter, attempt, record_blocked
 from lico_bench.errors import EXIT_PREEMPTED, ClusterError, Preempted
 from lico_bench.runtime import versions
