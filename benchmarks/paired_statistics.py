@@ -23,9 +23,8 @@ import pandas as pd
 
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.stats import paired_differences, two_level
-from lico_bench.stats.crossed import crossed_tests
 from lico_bench.stats.paired import standardised_effect
-from lico_bench.stats.sign_flips import are_hits, mcnemar_exact, sign_flip_test
+from lico_bench.stats.significance import are_hits, crossed_tests, mcnemar_exact, sign_flip_test
 
 BAR_S, BAR_GB = 20.0, 2.0
 MARGIN = 0.01

@@ -6,7 +6,7 @@ times sigma / sqrt(I), the standard error of one seed's mean due to the images (
 sigma). `shared` is the correlation of x_si between the seeds. Scores are continuous (normal
 differences) or hits (differences -1, 0 and 1). The tests:
 
-    package    `p_value` of `paired_differences`, from `stats.crossed`: the larger of the next two
+    package    `p_value` of `paired_differences`, of `crossed_tests`: the larger of the next two
     seeds      Student's t of the seeds' means, S - 1 degrees of freedom
     crossed    mean / sqrt(V), V = (MS_seeds - MS_rest) / (S I) + MS_images / (S I), and degrees of
                freedom V^2 / sum_k (MS_k / (S I))^2 / df_k; a negative variance between seeds is 0
@@ -27,7 +27,7 @@ import sys
 import numpy as np
 from scipy.special import stdtr
 
-from lico_bench.stats.crossed import crossed_tests
+from lico_bench.stats.significance import crossed_tests
 
 LEVELS = (0.05, 0.0005)
 BAR = 1.5

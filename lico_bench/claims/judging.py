@@ -3,7 +3,7 @@
 The gain g of a comparison is the paired difference between the claim's arm and its reference arm,
 larger is better. On maps it is the gain of the map minus the gain of a control map that ignores
 the model, on the same images and models: a more confident model has larger areas whatever its maps.
-d is the smallest effect of interest. All tests are those of `stats.crossed`, at 5 %.
+d is the smallest effect of interest. All tests are those of `stats.significance`, at 5 %.
 
 Admission: `missing_evidence.not_admitted`. A comparison that is not admitted, on stand-ins, or of
 fewer trainings than the claim requires is outside of all families below.
@@ -27,7 +27,7 @@ a p-value below 0.05; otherwise it is inconclusive.
 
 The verdict is the outcome of the primary comparison, with its scope. Of a claim not_worse it is the
 outcome of all admitted datasets together. If another dataset has the opposite outcome, the verdict
-is inconclusive. The mean over four or more datasets (`stats.pooling`) is shown beside it.
+is inconclusive. The mean over four or more datasets (`stats.paired`) is shown beside it.
 
 `benchmarks/verdict_error.py` simulates the whole procedure.
 
@@ -53,20 +53,21 @@ from lico_bench.claims.comparisons import (
     complete_pairs,
     cost_outcome,
 )
-from lico_bench.claims.families import (
-    STANDIN,
-    Comparison,
-    compare_claim,
-    correct_families,
-    exclude_untested,
-    pooled_gain,
-)
 from lico_bench.claims.missing_evidence import (
     Scope,
     missing_in_run,
     scope_of,
 )
-from lico_bench.claims.outcomes import judge, too_few
+from lico_bench.claims.outcomes import (
+    STANDIN,
+    Comparison,
+    compare_claim,
+    correct_families,
+    exclude_untested,
+    judge,
+    pooled_gain,
+    too_few,
+)
 from lico_bench.claims.records import (
     INFERENCE_COST,
     Claim,
@@ -78,7 +79,7 @@ from lico_bench.errors import InvalidInputError
 from lico_bench.number_text import signed
 from lico_bench.stats import MODEL_SCORES, as_frame
 from lico_bench.stats.bootstrap import RESAMPLES
-from lico_bench.stats.pooling import PooledDifference
+from lico_bench.stats.paired import PooledDifference
 from lico_bench.store.run_records import Manifest
 
 ONLY_STANDINS = (

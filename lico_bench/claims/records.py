@@ -17,7 +17,7 @@ from lico_bench.errors import (
 )
 from lico_bench.runtime import shipped
 from lico_bench.stats import MODEL_SCORES
-from lico_bench.stats.pooling import PooledDifference
+from lico_bench.stats.paired import PooledDifference
 
 Outcome = Literal[
     "improvement", "harm", "gain_ruled_out", "loss_ruled_out", "equivalent", "inconclusive",

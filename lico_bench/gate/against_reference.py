@@ -1,7 +1,7 @@
 """Test whether a run is worse than its reference scores by more than their margins.
 
-`gate.uncertainty` bounds the loss and `gate.judgement` decides on it. A run with the metric
-`sanity_check` must also pass the sanity check.
+`gate.judgement` bounds the loss and decides on it. A run with the metric `sanity_check` must also
+pass the sanity check.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lico_bench.gate.judgement import (
     Verdict,
     check_confidence,
     decide,
+    loss_error,
     worst,
 )
 from lico_bench.gate.reference import (
@@ -31,7 +32,6 @@ from lico_bench.gate.reference import (
     score_means,
 )
 from lico_bench.gate.side import ALL, Selection, Side
-from lico_bench.gate.uncertainty import loss_error
 from lico_bench.stats import sanity_verdicts
 from lico_bench.stats.sanity import SANITY_CHECK, THRESHOLD
 

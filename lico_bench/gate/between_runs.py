@@ -22,10 +22,18 @@ from scipy.special import stdtrit
 from lico_bench.checks import check_positive
 from lico_bench.claims import read_claims
 from lico_bench.errors import InvalidInputError, UnknownNameError
-from lico_bench.gate.judgement import Judgement, Loss, Verdict, check_confidence, decide, worst
+from lico_bench.gate.judgement import (
+    SMALLEST_MARGIN,
+    Judgement,
+    Loss,
+    Verdict,
+    check_confidence,
+    decide,
+    default_margin,
+    worst,
+)
 from lico_bench.gate.reference import ScoreMean, rows_as, score_means
 from lico_bench.gate.side import ALL, Selection, Side
-from lico_bench.gate.uncertainty import SMALLEST_MARGIN, default_margin
 from lico_bench.stats import Grid, build_grids, paired_differences
 
 SEEDS_NOT_COVERED = (

@@ -13,8 +13,8 @@ import pandas as pd
 
 from lico_bench.checks import check_positive, is_name
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from lico_bench.gate.judgement import MeanFacts, default_margin
 from lico_bench.gate.side import ALL, MetricFacts, Selection, Side
-from lico_bench.gate.uncertainty import MeanFacts, default_margin
 from lico_bench.number_text import signed
 from lico_bench.records import content_key
 from lico_bench.stats import arm_means
@@ -107,7 +107,7 @@ def write_reference(
         path: path of the CSV; replaced atomically.
         metrics: facts of each metric by name, as in a run's manifest. None: those of the manifest
             of `scores`.
-        margin: largest allowed loss of a mean. None: `uncertainty.default_margin`, at least 0.02,
+        margin: largest allowed loss of a mean. None: `judgement.default_margin`, at least 0.02,
             with which an equal model passes in 95 of 100 checks.
 
     Returns:

@@ -19,13 +19,21 @@ from markupsafe import Markup
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.records import MetricSpec
 from lico_bench.report import formatting
-from lico_bench.report.content import BAR_WIDTH, ReportContent, place_bar
+from lico_bench.report.content import BAR_WIDTH, ReportContent, place_bar, rows_of
 from lico_bench.report.figures.canvas import Plot
 from lico_bench.report.gallery import data_uri, galleries
-from lico_bench.report.page_numbers import all_numbers, result_tables
-from lico_bench.report.page_provenance import models_id, provenance, rules_id
+from lico_bench.report.page_numbers import (
+    all_numbers,
+    models_id,
+    result_tables,
+    rules_id,
+    score_id,
+)
 from lico_bench.report.paper_tables import paper_tables
 from lico_bench.report.tables import Cell, Table
+from lico_bench.stats import calibration_errors
+from lico_bench.store.codec import encode
+from lico_bench.store.run_records import CellEntry
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Sign and word of each outcome, so that no outcome is shown by colour alone.
@@ -39,6 +47,7 @@ OUTCOMES = {
     "not_tested": ("○", "Not tested"),
 }
 NO_VALUES = (formatting.NO_VALUE, formatting.NO_VALUE)
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "no preferred direction"}
 
 
 def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[str]) -> str:
@@ -66,7 +75,7 @@ def render_page(content: ReportContent, plots: Sequence[Plot], tables: Sequence[
         gallery_plots=[plot.name for plot in plots if plot.kind == "gallery"],
         galleries=albums,
         images=images,
-        provenance=provenance(content),
+        provenance=_provenance(content),
         tables=tables,
         seeds=formatting.seeds_sentence(min(block.num_seeds for block in content.blocks)),
         family=formatting.family_sentence(content.num_compared) if content.num_compared else "",
@@ -238,3 +247,104 @@ def _sentence(sentence: str, outcome: str) -> str:
     """Return a sentence without its leading outcome, capitalised and with a full stop."""
     text = sentence.removeprefix(outcome.replace("_", " ")).removeprefix(":").strip()
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _provenance(content: ReportContent) -> dict[str, Any]:
+    """Return protocols, metric definitions, arms and trained models with their identifiers."""
+    rules = content.manifest.protocols
+    finished = set(content.run.finished())
+    return {
+        "protocols": [
+            {"id": rules_id(content, name, ""), "name": name, "rules": rules.get(name, {})}
+            for name in content.protocols
+        ],
+        "scores": [
+            {"id": score_id(content, name), "name": name, "spec": spec,
+             "direction": DIRECTIONS[spec.higher_is_better], "range": _range(spec)}
+            for name, spec in content.specs.items()
+        ],
+        "settings": _settings(content),
+        "unfinished": [cell.key for cell in content.manifest.cells if cell.key not in finished],
+    }  # fmt: skip
+
+
+def _settings(content: ReportContent) -> list[dict[str, Any]]:
+    """Return the trained models of each block by arm; shared recipe fields are listed once."""
+    by_cell = _models(content)
+    settings = []
+    for block in content.blocks:
+        block_cells = rows_of(content.cells, block.setting).sort_values("seed")
+        models = {
+            arm: [by_cell[key] for key in block_cells.loc[block_cells["arm"] == arm, "cell"]]
+            for arm in content.arms
+        }
+        shared = _shared([model["facts"] for group in models.values() for model in group])
+        arms = [
+            {"id": models_id(content, block.setting, arm), "title": content.arm_title(arm),
+             **_arm(group, shared)}
+            for arm, group in models.items()
+        ]  # fmt: skip
+        settings.append(
+            {"id": models_id(content, block.setting), "title": content.setting_title(block),
+             "backbone": block.backbone, "is_standin": block.is_standin, "shared": shared,
+             "arms": arms}
+        )  # fmt: skip
+    return settings
+
+
+def _arm(models: Sequence[dict[str, Any]], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return the models of an arm, with the fields shared within the arm listed once."""
+    arm_fields = _shared([_without(model["facts"], shared) for model in models])
+    # The seed is listed with each model, even if there is only one.
+    arm_fields.pop("seed", None)
+    listed = {**shared, **arm_fields, "seed": None}
+    return {
+        "shared": arm_fields,
+        "models": [model | {"facts": _without(model["facts"], listed)} for model in models],
+    }
+
+
+def _models(content: ReportContent) -> dict[str, dict[str, Any]]:
+    """Return recipe, calibration, inference cost and context words of each finished cell."""
+    errors = calibration_errors(content.rows)
+    calibration = dict(zip(errors["cell"], errors["calibration_error"], strict=True))
+    inference = content.run.inference().set_index("cell").to_dict("index")
+    findings = content.run.findings()
+    return {
+        cell.key: {
+            "key": cell.key,
+            "seed": cell.recipe.seed,
+            "facts": _facts(cell),
+            "calibration": calibration.get(cell.key),
+            "inference": inference.get(cell.key),
+            "words": findings[cell.key].context_words,
+        }
+        for cell in content.manifest.cells
+        if cell.key in findings
+    }
+
+
+def _facts(cell: CellEntry) -> dict[str, Any]:
+    """Return recipe, objective options and text encoder as one flat mapping."""
+    facts = dict(sorted(encode(cell.recipe).items()))
+    for prefix, options in (("objective", cell.options), ("encoder", cell.encoder)):
+        facts |= {f"{prefix}.{option}": value for option, value in (options or {}).items()}
+    return facts
+
+
+def _shared(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = facts[0] if facts else {}
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in facts)
+    }
+
+
+def _without(facts: dict[str, Any], excluded: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in excluded}
+
+
+def _range(spec: MetricSpec) -> str:
+    low, high = ("unbounded" if end is None else f"{end:g}" for end in spec.bounds)
+    return f"{low} to {high}"

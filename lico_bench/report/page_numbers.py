@@ -2,6 +2,9 @@
 
 A run of 8 datasets, 11 arms and 40 metrics has tens of thousands of lines; as HTML they would take
 seconds to open. Each name is stored once; lines refer to names by index.
+
+Numbers link to their provenance. Identifiers of the link targets are numbered, not derived from
+names, because a name may contain any character.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from typing import Any, NamedTuple
 from lico_bench.report import formatting
 from lico_bench.report.content import Block, Line, ReportContent
 from lico_bench.report.figures.canvas import style_of
-from lico_bench.report.page_provenance import models_id, rules_id, score_id
 
 
 class Column(NamedTuple):
@@ -182,3 +184,24 @@ def _name(content: ReportContent, key: str, line: Line) -> dict[str, Any]:
     if key == "effect":
         return {"text": line.effect, "class": line.effect.replace(" ", "-")}
     return {"text": str(getattr(line, key))}
+
+
+def rules_id(content: ReportContent, protocol: str, metric: str) -> str:
+    """Return the identifier of a score's protocol, or of its metric if it has no protocol."""
+    if protocol in content.protocols:
+        return f"protocol-{content.protocols.index(protocol)}"
+    return score_id(content, metric) if metric in content.specs else "provenance"
+
+
+def score_id(content: ReportContent, metric: str) -> str:
+    """Return the identifier of a metric's definition."""
+    return f"score-{list(content.specs).index(metric)}"
+
+
+def models_id(content: ReportContent, setting: tuple[str, ...], arm: str | None = None) -> str:
+    """Return the identifier of the trained models of a setting, or of one arm in it."""
+    settings = [block.setting for block in content.blocks]
+    if setting not in settings:
+        return "models"
+    name = f"models-{settings.index(setting)}"
+    return f"{name}-{content.arms.index(arm)}" if arm in content.arms else name

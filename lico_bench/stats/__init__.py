@@ -5,7 +5,7 @@ from lico_bench.stats.grid import Grid, as_frame, build_grids
 from lico_bench.stats.means import MODEL_SCORES, arm_means, calibration_errors, class_macro
 from lico_bench.stats.paired import NO_CONTROL, minus_control, paired_differences
 from lico_bench.stats.sanity import SanityVerdict, sanity_verdict, sanity_verdicts
-from lico_bench.stats.sign_flips import false_discovery, holm
+from lico_bench.stats.significance import false_discovery, holm
 
 __all__ = [
     "MODEL_SCORES",

@@ -13,8 +13,7 @@ import pytest
 from scipy import stats
 
 from lico_bench.stats import two_level
-from lico_bench.stats.crossed import crossed_tests
-from lico_bench.stats.sign_flips import sign_flip_test
+from lico_bench.stats.significance import crossed_tests, sign_flip_test
 
 TRIALS = 600
 RESAMPLES = 999
