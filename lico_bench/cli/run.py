@@ -97,8 +97,8 @@ def _execute(
     wait: bool, reuse: Path | None, notes: Iterable[str], until_width: bool,
 ) -> RunFolder | None:  # fmt: skip
     """Execute the plan; return the finished run on the leader and None on other ranks."""
-    from lico_bench.bench import execute
     from lico_bench.bench.executors.data_parallel import follow, join_process_group, process_options
+    from lico_bench.bench.runner import execute, execute_until_width
     from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
@@ -109,11 +109,7 @@ def _execute(
                 follow(plan, folder, device=options.device)
                 return None
         _print_setup(plan, folder, console, notes)
-        run_cells: Callable[..., RunFolder] = execute
-        if until_width:
-            from lico_bench.bench.seed_blocks import execute_until_width
-
-            run_cells = execute_until_width
+        run_cells: Callable[..., RunFolder] = execute_until_width if until_width else execute
         return run_cells(
             plan, folder, executor=executor, options=options, wait=wait,
             reuse=None if reuse is None else read_run(reuse),

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from user_things import NET, write_images, write_network
 
 from lico_bench.cli import exit_codes
 from lico_bench.cli.exit_codes import error_message
 from lico_bench.errors import EXIT_PREEMPTED
 from lico_bench.gate.judgement import EXIT_CODES
+from tests.cli.user_things import NET, write_images, write_network
 
 
 def test_every_code_says_one_thing_and_has_a_meaning():

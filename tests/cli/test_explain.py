@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from user_things import write_images, write_network
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
 from lico_bench.bench.explain_image import ExplainedMap, Explanation, ModelExplanation, find_class
 from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.report.figures.maps import draw_overlay
+from tests.cli.user_things import write_images, write_network
 
 OWN = ("--model", "net.py:Net", "--weights", "a.safetensors", "--layer", "conv")
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
-from user_things import Net, write_images, write_network
 
 from lico_bench.bench import execute
 from lico_bench.bench.user_plan import load_models, plan_user_models
@@ -22,6 +21,7 @@ from lico_bench.data.folder import load_folder
 from lico_bench.evaluation import EvalConfig
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import RunFolder, write_json, write_parquet
+from tests.cli.user_things import Net, write_images, write_network
 from tests.manifests import manifest_from
 
 NUM_TRAININGS = 4  # three for the reference, one that is checked

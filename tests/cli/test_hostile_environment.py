@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from user_things import write_images, write_network
+
+from tests.cli.user_things import write_images, write_network
 
 RC = """
 backend: TkAgg

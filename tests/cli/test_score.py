@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from user_things import write_images, write_network
 
 from lico_bench.cli import main
 from lico_bench.store import read_run
+from tests.cli.user_things import write_images, write_network
 
 PAIR = (
     "score", "--model", "net.py:Net", "--weights", "a.safetensors", "--weights", "b.safetensors",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from user_things import write_images, write_network
+
+from tests.cli.user_things import write_images, write_network
 
 ODD = """
 import torch

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from user_cards import MINIMAL
 
 from lico_bench.data import card_names, load_card
 from lico_bench.data.cards import PROFILES, read_card
@@ -14,6 +13,7 @@ from lico_bench.errors import BrokenFileError, UnknownNameError
 from lico_bench.models.backbones import BACKBONES
 from lico_bench.records import Recipe
 from lico_bench.runtime import shipped
+from tests.data.user_cards import MINIMAL
 
 EIGHT = ("aircraft", "cars", "cifar10", "cifar100", "cub200", "flowers", "imagenet", "svhn")
 # Numbers from the publishers.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from user_cards import card_with_source
 
 from lico_bench.data import fetch
 from lico_bench.errors import BrokenFileError, MissingDataError
+from tests.data.user_cards import card_with_source
 
 
 def packed(name: str = "train/left/a.txt", content: bytes = bytes(200_000)) -> bytes:

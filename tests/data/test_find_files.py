@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import miniatures
 import pytest
 
 from lico_bench.data import load_dataset, locate_dataset, resolve_source
 from lico_bench.data.find_files import images_by_class
 from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError
+from tests.data import miniatures
 
 
 @pytest.mark.parametrize("name", sorted(miniatures.OFFICIAL))

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from miniatures import paint
 from PIL import Image
 from torchvision.transforms.v2 import functional as transforms
 
@@ -14,6 +13,7 @@ from lico_bench.data.image_batches import draw
 from lico_bench.data.image_files import ArrayImages, FileImages, Fit
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.runtime import make_generator
+from tests.data.miniatures import paint
 
 CPU = torch.device("cpu")
 # Decoding at half scale averages blocks in the frequency domain, resizing averages pixels.

@@ -4,7 +4,6 @@ import os
 import pickle
 from pathlib import Path
 
-import miniatures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +23,7 @@ from lico_bench.data.readers import digest_of
 from lico_bench.errors import InvalidInputError, MissingDataError
 from lico_bench.records import AUGMENTATIONS
 from lico_bench.runtime import make_generator
+from tests.data import miniatures
 
 LAYOUTS = sorted(miniatures.OFFICIAL)
 

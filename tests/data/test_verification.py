@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import miniatures
 import pytest
 
 from lico_bench.data import verify_dataset
 from lico_bench.errors import MissingDataError
+from tests.data import miniatures
 
 
 @pytest.mark.parametrize("name", sorted(miniatures.OFFICIAL))

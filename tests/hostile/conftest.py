@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-for _folder in ("data", "report"):
+for _folder in ("report",):
     if str(TESTS / _folder) not in sys.path:
         sys.path.append(str(TESTS / _folder))
 

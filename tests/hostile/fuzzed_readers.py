@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import miniatures
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -39,6 +38,7 @@ from lico_bench.models.weight_files import fill_network, read_state
 from lico_bench.report.gathering import gather
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_json, read_parquet, read_run
+from tests.data import miniatures
 
 Spoil = Callable[[Path, random.Random], None]
 

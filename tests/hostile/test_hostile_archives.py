@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from user_cards import card_with_source
 
 from lico_bench.data import download, fetch
 from lico_bench.data.binary_files import MAX_VARIABLE_BYTES, read_mat, read_pickle
 from lico_bench.data.regions import read_xml_boxes
 from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.models.weight_files import read_state
+from tests.data.user_cards import card_with_source
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> bytes:

@@ -16,7 +16,6 @@ import pytest
 from fake_run import make_run
 from hypothesis import given
 from hypothesis import strategies as st
-from miniatures import svhn
 from rich.console import Console
 
 from lico_bench.checks import is_name, is_single_line, is_title
@@ -32,6 +31,7 @@ from lico_bench.report.latex import escape, line_breakable
 from lico_bench.runtime import shipped
 from lico_bench.store import RunFolder, read_parquet, write_json, write_parquet
 from lico_bench.store.tables import check_texts
+from tests.data.miniatures import svhn
 
 TITLES = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>", "\\input{/etc/passwd}$x^{2$%&#_~",

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from fake_run import make_run
-from miniatures import paint
 from mutations import ODD_VALUES, spoilt_value
 
 from lico_bench.checks import is_single_line
@@ -23,6 +22,7 @@ from lico_bench.errors import BrokenFileError, LicoBenchError
 from lico_bench.report import build_report
 from lico_bench.store import RunFolder, RunLock, read_run
 from lico_bench.store.files import quarantine, sealed
+from tests.data.miniatures import paint
 
 OUT = "../../../canary"
 PARTS = ["datasets", "methods", "arms", "metrics", "protocols", "versions", "suite", "cells"]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localised_case import localised
 from scipy.stats import entropy
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, MetricInputs
+from tests.metrics.localised_case import localised
 
 ATOL_FP32 = 1e-6
 NAMES = ("energy_pointing_game", "sch", "energy_lift", "soft_iou", "area_prior")

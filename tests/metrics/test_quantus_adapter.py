@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from lico_bench.metrics.quantus_adapter import (
     mass_accuracy,
     sparseness,
 )
+from tests.metrics.explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 
 METRICS_OF_MAPS = (sparseness, complexity, effective_complexity)
 METRICS_OF_REGIONS = (mass_accuracy, localisation_auc)

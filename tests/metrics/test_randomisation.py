@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of, trained_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -30,6 +29,13 @@ from lico_bench.metrics.randomisation import (
 from lico_bench.models import build_classifier
 from lico_bench.saliency import explain
 from lico_bench.stats.sanity import sanity_verdict
+from tests.metrics.explained_case import (
+    NUM_IMAGES,
+    colour_images,
+    in_batches,
+    inputs_of,
+    trained_net,
+)
 
 ATOL_BATCH = 1e-4  # a batch of one may take another kernel, which moves a rank or two
 ATOL_FP32 = 1e-5

@@ -8,10 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from explained_case import NUM_IMAGES, in_batches, inputs_of, trained_net
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localised_case import localised
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
@@ -27,6 +25,8 @@ from lico_bench.metrics.robustness import (
 )
 from lico_bench.runtime import make_generator
 from lico_bench.saliency import explain
+from tests.metrics.explained_case import NUM_IMAGES, in_batches, inputs_of, trained_net
+from tests.metrics.localised_case import localised
 
 EVERY_METRIC = (max_sensitivity, avg_sensitivity, local_lipschitz)
 RTOL_FP32 = 1e-4  # two float32 routes through the network, then a difference of close maps

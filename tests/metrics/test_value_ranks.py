@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from localised_case import localised
 
 from lico_bench.errors import InvalidInputError
 from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, pointing_game, resolve_metric
 from lico_bench.metrics.value_ranks import is_flat, rank_accuracy, top_k
+from tests.metrics.explained_case import NUM_IMAGES, colour_images, in_batches, inputs_of
+from tests.metrics.localised_case import localised
 
 ATOL_FP32 = 1e-6  # quotients of whole numbers
 

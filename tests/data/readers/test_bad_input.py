@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import miniatures
 import numpy as np
 import pytest
 import scipy.io
 
 from lico_bench.data import load_dataset
 from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError
+from tests.data import miniatures
 
 REMEDIES = ("unpack", "restore", "take ", "correct", "remove", "change", "expected", "export",
             "download", "name the folders", "add ")  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import miniatures
 import numpy as np
 import pytest
 import scipy.io
@@ -14,6 +13,7 @@ from PIL import Image
 
 from lico_bench.data import card_names, load_card, load_dataset
 from lico_bench.data.dataset import Dataset
+from tests.data import miniatures
 
 WITH_REGIONS = ("aircraft", "cars", "cub200", "flowers", "imagenet")
 BORDER = 0.12  # share of the region that interpolation and JPEG blur at its border
