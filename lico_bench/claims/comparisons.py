@@ -38,6 +38,7 @@ class Gain:
         lower, upper: one-sided 95 % bounds.
         error: standard error.
         p_value, p_equivalent: as in `stats.paired_differences`.
+        p_harm: of the one-sided test for a loss beyond the smallest effect.
     """
 
     gain: float
@@ -48,6 +49,7 @@ class Gain:
     reference: float
     error: float
     p_value: float
+    p_harm: float
     p_equivalent: float
     num_images: int
     num_seeds: int
@@ -110,7 +112,7 @@ class Comparisons:
             return None
         # The records hold other minus arm.
         sign = -1 if self._is_better[claim.metric] else 1
-        low, high = sorted((sign * record.low, sign * record.high))
+        low, high = sorted((sign * record.test_low, sign * record.test_high))
         lower, upper = sorted((sign * record.lower, sign * record.upper))
         parts = [part for part in (record.seed_part, record.image_part) if math.isfinite(part)]
         return Gain(
@@ -122,6 +124,7 @@ class Comparisons:
             reference=-sign * record.mean,
             error=math.hypot(*parts) if parts else math.nan,
             p_value=record.p_value,
+            p_harm=record.p_beyond if sign * record.difference < 0 else 1.0,
             p_equivalent=record.p_equivalent,
             num_images=int(record.num_images),
             num_seeds=int(record.num_seeds),

@@ -86,8 +86,8 @@ ONLY_STANDINS = (
     "stand-ins only, which say nothing of the real data sets; "
     "name the folder with the real images with --data-root"
 )
-OPPOSITE: Mapping[Outcome, tuple[Outcome, ...]] = MappingProxyType(
-    {"improvement": ("harm",), "harm": ("improvement",), "loss_ruled_out": ("harm",)}
+OPPOSITE: Mapping[Outcome, Outcome] = MappingProxyType(
+    {"improvement": "harm", "harm": "improvement"}
 )
 DECISIVE = ("improvement", "harm", "gain_ruled_out", "loss_ruled_out", "equivalent")
 
@@ -217,35 +217,34 @@ def _verdict(
     first = [item for item in real if base_name(item.method) == primary]
     further = [item.outcome for item in real if base_name(item.method) != primary]
     tested = [item for item in first if item.outcome != "not_tested"]
-    decided = [item for item in tested if item.family == "primary"] or tested
+    decided = next((item for item in first if item.family == "primary"), None)
     notes = []
-    if not tested:
+    if not tested and decided is None:
         outcome: Outcome = "not_tested"
         # Reasons of datasets where the metric is defined come first.
         reasons = sorted(first, key=lambda item: item.gain is None)
         sentence = f"not tested: {reasons[0].sentence if reasons else ONLY_STANDINS}"
-    elif claim.direction == "not_worse":
+    elif claim.direction == "not_worse" and len(tested) > 1:
         outcome = _combined([item.outcome for item in tested])
-        sentence = tested[0].sentence if len(tested) == 1 else _counts(tested)
-        sentence = f"{_word(outcome)}: {sentence}"
+        counts = _counts(tested)
+        sentence = counts if counts.startswith(_word(outcome)) else f"{_word(outcome)}: {counts}"
     else:
-        outcome = decided[0].outcome
-        sentence = f"{_word(outcome)} on {_scope(decided[0])}: {decided[0].sentence}"
-        others = [item for item in tested if item is not decided[0]]
+        decided = decided or tested[0]
+        outcome = decided.outcome
+        sentence = f"{_word(outcome)} on {_scope(decided)}: {decided.sentence}"
+        others = [item for item in tested if item is not decided]
         if others:
-            notes.append(f"other data sets: {_counts(others)}")
-        if any(item.outcome in OPPOSITE.get(outcome, ()) for item in others):
+            notes.append(f"other settings: {_counts(others)}")
+        if any(item.outcome == OPPOSITE.get(outcome) for item in others):
             outcome = "inconclusive"
-            sentence = f"inconclusive, because data sets contradict each other: {sentence}"
+            sentence = f"inconclusive: settings contradict each other: {sentence}"
     if pooled is not None:
         notes.append(_pooled_text(pooled, scope, claim))
     if further:
         notes.append(f"further methods: {_counts_text(further)}")
-    left_out = [item.dataset for item in first if item.outcome == "not_tested"]
-    if tested and left_out:
+    left_out = [i.dataset for i in first if i.outcome == "not_tested" and i is not decided]
+    if (tested or decided) and left_out:
         notes.append(f"not tested on {', '.join(dict.fromkeys(left_out))}")
-    if outcome == "improvement" and scope.controls_not_run(claim):
-        notes.append(f"no control was run ({', '.join(scope.controls_not_run(claim))})")
     if real and len(real) < len(evidence):
         notes.append("stand-ins left out")
     if scope.absent(claim):
@@ -256,10 +255,8 @@ def _verdict(
 def _scope(item: Evidence) -> str:
     """Return the setting of a comparison and its size."""
     labels = "" if item.labels == "full" else f", {item.labels} labels"
-    return (
-        f"{item.dataset} ({item.backbone}{labels}, {item.num_seeds} trainings, "
-        f"{item.num_images:,} images)"
-    )
+    size = f", {item.num_seeds} trainings, {item.num_images:,} images" if item.num_images else ""
+    return f"{item.dataset} ({item.backbone}{labels}{size})"
 
 
 def _pooled_text(pooled: PooledDifference, scope: Scope, claim: Claim) -> str:
@@ -279,6 +276,8 @@ def _combined(outcomes: Sequence[Outcome]) -> Outcome:
     """Return one outcome for the datasets of a claim that must hold on all of them."""
     if "harm" in outcomes:
         return "harm"
+    if set(outcomes) == {"equivalent", "improvement"}:  # of costs
+        return "equivalent"
     return outcomes[0] if len(set(outcomes)) == 1 else "inconclusive"
 
 

@@ -3,9 +3,10 @@
 Two conditions admit a comparison to the tests. Both depend on the reference arm alone, so they
 select no gain:
 
-    accuracy >= min(3 c, (1 + c) / 2)     c is the accuracy of the best constant guess, from labels
-    signal >= 2 d                         claims on maps: mean score of the reference arm's maps
-                                          minus that of the control map; d is the smallest effect
+    a >= min(3 c, (1 + c) / 2)     a is the one-sided 95 % bound of the accuracy over the images, c
+                                   the accuracy of the best constant guess, from labels
+    signal >= 2 d                  claims on maps: mean score of the reference arm's maps minus that
+                                   of the control map; d is the smallest effect of interest
 
 The scores of networks that have not learned, or of maps without a signal, are similar under every
 objective and would be called equivalent.
@@ -13,6 +14,7 @@ objective and would be called equivalent.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from lico_bench.store.run_records import Manifest, SuiteRecord
 
 LEAST_TIMES_CHANCE = 3.0
 LEAST_SIGNAL = 2.0  # in smallest effects
+ONE_SIDED = 1.645  # quantile of the normal distribution at 95 %
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,7 @@ class Scope:
         arms: arms with rows, by setting.
         manifest: manifest of the run.
         accuracies: mean accuracy over all trainings and images, by the fields of a setting and arm.
-        num_labels: number of labels of the images that any model classifies correctly, by the
-            fields of a setting, for runs whose manifest lacks the accuracy of a constant guess.
+        num_images: number of classified images, by the fields of a setting and arm.
     """
 
     settings: tuple[Setting, ...]
@@ -50,7 +52,7 @@ class Scope:
     arms: Mapping[Setting, frozenset[str]]
     manifest: Manifest
     accuracies: pd.Series[float]
-    num_labels: pd.Series[int]
+    num_images: pd.Series[int]
 
     def settings_of(self, claim: Claim) -> list[Setting]:
         """Return the settings that a claim covers."""
@@ -65,19 +67,6 @@ class Scope:
         """Return the datasets of a claim that the run lacks at the claim's label budgets."""
         present = {setting.dataset for setting in self.settings_of(claim)}
         return [name for name in claim.datasets if name not in present]
-
-    def controls_not_run(self, claim: Claim) -> list[str]:
-        """Return the control arms of a claim that the run lacks."""
-        present = frozenset().union(*self.arms.values())
-        return [name for name in claim.control_arms if name not in present]
-
-    def chance(self, setting: Setting) -> float | None:
-        """Return the accuracy of the best constant guess; None if unknown."""
-        facts = self.manifest.datasets.get(setting.dataset)
-        if facts is not None and facts.chance is not None:
-            return facts.chance
-        num_labels = self.num_labels.get(tuple(setting), 0)
-        return 1 / num_labels if num_labels else None
 
 
 def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
@@ -98,10 +87,7 @@ def scope_of(rows: pd.DataFrame, manifest: Manifest) -> Scope:
         arms=arms,
         manifest=manifest,
         accuracies=accuracy.groupby([*names, "arm"], observed=True)["value"].mean(),
-        # The target of an accuracy row is the predicted class: the label, where it is correct.
-        num_labels=accuracy[accuracy["correct"].astype(bool)]
-        .groupby(names, observed=True)["target"]
-        .nunique(),
+        num_images=accuracy.groupby([*names, "arm"], observed=True)["image_id"].nunique(),
     )
 
 
@@ -148,27 +134,34 @@ def missing_in_setting(claim: Claim, setting: Setting, method: str, scope: Scope
     )
 
 
-def not_admitted(claim: Claim, setting: Setting, gain: Gain, scope: Scope) -> str:
+def not_admitted(claim: Claim, setting: Setting, gain: Gain | None, scope: Scope) -> str:
     """Return why a comparison is outside of all tests, or "".
 
     Args:
-        gain: of the claim's arm over its reference arm.
+        gain: of the claim's arm over its reference arm; None if the run lacks it.
     """
-    accuracy, chance = scope.accuracies.get((*setting, claim.reference_arm)), scope.chance(setting)
-    if accuracy is not None and chance is not None:
-        least = min(LEAST_TIMES_CHANCE * chance, (1 + chance) / 2)
-        if accuracy < least:
-            return (
-                f"the models of arm {claim.reference_arm} have hardly learned: accuracy "
-                f"{accuracy:.1%}, where a constant guess has {chance:.1%} and a test needs "
-                f"{least:.1%}; train longer"
-            )
-    least = LEAST_SIGNAL * claim.smallest_effect
-    if claim.control_map and gain.reference < least:
+    arm, facts = claim.reference_arm, scope.manifest.datasets.get(setting.dataset)
+    accuracy = scope.accuracies.get((*setting, arm))
+    if accuracy is None:
+        return f"the accuracy of arm {arm} is not known"
+    if facts is None or facts.chance is None:
         return (
-            f"the maps of arm {claim.reference_arm} score {signed(gain.reference, 4)} above "
-            f"{claim.control_map}, a test of a smallest effect of {claim.smallest_effect:g} needs "
-            f"{least:g}"
+            "the accuracy of a constant guess is not known: the run is older than its record; a "
+            "new run stores it"
+        )
+    least = min(LEAST_TIMES_CHANCE * facts.chance, (1 + facts.chance) / 2)
+    error = math.sqrt(accuracy * (1 - accuracy) / scope.num_images[(*setting, arm)])
+    if accuracy - ONE_SIDED * error < least:
+        return (
+            f"the models of arm {arm} have hardly learned: accuracy {accuracy:.1%}, where a "
+            f"constant guess has {facts.chance:.1%} and a test needs more than {least:.1%}; train "
+            "longer"
+        )
+    least = LEAST_SIGNAL * claim.smallest_effect
+    if claim.control_map and gain is not None and gain.reference < least:
+        return (
+            f"the maps of arm {arm} score {signed(gain.reference, 4)} above {claim.control_map}, "
+            f"a test of a smallest effect of {claim.smallest_effect:g} needs {least:g}"
         )
     return ""
 

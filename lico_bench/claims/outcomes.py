@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +31,7 @@ class Comparison:
 
     Attributes:
         gain: None if the run lacks it.
+        is_admitted: whether the reference arm admits it to the tests.
         excluded: outcome and sentence of a comparison that is not tested; None for a tested one.
         p_corrected: p-value or q-value within `family`.
     """
@@ -40,6 +40,7 @@ class Comparison:
     setting: Setting
     method: str
     gain: Gain | None
+    is_admitted: bool = False
     excluded: tuple[Outcome, str] | None = None
     family: Family | None = None
     p_corrected: float = math.nan
@@ -60,54 +61,69 @@ def compare_claim(claim: Claim, scope: Scope, comparisons: Comparisons) -> list[
 def exclude_untested(
     compared: Sequence[Sequence[Comparison]], scope: Scope, specs: Mapping[str, MetricSpec]
 ) -> None:
-    """Set the outcome of the comparisons that are not tested."""
+    """Set which comparisons are admitted, and the outcome of those that are not tested."""
     for item in (item for items in compared for item in items):
-        claim, gain = item.claim, item.gain
-        if gain is None:
-            reason = missing_in_setting(claim, item.setting, item.method, scope)
-            item.excluded = "not_tested", reason
-            continue
-        unit = specs[claim.metric].unit
-        message = gain.note if math.isnan(gain.low) else f"gain {gain_text(gain, unit)}"
-        if item.setting.source == "standin":
+        claim, gain, message = item.claim, item.gain, ""
+        if gain is not None:
+            size = gain_text(gain, specs[claim.metric].unit)
+            message = gain.note if math.isnan(gain.low) else f"gain {size}"
+        if item.setting.source == "standin" and gain is not None:
             item.excluded = "not_tested", f"{STANDIN} ({message})"
+            continue
+        reason = not_admitted(claim, item.setting, gain, scope)
+        item.is_admitted = not reason and item.setting.source != "standin"
+        if gain is None:
+            missing = missing_in_setting(claim, item.setting, item.method, scope)
+            item.excluded = "not_tested", missing
+        elif reason:
+            item.excluded = "not_tested", f"{reason} ({message})"
         elif math.isnan(gain.low):
             item.excluded = "inconclusive", gain.note or "there is no interval"
-        elif reason := not_admitted(claim, item.setting, gain, scope):
-            item.excluded = "not_tested", f"{reason} ({message})"
         elif gain.num_seeds < claim.min_seeds:
             item.excluded = "inconclusive", f"{too_few(claim, gain.num_seeds)}; {message}"
 
 
 def correct_families(compared: Sequence[Sequence[Comparison]]) -> None:
-    """Set family and corrected p-value of the comparisons that are tested for a gain."""
+    """Set family and corrected p-value of the comparisons that are tested."""
     primary: list[Comparison] = []
     exploratory: list[Comparison] = []
     for items in compared:
-        tested = [item for item in items if item.excluded is None]
-        if not tested:
-            continue
-        of_method = [item for item in tested if is_primary_method(item)]
+        admitted = [item for item in items if item.is_admitted]
+        of_method = [item for item in admitted if is_primary_method(item)]
         first = min(of_method, key=_rank, default=None)
         others = [item for item in of_method if item is not first]
-        further = [item for item in tested if not is_primary_method(item)]
-        for family, members in (
-            ("primary", [first] if first else []), ("claim", others), ("exploratory", further),
-        ):  # fmt: skip
+        further = [item for item in admitted if not is_primary_method(item)]
+        families: dict[Family, list[Comparison]] = {
+            "primary": [first] if first else [], "claim": others, "exploratory": further,
+        }  # fmt: skip
+        for family, members in families.items():
             for item in members:
-                item.family = cast(Family, family)
-        if items[0].claim.direction == "better":
-            primary += [first] if first else []
+                item.family = family
+        if items and items[0].claim.direction == "not_worse":
+            _set_corrected(of_method, holm, is_harm=True)
+            _set_corrected(further, holm, is_harm=True)
+        else:
+            primary += families["primary"]
             exploratory += further
             _set_corrected(others, holm)
     _set_corrected(primary, holm)
     _set_corrected(exploratory, false_discovery)
 
 
-def _rank(item: Comparison) -> int:
-    """Return the place of a dataset in the claim's declared order; others follow in run order."""
-    order = item.claim.primary_datasets
-    return order.index(item.setting.dataset) if item.setting.dataset in order else len(order)
+def _rank(item: Comparison) -> tuple[int, str, int, str, str]:
+    """Return the place of a comparison in the claim's declared order, whatever that of the run."""
+    claim, setting = item.claim, item.setting
+    return (
+        _place(setting.dataset, claim.primary_datasets),
+        setting.dataset,
+        _place(setting.labels, claim.labels or ("full",)),
+        setting.backbone,
+        item.method,
+    )
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    return order.index(name) if name in order else len(order)
 
 
 def is_primary_method(item: Comparison) -> bool:
@@ -116,17 +132,21 @@ def is_primary_method(item: Comparison) -> bool:
 
 
 def _set_corrected(
-    items: Sequence[Comparison], correct: Callable[[ArrayLike], NDArray[np.float64]]
+    items: Sequence[Comparison],
+    correct: Callable[[ArrayLike], NDArray[np.float64]],
+    *,
+    is_harm: bool = False,
 ) -> None:
-    p_values = [item.gain.p_value for item in items if item.gain is not None]
-    for item, corrected in zip(items, correct(p_values), strict=True):
+    tested = [(item, item.gain) for item in items if item.excluded is None and item.gain]
+    p_values = [gain.p_harm if is_harm else gain.p_value for _, gain in tested]
+    for (item, _), corrected in zip(tested, correct(p_values), strict=True):
         item.p_corrected = float(corrected)
 
 
 def pooled_gain(items: Sequence[Comparison]) -> PooledDifference | None:
     """Return the mean gain over the tested datasets of the primary method; None for too few."""
     gains: dict[str, Gain] = {}
-    for item in items:
+    for item in sorted(items, key=_rank):
         if item.excluded is None and item.gain is not None and is_primary_method(item):
             gains.setdefault(item.setting.dataset, item.gain)
     known = [gain for gain in gains.values() if gain.error > 0]
@@ -144,7 +164,7 @@ def outcome_of(claim: Claim, gain: Gain, p_corrected: float) -> Outcome:
     if claim.direction == "not_worse":
         if gain.lower > -effect:
             return "loss_ruled_out"
-        return "harm" if gain.upper < -effect else "inconclusive"
+        return "harm" if p_corrected < LEVEL else "inconclusive"
     if gain.p_equivalent < LEVEL:
         return "equivalent"
     if p_corrected < LEVEL:
@@ -168,12 +188,11 @@ def judge(
     if outcome != "improvement":
         return outcome, reason
     for name, control in controls.items():
-        objection = "" if control is None else _objection(claim, name, control, unit)
+        objection = f"control {name} was not run"
+        if control is not None:
+            objection = _objection(claim, name, control, unit)
         if objection:
             return "inconclusive", f"{reason}, but {objection}"
-    missing = [name for name, control in controls.items() if control is None]
-    if missing:
-        reason += f"; no control was run for it ({', '.join(missing)})"
     return outcome, reason
 
 
@@ -185,9 +204,9 @@ def gain_text(gain: Gain, unit: str) -> str:
     return f"{middle} [{low}, {high}] {name}"
 
 
-def p_text(p_value: float) -> str:
+def p_text(p_value: float, symbol: str = "p") -> str:
     """Return the p-value with three digits, or `p < 0.001`."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return f"{symbol} < 0.001" if p_value < 0.001 else f"{symbol} = {p_value:.3f}"
 
 
 def too_few(claim: Claim, num_seeds: int) -> str:
@@ -206,15 +225,15 @@ def _reason(
     if claim.direction == "not_worse":
         return {
             "loss_ruled_out": f"{message}: a loss of {effect} is ruled out",
-            "harm": f"{message}: a loss of more than {effect} is sure",
+            "harm": f"{message}: a loss of more than {effect}, {p_text(p_corrected)}",
         }.get(outcome, f"{message}: a loss of {effect} is neither ruled out nor sure")
     if outcome == "equivalent":
-        return f"{message}: surely smaller than {effect}, the smallest effect of interest"
+        return f"{message}: smaller than {effect}, {p_text(gain.p_equivalent)}"
     if outcome == "gain_ruled_out":
         return f"{message}: a gain of {effect} is ruled out"
     if math.isnan(p_corrected):
         return message
-    corrected = {"exploratory": f"q = {p_corrected:.3f}"}.get(
+    corrected = {"exploratory": p_text(p_corrected, "q")}.get(
         family or "", f"{p_text(p_corrected)} after Holm's correction"
     )
     return f"{message}, {corrected}"

@@ -6,7 +6,7 @@ and w_k = 1 / (s_k^2 + tau^2), where tau^2 solves sum_k w_k (y_k - m)^2 = K - 1 
 is smaller without it:
 
     m                    = sum_k w_k y_k / sum_k w_k
-    s^2                  = sum_k w_k (y_k - m)^2 / ((K - 1) sum_k w_k)
+    s^2                  = max(1, sum_k w_k (y_k - m)^2 / (K - 1)) / sum_k w_k
     interval             = m +- t(K - 1) s
     prediction interval  = m +- t(K - 2) sqrt(tau^2 + s^2)          of one more dataset
     I^2                  = max(0, 1 - (K - 1) / Q),  Q = sum_k (y_k - m_0)^2 / s_k^2
@@ -36,15 +36,17 @@ from lico_bench.errors import InvalidInputError, NotComparableError, UnknownName
 from lico_bench.stats.bootstrap import RESAMPLES, Floats, nan_mean, two_level
 from lico_bench.stats.grid import Grid, as_frame, build_grids, check_unique
 from lico_bench.stats.means import interval_fields
-from lico_bench.stats.significance import are_hits, crossed_tests, mcnemar_exact, sign_flip_test
+from lico_bench.stats.significance import crossed_tests, mcnemar_exact, sign_flip_test
 
 PAIRED_COLUMNS = (
     "dataset", "source", "backbone", "labels", "arm", "reference_arm", "method", "metric",
     "protocol", "subset", "mean", "mean_reference", "difference", "low", "high", "interval",
-    "seed_part", "image_part", "lower", "upper", "p_value", "p_images", "p_mcnemar", "effect_size",
+    "seed_part", "image_part", "test_low", "test_high", "lower", "upper", "p_beyond", "p_value",
+    "p_images", "p_mcnemar", "effect_size",
     "smallest_effect", "p_equivalent", "interval_over", "num_images", "num_seeds", "num_skipped",
     "seeds", "per_seed", "note",
 )  # fmt: skip
+MOST_WHOLE = 0.9
 SUBSETS = ("all", "both_correct")
 # Relative to the mean. Scores are computed in float32; a smaller spread is rounding error.
 _NO_SPREAD = 1e-6
@@ -87,8 +89,9 @@ def paired_differences(
         images.
 
         `p_value` tests for a difference under new trainings and new images (see
-        `stats.significance`); `lower` and `upper` are the one-sided 95 % bounds of that test.
-        `p_equivalent` tests for an effect as large as `smallest_effect` (NaN without one).
+        `stats.significance`); `test_low` and `test_high` are the interval of that test, `lower` and
+        `upper` its one-sided 95 % bounds. `p_equivalent` tests for an effect as large as
+        `smallest_effect`, `p_beyond` for one that is no larger in the direction of the difference.
         `p_images` tests for a difference under new images for these trainings, `p_mcnemar` the same
         exactly for hits (NaN for other metrics). The p-values are not corrected for multiple tests;
         use `holm`.
@@ -206,17 +209,21 @@ def _compare(
     estimates = two_level(differences, **draws._asdict())
     margins = [smallest.get(column.metric, np.nan) for column in grid.columns]
     smallest_effects = np.tile(margins, len(others))
-    tests = crossed_tests(differences, hits=are_hits(subtracted, values))
+    tests = crossed_tests(differences, hits=_are_counted(subtracted, values))
     lower, upper = tests.bounds
+    test_low, test_high = tests.interval(draws.interval)
     numbers = {
         "mean": nan_mean(nan_mean(values, 1), 0),
         "mean_reference": nan_mean(nan_mean(subtracted, 1), 0),
         "difference": estimates.mean,
+        "test_low": test_low,
+        "test_high": test_high,
         "lower": lower,
         "upper": upper,
         "p_value": tests.p_value,
         "p_images": sign_flip_test(differences, resamples=draws.resamples, seed=draws.seed),
         "p_equivalent": tests.p_equivalent(smallest_effects),
+        "p_beyond": tests.p_beyond(smallest_effects),
         "p_mcnemar": mcnemar_exact(subtracted, values),
         "effect_size": standardised_effect(differences),
         "smallest_effect": smallest_effects,
@@ -236,6 +243,18 @@ def _compare(
         for k, (other, (c, column)) in enumerate(product(others, enumerate(grid.columns)))
         if grid.present[other, :, :, c].any()
     ]
+
+
+def _are_counted(reference: Floats, arm: Floats) -> NDArray[np.bool_]:
+    """Return whether a column is of hits, (C,), also where a control's hits are subtracted.
+
+    Pixels that share the maximum of a map give a hit a fraction; nine tenths are whole numbers.
+    """
+    both = np.concatenate([reference, arm])
+    num_whole = np.isin(both, (-1, 0, 1)).sum((0, 1))
+    num_values = np.isfinite(both).sum((0, 1))
+    is_within = np.abs(np.nan_to_num(both)).max((0, 1)) <= 1
+    return np.asarray((num_whole >= MOST_WHOLE * num_values) & is_within & (num_values > 0))
 
 
 def _side_by_side(arms: NDArray[Any]) -> NDArray[Any]:
@@ -314,7 +333,8 @@ def pooled_difference(differences: ArrayLike, errors: ArrayLike) -> PooledDiffer
     weights = 1 / (variances + between)
     mean = float((weights * values).sum() / weights.sum())
     squares = float((weights * (values - mean) ** 2).sum())
-    error = float(np.sqrt(squares / ((count - 1) * weights.sum())))
+    # Datasets that agree by chance give no error below that of their own errors.
+    error = float(np.sqrt(max(1.0, squares / (count - 1)) / weights.sum()))
     width = float(stdtrit(count - 1, 0.975)) * error
     predicted = float(stdtrit(count - 2, 0.975) * np.sqrt(between + error**2))
     return PooledDifference(

@@ -111,6 +111,15 @@ class CrossedTests:
         width = (stdtrit(self.freedoms, 1 - BOUND_LEVEL) * self.errors).max(0)
         return self.difference - width, self.difference + width
 
+    def interval(self, coverage: float) -> tuple[Floats, Floats]:
+        """Return the ends of the two-sided interval, each (C,); `p_value` is its complement."""
+        width = (stdtrit(self.freedoms, (1 + coverage) / 2) * self.errors).max(0)
+        return self.difference - width, self.difference + width
+
+    def p_beyond(self, smallest_effects: Floats) -> Floats:
+        """Return one-sided p-values (C,); a small one shows a difference beyond its effect."""
+        return np.minimum(self.p_above(smallest_effects), self.p_below(-smallest_effects))
+
     def p_equivalent(self, smallest_effects: Floats) -> Floats:
         """Return p-values (C,); a small one shows that a difference is nearer to 0."""
         return np.maximum(self.p_above(-smallest_effects), self.p_below(smallest_effects))
