@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lico_bench.claims.comparisons import Comparisons, Gain, Setting, base_name
 from lico_bench.claims.missing_evidence import Scope, missing_in_setting, not_admitted
-from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Evidence, Family, Outcome
+from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Family, Outcome
 from lico_bench.number_text import signed
 from lico_bench.records import MetricSpec
 from lico_bench.stats import holm
@@ -87,10 +87,10 @@ def correct_families(compared: Sequence[Sequence[Comparison]]) -> None:
         tested = [item for item in items if item.excluded is None]
         if not tested:
             continue
-        of_method = [item for item in tested if is_primary_method(item)]
+        of_method = [item for item in tested if _is_primary_method(item.claim, item.method)]
         first = min(of_method, key=_rank, default=None)
         others = [item for item in of_method if item is not first]
-        further = [item for item in tested if not is_primary_method(item)]
+        further = [item for item in tested if not _is_primary_method(item.claim, item.method)]
         for family, members in (
             ("primary", [first] if first else []), ("claim", others), ("exploratory", further),
         ):  # fmt: skip
@@ -110,9 +110,9 @@ def _rank(item: Comparison) -> int:
     return order.index(item.setting.dataset) if item.setting.dataset in order else len(order)
 
 
-def is_primary_method(item: Comparison) -> bool:
-    """Return whether a comparison is of the method that decides its claim."""
-    return not item.method or base_name(item.method) == item.claim.methods[0]
+def _is_primary_method(claim: Claim, method: str) -> bool:
+    """Return whether a comparison of this method decides its claim."""
+    return not method or base_name(method) == claim.methods[0]
 
 
 def _set_corrected(
@@ -127,7 +127,8 @@ def pooled_gain(items: Sequence[Comparison]) -> PooledDifference | None:
     """Return the mean gain over the tested datasets of the primary method; None for too few."""
     gains: dict[str, Gain] = {}
     for item in items:
-        if item.excluded is None and item.gain is not None and is_primary_method(item):
+        is_primary = _is_primary_method(item.claim, item.method)
+        if is_primary and item.excluded is None and item.gain is not None:
             gains.setdefault(item.setting.dataset, item.gain)
     known = [gain for gain in gains.values() if gain.error > 0]
     if len(known) < LEAST_DATASETS:
@@ -242,7 +243,7 @@ def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
         real = [item for item in verdict.evidence if item.source != "standin"]
         primary = [item for item in real if item.family == "primary"]
         if not real:
-            primary = [item for item in verdict.evidence if _is_primary(item, verdict)]
+            primary = [item for item in verdict.evidence if _is_primary_method(claim, item.method)]
         for item in primary:
             if item.low is None or item.high is None:
                 continue
@@ -253,7 +254,3 @@ def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
                     f"effect is {claim.smallest_effect:g}"
                 )
     return sentences
-
-
-def _is_primary(item: Evidence, verdict: ClaimVerdict) -> bool:
-    return not item.method or base_name(item.method) == verdict.claim.methods[0]
