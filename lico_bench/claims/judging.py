@@ -53,11 +53,7 @@ from lico_bench.claims.comparisons import (
     complete_pairs,
     cost_outcome,
 )
-from lico_bench.claims.missing_evidence import (
-    Scope,
-    missing_in_run,
-    scope_of,
-)
+from lico_bench.claims.missing_evidence import Scope, missing_in_run, scope_of
 from lico_bench.claims.outcomes import (
     STANDIN,
     Comparison,
@@ -68,13 +64,7 @@ from lico_bench.claims.outcomes import (
     pooled_gain,
     too_few,
 )
-from lico_bench.claims.records import (
-    INFERENCE_COST,
-    Claim,
-    ClaimVerdict,
-    Evidence,
-    Outcome,
-)
+from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Evidence, Outcome
 from lico_bench.errors import InvalidInputError
 from lico_bench.number_text import signed
 from lico_bench.stats import MODEL_SCORES, as_frame

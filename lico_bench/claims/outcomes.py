@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lico_bench.claims.comparisons import Comparisons, Gain, Setting, base_name
 from lico_bench.claims.missing_evidence import Scope, missing_in_setting, not_admitted
-from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Evidence, Family, Outcome
+from lico_bench.claims.records import INFERENCE_COST, Claim, ClaimVerdict, Family, Outcome
 from lico_bench.number_text import signed
 from lico_bench.records import MetricSpec
 from lico_bench.stats import holm
@@ -89,10 +89,10 @@ def correct_families(compared: Sequence[Sequence[Comparison]]) -> None:
     exploratory: list[Comparison] = []
     for items in compared:
         admitted = [item for item in items if item.is_admitted]
-        of_method = [item for item in admitted if is_primary_method(item)]
+        of_method = [item for item in admitted if _is_primary_method(item.claim, item.method)]
         first = min(of_method, key=_rank, default=None)
         others = [item for item in of_method if item is not first]
-        further = [item for item in admitted if not is_primary_method(item)]
+        further = [item for item in admitted if not _is_primary_method(item.claim, item.method)]
         families: dict[Family, list[Comparison]] = {
             "primary": [first] if first else [], "claim": others, "exploratory": further,
         }  # fmt: skip
@@ -126,9 +126,9 @@ def _place(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def is_primary_method(item: Comparison) -> bool:
-    """Return whether a comparison is of the method that decides its claim."""
-    return not item.method or base_name(item.method) == item.claim.methods[0]
+def _is_primary_method(claim: Claim, method: str) -> bool:
+    """Return whether a comparison of this method decides its claim."""
+    return not method or base_name(method) == claim.methods[0]
 
 
 def _set_corrected(
@@ -147,7 +147,11 @@ def pooled_gain(items: Sequence[Comparison]) -> PooledDifference | None:
     """Return the mean gain over the tested datasets of the primary method; None for too few."""
     gains: dict[str, Gain] = {}
     for item in sorted(items, key=_rank):
-        if item.excluded is None and item.gain is not None and is_primary_method(item):
+        if (
+            item.excluded is None
+            and item.gain is not None
+            and _is_primary_method(item.claim, item.method)
+        ):
             gains.setdefault(item.setting.dataset, item.gain)
     known = [gain for gain in gains.values() if gain.error > 0]
     if len(known) < LEAST_DATASETS:
@@ -261,7 +265,7 @@ def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
         real = [item for item in verdict.evidence if item.source != "standin"]
         primary = [item for item in real if item.family == "primary"]
         if not real:
-            primary = [item for item in verdict.evidence if _is_primary(item, verdict)]
+            primary = [item for item in verdict.evidence if _is_primary_method(claim, item.method)]
         for item in primary:
             if item.low is None or item.high is None:
                 continue
@@ -272,7 +276,3 @@ def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
                     f"effect is {claim.smallest_effect:g}"
                 )
     return sentences
-
-
-def _is_primary(item: Evidence, verdict: ClaimVerdict) -> bool:
-    return not item.method or base_name(item.method) == verdict.claim.methods[0]

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lico_bench.checks import check_positive, find_duplicate
-from lico_bench.errors import (
-    BrokenFileError,
-    InvalidInputError,
-    MissingDataError,
-    UnknownNameError,
-)
+from lico_bench.errors import BrokenFileError, InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.runtime import shipped
 from lico_bench.stats import MODEL_SCORES
 from lico_bench.stats.paired import PooledDifference

@@ -22,13 +22,7 @@ from lico_bench.report import formatting
 from lico_bench.report.content import BAR_WIDTH, ReportContent, place_bar, rows_of
 from lico_bench.report.figures.canvas import Plot
 from lico_bench.report.gallery import data_uri, galleries
-from lico_bench.report.page_numbers import (
-    all_numbers,
-    models_id,
-    result_tables,
-    rules_id,
-    score_id,
-)
+from lico_bench.report.page_numbers import all_numbers, models_id, result_tables, rules_id, score_id
 from lico_bench.report.paper_tables import paper_tables
 from lico_bench.report.tables import Cell, Table
 from lico_bench.stats import calibration_errors

@@ -12,6 +12,9 @@ from lico_bench.claims import Claim, ClaimVerdict, judge_claims
 from lico_bench.records import ROW_COLUMNS
 from tests.manifests import manifest_from
 
+# Of rows_with: 4 trainings of 60 images with noise 0.02 leave a standard error of about 0.002.
+SURE = 0.03
+TINY = 0.001
 RESAMPLES = 1000  # p-values down to 0.001, enough for the effects used here
 METRICS = {
     "insertion": {"higher_is_better": True, "unit": "probability"},
@@ -35,6 +38,7 @@ MAPS = Claim(
 MODEL = replace(
     MAPS, id="model", metric="accuracy", direction="not_worse", smallest_effect=0.02, methods=()
 )
+CONTROLLED = replace(MAPS, control_map="random_map")
 
 
 def rows_with(
@@ -89,3 +93,14 @@ def verdict_on(claim: Claim, *frames: pd.DataFrame, **more: Any) -> ClaimVerdict
         rows, manifest_from(manifest_of(rows)), [claim], resamples=RESAMPLES, **more
     )
     return verdict
+
+
+def both(gain: float, **facts: Any) -> pd.DataFrame:
+    return rows_with({"baseline": 0.0, "lico": gain}, **facts)
+
+
+def with_random_map(gain: float, signal: float, confidence: float = 0.0, **facts):
+    """Maps `signal` above the random map; both gain `confidence`, the maps `gain` on top."""
+    maps = rows_with({"baseline": signal, "lico": signal + gain + confidence}, **facts)
+    random = rows_with({"baseline": 0.0, "lico": confidence}, method="random_map", draw=1, **facts)
+    return pd.concat([maps, random], ignore_index=True)

@@ -8,11 +8,11 @@ import sys
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from fake_run import make_run
 
 from lico_bench.cli import main
 from lico_bench.errors import BrokenFileError, MissingDataError
 from lico_bench.store import RunFolder, read_parquet, write_parquet
+from tests.report.fake_run import make_run
 
 TABLES = ("rows", "curves", "gallery", "history")
 

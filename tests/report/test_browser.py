@@ -7,11 +7,11 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from fake_run import make_run
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.report.gathering import gather
 from lico_bench.report.page import render_page
+from tests.report.fake_run import make_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)

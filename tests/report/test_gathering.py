@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import cell_key, make_run
 from rich.console import Console
 from threadpoolctl import threadpool_info
 
@@ -22,6 +21,7 @@ from lico_bench.stats import paired_differences
 from lico_bench.store import read_parquet, write_json, write_parquet
 from lico_bench.store.run_folder import write_manifest
 from tests.manifests import change_manifest
+from tests.report.fake_run import cell_key, make_run
 
 
 def test_differences_are_those_of_the_statistics_room(run, content):
@@ -63,24 +63,6 @@ def test_every_declared_claim_has_a_verdict_and_standins_support_none(content, t
     drawn = gather(make_run(tmp_path / "run", datasets={"cub200": "standin"}, effect=0.3))
     assert {one.outcome for one in drawn.claims} == {"not_tested"}
     assert any(one.evidence for one in drawn.claims)
-
-
-def test_blocks_say_which_data_is_drawn(content):
-    assert {block.title: block.is_standin for block in content.blocks} == {
-        "CIFAR-10": False,
-        "CUB-200-2011 stand-in": True,
-    }
-    assert content.has_standins
-
-
-def test_scores_come_in_the_suites_order_the_models_own_first_controls_last(content):
-    scores = [(method, spec.name) for method, spec in content.each_score(content.blocks[1])]
-    assert scores == [
-        ("", "accuracy"), ("", "confidence"),
-        ("grad_cam", "insertion"), ("grad_cam", "deletion"), ("grad_cam", "overall"),
-        ("grad_cam", "pointing_game"), ("random_map", "insertion"), ("random_map", "deletion"),
-        ("random_map", "overall"), ("random_map", "pointing_game"),
-    ]  # fmt: skip
 
 
 def test_interrupted_run_shows_complete_pairs_and_says_what_is_missing(tmp_path):

@@ -5,14 +5,11 @@ import shutil
 import subprocess
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
-from fake_run import CLASSES, make_run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lico_bench.claims import Claim, ClaimVerdict, Evidence
 from lico_bench.metrics import METRICS
 from lico_bench.report import formatting
 from lico_bench.report.gathering import gather
@@ -27,6 +24,8 @@ from lico_bench.report.latex import (
 from lico_bench.report.tables import Cell, Row, Section, Table
 from lico_bench.stats import MODEL_SCORES
 from lico_bench.store.run_records import ArmRecord, MethodRecord
+from tests.report.fake_run import CLASSES, make_run
+from tests.report.told_claims import piece, verdict
 
 needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None, reason="pdflatex is not installed"
@@ -56,22 +55,6 @@ def write_tables(tables, folder):
     for table in tables:
         (folder / f"{table.name}.tex").write_text(table.text)
     return [table.name for table in tables]
-
-
-def verdict(title="Maps: insertion", outcome="improvement", evidence=()):
-    claim = Claim(
-        "maps", title, "Maps are better.", "Lei et al., 2023", "lico", "baseline", "insertion",
-        "better", 0.01,
-    )  # fmt: skip
-    return ClaimVerdict(claim, outcome, "supported on the only comparison", tuple(evidence))
-
-
-def piece(dataset="cifar10", source="real", method="grad_cam"):
-    sentence = "gain over baseline +0.0123 [+0.0050, +0.0196] probability, p < 0.001"
-    return Evidence(
-        dataset, source, "wrn_10_2", "full", method, "improvement", sentence, num_images=2000,
-        num_seeds=5,
-    )  # fmt: skip
 
 
 def sheet(lines, **changes):
@@ -129,74 +112,6 @@ def grown(content, arms):
     )
 
 
-@pytest.fixture(scope="module")
-def tables(content):
-    content = replace(content, claims=(verdict(evidence=[piece(), piece("cub200", "standin")]),))
-    return {table.name: table.text for table in draw_tables(content)}
-
-
-def test_claims_come_first_then_the_papers_tables_then_every_method(tables):
-    names = list(tables)
-    assert names[0] == "claims"
-    assert names[1] == "layout_insertion_deletion_imagenet"
-    assert names[-5:] == [
-        "model_lico", "grad_cam_lico", "grad_cam_lico_both_correct", "random_map_lico",
-        "random_map_lico_both_correct",
-    ]  # fmt: skip
-    assert all(name.startswith("layout_") for name in names[1:-5])
-
-
-def test_row_reads_means_difference_interval_p_and_images(tables):
-    signed = r"(\$-\$|\+)0\.\d{3}"
-    assert re.search(
-        r"\\quad Deletion \$\\downarrow\$ & 0\.\d{3} & 0\.\d{3} & "
-        rf"(\\textbf{{)?{signed}}}? & \[{signed}, {signed}\] & "
-        r"(0\.\d{3}|\$<\$ 0\.001) & 40 \\tabularnewline",
-        tables["grad_cam_lico"],
-    )
-    assert r"\textit{CUB-200-2011 stand-in} \textbf{[STAND-IN]}" in tables["grad_cam_lico"]
-    assert "& q &" in tables["grad_cam_lico"]
-
-
-def test_notes_tell_data_protocol_units_and_what_bold_means(content, tables):
-    text = tables["grad_cam_lico"]
-    assert "test 2,000 of 10,000" in text
-    assert re.search(r"Protocols: lico\\_(\\allowbreak\{\})?bench\\_", text)
-    assert r"Units: Insertion $\uparrow$, Deletion $\downarrow$, Overall $\uparrow$: probab" in text
-    assert "false-discovery rate over the 4 differences on real images" in text
-    assert "separately over the 5 on stand-ins" in text
-    assert "Protocol" not in tables["model_lico"]
-
-
-@pytest.mark.parametrize(
-    ("q_value", "shown", "is_bold"),
-    [(0.0004, "$<$ 0.001", True), (0.049, "0.049", True), (0.05, "0.050", False),
-     (np.nan, "--", False)],
-)  # fmt: skip
-def test_bold_and_p_follow_the_corrected_p_value(content, q_value, shown, is_bold):
-    (block,) = [one for one in content.blocks if not one.is_standin]
-    block = replace(block, differences=block.differences.assign(q_value=q_value))
-    found = {t.name: t.text for t in draw_tables(replace(content, blocks=(block,)))}
-    line = next(x for x in found["grad_cam_lico"].splitlines() if x.startswith(r"\quad Insertion"))
-    assert f"& {shown} & 40" in line
-    assert (r"\textbf" in line) == is_bold
-    assert r"\textbf" not in found["grad_cam_lico_both_correct"]
-
-
-def test_images_that_both_get_right_have_no_p_column(tables):
-    text = tables["grad_cam_lico_both_correct"]
-    assert "& q &" not in text
-    assert "Not among the differences that are tested" in text
-
-
-def test_one_arm_gives_tables_of_means(tmp_path):
-    content = gather(make_run(tmp_path / "run", arms=("lico",), datasets={"cifar10": "real"}))
-    tables = [t for t in draw_tables(content) if not re.match("layout|claims", t.name)]
-    assert [table.name for table in tables] == ["model", "grad_cam", "random_map"]
-    assert "Difference" not in tables[0].text
-    assert "STAND-IN" not in tables[0].text
-
-
 def test_layout_shows_published_beside_own_and_gaps_once(tables):
     text = tables["layout_accuracy"]
     assert r"ImageNet-1k & Paper 2023 & \multicolumn{2}{c}{\textit{not confirmed}}" in text
@@ -211,19 +126,6 @@ def test_slip_of_arithmetic_is_a_footnote_of_its_cell(tables):
     text = tables["layout_insertion_deletion_imagenette"]
     (mark,) = re.findall(r"0\.3929\\textsuperscript{(\w)}", text)
     assert re.search(rf"\\textsuperscript{{{mark}}} Authors' response.*is 0\.3956\.", text)
-
-
-def test_claims_tell_verdict_and_evidence_and_count_stand_ins(tables):
-    text = tables["claims"]
-    assert r"\textbf{improvement}" in text
-    assert r"CIFAR-10, wrn\_10\_2, Grad-CAM (2,000 images, 5 seeds): improvement; gain" in text
-    assert "In verdicts.json: 1 stand-in comparison." in text
-    assert "Claimed in Lei et al., 2023." in text
-
-
-def test_no_claims_no_table_of_claims(content):
-    names = [table.name for table in draw_tables(replace(content, claims=()))]
-    assert "claims" not in names
 
 
 @needs_pdflatex

@@ -1,107 +1,25 @@
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from fake_run import make_run
 
 from lico_bench.claims import Claim, ClaimVerdict, Evidence
-from lico_bench.report import formatting
 from lico_bench.report.gathering import gather
 from lico_bench.report.page import OUTCOMES, TEMPLATES, render_page
 from lico_bench.store.run_records import ArmRecord
+from tests.report.fake_run import make_run
+from tests.report.page_outline import numbers_of, outline_of
 
-VOID = {"meta", "link", "img", "input", "br", "rect", "path", "circle"}
 ATTACK = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 READABLE = 4.5  # to 1, WCAG 2.1 AA for text of any size
 SECTIONS = ["claims", "results", "papers", "table", "figures", "gallery", "provenance"]
 
 
-class Outline(HTMLParser):
-    """Tags that open and close, attributes that point somewhere, identifiers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.faults: list[str] = []
-        self.tags: list[str] = []
-        self.unlabelled: list[str] = []
-        self.labelled: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        facts = dict(attrs)
-        self.tags.append(tag)
-        self.links += [facts[name] for name in ("href", "src") if facts.get(name)]
-        self.ids += [facts["id"]] if "id" in facts else []
-        self.labelled += [facts["for"]] if tag == "label" else []
-        self.unlabelled += [facts.get("id")] if tag in ("input", "select") else []
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "img" and "alt" not in facts:
-            self.faults.append("img without alt")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID and (not self.open or self.open.pop() != tag):
-            self.faults.append(f"</{tag}> out of place")
-
-
-@pytest.fixture(scope="module")
-def page(report):
-    return report.html.read_text()
-
-
-@pytest.fixture(scope="module")
-def outline(page):
-    return outline_of(page)
-
-
-@pytest.fixture(scope="module")
-def small_run(tmp_path_factory):
-    """Real data alone, three arms, one seed."""
-    path = tmp_path_factory.mktemp("runs") / "three"
-    return make_run(
-        path, datasets={"cifar10": "real"}, seeds=1, arms=("baseline", "lico", "lico_mm")
-    )
-
-
-@pytest.fixture(scope="module")
-def small(small_run):
-    return gather(small_run)
-
-
 def test_the_head_tells_arms_apart(small):
     assert "arms: Baseline · LICO · lico_mm; started" in render_page(small, [], [])
-
-
-def outline_of(page):
-    outline = Outline()
-    outline.feed(page)
-    return outline
-
-
-def numbers_of(page):
-    (found,) = re.findall(r'<script type="application/json" id="numbers-data">(.*?)</script>', page)
-    return json.loads(found)
-
-
-def columns_of(page):
-    """Each line of the table of all numbers by column, names spelt out."""
-    data = numbers_of(page)
-    return [
-        {
-            column["key"]: data["names"][column["key"]][cell]["text"]
-            if column["kind"] == "name"
-            else cell
-            for column, cell in zip(data["columns"], line, strict=True)
-        }
-        for line in data["lines"]
-    ]
 
 
 def verdict(outcome, **changes):
@@ -179,40 +97,6 @@ def test_evidence_of_a_metric_that_the_run_lacks_is_told_without_numbers(small):
     assert "lico_unknown against Baseline on no such metric" in claims
     assert not re.search(r"\bnan\b|None", claims)
     assert outline_of(page).faults == []
-
-
-def test_every_difference_is_on_the_page_with_all_that_belongs_to_it(page, content):
-    lines = columns_of(page)
-    wanted = [
-        (content.method_title(row["method"]), formatting.title_with_arrow(spec),
-         *formatting.difference(row["difference"], row["low"], row["high"], spec),
-         formatting.effect(row["low"], row["high"], spec, row["q_value"]),
-         formatting.p_value(row["q_value"]), row["num_images"], row["num_seeds"])
-        for block in content.blocks
-        for _, row in block.differences.iterrows()
-        for spec in [content.specs[row["metric"]]]
-    ]  # fmt: skip
-    keys = ("method", "score", "difference", "interval", "effect", "q_value", "num_images",
-            "num_seeds")  # fmt: skip
-    found = [tuple(line[key] for key in keys) for line in lines if line["subset"] == "all"]
-    assert sorted(found) == sorted(wanted)
-
-
-def test_lines_of_the_table_lead_to_rules_and_models(page, outline):
-    data = numbers_of(page)
-    for key in ("score", "protocol", "models"):
-        assert data["names"][key]
-        for entry in data["names"][key]:
-            assert entry["href"][1:] in outline.ids
-
-
-def test_bold_and_signs_stand_where_the_corrected_p_value_is_small_and_nowhere_else(page, content):
-    results = page[page.index('id="results"') : page.index('id="papers"')]
-    p_values = [p for block in content.blocks for p in block.differences["q_value"]]
-    significant = sum(formatting.is_significant(p) for p in p_values)
-    assert 0 < significant < len(p_values)
-    assert results.count('class="significant"') == significant
-    assert len(re.findall('class="(better|worse)"', results)) == significant
 
 
 def test_standins_are_called_so_before_any_number(page):

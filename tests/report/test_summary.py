@@ -4,10 +4,10 @@ import io
 import re
 
 import pytest
-from fake_run import make_run
 from rich.console import Console
 
 from lico_bench.report import formatting, summary_table
+from tests.report.fake_run import make_run
 
 
 def text_of(run, width=80):
