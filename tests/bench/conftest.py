@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
+from lico_bench.data import load_card
 from lico_bench.store import RunFolder
+from tests.bench.single_run import execute_tiny
 
 TINY = {
     "epochs": 2,
@@ -88,3 +92,43 @@ def tiny_suite() -> Suite:
         limit=4,
         changes=TINY,
     )
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make this machine one with or without bfloat16 arithmetic."""
+
+    def become(precision):
+        for module in ("runtime", "bench.plan", "bench.runner", "training.loop"):
+            monkeypatch.setattr(f"lico_bench.{module}.native_precision", lambda _: precision)
+
+    return become
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> RunFolder:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    execute_tiny(out)
+    return RunFolder(out)
+
+
+@pytest.fixture
+def run(whole, tmp_path) -> RunFolder:
+    shutil.copytree(whole.path, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def cifar10_without_test() -> Path:
+    """A small CIFAR-10 whose test file cannot be read."""
+    folder = Path("data/cifar10/cifar-10-batches-py")
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(1, 6):
+        images = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        batch = {"data": images, "labels": [i % 10 for i in range(20)]}
+        (folder / f"data_batch_{number}").write_bytes(pickle.dumps(batch))
+    names = {"label_names": list(load_card("cifar10").class_names)}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+    (folder / "test_batch").write_bytes(b"not a pickle")
+    return Path("data")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from lico_bench.bench.compute_cost import inference_cost
+from lico_bench.bench.compute_cost import forward_gigaflop, inference_cost
 from lico_bench.models import Classifier
 
 
@@ -38,3 +39,14 @@ def test_the_classifier_is_left_as_it_was():
     assert classifier.training
     assert all(p.requires_grad for p in classifier.parameters())
     assert all(torch.equal(before[n], v) for n, v in classifier.state_dict().items())
+
+
+def test_operations_of_a_forward_are_counted_by_hand():
+    stem = 32 * 32 * 3 * 16 * 9
+    groups = 0
+    for group, (size, before) in enumerate(((32, 16), (16, 16), (8, 32))):
+        wide = 16 * 2**group
+        groups += size * size * 9 * (before * wide + wide * wide)
+        groups += 0 if before == wide else size * size * before * wide
+    assert forward_gigaflop("wrn_10_1", (32, 32)) == pytest.approx(2 * (stem + groups) / 1e9)
+    assert isinstance(nn.Conv2d(3, 3, 1).weight, torch.Tensor)

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from lico_bench.bench import Suite, execute, make_plan
-from lico_bench.bench.compute_cost import forward_gigaflop
 from lico_bench.data import card_names, load_card
 from lico_bench.errors import InvalidInputError, MissingDataError, UnknownNameError
 from lico_bench.training.loop import prepare
+from tests.bench.precisions import HAS_BFLOAT16, NO_BFLOAT16, auto_suite
 
 
 def test_a_plan_has_every_cell_and_its_pairs(suite):
@@ -78,17 +77,6 @@ def test_counted_work_is_what_is_run(suite):
     assert cell.cost.train_images == 128
     tested = make_plan(suite).datasets["cifar10"].num_images("test")
     assert cell.cost.forwards == tested + 4 * (2 * 32 + 1)
-
-
-def test_operations_of_a_forward_are_counted_by_hand():
-    stem = 32 * 32 * 3 * 16 * 9
-    groups = 0
-    for group, (size, before) in enumerate(((32, 16), (16, 16), (8, 32))):
-        wide = 16 * 2**group
-        groups += size * size * 9 * (before * wide + wide * wide)
-        groups += 0 if before == wide else size * size * before * wide
-    assert forward_gigaflop("wrn_10_1", (32, 32)) == pytest.approx(2 * (stem + groups) / 1e9)
-    assert isinstance(nn.Conv2d(3, 3, 1).weight, torch.Tensor)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +181,29 @@ def test_a_card_sets_options_of_the_arms_that_follow_the_paper_unless_as_publish
 def test_a_pair_shares_its_key_whatever_the_card_sets(suite):
     plan = make_plan(Suite(datasets=("cifar10",), seeds=1, data="standin"))
     assert len({cell.recipe.pair_key for cell in plan.cells}) == 1
+
+
+@pytest.mark.parametrize("precision", [NO_BFLOAT16, HAS_BFLOAT16])
+def test_cells_carry_the_resolved_precision_and_arms_of_a_pair_share_it(suite, machine, precision):
+    machine(precision)
+    plan = make_plan(auto_suite(suite))
+    assert {cell.recipe.precision for cell in plan.cells} == {precision.name}
+    assert len({cell.recipe.pair_key for cell in plan.cells}) == len(plan.cells) // 2
+    recorded = [cell.recipe.precision for cell in plan.manifest().cells]
+    assert set(recorded) == {precision.name}
+
+
+def test_another_precision_is_another_cell_in_a_folder_of_the_same_name(suite, machine):
+    machine(NO_BFLOAT16)
+    plain = make_plan(auto_suite(suite))
+    machine(HAS_BFLOAT16)
+    short = make_plan(auto_suite(suite))
+    assert plain.name == short.name
+    assert plain.key != short.key
+    assert {c.key for c in plain.cells}.isdisjoint(c.key for c in short.cells)
+
+
+def test_naming_what_auto_stands_for_gives_the_same_cells(suite, machine):
+    machine(NO_BFLOAT16)
+    named = make_plan(replace(suite, changes={**suite.changes, "precision": "float32"}))
+    assert [c.key for c in named.cells] == [c.key for c in make_plan(auto_suite(suite)).cells]

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
-from lico_bench.bench.runner import execute_until_width
+import lico_bench.store
+from lico_bench.bench import Suite, make_plan
+from lico_bench.bench.runner import execute_until_width, resolve_run_precision
 from lico_bench.claims import wide_intervals
 from lico_bench.claims.records import Evidence
 from lico_bench.errors import (
-    DiskFullError,
     InvalidInputError,
     RunBusyError,
     RunMismatchError,
-    TrainingError,
 )
 from lico_bench.records import ROW_COLUMNS
 from lico_bench.store import RunFolder, RunLock, check_cell
 from lico_bench.store.outputs import publish
+from tests.bench.precisions import HAS_BFLOAT16, NO_BFLOAT16, auto_suite
+from tests.bench.running import CPU, run
 from tests.claims.claimed_rows import MAPS, rows_with, verdict_on
-
-CPU = ExecutorOptions(device="cpu")
 
 FILES = {
     "recipe.json", "model.safetensors", "model.safetensors.sha256", "history.parquet",
     "findings.json", "rows.parquet", "curves.parquet", "gallery.parquet", "done.json",
 }  # fmt: skip
-
-
-def run(suite, reporter, out: Path = Path("run"), **more):
-    return execute(make_plan(suite), out, options=CPU, reporter=reporter, **more)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,16 +87,6 @@ def interrupt(suite, reporter, folder: Path, moment: int) -> None:
         run(suite, reporter, folder)
 
 
-def test_scoring_that_was_interrupted_does_not_train_again(finished, suite, reporter):
-    cell = finished.cell(finished.finished()[0])
-    rows, weights = cell.table("rows").read_bytes(), cell.model.stat().st_mtime_ns
-    (cell.path / "done.json").unlink()
-    cell.table("rows").unlink()
-    run(suite, reporter)
-    assert cell.table("rows").read_bytes() == rows
-    assert cell.model.stat().st_mtime_ns == weights
-
-
 def test_another_suite_is_refused_and_nothing_is_changed(finished, suite, reporter):
     before = contents(finished.path)
     with pytest.raises(RunMismatchError, match=r"another suite \(differs in: limit\)"):
@@ -117,68 +100,6 @@ def test_a_folder_that_is_no_run_is_refused(suite, reporter):
     with pytest.raises(RunMismatchError, match="is not a run folder"):
         run(suite, reporter)
     assert [p.name for p in Path("run").iterdir()] == ["thesis.tex"]
-
-
-def test_a_cell_that_fails_is_recorded_and_the_others_go_on(suite, reporter, monkeypatch):
-    arms = ("baseline", "lico")
-    hot = {"learning_rate": 1e30, "schedule": "constant"}
-    plan = make_plan(suite)
-    broken = replace(plan.cells[0].recipe, **hot)
-    cells = (replace(plan.cells[0], recipe=broken), plan.cells[1])
-    folder = execute(replace(plan, cells=cells), Path("run"), options=CPU, reporter=reporter)
-    (key, failure) = next(iter(folder.failures().items()))
-    assert key == plan.cells[0].key
-    assert failure.error == "TrainingError"
-    assert failure.stage == "training"
-    assert "the loss is not finite" in failure.sentence
-    assert "Traceback" in failure.traceback
-    assert folder.finished() == [plan.cells[1].key]
-    assert not folder.cell(key).model.exists()
-    assert "FAILED in training" in reporter.of("finish")[0][2]
-    # The next run repeats only the failed cell.
-    reporter.events.clear()
-    again = run(suite, reporter)
-    assert len(reporter.of("skip")) == 1
-    assert again.failures() == {}
-    assert len(again.finished()) == len(arms)
-    assert not again.cell(key).failure.exists()
-
-
-def test_any_error_is_a_cells_failure_but_a_full_disk_stops_the_run(suite, reporter, monkeypatch):
-    def fail(error):
-        def train(*_args, **_options):
-            raise error
-
-        monkeypatch.setattr("lico_bench.bench.cell.train", train)
-
-    fail(ZeroDivisionError("a bug"))
-    failures = run(suite, reporter).failures()
-    assert [f.sentence for f in failures.values()] == [
-        "ZeroDivisionError: a bug (failed.json has the traceback)"
-    ] * 2
-    fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore"))
-    (sentence,) = {f.sentence for f in run(suite, reporter).failures().values()}
-    assert sentence.startswith("out of memory (CUDA out of memory. Tried to allocate 20 GiB)")
-    for error in (DiskFullError("no room"), OSError(errno.ENOSPC, "No space left on device")):
-        fail(error)
-        with pytest.raises(OSError, match=r"no room|No space"):
-            run(suite, reporter)
-        assert RunFolder(Path("run")).failures() == {}
-
-
-def test_a_cell_whose_scorer_failed_says_so(suite, reporter, monkeypatch):
-    trained = []
-
-    def train(recipe, **_options):
-        trained.append(recipe.arm)
-        raise TrainingError("it diverged")
-
-    monkeypatch.setattr("lico_bench.bench.cell.train", train)
-    folder = run(replace(suite, arms=("lico", "baseline"), scorer="baseline"), reporter)
-    assert trained == ["baseline"]  # once, although two cells need it
-    message = [failure.sentence for failure in folder.failures().values()]
-    assert message[0].startswith("the network of 'cifar10 baseline seed 0' scores its maps")
-    assert message[1] == "it diverged"
 
 
 @pytest.mark.slow
@@ -334,3 +255,44 @@ def test_fewer_seeds_than_a_claim_needs_are_refused(reporter):
     ):
         execute_until_width(plan, Path("run"), reporter=reporter, options=CPU)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("loses_manifest", [False, True])
+def test_a_run_goes_on_in_the_precision_that_it_began_in(suite, machine, tmp_path, loses_manifest):
+    machine(HAS_BFLOAT16)
+    begun = make_plan(auto_suite(suite))
+    run = RunFolder(tmp_path / "run")
+    run.open_for(begun.manifest())
+    if loses_manifest:
+        for cell in begun.cells:
+            run.cell(cell.key).path.mkdir(parents=True)
+            lico_bench.store.write_json(run.cell(cell.key).recipe, cell.entry())
+        run.manifest_path.write_text("torn")
+    machine(NO_BFLOAT16)
+    plan, notes = resolve_run_precision(make_plan(auto_suite(suite)), run.path, "cpu")
+    assert [c.key for c in plan.cells] == [c.key for c in begun.cells]
+    assert plan.key == begun.key
+    assert "began in bfloat16" in notes[0]
+    assert "slow here" in notes[1]
+
+
+def test_a_precision_that_the_device_cannot_compute_is_refused(
+    suite, machine, tmp_path, monkeypatch
+):
+    machine(HAS_BFLOAT16)
+    RunFolder(tmp_path).open_for(make_plan(auto_suite(suite)).manifest())
+    machine(NO_BFLOAT16)
+    monkeypatch.setattr("lico_bench.bench.runner.has_bfloat16", lambda _: False)
+    with pytest.raises(InvalidInputError, match="cannot compute; continue with --device cpu"):
+        resolve_run_precision(make_plan(auto_suite(suite)), tmp_path, "cpu")
+
+
+def test_bfloat16_by_hand_is_obeyed_with_a_warning_where_it_is_emulated(suite, machine, tmp_path):
+    machine(NO_BFLOAT16)
+    named = make_plan(replace(suite, changes={**suite.changes, "precision": "bfloat16"}))
+    plan, notes = resolve_run_precision(named, tmp_path / "new", "cpu")
+    assert {cell.recipe.precision for cell in plan.cells} == {"bfloat16"}
+    assert len(notes) == 1
+    assert "ten times slower than float32" in notes[0]
+    machine(HAS_BFLOAT16)
+    assert resolve_run_precision(named, tmp_path / "new", "cpu")[1] == ()

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-from lico_bench.bench import Suite, execute, make_plan
-from lico_bench.bench.executors import ExecutorOptions
-from lico_bench.bench.recompute import CLASSIFIED, recompute_sample
 from lico_bench.bench.verify_run import repair, verify_run
-from lico_bench.errors import InvalidInputError, MissingDataError, RunBusyError
+from lico_bench.errors import RunBusyError
 from lico_bench.store import (
     RunFolder,
     RunLock,
@@ -24,47 +18,7 @@ from lico_bench.store import (
     write_json,
     write_parquet,
 )
-from tests.manifests import change_manifest
-
-
-class SilentReporter:
-    """Hears everything and keeps what must be known."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    def __getattr__(self, _name: str):
-        return lambda *_args, **_words: None
-
-
-def tiny_suite() -> Suite:
-    return Suite(
-        ("cifar10",), arms=("baseline",), seeds=1, profile="smoke", data="standin", limit=4,
-        methods=("grad_cam", "random_map"), metrics=("insertion", "pointing_game"),
-        changes={"epochs": 1, "train_limit": 32, "batch_size": 32, "backbone": "wrn_10_1"},
-    )  # fmt: skip
-
-
-def execute_tiny(out: Path) -> SilentReporter:
-    reporter = SilentReporter()
-    execute(make_plan(tiny_suite()), out, options=ExecutorOptions(device="cpu"), reporter=reporter)
-    return reporter
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> RunFolder:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    execute_tiny(out)
-    return RunFolder(out)
-
-
-@pytest.fixture
-def run(whole, tmp_path) -> RunFolder:
-    shutil.copytree(whole.path, tmp_path / "run")
-    return RunFolder(tmp_path / "run")
+from tests.bench.single_run import execute_tiny
 
 
 def flip(path: Path) -> None:
@@ -98,19 +52,6 @@ def test_whole_run_is_found_whole_and_left_as_it_is(run):
         if name.startswith("cells") and not name.endswith("done.json")
     )
     assert contents(run.path) == before
-
-
-@pytest.mark.slow
-def test_rows_are_the_same_bits_with_as_many_threads_and_near_with_more(run):
-    before = torch.get_num_threads()
-    try:
-        again = recompute_sample(run, 40)
-        torch.set_num_threads(before + 1)
-        others = recompute_sample(run, 40)
-    finally:
-        torch.set_num_threads(before)
-    assert max(deviation.largest for deviation in again.deviations) == 0
-    assert others.is_within
 
 
 @pytest.mark.slow
@@ -200,35 +141,3 @@ def test_nothing_is_repaired_while_another_process_is_at_work(run):
         assert "process" in found.busy
         with pytest.raises(RunBusyError):
             repair(run, found)
-
-
-def test_rows_computed_again_are_the_stored_ones_bit_for_bit(whole):
-    sampled = recompute_sample(whole, 60)
-    assert sum(one.num_rows for one in sampled.deviations) == 60
-    assert {one.metric for one in sampled.deviations} >= {"insertion", "flat_map", *CLASSIFIED}
-    assert {one.largest for one in sampled.deviations} == {0.0}
-    assert sampled.is_within
-
-
-@pytest.mark.slow
-def test_rows_of_other_weights_are_beyond_the_tolerance(run):
-    cell = run.cell(run.finished()[0])
-    weights = load_file(cell.model)
-    name = next(n for n in weights if n.startswith("head") and weights[n].ndim == 2)
-    weights[name] = -3 * weights[name] - 1
-    save_file(weights, cell.model)
-    sampled = recompute_sample(run, 60)
-    assert not sampled.is_within
-    assert max(one.largest for one in sampled.deviations) > 0.001
-
-
-def test_sample_of_a_run_whose_data_are_elsewhere_says_so(run):
-    change_manifest(run, lambda manifest: manifest["suite"].update(data="real"))
-    with pytest.raises(MissingDataError, match=r"no row can be computed again here: cifar10: "):
-        recompute_sample(run, 4)
-
-
-def test_sample_of_own_models_says_where_they_are(run):
-    change_manifest(run, lambda manifest: manifest["suite"].update(kind="own_models"))
-    with pytest.raises(InvalidInputError, match="not the models; score them again"):
-        recompute_sample(run, 4)

@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from lico_bench.bench import ExecutorOptions, Suite, execute, make_plan
-from lico_bench.bench.explain_image import ExplainedMap, Explanation, ModelExplanation, find_class
-from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.bench.explain_image import ExplainedMap, Explanation, ModelExplanation
 from lico_bench.report.figures.maps import draw_overlay
 from tests.cli.user_things import write_images, write_network
 
@@ -113,19 +112,6 @@ def test_a_signed_map_is_white_at_zero_and_red_and_blue_beside_it():
     assert favour[0] > favour[2]
     assert nothing[:3].min() > 0.95
     assert against[3] > favour[3] > nothing[3]
-
-
-def test_a_class_is_found_by_name_or_number():
-    names = ("crane", "dog", "crane", "7")
-    assert find_class("Dog", names) == 1
-    assert find_class("3", names) == 3
-    assert find_class("7", names) == 3
-    with pytest.raises(InvalidInputError, match="classes 0, 2 have this name"):
-        find_class("crane", names)
-    with pytest.raises(InvalidInputError, match="from 0 to 3"):
-        find_class("4", names)
-    with pytest.raises(UnknownNameError, match="did you mean 'dog'"):
-        find_class("dogg", names)
 
 
 @pytest.mark.parametrize(

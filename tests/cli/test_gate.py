@@ -264,3 +264,16 @@ def test_damaged_record_of_a_cell_is_refused(compare, call_cli):
     assert "done.json" in done.stderr
     assert call_cli("check", "results/now", "--update", "--against", "new.csv").returncode == 2
     assert not Path("new.csv").exists()
+
+
+def test_check_passes_against_its_own_reference(finished, monkeypatch, lico_bench):
+    monkeypatch.chdir(finished)
+    assert lico_bench("check", "run", "--against", "ref.csv", "--update").returncode == 0
+    assert lico_bench("check", "run", "--against", "ref.csv").returncode in (0, 3)
+
+
+def test_check_without_a_reference_is_bad_input(finished, monkeypatch, lico_bench):
+    monkeypatch.chdir(finished)
+    done = lico_bench("check", "run", "--against", "nowhere.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("lico-bench: ")

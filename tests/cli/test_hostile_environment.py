@@ -138,15 +138,6 @@ def test_closed_output_is_no_reason_to_stop(tmp_path):
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
 
 
-def test_signs_that_an_encoding_lacks_have_plain_ones():
-    from lico_bench.cli.console import ERROR_HANDLER, make_streams_safe
-
-    make_streams_safe()
-    message = "−1 → 2 ≤ é α …\udcff".encode("ascii", ERROR_HANDLER)
-    assert message == b"-1 -> 2 <= e alpha ...?"
-    assert "−1".encode("cp1252", ERROR_HANDLER) == b"-1"
-
-
 def test_plot_settings_of_the_working_folder_are_not_read(tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(RC.encode("latin-1"))
     script = (

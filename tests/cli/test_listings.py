@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 
 def test_it_tells_versions_encoders_and_data(call_cli):
     done = call_cli("doctor")
@@ -30,3 +32,12 @@ def test_a_data_root_that_is_not_there_is_refused(call_cli):
     done = call_cli("doctor", "--data-root", "nowhere")
     assert done.returncode == 2
     assert "no such folder: nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "what", ["datasets", "arms", "methods", "metrics", "protocols", "backbones", "encoders"]
+)
+def test_ls_lists(what: str, lico_bench):
+    done = lico_bench("ls", what)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 1

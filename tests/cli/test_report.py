@@ -69,3 +69,12 @@ def test_a_place_with_files_of_somebody_else_or_in_a_run_is_refused(small_run, t
         assert len(done.stderr.splitlines()) == 1
     assert [one.name for one in taken.rglob("*")] == ["figures", "mine.png"]
     assert not (small_run.path / "report").exists()
+
+
+@pytest.mark.slow
+def test_report_takes_the_run_it_is_given(finished, monkeypatch, lico_bench):
+    monkeypatch.chdir(finished)
+    (finished / "run/report/report.html").unlink()
+    done = lico_bench("report", "run")
+    assert done.returncode == 0
+    assert (finished / "run/report/report.html").is_file()

@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.io
+import torch
 from PIL import Image, ImageDraw
 
-from lico_bench.data import load_card
+from lico_bench.data import load_card, load_dataset
+from lico_bench.data.dataset import Dataset
 
 WIDTH, HEIGHT = 120, 80
 BOX = (30, 20, 66, 44)  # left, top, right, bottom; right and bottom open; nowhere symmetric
@@ -229,3 +231,29 @@ OFFICIAL = {
     "aircraft": aircraft, "cars": cars, "cifar10": cifar10, "cifar100": cifar100,
     "cub200": cub200, "flowers": flowers, "imagenet": imagenet, "svhn": svhn,
 }  # fmt: skip
+
+
+def load_real(root: Path, name: str, split: str = "train", **options: object) -> Dataset:
+    """The split of the miniature copy under `root`."""
+    return load_dataset(name, split, root=root, source="real", **options)  # type: ignore[arg-type]
+
+
+BORDER = 0.12  # share of the region that interpolation and JPEG blur at its border
+
+
+def overlap(data: Dataset) -> torch.Tensor:
+    """Intersection over union of each image's red rectangle and its region."""
+    images = data.images
+    red = (images[:, 0] > 0.5) & (images[:, 1] < 0.4)
+    regions = data.read_regions(range(len(data)))
+    return (red & regions).sum((1, 2)) / (red | regions).sum((1, 2))
+
+
+def first_image(folder: Path) -> Path:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))[0]
+
+
+def load_all(root: Path, name: str) -> None:
+    for split in ("train", "test"):
+        data = load_dataset(name, split, root=root, source="real", image_size=16)
+        data.read(range(len(data)))

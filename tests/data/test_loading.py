@@ -1,3 +1,5 @@
+"""What loading a dataset promises: contract, splits, fingerprints, broken images."""
+
 from __future__ import annotations
 
 import os
@@ -12,7 +14,6 @@ from PIL import ImageFile
 
 from lico_bench.bench import Suite, make_plan
 from lico_bench.data import (
-    Dataset,
     describe_dataset,
     image_files,
     load_dataset,
@@ -21,15 +22,10 @@ from lico_bench.data import (
 from lico_bench.data.image_files import ArrayImages, FileImages
 from lico_bench.data.readers import digest_of
 from lico_bench.errors import InvalidInputError, MissingDataError
-from lico_bench.records import AUGMENTATIONS
-from lico_bench.runtime import make_generator
 from tests.data import miniatures
+from tests.data.miniatures import load_real
 
 LAYOUTS = sorted(miniatures.OFFICIAL)
-
-
-def load(root: Path, name: str, split: str = "train", **options: object) -> Dataset:
-    return load_dataset(name, split, root=root, source="real", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -72,64 +68,64 @@ def test_loading_twice_gives_the_same_and_another_size_another_fingerprint(
     root: Path, name: str
 ) -> None:
     miniatures.OFFICIAL[name](root)
-    one, two = load(root, name), load(root, name)
+    one, two = load_real(root, name), load_real(root, name)
     assert one.fingerprint == two.fingerprint
     assert one.image_ids == two.image_ids
-    assert load(root, name, image_size=16).fingerprint != one.fingerprint
-    assert load(root, name, "test").fingerprint != one.fingerprint
+    assert load_real(root, name, image_size=16).fingerprint != one.fingerprint
+    assert load_real(root, name, "test").fingerprint != one.fingerprint
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cub200", "cars", "aircraft", "flowers"])
 def test_changed_image_changes_the_fingerprint(root: Path, name: str) -> None:
     folder = miniatures.OFFICIAL[name](root)
-    before = load(root, name).fingerprint
+    before = load_real(root, name).fingerprint
     for image in sorted(folder.rglob("*.[jJ][pP]*")):
         image.write_bytes(image.read_bytes() + b" ")
-    assert load(root, name).fingerprint != before
+    assert load_real(root, name).fingerprint != before
 
 
 def test_changed_pixel_changes_the_fingerprint_of_an_array_dataset(root: Path) -> None:
     folder = miniatures.cifar10(root)
-    before = load(root, "cifar10").fingerprint
+    before = load_real(root, "cifar10").fingerprint
     batch = pickle.loads((folder / "data_batch_3").read_bytes())
     batch["data"][7, 1000] ^= 1
     (folder / "data_batch_3").write_bytes(pickle.dumps(batch))
-    assert load(root, "cifar10").fingerprint != before
+    assert load_real(root, "cifar10").fingerprint != before
 
 
 def test_validation_is_drawn_from_train_and_never_from_test(root: Path) -> None:
     miniatures.cifar10(root)
-    whole = load(root, "cifar10")
-    train = load(root, "cifar10", holdout=0.2)
-    val = load(root, "cifar10", "val", holdout=0.2)
+    whole = load_real(root, "cifar10")
+    train = load_real(root, "cifar10", holdout=0.2)
+    val = load_real(root, "cifar10", "val", holdout=0.2)
     assert set(train.image_ids) | set(val.image_ids) == set(whole.image_ids)
     assert not set(train.image_ids) & set(val.image_ids)
-    assert not set(val.image_ids) & set(load(root, "cifar10", "test").image_ids)
+    assert not set(val.image_ids) & set(load_real(root, "cifar10", "test").image_ids)
     assert torch.bincount(val.labels).tolist() == [2] * 10
-    other = load(root, "cifar10", "val", holdout=0.2, seed=1)
+    other = load_real(root, "cifar10", "val", holdout=0.2, seed=1)
     assert set(other.image_ids) != set(val.image_ids)
 
 
 def test_a_hold_out_is_of_train_although_the_copy_has_a_validation_split(root: Path) -> None:
     miniatures.class_folders(root, "cifar10", ("train", "val", "test"))
-    whole = load(root, "cifar10")
-    train, held = (load(root, "cifar10", split, holdout=0.4) for split in ("train", "val"))
+    whole = load_real(root, "cifar10")
+    train, held = (load_real(root, "cifar10", split, holdout=0.4) for split in ("train", "val"))
     assert sorted([*train.image_ids, *held.image_ids]) == sorted(whole.image_ids)
-    official = load(root, "cifar10", "val")
+    official = load_real(root, "cifar10", "val")
     assert not set(official.image_ids) & set(held.image_ids)
 
 
 def test_validation_without_its_share_says_what_to_pass(root: Path) -> None:
     miniatures.cifar10(root)
     with pytest.raises(InvalidInputError, match=r"holdout=0\.1"):
-        load(root, "cifar10", "val")
+        load_real(root, "cifar10", "val")
 
 
 def test_label_budget_keeps_that_many_of_each_class(root: Path) -> None:
     miniatures.cifar10(root)
-    few = load(root, "cifar10", labels=40)
+    few = load_real(root, "cifar10", labels=40)
     assert torch.bincount(few.labels).tolist() == [4] * 10
-    whole = load(root, "cifar10")
+    whole = load_real(root, "cifar10")
     place = [whole.image_ids.index(image_id) for image_id in few.image_ids]
     assert torch.equal(few.images, whole.read(place))
     assert few.fingerprint != whole.fingerprint
@@ -142,14 +138,14 @@ def test_label_budget_of_the_test_split_is_refused(root: Path) -> None:
 
 def test_limit_leaves_the_first_of_each_class(root: Path) -> None:
     miniatures.imagenet(root)
-    data = load(root, "imagenet", limit=7)
+    data = load_real(root, "imagenet", limit=7)
     assert torch.bincount(data.labels)[:3].tolist() == [3, 2, 2]
     assert data.found_count == 18
 
 
 def test_incomplete_copies_are_told(root: Path) -> None:
     miniatures.cub200(root)
-    data = load(root, "cub200")
+    data = load_real(root, "cub200")
     assert "CUB-200-2011: 8 of 5,994 train images found" in data.notes
     assert "CUB-200-2011: 2 of 200 classes have train images" in data.notes
     assert (data.found_count, data.official_count) == (8, 5994)
@@ -158,23 +154,23 @@ def test_incomplete_copies_are_told(root: Path) -> None:
 def test_without_official_test_a_fixed_fifth_of_train_serves(root: Path) -> None:
     folder = miniatures.svhn(root)
     (folder / "test_32x32.mat").unlink()
-    train, test = load(root, "svhn"), load(root, "svhn", "test")
+    train, test = load_real(root, "svhn"), load_real(root, "svhn", "test")
     assert train.test_from_train
     assert test.test_from_train
     assert not set(train.image_ids) & set(test.image_ids)
     assert (len(train), len(test)) == (20, 10)  # three of each class: one is held out
     assert any("10 of the 30 training images" in note for note in test.notes)
-    assert load(root, "svhn", "test", seed=5).image_ids == test.image_ids
-    held = load(root, "svhn", "val", holdout=0.5, limit=3)
+    assert load_real(root, "svhn", "test", seed=5).image_ids == test.image_ids
+    held = load_real(root, "svhn", "val", holdout=0.5, limit=3)
     assert not set(held.image_ids) & set(test.image_ids)
 
 
 def test_only_a_test_split_can_be_tested_but_not_trained_on(root: Path) -> None:
     folder = miniatures.svhn(root)
     (folder / "train_32x32.mat").unlink()
-    assert len(load(root, "svhn", "test")) == 30
+    assert len(load_real(root, "svhn", "test")) == 30
     with pytest.raises(MissingDataError, match=r"no training images"):
-        load(root, "svhn")
+        load_real(root, "svhn")
 
 
 def test_skipping_broken_images_records_each(root: Path) -> None:
@@ -182,7 +178,7 @@ def test_skipping_broken_images_records_each(root: Path) -> None:
     images = sorted((folder / "images").rglob("*.jpg"))
     images[0].write_bytes(b"")
     images[1].unlink()
-    data = load(root, "cub200", skip_broken=True)
+    data = load_real(root, "cub200", skip_broken=True)
     assert len(data) == 6
     assert sum("Bird_0001" in note or "Bird_0002" in note for note in data.notes) == 2
     assert data.images.shape[0] == len(data.regions) == 6  # type: ignore[arg-type]
@@ -192,7 +188,7 @@ def test_a_dataset_is_described_without_opening_its_images(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     miniatures.imagenet(root)
-    train, test = load(root, "imagenet"), load(root, "imagenet", "test")
+    train, test = load_real(root, "imagenet"), load_real(root, "imagenet", "test")
     monkeypatch.setattr(image_files, "Image", None)
     facts = describe_dataset("imagenet", root=root)
     assert facts.fingerprint == digest_of([train.fingerprint, test.fingerprint])
@@ -229,7 +225,7 @@ def test_a_plan_decodes_and_loads_no_image(
     assert decoded == opened == []
     monkeypatch.undo()
     assert plan.datasets[name].fingerprint == digest_of(
-        load(root, name, split, image_size=plan.datasets[name].image_size[0]).fingerprint
+        load_real(root, name, split, image_size=plan.datasets[name].image_size[0]).fingerprint
         for split in ("train", "test")
     )
 
@@ -244,8 +240,8 @@ def test_planning_and_loading_with_broken_images_decode_each_file_once(
     decoded.clear()
     facts = describe_dataset(name, root=root, skip_broken=True)
     assert sorted(decoded) == sorted(str(file) for file in files[1:])
-    train, test = (load(root, name, split, skip_broken=True) for split in ("train", "test"))
-    load(root, name, holdout=0.2, skip_broken=True)
+    train, test = (load_real(root, name, split, skip_broken=True) for split in ("train", "test"))
+    load_real(root, name, holdout=0.2, skip_broken=True)
     assert len(decoded) == len(files) - 1
     assert facts.fingerprint == digest_of([train.fingerprint, test.fingerprint])
     assert facts.notes == tuple(dict.fromkeys([*train.notes, *test.notes]))
@@ -261,7 +257,7 @@ def test_broken_images_of_equal_splits_keep_their_own_names(root: Path, decoded:
     decoded.clear()
     facts = describe_dataset("cifar10", root=root, skip_broken=True)
     for split in ("train", "test"):
-        load(root, "cifar10", split, skip_broken=True)
+        load_real(root, "cifar10", split, skip_broken=True)
         assert any(note.startswith(f"{split}/00009: cannot be") for note in facts.notes)
     assert len(decoded) == 18
 
@@ -269,87 +265,20 @@ def test_broken_images_of_equal_splits_keep_their_own_names(root: Path, decoded:
 def test_a_file_that_breaks_after_planning_is_skipped_when_loaded(root: Path) -> None:
     folder = miniatures.cub200(root)
     assert describe_dataset("cub200", root=root, skip_broken=True).num_images("train") == 8
-    file = folder / "images" / (load(root, "cub200").image_ids[0][4:] + ".jpg")
+    file = folder / "images" / (load_real(root, "cub200").image_ids[0][4:] + ".jpg")
     stat = file.stat()
     file.write_bytes(bytes(stat.st_size))
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert len(load(root, "cub200", skip_broken=True)) == 7
+    assert len(load_real(root, "cub200", skip_broken=True)) == 7
     assert sum(len(part.broken) for part in verify_dataset("cub200", root=root).splits) == 1
 
 
 def test_planted_cue_of_real_images_is_refused(root: Path) -> None:
     miniatures.svhn(root)
     with pytest.raises(InvalidInputError, match="stand-ins only"):
-        load(root, "svhn", variant="planted_cue")
+        load_real(root, "svhn", variant="planted_cue")
 
 
 def test_unknown_split_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="train, val, test"):
         load_dataset("cifar10", "training")
-
-
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
-@pytest.mark.parametrize("name", ["svhn", "cub200"])
-def test_batches_repeat_with_the_generators_seed(root: Path, name: str, augmentation: str) -> None:
-    miniatures.OFFICIAL[name](root)
-    data = load(root, name, image_size=32)
-    order = torch.randperm(len(data), generator=make_generator(0, "order")).split(3)
-
-    def epoch(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        generator = make_generator(seed, "augmentation")
-        pairs = list(data.batches(order, augmentation=augmentation, generator=generator))
-        state = generator.get_state()
-        return torch.cat([i for i, _ in pairs]), torch.cat([k for _, k in pairs]), state
-
-    images, labels, state = epoch(0)
-    again, _, _ = epoch(0)
-    assert torch.equal(images, again)
-    assert torch.equal(labels, data.labels[torch.cat(order)])
-    assert images.dtype == torch.float32
-    assert float(images.max()) <= 1
-    if augmentation == "none":
-        assert torch.equal(images, data.read(torch.cat(order)))
-    else:
-        assert not torch.equal(images, data.read(torch.cat(order)))
-        assert not torch.equal(images, epoch(1)[0])
-    # The generator state after a batch does not depend on the augmentation.
-    plain = make_generator(0, "augmentation")
-    for part in order:
-        torch.rand(len(part), 5, generator=plain)
-    assert torch.equal(state, plain.get_state())
-
-
-def test_random_augmentation_without_generator_is_refused(root: Path) -> None:
-    data = load_dataset("svhn", "test", root=root, source="standin", limit=4)
-    with pytest.raises(InvalidInputError, match="pass generator="):
-        data.batches([torch.arange(4)], augmentation="flip")
-
-
-def test_subset_keeps_images_labels_regions_and_ids_together(root: Path) -> None:
-    for source in ("real", "standin"):
-        if source == "real":
-            miniatures.cub200(root)
-        data = load_dataset("cub200", "test", root=root, source=source, image_size=32)
-        part = data.subset([2, 0])
-        assert torch.equal(part.images, data.read([2, 0]))
-        assert torch.equal(part.read_regions([0, 1]), data.read_regions([2, 0]))
-        assert part.image_ids == (data.image_ids[2], data.image_ids[0])
-        assert part.labels.tolist() == data.labels[[2, 0]].tolist()
-        assert part.fingerprint != data.fingerprint
-
-
-@pytest.mark.parametrize(
-    ("indices", "complaint"),
-    [([9999], r"positions in \[0, 4\)"), ([-1], "positions"), ([[0]], "one axis"),
-     (torch.ones(4, dtype=torch.bool), "got a mask")],
-)  # fmt: skip
-def test_impossible_indices_are_refused(indices: object, complaint: str) -> None:
-    data = load_dataset("svhn", "test", source="standin", limit=4)
-    with pytest.raises(InvalidInputError, match=complaint):
-        data.read(indices)  # type: ignore[arg-type]
-
-
-def test_subset_with_an_index_twice_is_refused() -> None:
-    data = load_dataset("svhn", "test", source="standin", limit=4)
-    with pytest.raises(InvalidInputError, match="twice"):
-        data.subset([0, 0])

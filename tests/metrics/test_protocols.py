@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,51 +13,13 @@ from torch import nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from lico_bench.errors import InvalidInputError
-from lico_bench.metrics import PROTOCOLS, MetricInputs, perturbation_curves, resolve_metric
-from lico_bench.metrics.insertion_deletion import SHARED_NAMES, curves_of
+from lico_bench.metrics import PROTOCOLS, perturbation_curves
 from lico_bench.metrics.perturbation import insertion_baseline, near_box
 from lico_bench.models import build_classifier
 from lico_bench.records import IMAGENET_MEAN, Protocol
+from tests.metrics.scripted_case import MEAN, STD, bare, picture
 
 ATOL_SCRIPT = 1e-4  # one script runs in numpy and another order of operations
-MEAN = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-STD = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
-
-
-class Normalised(nn.Module):
-    """A small network that takes normalised images, as the published scripts hand them over."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), nn.Conv2d(8, 8, 5, stride=2), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5),
-        )  # fmt: skip
-        with torch.no_grad():
-            self.layers[-1].weight.mul_(40)
-
-    def forward(self, normalised):
-        return self.layers(normalised)
-
-
-@pytest.fixture(scope="module")
-def network():
-    with torch.random.fork_rng():
-        return Normalised().eval()
-
-
-def bare(network):
-    """The same network for images in [0, 1]."""
-    return lambda images: network((images - MEAN) / STD)
-
-
-def picture(size: int, seed: int = 0):
-    rng = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, size // 4, size // 4, generator=rng)
-    return F.interpolate(coarse, (size, size), mode="bilinear"), torch.rand(
-        size, size, generator=rng
-    )
 
 
 def rise_script(network, image, saliency, mode: str, step: int):
@@ -186,26 +148,6 @@ def test_every_protocol_scores_a_classifier(protocol: Protocol):
     assert protocol.source
 
 
-def test_a_changed_rule_is_another_id():
-    ids = {protocol.id for protocol in PROTOCOLS.values()}
-    assert len(ids) == len(PROTOCOLS)
-    base = PROTOCOLS["lico_bench_1"]
-    changes = {
-        "steps": 16, "fill_rgb": (0.0, 0.0, 0.0), "blur_sigma_frac": 0.2,
-        "blur_radius_sigmas": 3.0, "explained_class": "predicted", "score": "logit",
-        "ties": "stable_reversed", "step_px": 9, "blur_sigma_px": 1.0, "blur_kernel_px": 3,
-        "blur_kernel": "near_box", "blur_border": "fill", "scored_class": "predicted",
-        "endpoints": "whole_steps", "area": "even", "scorer": "baseline",
-    }  # fmt: skip
-    assert set(changes) == {field.name for field in fields(Protocol)} - {"name", "source"}
-    for name, value in changes.items():
-        assert replace(base, **{name: value}).id != base.id, name
-
-
-def test_the_default_protocols_id_is_the_one_that_stored_rows_carry():
-    assert PROTOCOLS["lico_bench_1"].id == "lico_bench_1@388ee2af"
-
-
 def test_filling_with_the_models_mean_needs_a_model_that_tells_it(network):
     image, saliency = picture(32)
     with pytest.raises(InvalidInputError, match="pass mean_rgb="):
@@ -237,73 +179,3 @@ def test_least_salient_first_is_the_order_read_backwards(network):
     assert torch.equal(
         backwards.deletion, perturbation_curves(bare(network), image, target, ramp).deletion
     )
-
-
-def inputs_of(network, image, saliency, protocol: str = "lico_bench_1", **known):
-    return MetricInputs(
-        bare(network), image, torch.tensor([1]), saliency[None], None, PROTOCOLS[protocol], **known
-    )
-
-
-def test_points_of_the_curves_are_read_between_steps(network):
-    image, saliency = picture(32)
-    inputs = inputs_of(network, image, saliency)
-    curves = curves_of(inputs)
-    for percent in (10, 20, 50):
-        for curve in ("insertion", "deletion"):
-            value = resolve_metric(f"{curve}_at_{percent}").compute(inputs)
-            expected = np.interp(percent / 100, curves.fractions, getattr(curves, curve)[0])
-            assert float(value[0]) == pytest.approx(expected, abs=1e-6)
-
-
-def test_normalised_areas_do_not_change_when_confidence_is_scaled(network):
-    """Curves squeezed to a half and lifted by a tenth keep their normalised areas."""
-    image, saliency = picture(32)
-    inputs, squeezed = (inputs_of(network, image, saliency) for _ in range(2))
-    rising = torch.linspace(0.1, 0.9, 33)[None] ** 2
-    measured = curves_of(inputs_of(network, image, saliency))
-    steep = replace(measured, insertion=rising, deletion=rising.flip(1))
-    low = replace(steep, insertion=steep.insertion / 2 + 0.1, deletion=steep.deletion / 2 + 0.1)
-    inputs.shared.once(SHARED_NAMES["most"], lambda: steep)
-    squeezed.shared.once(SHARED_NAMES["most"], lambda: low)
-    area = np.trapezoid(rising[0], dx=1 / 32)
-    expected = (area - 0.01) / (0.81 - 0.01)
-    for name, value in (
-        ("insertion_normalised", expected),
-        ("deletion_normalised", expected),
-        ("overall_normalised", 0),
-    ):
-        for message in (inputs, squeezed):
-            measured = float(resolve_metric(name).compute(message)[0])
-            assert measured == pytest.approx(value, abs=1e-5)
-
-
-def test_an_image_without_contrast_is_skipped_by_normalised_areas():
-    image, saliency = picture(32)
-    inputs = MetricInputs(
-        lambda x: torch.zeros(len(x), 4), image, torch.tensor([1]), saliency[None], None,
-        PROTOCOLS["lico_bench_1"],
-    )  # fmt: skip
-    assert resolve_metric("insertion_normalised").compute(inputs).isnan().all()
-
-
-def test_the_gap_is_zero_for_a_flat_models_curves_and_signed_otherwise(network):
-    image, saliency = picture(32)
-    inputs = inputs_of(network, image, saliency)
-    gap = resolve_metric("deletion_gap").compute(inputs)
-    assert float(gap[0]) == pytest.approx(
-        float(curves_of(inputs, "least").deletion_auc[0] - curves_of(inputs).deletion_auc[0]),
-        abs=1e-6,
-    )
-
-
-def test_the_predicted_class_must_be_told_where_curves_follow_it(network):
-    image, saliency = picture(32)
-    with pytest.raises(InvalidInputError, match="pass predicted="):
-        curves_of(inputs_of(network, image, saliency, "rise_2018"))
-    predicted = torch.tensor([3])
-    followed = curves_of(inputs_of(network, image, saliency, "rise_2018", predicted=predicted))
-    direct = perturbation_curves(
-        bare(network), image, predicted, saliency[None], protocol="rise_2018"
-    )
-    assert torch.equal(followed.deletion, direct.deletion)

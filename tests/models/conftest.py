@@ -1,4 +1,4 @@
-"""A tiny CLIP with random weights and a real byte-pair tokeniser, written to a folder."""
+"""A tiny CLIP with random weights and a real byte-pair tokeniser, and a user's networks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
+
+from tests.models.user_net import NET
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,-'"
 MERGES = (
@@ -102,3 +104,9 @@ def clip_folder(text_tower: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny text tower, where the encoder looks for its weights."""
     monkeypatch.setenv("LICO_BENCH_CLIP", str(text_tower))
     return text_tower
+
+
+@pytest.fixture
+def net() -> str:
+    Path("net.py").write_text(NET, encoding="utf-8")
+    return "net.py"

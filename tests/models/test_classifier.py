@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lico_bench.errors import BrokenFileError, InvalidInputError, UnknownNameError
-from lico_bench.models import BACKBONES, build_classifier, dump_weights, load_weights, logits_of
-
-STATISTICS = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
-
-
-def build(backbone: str = "wrn_10_1", seed: int = 0):
-    return build_classifier(backbone, num_classes=5, seed=seed, **STATISTICS).eval()
+from lico_bench.errors import InvalidInputError, UnknownNameError
+from lico_bench.models import BACKBONES, dump_weights, logits_of
+from tests.models.small_classifier import STATISTICS, build
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -47,35 +42,6 @@ def test_images_are_normalised_inside():
     classifier(images + torch.tensor(STATISTICS["std"]).view(1, 3, 1, 1))
     assert torch.allclose(seen[0], torch.zeros(1, 3, 8, 8), atol=1e-6)
     assert torch.allclose(seen[1], torch.ones(1, 3, 8, 8), atol=1e-6)
-
-
-def test_wide_resnet_28_2_has_the_published_size():
-    parameters = sum(p.numel() for p in build("wrn_28_2").parameters())
-    assert parameters == pytest.approx(1.47e6, rel=0.01)  # 1.5 M in the literature, 10 classes
-
-
-def test_weights_survive_a_file(tmp_path):
-    source, target = build(seed=1), build(seed=2)
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(dump_weights(source))
-    load_weights(target, path)
-    images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(source(images).logits, target(images).logits)
-
-
-@pytest.mark.parametrize("keep", [0, 10, 1000])
-def test_a_torn_file_is_named(tmp_path, keep: int):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(dump_weights(build())[:keep])
-    with pytest.raises(BrokenFileError, match="delete the file to train again"):
-        load_weights(build(), path)
-
-
-def test_weights_of_another_model_are_refused(tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(dump_weights(build("wrn_10_2")))
-    with pytest.raises(BrokenFileError, match="not the weights of this model"):
-        load_weights(build("wrn_10_1"), path)
 
 
 def test_an_unknown_backbone_names_the_nearest():

@@ -3,81 +3,18 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
 
-from lico_bench.errors import BrokenFileError, InvalidInputError, LicoBenchError
+from lico_bench.errors import InvalidInputError, LicoBenchError
 from lico_bench.models.user_model import load_user_model, suggest_layer, try_model
 from lico_bench.models.user_options import IMAGENET_STD
-from lico_bench.models.weight_files import weights_digest
 from lico_bench.records import IMAGENET_MEAN
 from lico_bench.saliency import explain
-
-NET = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, num_classes=3):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-        self.head = nn.Linear(4, num_classes)
-
-    def forward(self, images):
-        return self.head(self.norm(self.conv(images)).relu().mean((2, 3)))
-
-class Wide(Net):
-    def __init__(self, width):
-        super().__init__()
-
-class Pair(Net):
-    def forward(self, images):
-        return super().forward(images), images
-
-class Dictionary(Net):
-    def forward(self, images):
-        return {"out": super().forward(images)}
-
-class Maps(Net):
-    def forward(self, images):
-        return self.conv(images)
-
-class Broken(Net):
-    def forward(self, images):
-        return self.head(images.flatten(1))
-
-class One(Net):
-    def __init__(self):
-        super().__init__(1)
-
-def lazy():
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
-
-def build():
-    return Net()
-
-def fails():
-    raise RuntimeError("no such wheel")
-
-def tells():
-    return "a network"
-
-instance = Net()
-number = 3
-"""
-
-
-@pytest.fixture
-def net() -> str:
-    Path("net.py").write_text(NET, encoding="utf-8")
-    return "net.py"
+from tests.models.user_net import NET
 
 
 def image(size: int = 16) -> torch.Tensor:
@@ -157,106 +94,6 @@ def test_the_suggested_layer_is_the_last_convolution_with_maps(net: str):
     assert not model.network.conv._forward_hooks
 
 
-# safetensors holds no nested dictionaries.
-@pytest.mark.parametrize(
-    ("suffix", "wrap"),
-    [("pt", w) for w in ("plain", "state_dict", "model", "module.", "_orig_mod.")]
-    + [("safetensors", w) for w in ("plain", "module.", "_orig_mod.")],
-)
-def test_weights_are_read_in_every_common_form(net: str, suffix: str, wrap: str):
-    trained = load_user_model(f"{net}:build").network
-    with torch.no_grad():
-        trained.head.bias.fill_(2.5)
-    state = dict(trained.state_dict())
-    if wrap.endswith("."):
-        state = {wrap + name: value for name, value in state.items()}
-    path = Path(f"weights.{suffix}")
-    if suffix == "safetensors":
-        save_file(state, path)
-    else:
-        torch.save({wrap: state, "epoch": 3} if wrap in ("state_dict", "model") else state, path)
-    model = load_user_model(f"{net}:build", weights=path)
-    assert model.digest == weights_digest(trained)
-    assert torch.equal(model.network.head.bias, torch.full((3,), 2.5))
-    assert any("prefix" in note for note in model.notes) == wrap.endswith(".")
-
-
-class _Bomb:
-    def __reduce__(self):
-        return (os.mkdir, ("exploded",))
-
-
-@pytest.mark.parametrize("content", [_Bomb(), {"weight": _Bomb()}, nn.Linear(2, 2)])
-def test_a_pickle_of_anything_else_is_refused_and_nothing_of_it_is_executed(net: str, content):
-    torch.save(content, "evil.pt")
-    with pytest.raises(BrokenFileError, match="its code was not executed"):
-        load_user_model(f"{net}:build", weights=Path("evil.pt"))
-    assert not Path("exploded").exists()
-
-
-def _other(net_state: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
-    state = dict(net_state)
-    if kind == "missing":
-        del state["head.bias"]
-    elif kind == "unexpected":
-        state["tail.weight"] = torch.zeros(2)
-    elif kind == "shape":
-        state["head.weight"] = torch.zeros(5, 4)
-    else:
-        state["head.weight"] = torch.full_like(state["head.weight"], torch.nan)
-    return state
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("missing", "missing: head.bias"),
-        ("unexpected", "unexpected: tail.weight"),
-        ("shape", r"head.weight is \(5, 4\) instead of \(3, 4\)"),
-        ("nan", "'head.weight' holds NaN"),
-    ],
-)
-def test_weights_of_another_model_are_told_by_name(net: str, kind: str, message: str):
-    torch.save(_other(load_user_model(f"{net}:build").network.state_dict(), kind), "other.pt")
-    with pytest.raises(LicoBenchError, match=message):
-        load_user_model(f"{net}:build", weights=Path("other.pt"))
-
-
-@pytest.mark.parametrize("name", ["torn.pt", "torn.safetensors", "empty.pt", "list.pt"])
-def test_files_that_are_no_weights_are_named(net: str, name: str):
-    Path(name).write_bytes(b"" if name == "empty.pt" else b"no weights at all")
-    if name == "list.pt":
-        torch.save([1, 2], name)
-    with pytest.raises(BrokenFileError, match=name):
-        load_user_model(f"{net}:build", weights=Path(name))
-
-
-@pytest.mark.parametrize(
-    ("reference", "message"),
-    [
-        ("net.py", "expected package.module:name"),
-        ("net.py:", "expected package.module:name"),
-        ("gone.py:build", "no such file: gone.py"),
-        ("no_such_package.nets:build", "no module 'no_such_package.nets'"),
-        ("net.py:biuld", "did you mean 'build'"),
-        ("net.py:Wide", r"needs arguments \(width\)"),
-        ("net.py:number", "expected a function without arguments"),
-        ("net.py:fails", r"RuntimeError: no such wheel \(net.py, line 46\)"),
-        ("net.py:tells", "expected a torch.nn.Module from it, got str"),
-        ("syntax.py:build", "importing .*syntax.py failed: SyntaxError"),
-        ("needs.py:build", "ModuleNotFoundError: No module named 'a_missing_one'"),
-        ("leaves.py:build", "SystemExit"),
-    ],
-)
-def test_a_reference_that_leads_nowhere_is_one_sentence(net: str, reference: str, message: str):
-    Path("syntax.py").write_text("def build(:\n", encoding="utf-8")
-    Path("needs.py").write_text("import a_missing_one\n", encoding="utf-8")
-    Path("leaves.py").write_text("raise SystemExit\n", encoding="utf-8")
-    with pytest.raises(LicoBenchError, match=message) as caught:
-        load_user_model(reference)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -287,9 +124,3 @@ def test_a_layer_that_is_not_there_or_not_convolutional_is_refused(net: str):
         load_user_model(f"{net}:build", layer="conf")
     with pytest.raises(InvalidInputError, match="name a convolutional layer"):
         try_model(load_user_model(f"{net}:build", layer="head"), image(), needs_layer=True)
-
-
-@pytest.mark.parametrize("text", ["image", "0.5/0.5", "1,2,3", "a,b,c/1,1,1", "0,0,0/1,0,1"])
-def test_a_normalisation_that_is_none_is_refused(net: str, text: str):
-    with pytest.raises(InvalidInputError, match="--normalise"):
-        load_user_model(f"{net}:build", normalise=text)

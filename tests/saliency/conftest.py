@@ -60,3 +60,12 @@ def build():
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(12, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def case():
+    classifier = build_classifier(
+        "wrn_10_1", num_classes=4, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0
+    ).train()
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return classifier, images, torch.tensor([0, 1, 2, 3])

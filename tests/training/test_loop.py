@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lico_bench import Recipe
 from lico_bench.errors import BrokenFileError, InvalidInputError, TrainingError, UnknownNameError
+from lico_bench.runtime import native_precision
 from lico_bench.training import train
 from lico_bench.training.loop import prepare
-from lico_bench.training.session import rate_factor
 
 
 def copy_of(state):
@@ -138,18 +139,10 @@ def test_device_that_is_not_there_or_has_no_memory_is_refused(recipe, name: str)
         train(recipe, device=name)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "first", "middle", "last"),
-    [
-        ("constant", 1.0, 1.0, 1.0),
-        ("cosine", 1.0, 0.5, 0.0),
-        ("cosine_7_16", 1.0, 0.7730, 0.1951),
-        ("one_cycle", 0.04, 0.8117, 0.0),
-    ],
-)
-def test_schedules_pass_through_their_known_points(schedule, first, middle, last):
-    steps = 100_000
-    assert rate_factor(schedule, 0, steps) == pytest.approx(first, abs=1e-4)
-    assert rate_factor(schedule, steps // 2, steps) == pytest.approx(middle, abs=1e-4)
-    assert rate_factor(schedule, steps - 1, steps) == pytest.approx(last, abs=1e-4)
-    assert max(rate_factor(schedule, k, 1000) for k in range(1000)) == pytest.approx(1, abs=1e-4)
+def test_a_training_outside_a_run_resolves_auto_too():
+    recipe = Recipe(
+        "cifar10", "wrn_10_1", "baseline", source="standin", precision="auto", train_limit=64,
+        epochs=1, batch_size=32,
+    )  # fmt: skip
+    trained = train(recipe, device="cpu")
+    assert trained.recipe.precision == native_precision(torch.device("cpu")).name

@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
+from lico_bench.errors import TrainingError
 from lico_bench.training import train
-from lico_bench.training.session import channel_geometry
+from lico_bench.training.loop import prepare
+from lico_bench.training.session import channel_geometry, rate_factor
 
 
 def test_cosine_and_rank_agree_with_a_loop():
@@ -60,3 +62,28 @@ def test_the_words_nearest_to_the_context_are_told(recipe):
     assert len(words) == 12
     assert all(len(nearest) == 3 for nearest in words)
     assert all(isinstance(n["word"], str) and -1 <= n["cosine"] <= 1 for w in words for n in w)
+
+
+def test_features_that_are_not_finite_name_the_step(recipe):
+    session = prepare(recipe, device="cpu")
+    with torch.no_grad():
+        next(session.classifier.features.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"step 1 of 6 .*lower the learning rate"):
+        next(session.run_epoch())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "middle", "last"),
+    [
+        ("constant", 1.0, 1.0, 1.0),
+        ("cosine", 1.0, 0.5, 0.0),
+        ("cosine_7_16", 1.0, 0.7730, 0.1951),
+        ("one_cycle", 0.04, 0.8117, 0.0),
+    ],
+)
+def test_schedules_pass_through_their_known_points(schedule, first, middle, last):
+    steps = 100_000
+    assert rate_factor(schedule, 0, steps) == pytest.approx(first, abs=1e-4)
+    assert rate_factor(schedule, steps // 2, steps) == pytest.approx(middle, abs=1e-4)
+    assert rate_factor(schedule, steps - 1, steps) == pytest.approx(last, abs=1e-4)
+    assert max(rate_factor(schedule, k, 1000) for k in range(1000)) == pytest.approx(1, abs=1e-4)

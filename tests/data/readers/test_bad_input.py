@@ -15,6 +15,7 @@ import scipy.io
 from lico_bench.data import load_dataset
 from lico_bench.errors import BrokenFileError, LicoBenchError, MissingDataError
 from tests.data import miniatures
+from tests.data.miniatures import first_image, load_all
 
 REMEDIES = ("unpack", "restore", "take ", "correct", "remove", "change", "expected", "export",
             "download", "name the folders", "add ")  # fmt: skip
@@ -36,10 +37,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, ("the-pickle-was-executed",)
-
-
-def first_image(folder: Path) -> Path:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))[0]
 
 
 def replace(name: str, old: str, new: str) -> Callable[[Path], object]:
@@ -185,19 +182,12 @@ INDEX_DAMAGES = [
            lambda f: (f.parent / "cat_to_name.json").write_text('{"1": "dandelion"}'),
            "cat_to_name.json"),
 ]  # fmt: skip
-
 IMAGE_DATASETS = ("aircraft", "cars", "cub200", "flowers", "imagenet")
 IMAGE_DAMAGES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
     "empty": lambda p: p.write_bytes(b""),
     "no image": lambda p: p.write_text("<html>404</html>"),
 }
-
-
-def load_all(root: Path, name: str) -> None:
-    for split in ("train", "test"):
-        data = load_dataset(name, split, root=root, source="real", image_size=16)
-        data.read(range(len(data)))
 
 
 @pytest.mark.parametrize("damage", INDEX_DAMAGES, ids=lambda d: f"{d.dataset}-{d.what}")
@@ -243,78 +233,6 @@ def test_missing_listed_image_is_named_and_can_be_skipped(root: Path, name: str)
     assert str(image) in str(caught.value)
     for split in ("train", "test"):
         load_dataset(name, split, root=root, source="real", skip_broken=True)
-
-
-def test_imagenet_in_one_folder_without_labels_says_what_to_add(root: Path) -> None:
-    folder = miniatures.imagenet(root)
-    for file in list((folder / "val").rglob("*.JPEG")):
-        file.rename(folder / "val" / file.name)
-    with pytest.raises(MissingDataError, match=r"add LOC_val_solution\.csv"):
-        load_all(root, "imagenet")
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("Id,Boxes\na,b\n", "ImageId and PredictionString"),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,n00000000 1 2 3 4\n", "unknown in"),
-        ("ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2 3\n", "four numbers"),
-    ],
-)
-def test_broken_imagenet_solution_is_refused(root: Path, text: str, complaint: str) -> None:
-    folder = miniatures.imagenet(root)
-    image = first_image(folder / "val")
-    for file in list((folder / "val").rglob("*.JPEG")):
-        file.unlink()
-    for annotation in (folder / "Annotations" / "CLS-LOC" / "val").iterdir():
-        annotation.unlink()
-    (folder / "Annotations" / "CLS-LOC" / "val").rmdir()
-    miniatures.paint(folder / "val" / image.name)
-    (folder / "LOC_val_solution.csv").write_text(text)
-    with pytest.raises(BrokenFileError, match=complaint):
-        load_dataset("imagenet", "test", root=root, source="real")
-
-
-def test_class_folder_of_an_unknown_class_is_named(root: Path) -> None:
-    folder = miniatures.class_folders(root, "cifar10", ("train", "test"))
-    (folder / "train" / "zeppelin").mkdir()
-    with pytest.raises(BrokenFileError, match="unknown class 'zeppelin' of CIFAR-10"):
-        load_dataset("cifar10", "train", root=root)
-
-
-def test_parquet_of_another_dataset_is_refused(root: Path) -> None:
-    miniatures.hub_parquet(root, "cifar10", names=["cat", "dog"])
-    with pytest.raises(BrokenFileError, match="expected 10 class names"):
-        load_dataset("cifar10", "train", root=root)
-
-
-def test_damaged_parquet_is_named(root: Path) -> None:
-    folder = miniatures.hub_parquet(root, "cifar10")
-    path = folder / "train-00000-of-00001.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BrokenFileError, match=r"train-00000-of-00001\.parquet: not a readable"):
-        load_dataset("cifar10", "train", root=root)
-
-
-@pytest.mark.parametrize(
-    ("columns", "complaint"),
-    [
-        ({"picture": [b"x"], "label": [0]}, "expected a column img or image"),
-        ({"img": [b"x"]}, "expected a column fine_label"),
-        ({"img": [{"bytes": None, "path": "a.jpg"}], "label": [0]}, "expected an encoded image"),
-        ({"img": [b"x"], "label": [10]}, "outside the 10 classes"),
-    ],
-)
-def test_parquet_with_other_columns_says_what_is_expected(
-    root: Path, columns: dict[str, list[object]], complaint: str
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    (root / "cifar10").mkdir()
-    pq.write_table(pa.table(columns), root / "cifar10" / "train-00000-of-00001.parquet")
-    with pytest.raises(BrokenFileError, match=complaint):
-        load_dataset("cifar10", "train", root=root)
 
 
 def test_directory_that_cannot_be_read_is_named(root: Path, closed) -> None:

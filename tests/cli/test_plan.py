@@ -1,4 +1,4 @@
-"""Estimated time of a run: one line before it starts, and in a plan."""
+"""`run --plan`, and the estimated time of a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from lico_bench.bench import ExecutorOptions, Suite, make_plan
 from lico_bench.bench.time_estimate import STAGES, TimeEstimate
 from lico_bench.cli.plan import print_time, time_sentence
 from lico_bench.store import RunFolder
+from tests.cli.own_process import TINY
 
-TINY = (
-    "run", "--datasets", "cifar10", "--profile", "smoke", "--data", "standin", "--limit", "4",
-    "--methods", "grad_cam", "--out", "run", "--set", "recipe.train_limit=64", "--text-encoder",
-    "random", "--set", "recipe.epochs=1", "--set", "recipe.backbone=wrn_10_1", "--device", "cpu",
-)  # fmt: skip
+
+def test_plan_runs_nothing(lico_bench):
+    done = lico_bench(*TINY, "--plan")
+    assert done.returncode == 0
+    assert "Nothing was run." in done.stdout
+    assert "2 models" in done.stdout
+    assert not Path("run").exists()
+
+
 LINE = re.compile(
     r"^  (About|Roughly) \d+ (s|min) for (.*) on the CPU \(1 thread, float32\), .*\.$", re.MULTILINE
 )
@@ -108,6 +113,7 @@ calibration.TIMERS = dict.fromkeys(calibration.TIMERS, interrupted)
 calibration.QUICK_SHARE = 10.0
 sys.argv = ["lico-bench", *{TINY!r}]
 from lico_bench.cli import main
+from tests.cli.own_process import TINY
 main()
 """
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Paths named in lists of a dataset never lead out of its folder."""
+"""Paths in an index stay inside the folder of the dataset."""
 
 from __future__ import annotations
 
