@@ -149,7 +149,7 @@ def _evidence(item: Comparison, comparisons: Comparisons, unit: str) -> Evidence
             claim, gain, item.p_corrected, family=item.family, unit=unit, controls=controls
         )
     if gain is None:
-        return Evidence(**where, outcome=outcome, sentence=sentence)
+        return Evidence(**where, outcome=outcome, sentence=sentence, family=item.family)
     raw = comparisons.find(claim, setting, method, is_raw=True) if claim.control_map else gain
     raw_gain, raw_low, raw_high = (raw.gain, raw.low, raw.high) if raw else (math.nan,) * 3
     return Evidence(

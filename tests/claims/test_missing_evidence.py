@@ -19,6 +19,7 @@ from tests.claims.claimed_rows import (
     manifest_of,
     rows_with,
     verdict_on,
+    with_accuracy,
     with_random_map,
 )
 from tests.manifests import manifest_from
@@ -37,27 +38,44 @@ def judged_with_accuracy(accuracy, chance, *frames):
 @pytest.mark.parametrize(
     ("accuracy", "chance", "is_tested"),
     [
-        (0.29, 0.1, False),
-        (0.31, 0.1, True),
-        (0.029, 0.01, False),
-        (0.74, 0.5, False),  # three times a half is more than all: halfway from it to 1
-        (0.76, 0.5, True),
+        # 60 images leave a one-sided error of 10 points at 40 %, of 7 points at 87 %.
+        (0.38, 0.1, False),
+        (0.44, 0.1, True),
+        (0.05, 0.01, False),
+        (0.80, 0.5, False),  # three times a half is more than all: halfway from it to 1
+        (0.87, 0.5, True),
+        (0.90, None, False),
     ],
 )
 def test_networks_that_have_not_learned_are_not_tested(accuracy, chance, is_tested):
     verdict = judged_with_accuracy(accuracy, chance, both(SURE))
     assert verdict.outcome == ("improvement" if is_tested else "not_tested")
-    assert ("have hardly learned" in verdict.sentence) == (not is_tested)
+    reason = "a constant guess is not known" if chance is None else "have hardly learned"
+    assert (reason in verdict.sentence) == (not is_tested)
     assert verdict.evidence[0].family == ("primary" if is_tested else None)
 
 
-def test_without_known_labels_chance_is_that_of_the_classes_seen_correct():
-    own = both(0.0, metric="accuracy", method="").assign(value=0.25)
-    own["target"] = np.arange(len(own)) % 20
-    own["correct"] = own["target"] < 10
-    rows = pd.concat([both(SURE), own], ignore_index=True)
+def test_runs_without_accuracy_are_not_tested():
+    rows = both(SURE)
     (verdict,) = judge_claims(rows, manifest_from(manifest_of(rows)), [MAPS], resamples=RESAMPLES)
-    assert "a constant guess has 10.0% and a test needs 30.0%" in verdict.sentence
+    assert verdict.sentence.startswith("not tested: the accuracy of arm baseline is not known")
+
+
+def test_the_other_arm_does_not_change_who_is_admitted():
+    """The data set that decides stays the same where LICO's trainings failed or its maps are flat."""
+    claim = replace(MAPS, primary_datasets=("set0", "set1"))
+    second = both(SURE, dataset="set1", draw=1)
+    failed = rows_with({"baseline": 0.0}, dataset="set0")
+    verdict = verdict_on(claim, failed, second)
+    assert verdict.outcome == "not_tested"
+    assert verdict.sentence.startswith("not tested on set0 (wrn_10_2): no model of arm lico")
+    few = both(-SURE, dataset="set0", seeds=2)
+    verdict = verdict_on(claim, few, second)
+    assert verdict.outcome == "inconclusive"
+    assert "set0 (wrn_10_2, 2 trainings" in verdict.sentence
+    flat = both(SURE, dataset="set0")
+    flat.loc[flat["arm"] == "lico", ["value", "flag"]] = [np.nan, "degenerate_map"]
+    assert verdict_on(claim, flat, second).outcome == "inconclusive"
 
 
 def test_maps_without_a_signal_of_their_own_are_not_tested():
@@ -93,7 +111,7 @@ def test_what_the_run_lacks_is_named_with_the_call_that_adds_it(change, message)
 
 
 def test_a_metric_that_was_asked_for_and_is_defined_nowhere_is_not_asked_for_again():
-    rows = both(SURE)
+    rows = with_accuracy(both(SURE))
     manifest = manifest_of(rows)
     metrics = manifest["metrics"]
     manifest["metrics"] = metrics | {"pointing_game": metrics["insertion"]}
@@ -103,9 +121,8 @@ def test_a_metric_that_was_asked_for_and_is_defined_nowhere_is_not_asked_for_aga
 
 
 def test_an_arm_that_a_data_set_was_to_be_without_is_not_called_unfinished():
-    rows = pd.concat(
-        [both(SURE), rows_with({"baseline": 0.0}, dataset="cub200", draw=2)], ignore_index=True
-    )
+    frames = [both(SURE), rows_with({"baseline": 0.0}, dataset="cub200", draw=2)]
+    rows = with_accuracy(pd.concat(frames, ignore_index=True))
     manifest = manifest_of(rows)
     manifest["suite"] = {**manifest["suite"], "of_dataset": {"cub200": {"arms": ["baseline"]}}}
     (verdict,) = judge_claims(rows, manifest_from(manifest), [MAPS], resamples=RESAMPLES)

@@ -11,7 +11,16 @@ import pytest
 from lico_bench.claims import judge_claims
 from lico_bench.claims.comparisons import Gain
 from lico_bench.claims.outcomes import gain_text, judge, outcome_of
-from tests.claims.claimed_rows import MAPS, MODEL, RESAMPLES, SURE, both, manifest_of, verdict_on
+from tests.claims.claimed_rows import (
+    MAPS,
+    MODEL,
+    RESAMPLES,
+    SURE,
+    both,
+    manifest_of,
+    verdict_on,
+    with_accuracy,
+)
 from tests.manifests import manifest_from
 
 
@@ -33,7 +42,7 @@ def test_each_family_is_corrected_by_itself():
         both(SURE, dataset="drawn", source="standin", draw=3),
         both(0.006, method="rise(num_masks=9)", noise=0.05, draw=4),
     ]
-    rows = pd.concat(frames, ignore_index=True)
+    rows = with_accuracy(pd.concat(frames, ignore_index=True))
     elsewhere = replace(MAPS, id="elsewhere", datasets=("svhn",))
     found = judge_claims(
         rows, manifest_from(manifest_of(rows)), [MAPS, elsewhere], resamples=RESAMPLES
@@ -52,7 +61,7 @@ def test_each_family_is_corrected_by_itself():
 
 GAIN = Gain(
     gain=0.03, low=0.02, high=0.04, lower=0.021, upper=0.039, reference=0.4, error=0.005,
-    p_value=0.001, p_equivalent=0.9, num_images=100, num_seeds=5, protocol="rules@1", note="",
+    p_value=0.001, p_harm=1.0, p_equivalent=0.9, num_images=100, num_seeds=5, protocol="rules@1", note="",
 )  # fmt: skip
 SHUFFLED = replace(MAPS, control_arms=("shuffled",))
 
@@ -82,17 +91,16 @@ def test_each_word_has_its_rule(p_corrected, p_equivalent, gain, upper, outcome)
 
 
 @pytest.mark.parametrize(
-    ("lower", "upper", "outcome"),
+    ("lower", "p_corrected", "outcome"),
     [
-        (-0.019, 0.5, "loss_ruled_out"),
-        (-0.021, 0.5, "inconclusive"),
-        (-0.5, -0.019, "inconclusive"),
-        (-0.5, -0.021, "harm"),
+        (-0.019, 0.9, "loss_ruled_out"),
+        (-0.021, 0.06, "inconclusive"),
+        (-0.5, 0.04, "harm"),
         (math.nan, math.nan, "inconclusive"),
     ],
 )
-def test_not_worse_is_decided_by_the_one_sided_bounds(lower, upper, outcome):
-    assert outcome_of(MODEL, replace(GAIN, lower=lower, upper=upper), math.nan) == outcome
+def test_not_worse_is_decided_by_its_bound_and_by_the_test_for_harm(lower, p_corrected, outcome):
+    assert outcome_of(MODEL, replace(GAIN, lower=lower), p_corrected) == outcome
 
 
 def test_an_improvement_tells_its_numbers():
@@ -112,7 +120,7 @@ def test_an_improvement_tells_its_numbers():
         (replace(GAIN, gain=-0.03), "inconclusive", "shuffled does as well"),
         (replace(GAIN, num_seeds=2), "inconclusive", "fewer trainings than 3"),
         (replace(GAIN, p_value=math.nan), "inconclusive", "shuffled does as well"),
-        (None, "improvement", "no control was run for it (shuffled)"),
+        (None, "inconclusive", "control shuffled was not run"),
     ],
 )
 def test_a_control_arm_must_be_beaten_clearly(control, outcome, message):
