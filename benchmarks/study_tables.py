@@ -221,7 +221,7 @@ def inside_table(study: Study) -> str:
 def _reason(claim: Mapping[str, Any]) -> str:
     """Return the dataset and p-value that decide, or the first sentence of the verdict."""
     for one in claim["evidence"]:
-        if one["family"] == "primary" and claim["direction"] == "better":
+        if one["family"] == "primary" and one["p_corrected"] and claim["direction"] == "better":
             title = f"{load_card(one['dataset']).title}, {one['num_seeds']} trainings"
             if claim["outcome"] == "equivalent":
                 size = f"{claim['smallest_effect']:g}"

@@ -71,7 +71,8 @@ def exclude_untested(
             item.excluded = "not_tested", f"{STANDIN} ({message})"
             continue
         reason = not_admitted(claim, item.setting, gain, scope)
-        item.is_admitted = not reason and item.setting.source != "standin"
+        is_scored = (item.setting, item.method, claim.metric) in scope.scored
+        item.is_admitted = not reason and is_scored and item.setting.source != "standin"
         if gain is None:
             missing = missing_in_setting(claim, item.setting, item.method, scope)
             item.excluded = "not_tested", missing

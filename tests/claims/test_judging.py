@@ -190,7 +190,7 @@ PRIMARY = ("set0", "set1")
         (
             (-SURE, SURE),
             "inconclusive",
-            "inconclusive: settings contradict each other: harm on set0",
+            "settings contradict each other: harm on set0",
         ),
     ],
 )

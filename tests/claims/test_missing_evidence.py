@@ -62,7 +62,7 @@ def test_runs_without_accuracy_are_not_tested():
 
 
 def test_the_other_arm_does_not_change_who_is_admitted():
-    """The data set that decides stays the same where LICO's trainings failed or its maps are flat."""
+    """The data set that decides stays, where LICO's trainings failed or its maps are flat."""
     claim = replace(MAPS, primary_datasets=("set0", "set1"))
     second = both(SURE, dataset="set1", draw=1)
     failed = rows_with({"baseline": 0.0}, dataset="set0")

@@ -61,7 +61,8 @@ def test_each_family_is_corrected_by_itself():
 
 GAIN = Gain(
     gain=0.03, low=0.02, high=0.04, lower=0.021, upper=0.039, reference=0.4, error=0.005,
-    p_value=0.001, p_harm=1.0, p_equivalent=0.9, num_images=100, num_seeds=5, protocol="rules@1", note="",
+    p_value=0.001, p_harm=1.0, p_equivalent=0.9, num_images=100, num_seeds=5,
+    protocol="rules@1", note="",
 )  # fmt: skip
 SHUFFLED = replace(MAPS, control_arms=("shuffled",))
 
