@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from lico_bench.bench.user_plan import UserPlan, load_models, plan_user_models
 from lico_bench.data.folder import load_folder
 from lico_bench.errors import InvalidInputError
 from lico_bench.evaluation import EvalConfig
-from tests.cli.user_things import Net, write_images, write_network
+from tests.cli.user_things import NET, write_images, write_network
 
 WEIGHTS = [Path("a.safetensors"), Path("b.safetensors")]
 
@@ -64,9 +63,10 @@ def test_images_without_labels_get_the_classes_that_the_first_model_predicts():
     assert not plan_of(WEIGHTS).cells[0].without
 
 
-def test_a_factory_that_returns_one_network_twice_is_refused(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kept_network", ModuleType("kept_network"))
-    network = Net()
-    monkeypatch.setattr(sys.modules["kept_network"], "build", lambda: network, raising=False)
+def test_a_factory_that_returns_one_network_twice_is_refused():
+    # A module stays imported between the two calls; a file is executed in each.
+    text = f"{NET}\nnetwork = Net()\ndef build():\n    return network\n"
+    Path("kept_network.py").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInputError, match="the same network twice"):
         load_models("kept_network:build", WEIGHTS)
+    del sys.modules["kept_network"]
