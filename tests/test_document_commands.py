@@ -78,7 +78,7 @@ NOT_RUN = {
     "lico-bench run --datasets imagenet --devices 8": "eight GPUs",
     "torchrun --nnodes 2 --nproc-per-node 8 -m lico_bench run --datasets imagenet": "two machines",
     "uv sync --extra ray": "installs",
-    "ray start --head": "a cluster; tests/bench/test_ray_cluster.py has one",
+    "ray start --head": "a cluster; tests/bench/executors/test_ray_cluster.py has one",
     "ray start --address HEAD:PORT": "a cluster",
     "LICO_BENCH_DATA=/shared/data lico-bench run --datasets all --profile paper --executor ray "
     "--address HEAD:PORT --out /shared/results/paper": "a cluster",

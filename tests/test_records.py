@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from lico_bench import Recipe
-from lico_bench.errors import InvalidInputError
+from lico_bench.errors import InvalidInputError, UnknownNameError
 from lico_bench.metrics import PROTOCOLS
 from lico_bench.records import Protocol
 
@@ -48,3 +48,32 @@ def test_a_changed_rule_is_another_id():
 
 def test_the_default_protocols_id_is_the_one_that_stored_rows_carry():
     assert PROTOCOLS["lico_bench_1"].id == "lico_bench_1@388ee2af"
+
+
+def test_options_as_text_become_the_types_of_their_fields(recipe):
+    changed = recipe.with_options(
+        {
+            "epochs": "3",
+            "learning_rate": "0.1",
+            "compile": "yes",
+            "labels": "40",
+            "train_limit": "none",
+        }
+    )
+    assert (changed.epochs, changed.learning_rate, changed.compile) == (3, 0.1, True)
+    assert (changed.labels, changed.train_limit) == (40, None)
+    for name, value in (("epochs", 2.5), ("epochs", "few"), ("compile", "perhaps")):
+        with pytest.raises(InvalidInputError, match=f"'{name}'"):
+            recipe.with_options({name: value})
+    with pytest.raises(UnknownNameError, match="did you mean 'epochs'"):
+        recipe.with_options({"epoch": 3})
+
+
+def test_an_arm_with_settings_of_its_own_stays_in_its_pair(recipe):
+    own = recipe.for_arm({"weight_decay": 0.001}, {"beta": 0.5})
+    assert own.weight_decay == 0.001
+    assert dict(own.objective) == {"beta": 0.5}
+    assert own.pair_key == recipe.pair_key
+    assert own.for_arm({"weight_decay": recipe.weight_decay}, {}).of_pair == ()
+    with pytest.raises(InvalidInputError, match=r"recipe\.epochs"):
+        recipe.for_arm({"epochs": 3}, {})
