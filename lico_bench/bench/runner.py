@@ -124,11 +124,16 @@ def execute_until_width(
         LicoBenchError: as `execute`.
     """
     # Only here, so that other runs start without the claims' imports.
-    from lico_bench.claims import judge_claims, read_claims, wide_intervals
+    from lico_bench.claims import interval_widths, judge_claims, read_claims
 
-    claims = [claim for claim in read_claims() if claim.arm in plan.suite.arms]
+    arms = plan.suite.arms
+    claims = [c for c in read_claims() if c.arm in arms and c.reference_arm in arms]
+    if not claims:
+        raise InvalidInputError(
+            f"--until-width: no claim compares the arms {', '.join(arms)}; leave it out"
+        )
     most = 1 + max(cell.recipe.seed for cell in plan.cells)
-    num_seeds = max((claim.min_seeds for claim in claims), default=SEEDS_PER_BLOCK)
+    num_seeds = max(claim.min_seeds for claim in claims)
     if num_seeds > most:
         raise InvalidInputError(
             f"--until-width: claims need {num_seeds} trainings per arm, the suite has at most "
@@ -138,13 +143,23 @@ def execute_until_width(
         run = execute(
             plan, out, starting=starting, until_seed=num_seeds, reporter=reporter, **options
         )
-        verdicts = judge_claims(run, run.manifest(), claims, inference=run.inference())
-        wide = wide_intervals(verdicts)
-        if not wide or num_seeds >= most:
-            reason = "all intervals are narrow enough" if not wide else "the most allowed"
-            reporter.note(f"{num_seeds} trainings per arm: {reason}")
+        if run.failures():
             return run
-        reporter.note(f"{num_seeds} trainings per arm are not enough: {wide[0]}")
+        verdicts = judge_claims(run, run.manifest(), claims, inference=run.inference())
+        widths = interval_widths(verdicts)
+        wide = [width for width in widths if width.is_wide]
+        trained = f"{num_seeds} trainings per arm"
+        if not widths:
+            reporter.note(f"{trained}: no claim is tested, {verdicts[0].sentence}")
+            return run
+        if not wide or num_seeds >= most:
+            reason = "the most allowed" if wide else "every interval is narrow enough"
+            reporter.note(f"{trained}: {reason}")
+            return run
+        reporter.note(
+            f"{trained} are not enough: {wide[0].title} is known to ±{wide[0].half_width:.3g}, its "
+            f"smallest effect is {wide[0].smallest_effect:g}"
+        )
         num_seeds = min(num_seeds + SEEDS_PER_BLOCK, most)
 
 

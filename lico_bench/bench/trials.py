@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,12 +19,12 @@ from lico_bench.bench.compute_cost import split_images
 from lico_bench.bench.plan import Plan, PlannedCell, make_plan, plan_cell
 from lico_bench.bench.suite import PROFILES, suite_toml
 from lico_bench.bench.tuning import ACCURACY, Tuning, group_of
-from lico_bench.errors import InvalidInputError, MissingDataError
+from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
 from lico_bench.records import Option, Recipe, resolve_precision
 from lico_bench.runtime import native_precision, pick_device
 from lico_bench.store import RunFolder
 from lico_bench.store.run_records import TUNING_KIND, Failure, Manifest
-from lico_bench.training import ARMS
+from lico_bench.training import ARMS, resolve_options
 
 DIVERGED = "TrainingError"  # class of the recorded error
 REGION_NEEDS = ("regions", "instances")
@@ -73,7 +73,7 @@ def plan_trials(
     for recipe in base.requested:
         _check_split(recipe, base)
     _check_ground_truth(tuning, base)
-    numbered = [pair for recipe in base.requested for pair in enumerate(tuning.trials_of(recipe))]
+    numbered = [pair for recipe in base.requested for pair in _numbered_trials(tuning, recipe)]
     native = native_precision(pick_device(device)).name
     return TuningPlan(
         suite=suite,
@@ -87,6 +87,21 @@ def plan_trials(
         tuning=tuning,
         numbers=tuple(number for number, _ in numbered),
     )
+
+
+def _numbered_trials(tuning: Tuning, recipe: Recipe) -> Iterator[tuple[int, Recipe]]:
+    """Yield the trials of a recipe; options that do not fit each other are named with their arm."""
+    if recipe.holdout != tuning.holdout:
+        raise InvalidInputError(
+            f"{recipe.dataset}: expected recipe.holdout {tuning.holdout}, got {recipe.holdout}; "
+            "set tune.holdout alone"
+        )
+    try:
+        for number, trial in enumerate(tuning.trials_of(recipe)):
+            resolve_options(trial.arm, dict(trial.objective)).check(trial)
+            yield number, trial
+    except LicoBenchError as error:
+        raise type(error)(f"space of arm '{recipe.arm}': {error}") from error
 
 
 def _check_split(recipe: Recipe, plan: Plan) -> None:
@@ -249,7 +264,9 @@ def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:
     """
     suite = tuning.suite
     of_dataset: dict[str, dict[str, Any]] = {
-        name: dict(settings) for name, settings in suite.of_dataset.items()
+        # The trials' number of seeds is not that of the suite.
+        name: {key: value for key, value in settings.items() if key != "seeds"}
+        for name, settings in suite.of_dataset.items()
     }
     comments = []
     for row in picks.to_dict("records"):
@@ -262,6 +279,12 @@ def picked_suite(tuning: Tuning, picks: pd.DataFrame) -> str:
             "objective": {**objective, **group_of(settings, "objective")},
         }
         of_arm[arm] = {name: options for name, options in picked.items() if options}
+        published = ARMS[arm].as_published
+        if published:
+            # The suite's own objective options would change the published ones.
+            defaults = ARMS[published].options
+            reset = {n: getattr(defaults, n) for n in suite.objective if hasattr(defaults, n)}
+            of_arm[published] = {"objective": reset} if reset else {}
         comments.append(f"# {dataset} {arm}: trial {row['trial']} of {tuning.trials}.\n")
     seeds = PROFILES[suite.profile].seeds
     for of_one in of_dataset.values():

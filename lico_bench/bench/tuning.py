@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from lico_bench.checks import check_choice, check_count, check_not_negative
 from lico_bench.errors import InvalidInputError, LicoBenchError, UnknownNameError
 from lico_bench.metrics import resolve_metric
 from lico_bench.records import ARM_FIELDS, Option, Recipe
-from lico_bench.training import resolve_options
+from lico_bench.training import ARMS, resolve_options
 
 GROUPS = ("recipe", "objective")
 SCALES = ("linear", "log")
@@ -159,7 +159,7 @@ class Tuning:
             if repeats == MAX_REPEATS:
                 break
         raise InvalidInputError(
-            f"space of arm '{recipe.arm}': it has {len(trials)} different settings for "
+            f"it has {len(trials)} different settings for "
             f"{self.trials} trials; every arm has the same budget, so lower tune.trials or declare "
             "more values"
         )
@@ -221,15 +221,16 @@ def _check_suite(suite: Suite) -> None:
         raise InvalidInputError(
             f"scorer: a trial scores its own maps, got '{suite.rules().scorer}'; use own"
         )
-    if "holdout" in suite.changes:
-        raise InvalidInputError("recipe.holdout: set tune.holdout instead")
+    of_datasets = [settings.get("changes", {}) for settings in suite.of_dataset.values()]
+    if any("holdout" in changes for changes in (suite.changes, *of_datasets)):
+        raise InvalidInputError("recipe.holdout: set tune.holdout instead, for all data sets")
 
 
 def _check_weight(option: str, metric: str, weight: float, names: Sequence[str]) -> None:
     if stored_name(metric) not in names:
         raise UnknownNameError.of("metric of a pick", metric, names)
     if not math.isfinite(weight) or weight == 0:
-        raise InvalidInputError(f"{option}: expected a weight other than 0, got {weight}")
+        raise InvalidInputError(f"{option}: expected a finite weight other than 0, got {weight}")
     is_better = metric == ACCURACY or resolve_metric(metric).spec.higher_is_better
     if is_better is None:
         raise InvalidInputError(
@@ -267,7 +268,7 @@ def _tuning(declared: Mapping[str, Any]) -> Tuning:
     for arm in suite.arms:
         spaces[arm] = {**shared, **_ranges(f"space.{arm}", own.get(arm, {}))}
         for name, values in spaces[arm].items():
-            _check_values(arm, name, values)
+            _check_values(arm, name, values, suite)
     return Tuning(suite=suite, spaces=spaces, **options)
 
 
@@ -332,14 +333,17 @@ def _range(name: str, value: object) -> Range:
     return Range(low, high, scale == "log")
 
 
-def _check_values(arm: str, name: str, values: Range) -> None:
+def _check_values(arm: str, name: str, values: Range, suite: Suite) -> None:
     """Raise unless an arm can be trained with every value of the list, or with both ends."""
     group, _, option = name.partition(".")
+    known = {each.name for each in fields(ARMS[arm].options)}
+    shared = {n: v for n, v in suite.objective.items() if n in known}
+    own = dict(suite.of_arm.get(arm, {}).get("objective", {}))
     for value in values.values or (values.low, values.high):
         try:
             if group == "recipe":
                 Recipe("", "", arm).for_arm({option: value}, {})
             else:
-                resolve_options(arm, {option: value})
+                resolve_options(arm, {**shared, **own, option: value})
         except LicoBenchError as error:
             raise type(error)(f"space '{name}': {error}") from error

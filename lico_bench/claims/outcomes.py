@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -254,13 +255,26 @@ def _objection(claim: Claim, name: str, gain: Gain, unit: str) -> str:
     return f"control {name} does as well: {claim.arm} is not clearly above it ({excess})"
 
 
-def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
-    """Return a sentence per primary interval whose half-width is not below the smallest effect.
+class IntervalWidth(NamedTuple):
+    """Half-width of a primary interval beside the smallest effect of interest."""
+
+    title: str
+    half_width: float
+    smallest_effect: float
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the interval cannot tell the smallest effect from none."""
+        return self.half_width >= self.smallest_effect
+
+
+def interval_widths(verdicts: Iterable[ClaimVerdict]) -> list[IntervalWidth]:
+    """Return the width of each primary interval.
 
     Primary are the comparisons of `Evidence.family`; in a run of stand-ins alone, those of the
     claims' primary methods.
     """
-    sentences = []
+    widths = []
     for verdict in verdicts:
         claim = verdict.claim
         real = [item for item in verdict.evidence if item.source != "standin"]
@@ -268,12 +282,8 @@ def wide_intervals(verdicts: Iterable[ClaimVerdict]) -> list[str]:
         if not real:
             primary = [item for item in verdict.evidence if _is_primary_method(claim, item.method)]
         for item in primary:
-            if item.low is None or item.high is None:
-                continue
-            width = (item.high - item.low) / 2
-            if width >= claim.smallest_effect:
-                sentences.append(
-                    f"{claim.title} on {item.dataset} is known to ±{width:.3g}, its smallest "
-                    f"effect is {claim.smallest_effect:g}"
-                )
-    return sentences
+            if item.low is not None and item.high is not None:
+                title = f"{claim.title} on {item.dataset}"
+                half_width = (item.high - item.low) / 2
+                widths.append(IntervalWidth(title, half_width, claim.smallest_effect))
+    return widths

@@ -224,7 +224,7 @@ class LineReporter:
 
     def begin(self, *, cells: int, work: float) -> None:
         """Print the number of models."""
-        self._num_cells = cells
+        self._num_cells, self._num_finished = cells, 0
         self._clock = _Clock(total=work)
         self._print(f"{cells} {'model' if cells == 1 else 'models'} to {self._action}")
 

@@ -12,6 +12,11 @@ from lico_bench.cli import arguments
 from lico_bench.cli.console import loading, new_console, say
 from lico_bench.cli.options import build_suite, check_out_folder, check_suite
 from lico_bench.cli.plan import print_time, show_plan
+from lico_bench.errors import InvalidInputError
+
+ONE_PROCESS = (
+    "--until-width: each model is trained by one process; leave out --devices and --num-nodes"
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +107,11 @@ def _execute(
     from lico_bench.cli.progress import reporter_for
     from lico_bench.store import read_run
 
+    if until_width and options.devices * options.num_nodes > 1:
+        raise InvalidInputError(ONE_PROCESS)
     with join_process_group(devices=options.devices, num_nodes=options.num_nodes) as group:
+        if group.count > 1 and until_width:
+            raise InvalidInputError(ONE_PROCESS)  # started by torchrun
         if group.count > 1:
             executor, options = "together", process_options(group, options, executor)
             if not group.is_leader:

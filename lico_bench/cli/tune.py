@@ -101,6 +101,9 @@ def _show_result(plan: TuningPlan, run: RunFolder, console: Console) -> None:
     latex = picks_table(by_formula, tuning.option_names, tuning.trials, run.path.name)
     files[f"{latex.name}.tex"] = latex.text.encode()
     folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        if old.name not in files:  # of a criterion that is no longer declared
+            old.unlink()
     for file, content in files.items():
         write_bytes(folder / file, content)
     for name, picks in result.picks.items():

@@ -82,11 +82,10 @@ def paired_differences(
         seed: seed of the draws; equal rows give equal numbers.
 
     Returns:
-        Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric; empty for a single
-        arm. `difference` is arm minus reference; both means are over the same images. `per_seed`
-        holds the difference of each of `seeds`; `seed_part` and `image_part` are the standard
-        errors of the two levels. `effect_size` is `difference` in standard deviations of the
-        images.
+        Columns `PAIRED_COLUMNS`, one row per dataset, arm, method and metric; empty for one arm.
+        `difference` is arm minus reference over the same images, `per_seed` that of each seed;
+        `seed_part` and `image_part` are the standard errors of the two levels. `effect_size` is
+        `difference` in standard deviations of the images.
 
         `p_value` tests for a difference under new trainings and new images (see
         `stats.significance`); `test_low` and `test_high` are the interval of that test, `lower` and

@@ -179,6 +179,13 @@ class Session:
                 buffer.copy_(last)
             self.classifier.load_state_dict(averaged.state_dict())
         self.classifier.eval().requires_grad_(False)
+        values = (*self.classifier.parameters(), *self.classifier.buffers())
+        if not all(value.isfinite().all() for value in values):
+            # The loss is computed before an update, so that the last one is not seen in it.
+            raise TrainingError(
+                f"{self._describe_step(self.num_steps - 1)}: the weights are not finite; "
+                f"{LOWER_RATE}"
+            )
         return self.classifier
 
     def _generator_states(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import pytest
 import lico_bench.store
 from lico_bench.bench import Suite, make_plan
 from lico_bench.bench.runner import execute_until_width, resolve_run_precision
-from lico_bench.claims import wide_intervals
+from lico_bench.claims import interval_widths
 from lico_bench.claims.records import Evidence
 from lico_bench.errors import (
     InvalidInputError,
@@ -211,10 +211,10 @@ def verdict(noise: float, **facts):
 
 @pytest.mark.parametrize("source", ["real", "standin"])
 def test_an_interval_is_wide_until_it_is_narrower_than_the_smallest_effect(source):
-    assert wide_intervals([verdict(0.02, source=source)]) == []
-    (sentence,) = wide_intervals([verdict(0.2, source=source)])
-    assert sentence.startswith("Maps on cifar10 is known to ±0.0")
-    assert sentence.endswith("its smallest effect is 0.01")
+    (narrow,), (wide,) = (interval_widths([verdict(n, source=source)]) for n in (0.02, 0.2))
+    assert (narrow.is_wide, wide.is_wide) == (False, True)
+    assert wide.title == "Maps on cifar10"
+    assert wide.half_width > wide.smallest_effect == 0.01 > narrow.half_width
 
 
 def test_only_the_width_counts_and_only_of_primary_comparisons():
@@ -222,9 +222,10 @@ def test_only_the_width_counts_and_only_of_primary_comparisons():
     (evidence,) = narrow.evidence
     for gain in (-1.0, 0.0, 1.0):
         moved = replace(evidence, gain=gain, low=gain - 0.005, high=gain + 0.005)
-        assert wide_intervals([replace(narrow, evidence=(moved,))]) == []
+        (width,) = interval_widths([replace(narrow, evidence=(moved,))])
+        assert width.half_width == pytest.approx(0.005)
     further: Evidence = replace(evidence, family="exploratory", low=-1.0, high=1.0)
-    assert wide_intervals([replace(narrow, evidence=(evidence, further))]) == []
+    assert len(interval_widths([replace(narrow, evidence=(evidence, further))])) == 1
 
 
 @pytest.mark.slow
@@ -241,11 +242,26 @@ def test_seeds_are_added_in_blocks_up_to_the_most_and_the_run_can_be_completed(r
 
 @pytest.mark.slow
 def test_a_narrow_run_stops_after_the_first_block(reporter, monkeypatch):
-    monkeypatch.setattr("lico_bench.claims.wide_intervals", lambda verdicts: [])
+    monkeypatch.setattr("lico_bench.claims.outcomes.IntervalWidth.is_wide", False)
     plan = make_plan(BLOCKS_SUITE, device="cpu")
     run = execute_until_width(plan, Path("run"), reporter=reporter, options=CPU)
     assert {cell.recipe.seed for cell in run.manifest().cells} == set(range(6))
     assert len(run.finished()) == 6
+
+
+@pytest.mark.slow
+def test_failed_cells_end_the_blocks(reporter):
+    broken = replace(BLOCKS_SUITE, changes={**BLOCKS_SUITE.changes, "learning_rate": 1e30})
+    run = execute_until_width(
+        make_plan(broken, device="cpu"), Path("run"), reporter=reporter, options=CPU
+    )
+    assert len(run.failures()) == 6
+
+
+def test_arms_without_a_claim_have_no_width_to_wait_for(reporter):
+    plan = make_plan(replace(BLOCKS_SUITE, arms=("baseline",)), device="cpu")
+    with pytest.raises(InvalidInputError, match="no claim compares the arms baseline; leave it"):
+        execute_until_width(plan, Path("run"), reporter=reporter, options=CPU)
 
 
 def test_fewer_seeds_than_a_claim_needs_are_refused(reporter):

@@ -19,10 +19,11 @@ from lico_bench.bench.trials import (
     plan_trials,
     trial_table,
 )
+from lico_bench.bench.tuning import read_tuning
 from lico_bench.errors import InvalidInputError, LicoBenchError, MissingDataError
 from lico_bench.gate.side import Side
 from lico_bench.report import gather
-from tests.bench.tuning_file import BETA, tuning
+from tests.bench.tuning_file import BETA, TUNING, tuning
 
 
 def test_trial_k_has_the_same_rate_in_every_arm_and_the_first_is_the_suite_itself():
@@ -161,7 +162,7 @@ recipe = { momentum = 0.8 }
     assert suite.settings_of_arm("baseline", "cifar10") == ({"momentum": 0.8}, {})
     changed = {"seeds": suite.seeds, "of_dataset": suite.of_dataset, "arms": suite.arms}
     assert suite == replace(found.suite, **changed)
-    assert suite.of_dataset["cifar10"]["seeds"] == 2
+    assert "seeds" not in suite.of_dataset["cifar10"]
 
 
 def test_trials_of_an_arm_with_its_own_recipe_keep_their_pair():
@@ -178,3 +179,37 @@ def test_a_metric_without_its_ground_truth_is_refused_before_training(cifar10_wi
     declared = replace(declared, second_pick={"pointing_game": 1.0})
     with pytest.raises(LicoBenchError, match="needs regions, which cifar10 does not have"):
         plan_trials(declared, root=cifar10_without_test)
+
+
+def test_published_settings_are_those_of_the_paper_also_where_the_file_sets_others():
+    found = tuning(old="[recipe]", new="[objective]\nbeta = 0.3\n[recipe]")
+    picked = row("lico", {"objective.beta": 0.1, "recipe.learning_rate": 0.4})
+    Path("pick.toml").write_text(picked_suite(found, picked), encoding="utf-8")
+    cells = {cell.arm: cell for cell in make_plan(read_suite(Path("pick.toml"))).cells}
+    assert {arm: cells[arm].options["beta"] for arm in ("lico", "lico_as_published")} == {
+        "lico": 0.1, "lico_as_published": 1.0,
+    }  # fmt: skip
+
+
+def test_the_number_of_seeds_of_a_trial_is_not_that_of_the_suite():
+    found = tuning(old="[recipe]", new="[dataset.cifar10]\nseeds = 4\n[recipe]")
+    text = picked_suite(found, row("lico", {"objective.beta": 0.1, "recipe.learning_rate": 0.4}))
+    assert text.count("seeds") == 1
+
+
+def test_options_are_checked_together_with_those_of_the_suite():
+    points = '"objective.ot_points" = { values = ["rolled_contexts", "prompt_tokens"] }'
+    text = TUNING.format(data="standin", holdout="0.02").replace(BETA, points)
+    path = Path("space.toml")
+    path.write_text(text.replace("[recipe]", '[objective]\ncopies = "rolled"\n[recipe]'))
+    assert len(plan_trials(read_tuning(path)).cells) == 6
+    path.write_text(text)
+    with pytest.raises(LicoBenchError, match="needs several copies of the context"):
+        read_tuning(path)
+
+
+def test_options_that_do_not_fit_each_other_are_named_with_their_arm():
+    frozen = '"objective.frozen_encoder" = { values = [false] }'
+    new = f'"objective.text_every" = {{ values = [2] }}\n{frozen}'
+    with pytest.raises(LicoBenchError, match="space of arm 'lico': text_every 2"):
+        plan_trials(tuning(old=BETA, new=new))
