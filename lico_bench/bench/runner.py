@@ -137,7 +137,7 @@ def execute_until_width(
     if num_seeds > most:
         raise InvalidInputError(
             f"--until-width: claims need {num_seeds} trainings per arm, the suite has at most "
-            f"{most}; raise --seeds, which is the most that may be trained"
+            f"{most}; raise --seeds, the maximum"
         )
     while True:
         run = execute(

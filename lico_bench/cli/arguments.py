@@ -1,4 +1,4 @@
-"""Options that several commands share, and all of `run`, `score` and `explain`: type and help."""
+"""Types and help texts of the options of `run`, `score`, `explain`, and of shared options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ Weights = Annotated[
 ]
 Layer = Annotated[
     str | None,
-    typer.Option(help="Dotted name of the layer for CAM methods: the last convolutional layer."),
+    typer.Option(
+        help="Dotted name of the layer for CAM methods. Default: the last convolutional layer."
+    ),
 ]
 Normalise = Annotated[
     str | None,
@@ -58,7 +60,7 @@ UntilWidth = Annotated[
     typer.Option(
         "--until-width",
         help="Train seeds in blocks until the claims' intervals are narrower than the smallest "
-        "effects; --seeds is the most.",
+        "effects; --seeds is the maximum.",
     ),
 ]
 Methods = Annotated[
@@ -116,7 +118,7 @@ SkipBroken = Annotated[
 Limit = Annotated[
     int | None, typer.Option(help="Number of images to explain per model. Default by profile.")
 ]
-Executor = Annotated[str, typer.Option(help="Executor of the cells: local or ray.")]
+Executor = Annotated[str, typer.Option(help="Executor of the cells, such as local or ray.")]
 Workers = Annotated[int, typer.Option(help="Processes that run cells in parallel on this machine.")]
 Devices = Annotated[int, typer.Option(help="Processes per machine that train each model together.")]
 NumNodes = Annotated[

@@ -1,4 +1,4 @@
-"""Exit codes of the command line, and code and message of each error that is not bad input.
+"""Exit codes of the command line, and the message of each error that is not bad input.
 
 0 is success, and `lico_bench.gate` defines 1, 3 and 4. 1 always means a regression, so that a
 failure of the gate itself is never taken for one. 75 (preempted) is defined in `lico_bench.errors`,
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 MEANINGS: dict[int, str] = {
     0: "success",
-    1: "regression, and nothing else",
+    1: "regression; no other error has this code",
     BAD_INPUT: "usage error or bad input",
     3: "inconclusive gate",
     4: "not comparable",

@@ -89,7 +89,8 @@ def compare(
     second: Annotated[
         str | None,
         typer.Argument(
-            metavar="[B]", help="Compared with A: RUN or RUN:ARM. Default: the newest other run."
+            metavar="[B]",
+            help="Run that is compared with A: RUN or RUN:ARM. Default: the newest other run.",
         ),
     ] = None,
     margin: Annotated[

@@ -1,4 +1,4 @@
-"""`lico-bench ls` and `lico-bench doctor`: the names there are, and what this machine has."""
+"""`lico-bench ls` lists names, `lico-bench doctor` describes this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lico-bench report` and `lico-bench publish`: tables, plots and pages of runs; a small copy."""
+"""`lico-bench report` writes tables, plots and a page; `publish` a small copy of a run."""
 
 from __future__ import annotations
 

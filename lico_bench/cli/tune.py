@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SpaceFile = Annotated[
     Path,
-    typer.Argument(help="TOML file of the tuning: a suite, [tune] and [space]."),
+    typer.Argument(help="TOML file with a suite and the tables [tune] and [space]."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What is judged: rows of scores with the facts of their metrics and methods, and a selection."""
+"""One side of a comparison: rows of scores, their metrics and methods, and a selection."""
 
 from __future__ import annotations
 

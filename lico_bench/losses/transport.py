@@ -9,7 +9,8 @@ For image i, with feature maps F_i (C rows) and prompt features G_i (T rows):
 Every channel has mass 1/C. Every token has mass 1/T_i, where T_i is the number of tokens in the
 prompt of image i. Prompts differ in length and are padded to a common T, so a mask is needed:
 padded positions must have zero mass, otherwise channels would be matched to padding. The text
-encoder makes the mask (`models.TokenVectors.mask`); the objective passes it as `token_mask`.
+encoder makes the mask (`TextEncoder.arrange`, as `models.TokenVectors.mask`); the objective passes
+it as `token_mask`, or none for targets without padding, and ones with the option `ot_padding`.
 
 Source: Lei et al., NeurIPS 2023, section 3.2; Cuturi, NeurIPS 2013. Each option names the published
 code that computes it; docs/reference/arms.md lists the revisions.

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
+from lico_bench.checks import check_choice
 from lico_bench.errors import InvalidInputError
 from lico_bench.models.classifier import LogitsModel
-from lico_bench.records import MetricSpec, Protocol, rules_id
+from lico_bench.records import Category, Cost, MetricSpec, Need, Protocol, rules_id
 from lico_bench.registry import (
     Registry,
     check_options,
@@ -228,10 +229,17 @@ def add_metric(
         curves: `Metric.curves`.
         facts: fields of `MetricSpec`. `title`, `higher_is_better`, `bounds`, `unit` and `source`
             are required; `category` is `perturbation` unless given.
+
+    Raises:
+        InvalidInputError: for an unknown category, cost or need.
     """
 
     def add(compute: Compute) -> Compute:
         spec = MetricSpec(name, **facts)
+        check_choice(f"category of {name}", spec.category, get_args(Category))
+        check_choice(f"cost of {name}", spec.cost, get_args(Cost))
+        for need in spec.needs:
+            check_choice(f"needs of {name}", need, get_args(Need))
         METRICS.add(name, Metric(spec, compute, version, cost_of, curves))
         return compute
 

@@ -1,4 +1,4 @@
-"""Does a map change when the network's parameters are randomised, or with the target class?
+"""Tests whether a map changes with randomised parameters of the network, or with the class.
 
 The parameters are randomised cumulatively, stage by stage from the output to the input, and every
 image is explained after each stage. The maps of a method that explains the network change; those of

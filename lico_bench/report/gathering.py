@@ -293,7 +293,7 @@ def run_notes(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> Iterato
         yield f"{key} failed in {failure.stage} and is missing: {failure.sentence}."
     for dataset, names in run.undefined().items():
         metrics = ", ".join(names)
-        yield f"Not defined on {dataset}, which does not tell where its objects are: {metrics}."
+        yield f"Not defined on {dataset}, which has no object regions: {metrics}."
     if SANITY_CHECK in manifest.metrics:
         yield from _sanity_notes(run, manifest)
     # A dataset may have fewer arms than the suite.

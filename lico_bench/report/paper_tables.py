@@ -212,8 +212,8 @@ def _unconfirmed_note(unconfirmed: pd.DataFrame) -> str:
     files = ", ".join(f"baselines/published/{name}.csv" for name in names)
     details = "; ".join(sorted(set(unconfirmed["note"]) - {""})) or "nothing else is known"
     return (
-        f"Not confirmed: no source at hand holds the number ({details}). "
-        f"To fill it in: {files}, as the README beside it tells."
+        f"Not confirmed: no available source contains the number ({details}). "
+        f"To fill it in: {files}; see the README in that folder."
     )
 
 
@@ -267,7 +267,7 @@ def _departures(
             num_scored = int(rows["num_images"].min())
             yield f"this run scores {num_scored:,} of {counts[0]:,} test images of {title}"
     if (known["pictures"] != "").any():
-        yield "some of theirs are of single pictures"
+        yield "some published values are of single images"
     trained = sorted({block.backbone for block in blocks})
     published = sorted(set(known["backbone"]) - {""})
     if published and trained != published:

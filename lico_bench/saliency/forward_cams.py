@@ -1,4 +1,4 @@
-"""CAMs whose weights are scores of forward passes: with, without or behind channels of a layer."""
+"""CAMs whose weights are scores of forward passes with changed channels of a layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods read from a model: a layer's activations and gradients, scores of changed images.
+"""Read from a model what methods need: activations, gradients, scores of changed images.
 
 `tap` detaches the layer's output from the graph, so that a gradient costs one forward and the
 backward pass of the layers after it, but no backward pass to the pixels.

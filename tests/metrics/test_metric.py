@@ -11,7 +11,8 @@ import torch
 import lico_bench.metrics
 import lico_bench.saliency
 import lico_bench.training.arms
-from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, resolve_metric
+from lico_bench.errors import InvalidInputError
+from lico_bench.metrics import METRICS, PROTOCOLS, MetricInputs, add_metric, resolve_metric
 from lico_bench.saliency import SALIENCY
 from lico_bench.training import ARMS
 
@@ -109,3 +110,18 @@ def test_a_module_dropped_into_the_package_is_found(
         assert set(registry) == known | {"dropped"}
     finally:
         sys.modules.pop(f"{package.__name__}.dropped_entry", None)
+
+
+@pytest.mark.parametrize(
+    ("fact", "message"),
+    [
+        ({"category": "nonsense"}, "category of wrong: expected one of model, perturbation"),
+        ({"needs": ("region",)}, "needs of wrong: expected one of maps, curves, regions"),
+        ({"cost": "much"}, "cost of wrong: expected one of map, forwards, explains"),
+    ],
+)
+def test_a_fact_that_no_check_knows_is_refused_with_the_known_ones(fact, message):
+    facts = {"title": "W", "higher_is_better": None, "bounds": (0, 1), "unit": "", "source": "x"}
+    with pytest.raises(InvalidInputError, match=message):
+        add_metric("wrong", **facts, **fact)(lambda inputs: inputs.maps.sum((1, 2)))
+    assert "wrong" not in METRICS.names()

@@ -133,9 +133,7 @@ def test_metrics_that_a_dataset_cannot_define_are_named(tmp_path):
     key = run.finished()[0]
     write_json(run.cell(key).path / "done.json", {"undefined_metrics": ["pointing_game"]})
     (note,) = [note for note in gather(run).notes if "Not defined" in note]
-    assert note == (
-        "Not defined on cifar10, which does not tell where its objects are: pointing_game."
-    )
+    assert note == ("Not defined on cifar10, which has no object regions: pointing_game.")
 
 
 def blas_threads() -> list[int]:
