@@ -245,7 +245,11 @@ def _verdict(
 def _scope(item: Evidence) -> str:
     """Return the setting of a comparison and its size."""
     labels = "" if item.labels == "full" else f", {item.labels} labels"
-    size = f", {item.num_seeds} trainings, {item.num_images:,} images" if item.num_images else ""
+    size = ""
+    if item.num_images:
+        trainings = "1 training" if item.num_seeds == 1 else f"{item.num_seeds} trainings"
+        images = "1 image" if item.num_images == 1 else f"{item.num_images:,} images"
+        size = f", {trainings}, {images}"
     return f"{item.dataset} ({item.backbone}{labels}{size})"
 
 

@@ -212,7 +212,11 @@ def gain_text(gain: Gain, unit: str) -> str:
 
 def p_text(p_value: float, symbol: str = "p") -> str:
     """Return the p-value with three digits, or `p < 0.001`."""
-    return f"{symbol} < 0.001" if p_value < 0.001 else f"{symbol} = {p_value:.3f}"
+    if p_value < 0.001:
+        return f"{symbol} < 0.001"
+    # Not rounded up to the level: 0.04996 is below 0.05.
+    digits = 3 if round(p_value, 3) != LEVEL or p_value == LEVEL else 5
+    return f"{symbol} = {p_value:.{digits}f}"
 
 
 def too_few(claim: Claim, num_seeds: int) -> str:

@@ -212,7 +212,21 @@ def _problems(claim: Claim) -> dict[str, object]:
     is_cost, is_not_worse = metric == INFERENCE_COST, claim.direction == "not_worse"
     is_model_score = is_cost or metric in MODEL_SCORES
     has_direction = metric not in MODEL_SCORES or MODEL_SCORES[metric].higher_is_better is not None
+    names = (*claim.methods, claim.control_map)
+    lists = {
+        "methods": claim.methods, "datasets": claim.datasets, "labels": claim.labels,
+        "control_arms": claim.control_arms, "primary_datasets": claim.primary_datasets,
+    }  # fmt: skip
+    repeated = [f"{key} '{find_duplicate(each)}'" for key, each in lists.items()
+                if find_duplicate(each) is not None]  # fmt: skip
     return {
+        f"expected every name once, got {', '.join(repeated)} twice; remove one": repeated,
+        "methods and control_map: expected names without options, such as rise": (
+            any("(" in name for name in names)
+        ),
+        f"methods: the control map {claim.control_map} cannot be compared with itself": (
+            bool(claim.control_map) and claim.control_map in claim.methods
+        ),
         f"direction: expected {' or '.join(directions)}, got '{claim.direction}'": (
             claim.direction not in directions
         ),

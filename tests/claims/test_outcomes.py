@@ -10,7 +10,7 @@ import pytest
 
 from lico_bench.claims import judge_claims
 from lico_bench.claims.comparisons import Gain
-from lico_bench.claims.outcomes import gain_text, judge, outcome_of
+from lico_bench.claims.outcomes import gain_text, judge, outcome_of, p_text
 from tests.claims.claimed_rows import (
     MAPS,
     MODEL,
@@ -135,3 +135,10 @@ def test_shares_are_shown_in_percentage_points_and_a_rounded_zero_has_no_sign():
     assert gain_text(found, "share of hits") == "+1.23 [0.00, +3.00] percentage points"
     assert gain_text(found, "probability") == "+0.0123 [0.0000, +0.0300] probability"
     assert gain_text(replace(found, low=-0.02), "nats") == "+0.0123 [−0.0200, +0.0300] nats"
+
+
+def test_a_p_value_below_the_level_is_not_rounded_up_to_it():
+    assert p_text(0.04996) == "p = 0.04996"
+    assert (p_text(0.0494), p_text(0.05), p_text(0.0004, "q")) == (
+        "p = 0.049", "p = 0.050", "q < 0.001",
+    )  # fmt: skip
