@@ -280,11 +280,20 @@ def _changed_options(cell: CellEntry, manifest: Manifest) -> str:
 
 def run_notes(run: RunFolder, manifest: Manifest, rows: pd.DataFrame) -> Iterator[str]:
     """Yield sentences about missing or incomplete results and about flagged maps."""
-    planned, finished = len(manifest.cells), len(run.finished())
-    if finished < planned:
+    finished = set(run.finished())
+    seeds_done = {cell.recipe.seed for cell in manifest.cells if cell.key in finished}
+    seeds_left = {cell.recipe.seed for cell in manifest.cells if cell.key not in finished}
+    count = f"{len(finished)} of {len(manifest.cells)} models are stored"
+    if seeds_left and seeds_done and max(seeds_done) < min(seeds_left):
+        # As `run --until-width` stops.
         yield (
-            f"The run is not finished: {finished} of {planned} models are stored; "
-            "repeat the same `lico-bench run` command to continue it."
+            f"Trained {len(seeds_done)} of {len(seeds_done | seeds_left)} seeds: {count}; "
+            "`lico-bench run` without --until-width trains the others."
+        )
+    elif seeds_left:
+        yield (
+            f"The run is not finished: {count}; repeat the same `lico-bench run` command to "
+            "continue it."
         )
     if manifest.left_out:
         left_out = ", ".join(manifest.left_out)

@@ -241,3 +241,16 @@ def test_options_that_are_not_the_arms_own_are_named(tmp_path):
     (message,) = gather(with_manifest(make_run(tmp_path / "run"), tuned)).headlines
     assert "LICO beta 0.1, text_every 4" in message
     assert "--as-published" in message
+
+
+def test_a_run_that_stopped_between_seeds_is_not_called_interrupted(tmp_path):
+    run = make_run(tmp_path / "run", seeds=3)
+    cells = run.manifest().cells
+    for cell in cells:
+        if cell.recipe.seed == 2:
+            (run.cell(cell.key).path / "done.json").unlink()
+    (note,) = [note for note in gather(run).notes if "seeds" in note and "stored" in note]
+    assert note.startswith("Trained 2 of 3 seeds: ")
+    first = next(cell for cell in cells if cell.recipe.seed == 0)
+    (run.cell(first.key).path / "done.json").unlink()
+    assert any(note.startswith("The run is not finished: ") for note in gather(run).notes)
