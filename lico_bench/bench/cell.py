@@ -57,7 +57,7 @@ Cell: TypeAlias = "PlannedCell | UserCell"
 RunPlan: TypeAlias = "Plan | UserPlan"
 
 
-def scorer_of(plan: RunPlan, cell: Cell) -> Cell | None:
+def scoring_cell_of(plan: RunPlan, cell: Cell) -> Cell | None:
     """Return the cell whose network scores the maps of `cell`; None if it is `cell` itself."""
     arm = plan.eval_config.protocol.scorer
     if arm in ("own", cell.arm):
@@ -153,7 +153,7 @@ def run_cell(cell: Cell, context: RunContext) -> None:
     failure stay and are reused by the next attempt. User models are not trained.
     """
     run, reporter = context.run, context.reporter
-    scorer = scorer_of(context.plan, cell)
+    scorer = scoring_cell_of(context.plan, cell)
     for needed in (cell,) if scorer is None else (scorer, cell):
         work = partial(train_cell, needed, context)
         has_failed = run.cell(needed.key).failed
@@ -268,7 +268,7 @@ class EvalJob:
     @classmethod
     def of(cls, cell: Cell, context: RunContext) -> EvalJob:
         """Load the networks and images to score `cell`."""
-        scoring_cell = scorer_of(context.plan, cell)
+        scoring_cell = scoring_cell_of(context.plan, cell)
         recipe = cell.entry().recipe
         return cls(
             subject=Subject(

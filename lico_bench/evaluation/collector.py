@@ -59,7 +59,7 @@ class Scores:
 
 @dataclass
 class Collector:
-    """Collects the scores of one subject until `take` returns them.
+    """Classify, explain and score the images of one subject, and keep the rows until `take`.
 
     Attributes:
         metrics: metrics by name; each is defined for the dataset.

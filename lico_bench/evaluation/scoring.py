@@ -148,7 +148,7 @@ def evaluate(
     """
     eval_config = EvalConfig.of(methods, metrics, protocol, limit)
     subjects = subjects_of(models, layer=layer)
-    scorers = [scorer or _scorer_of(subject, subjects, eval_config) for subject in subjects]
+    scorers = [scorer or _scoring_network(subject, subjects, eval_config) for subject in subjects]
     parts: list[Scores] = []
     for index, (subject, scored_by) in enumerate(zip(subjects, scorers, strict=True)):
 
@@ -240,7 +240,7 @@ def _load_or_classify(collector: Collector, indices: Tensor, stored: StoredRows)
     return False
 
 
-def _scorer_of(
+def _scoring_network(
     subject: Subject, subjects: Sequence[Subject], eval_config: EvalConfig
 ) -> nn.Module | None:
     """The model of the arm that the protocol names as scorer; None if each model scores itself."""

@@ -29,7 +29,7 @@ from lico_bench.bench.cell import (
     SplitCache,
     run_cell,
     run_unfinished,
-    scorer_of,
+    scoring_cell_of,
 )
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.interruption import (
@@ -150,7 +150,7 @@ class _WorkerPool:
         unfinished_keys = {c.key for c in self.waiting}
         unfinished_keys |= {w.cell.key for w in self._busy() if w.cell}
         for cell in self.waiting:
-            scorer = scorer_of(self.plan, cell)
+            scorer = scoring_cell_of(self.plan, cell)
             if scorer is None or scorer.key not in unfinished_keys:
                 return cell
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lico_bench.bench.cell import Cell, RunPlan, scorer_of
+from lico_bench.bench.cell import Cell, RunPlan, scoring_cell_of
 from lico_bench.bench.executors import EXECUTORS, ExecutorOptions, unfinished
 from lico_bench.bench.executors.ray_session import (
     choose_task_context,
@@ -104,7 +104,7 @@ class _Job:
     def submit(self, todo: list[Cell]) -> None:
         """Submit every missing stage; a scoring depends on the trainings it needs."""
         plan = self.ray.put(self.plan)
-        scorers = {cell.key: scorer_of(self.plan, cell) for cell in todo}
+        scorers = {cell.key: scoring_cell_of(self.plan, cell) for cell in todo}
         for cell in [*todo, *(s for s in scorers.values() if s is not None)]:
             if cell.key in self.trained:
                 continue
@@ -170,7 +170,7 @@ class _Job:
             self.reporter.finish(title, message)
 
     def _record_loss(self, stage: str, cell: Cell, how: str) -> None:
-        scorer = scorer_of(self.plan, cell)
+        scorer = scoring_cell_of(self.plan, cell)
         if stage == "training":
             self.lost.add(cell.key)
         elif cell.key in self.lost:

@@ -30,7 +30,7 @@ from lico_bench.bench.cell import (
     RunPlan,
     SplitCache,
     score_cell,
-    scorer_of,
+    scoring_cell_of,
     train_cell,
 )
 from lico_bench.bench.interruption import preemptible
@@ -142,7 +142,7 @@ def score_on_node(
     """
 
     def work(cell: Cell, context: RunContext) -> bool:
-        scorer = scorer_of(plan, cell)
+        scorer = scoring_cell_of(plan, cell)
         if scorer is not None and not scorer_trained.is_done:
             record_blocked(cell, scorer, context.run, context.reporter)
             return False
