@@ -22,7 +22,7 @@ from lico_bench.bench.executors import ray_session
 from lico_bench.bench.executors.ray_tasks import FOLDER
 from lico_bench.cli import main
 from lico_bench.cli.progress import LineReporter
-from lico_bench.errors import EXIT_PREEMPTED, ClusterError, InvalidInputError
+from lico_bench.errors import EXIT_PREEMPTED, ClusterError, InvalidInputError, Preempted
 from lico_bench.store import RunFolder
 
 pytestmark = [
@@ -94,6 +94,14 @@ def run_on(address: str | None, suite: Suite, out: Path, reporter: Any = None) -
         make_plan(suite), out, executor="ray",
         options=ExecutorOptions(device="cpu", address=address), reporter=reporter or quiet(),
     )  # fmt: skip
+
+
+def run_until_preempted(address: str, out: Path) -> None:
+    """Run LONG until it is preempted; called by SCRIPT in a process of its own."""
+    try:
+        run_on(address, LONG, out)
+    except Preempted:
+        sys.exit(EXIT_PREEMPTED)
 
 
 def start(address: str, out: Path) -> subprocess.Popen[str]:
