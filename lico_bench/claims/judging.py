@@ -5,11 +5,12 @@ larger is better. On maps it is the gain of the map minus the gain of a control 
 the model, on the same images and models: a more confident model has larger areas whatever its maps.
 d is the smallest effect of interest. All tests are those of `stats.significance`, at 5 %.
 
-Admission: `missing_evidence.not_admitted`. A comparison that is not admitted, on stand-ins, or of
-fewer trainings than the claim requires is outside of all families below.
+Admission: `missing_evidence.not_admitted`, by the reference arm alone. A comparison that is not
+admitted, or on stand-ins, is outside of all families below.
 
 Families: each claim has one primary comparison, of its primary method on the first of its primary
-datasets that is admitted. Holm's correction covers the primary comparisons of all claims of a gain,
+datasets that is admitted. It stays the primary one if the other arm failed there or has fewer
+trainings than the claim requires, which leaves the claim not tested or inconclusive. Holm's correction covers the primary comparisons of all claims of a gain,
 and within each claim its other datasets. Further methods are exploratory: q-values of Benjamini and
 Hochberg over all claims.
 
@@ -18,12 +19,12 @@ Hochberg over all claims.
                  harm             g < 0, and the corrected p-value is below 0.05
                  gain ruled out   g < d is significant (one-sided)
     not_worse    loss ruled out   g > -d is significant (one-sided)
-                 harm             g < -d is significant (one-sided)
+                 harm             g < -d is significant (one-sided, Holm over the claim's datasets)
 
-and inconclusive otherwise. The one-sided tests are not corrected: each can only take a claim away,
-and a claim that no loss occurs holds only if every comparison rules it out (Berger, Technometrics
-1982). An improvement must also beat the control arms, arms without the claimed component, each with
-a p-value below 0.05; otherwise it is inconclusive.
+and inconclusive otherwise. The tests for gain ruled out and loss ruled out are not corrected: a
+claim that no loss occurs holds only if every comparison rules it out (Berger, Technometrics 1982).
+An improvement must also beat the control arms, arms without the claimed component, each with a
+p-value below 0.05; otherwise, or if one was not run, it is inconclusive.
 
 The verdict is the outcome of the primary comparison, with its scope. Of a claim not_worse it is the
 outcome of all admitted datasets together. If another dataset has the opposite outcome, the verdict
