@@ -10,9 +10,9 @@ admitted, or on stand-ins, is outside of all families below.
 
 Families: each claim has one primary comparison, of its primary method on the first of its primary
 datasets that is admitted. It stays the primary one if the other arm failed there or has fewer
-trainings than the claim requires, which leaves the claim not tested or inconclusive. Holm's correction covers the primary comparisons of all claims of a gain,
-and within each claim its other datasets. Further methods are exploratory: q-values of Benjamini and
-Hochberg over all claims.
+trainings than the claim requires, which leaves the claim not tested or inconclusive. Holm's
+correction covers the primary comparisons of all claims of a gain, and within each claim its other
+datasets. Further methods are exploratory: q-values of Benjamini and Hochberg over all claims.
 
     better       equivalent       |g| < d is significant (two one-sided tests)
                  improvement      g > 0, and the corrected p-value is below 0.05
